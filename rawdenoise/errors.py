@@ -1,0 +1,116 @@
+"""One tree of errors: every message names the file, what happened to it and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RawDenoiseError(Exception):
+    """Base of all errors raised on purpose; `str(error)` is one line fit for a user."""
+
+    exit_code = 1
+
+
+class FileError(RawDenoiseError):
+    """Something is wrong with one file; the line reads `path: reason`."""
+
+    def __init__(self, path: Path | str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = Path(path)
+        self.reason = reason
+
+
+class UnreadableError(FileError):
+    """The file's bytes cannot be had (permissions, a device error)."""
+
+
+class NotFoundError(UnreadableError):
+    """There is no such file."""
+
+
+class DirectoryError(UnreadableError):
+    """A directory stands where a file was expected."""
+
+
+class EmptyFileError(UnreadableError):
+    """The file holds no bytes at all."""
+
+
+class TruncatedError(UnreadableError):
+    """The file ends before its picture does."""
+
+
+class NotAnImageError(FileError):
+    """The content is of no known raw format."""
+
+
+class UnsupportedRawError(FileError):
+    """A raw file, but not one whose Bayer mosaic can be had."""
+
+
+class XTransError(UnsupportedRawError):
+    """A Fujifilm X-Trans mosaic (6x6), not a Bayer one."""
+
+
+class LinearRawError(UnsupportedRawError):
+    """Already demosaiced: linear RGB, sRAW or mRAW."""
+
+
+class FoveonError(UnsupportedRawError):
+    """A Foveon sensor: three layers, no mosaic."""
+
+
+class MonochromeError(UnsupportedRawError):
+    """A sensor without a colour filter array."""
+
+
+class UnsupportedCfaError(UnsupportedRawError):
+    """A colour filter array that is not 2x2 RGB Bayer."""
+
+
+class UnsupportedCompressionError(UnsupportedRawError):
+    """The raw data is packed in a way LibRaw cannot decode."""
+
+
+class LayoutError(FileError):
+    """A headerless or array file does not fit the layout given on the command line."""
+
+
+class OutputError(FileError):
+    """An output could not be written; nothing was left behind."""
+
+
+class OutputExistsError(OutputError):
+    """The output is there already and was to be left alone."""
+
+
+class DiskFullError(OutputError):
+    """No space left for the output; the temporary file was removed."""
+
+
+class VerificationError(OutputError):
+    """What was written does not read back as what was meant; the temporary file was removed."""
+
+
+class ModelError(RawDenoiseError):
+    """A model cannot be used."""
+
+    exit_code = 3
+
+
+class ModelMissingError(ModelError):
+    """No model fits the camera."""
+
+
+class ModelFileError(ModelError):
+    """A model's file is broken, altered or foreign."""
+
+
+class TrainingError(RawDenoiseError):
+    """Training cannot start or cannot go on."""
+
+
+class SetupError(RawDenoiseError):
+    """The installation lacks something that was asked for (an extra, a device)."""
+
+    exit_code = 3

@@ -1,0 +1,184 @@
+"""The domain's records: a raw capture and what is known about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+from jaxtyping import Float64, UInt16
+
+PLANES = ("R", "G1", "G2", "B")
+
+
+class Cfa(StrEnum):
+    """A 2x2 Bayer pattern, read from the mosaic's top-left: two rows of two letters."""
+
+    RGGB = "RGGB"
+    GRBG = "GRBG"
+    GBRG = "GBRG"
+    BGGR = "BGGR"
+
+    @property
+    def red(self) -> tuple[int, int]:
+        """Row and column (0 or 1) of the red site."""
+        return divmod(self.value.index("R"), 2)
+
+    @classmethod
+    def with_red_at(cls, row: int, column: int) -> Cfa:
+        """The pattern whose red site has this row and column parity."""
+        return _BY_RED[row % 2, column % 2]
+
+    def shifted(self, rows: int, columns: int) -> Cfa:
+        """The pattern seen from `rows` further down and `columns` further right."""
+        row, column = self.red
+        return Cfa.with_red_at(row - rows, column - columns)
+
+
+_BY_RED = {(0, 0): Cfa.RGGB, (0, 1): Cfa.GRBG, (1, 0): Cfa.GBRG, (1, 1): Cfa.BGGR}
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A rectangle of the mosaic, in pixels; bottom and right are exclusive."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """The rectangle as an index into the mosaic."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """Black and white of a mosaic, in DN.
+
+    `black` has one value per plane (R, G1, G2, B; G1 is the green of the red rows). The deltas are the
+    DNG's BlackLevelDeltaV (one per row of the active area) and BlackLevelDeltaH (one per column).
+    """
+
+    black: tuple[float, float, float, float]
+    white: float
+    black_delta_rows: Float64[np.ndarray, " rows"] | None = None
+    black_delta_columns: Float64[np.ndarray, " columns"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """Which device took a capture; `mode` tells apart read-outs of one body (size and bit depth)."""
+
+    make: str = ""
+    model: str = ""
+    serial: str = ""
+    mode: str = ""
+
+    @property
+    def name(self) -> str:
+        """Make and model as a person would say them, without saying the make twice."""
+        make, model = self.make.strip(), self.model.strip()
+        if make and model.lower().startswith(make.split()[0].lower()):
+            return model
+        return f"{make} {model}".strip() or "unknown camera"
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """How a capture was taken; None where the file does not say."""
+
+    iso: int | None = None
+    exposure_s: float | None = None
+    f_number: float | None = None
+    focal_length_mm: float | None = None
+    taken_at: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ColorMatrix:
+    """XYZ to camera RGB (3x3, rows R, G, B) under an EXIF light source (21 is D65)."""
+
+    illuminant: int
+    matrix: tuple[tuple[float, float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """What is known of a camera's colours; neutrals are camera RGB of a grey, green at 1."""
+
+    matrices: tuple[ColorMatrix, ...] = ()
+    as_shot_neutral: tuple[float, float, float] | None = None
+    daylight_neutral: tuple[float, float, float] | None = None
+
+    @property
+    def neutral(self) -> tuple[float, float, float]:
+        """As-shot if known, else daylight, else grey."""
+        return self.as_shot_neutral or self.daylight_neutral or (1.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """One TIFF tag as it stands in a file, its value in little-endian bytes."""
+
+    type: int
+    count: int
+    data: bytes
+
+
+Ifd = Mapping[int, Tag]
+NO_TAGS: Ifd = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The tags of the source, byte for byte, by the directory they belong to.
+
+    `root` is IFD0 (or the preview's), `raw` the directory of the mosaic (the same tags as `root` where the
+    source has one directory). `maker_note_offset` is where the MakerNote's bytes lay in the source, for its
+    absolute offsets. `extra` holds DNG camera profiles and other directories by the tag that points to them.
+    """
+
+    is_dng: bool = False
+    root: Ifd = NO_TAGS
+    raw: Ifd = NO_TAGS
+    exif: Ifd = NO_TAGS
+    gps: Ifd = NO_TAGS
+    interop: Ifd = NO_TAGS
+    maker_note_offset: int | None = None
+    extra: Mapping[int, tuple[Ifd, ...]] = field(default_factory=lambda: MappingProxyType({}))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawImage:
+    """A raw capture: the whole Bayer mosaic in DN with its margins, and what its file says about it.
+
+    `cfa` is read from the mosaic's top-left whatever the margins; `active` is the part that sees light;
+    `orientation` is EXIF's 1..8 (pixels are never rotated); `notes` are things a user should be told.
+    """
+
+    mosaic: UInt16[np.ndarray, "h w"]
+    cfa: Cfa
+    active: Area
+    levels: Levels
+    source: Path
+    camera: Camera = Camera()
+    exposure: Exposure = Exposure()
+    color: Color = Color()
+    orientation: int = 1
+    metadata: Metadata = field(default_factory=Metadata)
+    notes: tuple[str, ...] = ()
