@@ -163,6 +163,22 @@ class Metadata:
     extra: Mapping[int, tuple[Ifd, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What was done to a picture, as its output says it (XMP, Software, NoiseReductionApplied).
+
+    `noise_left` is the (shot, read_variance) pair per plane (R, G1, G2, B) that remains after denoising,
+    on the packed scale, or None where it is not known.
+    """
+
+    version: str
+    method: str
+    strength: float
+    model_id: str = ""
+    model_digest: str = ""
+    noise_left: tuple[tuple[float, float], ...] | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RawImage:
     """A raw capture: the whole Bayer mosaic in DN with its margins, and what its file says about it.

@@ -1,0 +1,77 @@
+"""Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
+
+MARK = ".rawdenoise-"
+
+
+@contextmanager
+def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
+    """Give a temporary path beside `output` to write to, and move it there when the block ends well.
+
+    The file is flushed to the disk before the rename. If the block raises, KeyboardInterrupt included, the
+    temporary file is removed and `output` is as it was. With `replace` false an `output` that has appeared
+    meanwhile is left alone. Parent folders are made.
+
+    Raises:
+        DiskFullError: no space left.
+        OutputExistsError: `output` exists and `replace` is false.
+        OutputError: any other refusal of the file system.
+    """
+    temporary = output.with_name(f"{MARK}{secrets.token_hex(4)}-{output.name}"[:250])
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(output)
+        else:
+            _move_if_absent(temporary, output)
+        _sync_folder(output.parent)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(output, "no space left on the disk; nothing was written") from error
+        raise OutputError(output, f"cannot be written ({error.strerror or error})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_bytes(output: Path, data: bytes) -> None:
+    """Write a small file whole or not at all."""
+    with atomic_output(output) as temporary:
+        temporary.write_bytes(data)
+
+
+def _move_if_absent(temporary: Path, output: Path) -> None:
+    try:
+        output.hardlink_to(temporary)
+    except FileExistsError as error:
+        raise OutputExistsError(output, "appeared while it was being made, and was left alone") from error
+    except OSError:  # a file system without hard links (exFAT, some SMB shares)
+        if output.exists():
+            raise OutputExistsError(output, "appeared while it was being made, and was left alone") from None
+        temporary.replace(output)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the platform lets a folder be opened."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
