@@ -154,11 +154,11 @@ class Metadata:
     """
 
     is_dng: bool = False
-    root: Ifd = NO_TAGS
-    raw: Ifd = NO_TAGS
-    exif: Ifd = NO_TAGS
-    gps: Ifd = NO_TAGS
-    interop: Ifd = NO_TAGS
+    root: Ifd = field(default_factory=lambda: NO_TAGS)
+    raw: Ifd = field(default_factory=lambda: NO_TAGS)
+    exif: Ifd = field(default_factory=lambda: NO_TAGS)
+    gps: Ifd = field(default_factory=lambda: NO_TAGS)
+    interop: Ifd = field(default_factory=lambda: NO_TAGS)
     maker_note_offset: int | None = None
     extra: Mapping[int, tuple[Ifd, ...]] = field(default_factory=lambda: MappingProxyType({}))
 
