@@ -1,0 +1,189 @@
+"""What a raw file says about itself: its tags, byte for byte where it is a TIFF, else what exifread knows."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import exifread
+import numpy as np
+
+from rawdenoise.errors import UnreadableError
+from rawdenoise.formats.tiff_container import (
+    PROFILE,
+    Directory,
+    TiffHeader,
+    ascii_tag,
+    bytes_tag,
+    numbers,
+    numbers_tag,
+    read_directory,
+    read_header,
+)
+from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
+
+SUB_IFDS, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 330, 34665, 34853, 40965, 37500
+DNG_VERSION, CAMERA_PROFILES = 50706, 50933
+_PHOTOMETRIC, _CFA = 262, 32803
+_GAIN_TABLE_MAP, _EXIF_CFA_PATTERN, _USER_COMMENT = 52525, 41730, 37510
+_MOST_DIRECTORIES = 64  # raws have at most about a dozen; more means a loop
+
+
+def read_metadata(path: Path) -> Metadata:
+    """The tags of a raw file by directory; fewer where it is damaged, none where its format is unknown.
+
+    Raises:
+        UnreadableError: the file cannot be opened or read at all.
+    """
+    try:
+        with path.open("rb") as file:
+            header = read_header(file)
+            found = _from_tiff(file, header) if header is not None else Metadata()
+            return found if found.root else _from_exifread(file)
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def _from_tiff(file: BinaryIO, header: TiffHeader) -> Metadata:
+    directories = list(_image_directories(file, header))
+    if not directories:
+        return Metadata()
+    root = directories[0].tags
+    raw = max((d.tags for d in directories), key=_mosaic_likelihood)
+    exif = _pointed(file, header, EXIF_IFD, root, raw)
+    order = header.little_endian
+    return Metadata(
+        is_dng=DNG_VERSION in root,
+        root=_in_our_order(root, order),
+        raw=_in_our_order(raw, order),
+        exif=_in_our_order(exif.tags, order),
+        gps=_pointed(file, header, GPS_IFD, root, raw).tags,
+        interop=_pointed(file, header, INTEROP_IFD, exif.tags).tags,
+        maker_note_offset=exif.value_offsets.get(MAKER_NOTE),
+        extra=_camera_profiles(file, root),
+    )
+
+
+def _image_directories(file: BinaryIO, header: TiffHeader) -> Iterator[Directory]:
+    """IFD0, the ones chained to it and all their SubIFDs, each once."""
+    waiting, seen = [header.first], set[int]()
+    while waiting and len(seen) < _MOST_DIRECTORIES:
+        offset = waiting.pop(0)
+        if offset in seen:
+            continue
+        seen.add(offset)
+        directory = read_directory(file, header, offset)
+        if directory.tags:
+            yield directory
+        sub_directories = numbers(directory.tags.get(SUB_IFDS))[:_MOST_DIRECTORIES]
+        waiting += [int(sub) for sub in sub_directories if sub] + [directory.following] * bool(
+            directory.following
+        )
+
+
+def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
+    """Orders directories: a colour filter array first, the main picture first, the larger first."""
+    first = {code: (numbers(tags.get(code)) or (0.0,))[0] for code in (_PHOTOMETRIC, 254, 256, 257)}
+    return first[_PHOTOMETRIC] == _CFA, 254 in tags and first[254] == 0, first[256] * first[257]
+
+
+def _pointed(file: BinaryIO, header: TiffHeader, code: int, *parents: Ifd) -> Directory:
+    """The directory that a tag of the first parent having it points to; an empty one if there is none."""
+    for parent in parents:
+        offsets = numbers(parent.get(code))
+        if offsets:
+            return read_directory(file, header, int(offsets[0]))
+    return Directory(NO_TAGS, {}, 0)
+
+
+def _camera_profiles(file: BinaryIO, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
+    """ExtraCameraProfiles: small TIFF files inside the DNG, with their own byte order and offsets."""
+    profiles = []
+    for base in numbers(root.get(CAMERA_PROFILES))[:_MOST_DIRECTORIES]:
+        header = read_header(file, int(base))
+        if header is not None and header.magic == PROFILE:
+            tags = read_directory(file, header, header.first).tags
+            profiles.append(_in_our_order(tags, header.little_endian))
+    return {CAMERA_PROFILES: tuple(profiles)} if profiles else {}
+
+
+def _in_our_order(tags: Ifd, little_endian: bool) -> Ifd:
+    """Turn round the few values of type UNDEFINED that follow the byte order of their file."""
+    if little_endian:
+        return tags
+    turned = dict(tags)
+    for code, turn in (
+        (_GAIN_TABLE_MAP, _turn_gain_table_map),
+        (_EXIF_CFA_PATTERN, _turn_cfa_pattern),
+        (_USER_COMMENT, _turn_comment),
+    ):
+        if code in tags:
+            turned[code] = Tag(tags[code].type, tags[code].count, turn(tags[code].data))
+    return turned
+
+
+def _turn_gain_table_map(data: bytes) -> bytes:
+    """ProfileGainTableMap, DNG 1.6: 2 counts, 4 doubles, 1 count, then floats."""
+    return _turn(data[:8], 4) + _turn(data[8:40], 8) + _turn(data[40:], 4)
+
+
+def _turn_cfa_pattern(data: bytes) -> bytes:
+    """EXIF CFAPattern: 2 counts of 16 bits, then the colours."""
+    return _turn(data[:4], 2) + data[4:]
+
+
+def _turn_comment(data: bytes) -> bytes:
+    """EXIF UserComment: 8 bytes naming the encoding, then the text."""
+    return data[:8] + _turn(data[8:], 2) if data.startswith(b"UNICODE\0") else data
+
+
+def _turn(data: bytes, size: int) -> bytes:
+    whole = len(data) // size * size
+    return np.frombuffer(data[:whole], f">u{size}").byteswap().tobytes() + data[whole:]
+
+
+def _from_exifread(file: BinaryIO) -> Metadata:
+    """Tags rebuilt from what exifread understands of a file that is no TIFF (CR3, RAF, ...)."""
+    logging.getLogger("exifread").setLevel(
+        logging.CRITICAL
+    )  # broken files are no news to the user's terminal
+    file.seek(0)
+    try:
+        found = exifread.process_file(file, details=False)
+    except Exception:  # exifread raises whatever a damaged file provokes; metadata is never worth a failure
+        return Metadata()
+    directories: dict[str, dict[int, Tag]] = {"Image": {}, "EXIF": {}, "GPS": {}, "Interoperability": {}}
+    for name, value in found.items():
+        directory = directories.get(name.split(" ")[0])
+        tag = _rebuilt(value)
+        if directory is not None and tag is not None:
+            directory[value.tag] = tag
+    root = directories["Image"]
+    return Metadata(
+        root=root,
+        raw=root,
+        exif=directories["EXIF"],
+        gps=directories["GPS"],
+        interop=directories["Interoperability"],
+    )
+
+
+def _rebuilt(value: object) -> Tag | None:
+    """A tag from exifread's record of it, or None where its value makes no such tag."""
+    kind, values = int(getattr(value, "field_type", 0)), getattr(value, "values", None)
+    try:
+        if isinstance(values, str):
+            return ascii_tag(values)
+        if isinstance(values, bytes):
+            return bytes_tag(values, kind)
+        if not isinstance(values, list) or not values:
+            return None
+        if kind in (5, 10):
+            pairs = [part for ratio in values for part in (ratio.num, ratio.den)]
+            return Tag(kind, len(values), struct.pack(f"<{len(pairs)}{'I' if kind == 5 else 'i'}", *pairs))
+        return numbers_tag(kind, *values)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError, struct.error):
+        return None

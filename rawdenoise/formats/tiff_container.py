@@ -1,0 +1,312 @@
+"""The TIFF container: directories of tags read from any raw, and written as one little-endian file.
+
+TIFF 6.0, BigTIFF and their cousins with another magic number (Olympus, Panasonic, DNG camera profiles).
+Reading never trusts a file: offsets and sizes are held against its length, and broken tags are left out.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from types import MappingProxyType
+from typing import BinaryIO
+
+import numpy as np
+
+from rawdenoise.raw import NO_TAGS, Ifd, Tag
+
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
+SRATIONAL, DOUBLE, IFD, LONG8 = 10, 12, 13, 16
+
+CLASSIC, BIG, PROFILE = 42, 43, 0x4352
+_MAGICS = {CLASSIC, BIG, PROFILE, 0x4F52, 0x5352, 0x55}  # 'RO' and 'RS' are Olympus, 0x55 is Panasonic
+
+# Type -> numpy code of one part, parts of one value (two for rationals).
+_TYPES: Mapping[int, tuple[str, int]] = {
+    1: ("u1", 1), 2: ("u1", 1), 3: ("u2", 1), 4: ("u4", 1), 5: ("u4", 2), 6: ("i1", 1), 7: ("u1", 1),
+    8: ("i2", 1), 9: ("i4", 1), 10: ("i4", 2), 11: ("f4", 1), 12: ("f8", 1), 13: ("u4", 1),
+    16: ("u8", 1), 17: ("i8", 1), 18: ("u8", 1), 129: ("u1", 1),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TiffHeader:
+    """How a TIFF file is to be read; offsets in it count from `base`, and nothing lies beyond `end`."""
+
+    little_endian: bool
+    magic: int
+    first: int
+    base: int
+    end: int
+
+    @property
+    def order(self) -> str:
+        """The byte order as struct and numpy spell it."""
+        return "<" if self.little_endian else ">"
+
+    @property
+    def big(self) -> bool:
+        """Whether it is a BigTIFF."""
+        return self.magic == BIG
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """One directory as read: its tags, where in the file their values lie, the next directory's offset or 0."""
+
+    tags: Ifd
+    value_offsets: Mapping[int, int]
+    following: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pixels:
+    """The strips or tiles of a directory to be written; `blocks` is consumed once, during the writing."""
+
+    offsets_tag: int
+    counts_tag: int
+    count: int
+    blocks: Iterable[bytes]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """A directory to be written, and what hangs on it.
+
+    `children` are directories and `blobs` opaque bytes, each reached through the offsets in the tag that is
+    their key. `pinned` gives tags whose value must lie at a given offset of the file.
+    """
+
+    tags: Ifd
+    children: Mapping[int, tuple[Node, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    blobs: Mapping[int, tuple[bytes, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    pinned: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({}))
+    pixels: Pixels | None = None
+
+
+def read_header(file: BinaryIO, base: int = 0) -> TiffHeader | None:
+    """The header of the TIFF that starts at `base`, or None if there is none."""
+    end = file.seek(0, os.SEEK_END)
+    start = _bytes_at(file, base, 16, end)
+    if start[:2] not in (b"II", b"MM") or len(start) < 8:
+        return None
+    order = "<" if start[:2] == b"II" else ">"
+    (magic,) = struct.unpack_from(order + "H", start, 2)
+    if magic not in _MAGICS or (magic == BIG and len(start) < 16):
+        return None
+    (first,) = struct.unpack_from(order + ("Q" if magic == BIG else "I"), start, 8 if magic == BIG else 4)
+    return TiffHeader(order == "<", magic, first, base, end)
+
+
+def read_directory(file: BinaryIO, header: TiffHeader, offset: int) -> Directory:
+    """The directory at `offset`; tags that point outside the file or have an unknown type are left out.
+
+    Of a tag that occurs twice the last one counts, as in LibRaw, ExifTool and Adobe's SDK. All values
+    together are at most as long as the file, so that overlapping ones cannot fill the memory.
+    """
+    count_code, entry_code, room = ("Q", "HHQ", 8) if header.big else ("H", "HHI", 4)
+    entry_size, head_size = struct.calcsize("<" + entry_code) + room, struct.calcsize("<" + count_code)
+    head = _bytes_at(file, header.base + offset, head_size, header.end)
+    if offset <= 0 or len(head) < head_size:
+        return Directory(NO_TAGS, {}, 0)
+    entries = min(struct.unpack(header.order + count_code, head)[0], 65535)
+    body = _bytes_at(file, header.base + offset + head_size, entries * entry_size + room, header.end)
+    tags: dict[int, Tag] = {}
+    offsets: dict[int, int] = {}
+    budget = header.end
+    for start in range(0, min(entries, len(body) // entry_size) * entry_size, entry_size):
+        code, kind, count = struct.unpack_from(header.order + entry_code, body, start)
+        value_at = start + entry_size - room
+        part, parts = _TYPES.get(kind, ("u1", 0))
+        size = count * parts * int(part[1])
+        if not parts or not count or size > budget:
+            continue
+        where = header.base + offset + head_size + value_at
+        if size > room:
+            (relative,) = struct.unpack_from(header.order + ("Q" if header.big else "I"), body, value_at)
+            where = header.base + relative
+        data = _bytes_at(file, where, size, header.end)
+        if len(data) < size:
+            continue
+        budget -= size
+        swapped = data if header.little_endian else np.frombuffer(data, ">" + part).byteswap().tobytes()
+        tags[code], offsets[code] = Tag(kind, count, swapped), where - header.base
+    tail = body[entries * entry_size :]
+    following = (
+        struct.unpack(header.order + ("Q" if header.big else "I"), tail)[0] if len(tail) == room else 0
+    )
+    return Directory(tags, offsets, following)
+
+
+def write_tree(file: BinaryIO, root: Node, *, magic: int = CLASSIC) -> None:
+    """Write `root` and all that hangs on it as one file: little-endian, tags sorted, values word-aligned.
+
+    `magic` is CLASSIC, BIG for more than 4 GB, or PROFILE for a DNG camera profile. Pixel blocks are written
+    as they are produced, never held together.
+
+    Raises:
+        ValueError: pinned values overlap each other or the header, or a classic file grew beyond 4 GB.
+    """
+    big = magic == BIG
+    nodes = list(_walk(root))
+    space = _Space(
+        16 if big else 8,
+        [(at, len(node.tags[tag].data)) for node in nodes for tag, at in node.pinned.items()],
+    )
+    room, pointer = (8, "Q") if big else (4, "I")
+    where = {
+        id(node): space.take((8 if big else 2) + _entry_count(node) * (20 if big else 12) + room)
+        for node in nodes
+    }
+    tables: dict[int, dict[int, Tag]] = {}
+    for node in nodes:
+        table = dict(node.tags)
+        for tag, blobs in node.blobs.items():
+            table[tag] = _pointers([_write_at(file, space.take(len(blob)), blob) for blob in blobs], big)
+        for tag, children in node.children.items():
+            table[tag] = _pointers([where[id(child)] for child in children], big)
+        if node.pixels is not None:
+            empty = _pointers([0] * node.pixels.count, big)
+            table[node.pixels.offsets_tag] = table[node.pixels.counts_tag] = empty
+        tables[id(node)] = table
+    values = {
+        (id(node), tag): node.pinned[tag] if tag in node.pinned else space.take(len(value.data))
+        for node in nodes
+        for tag, value in tables[id(node)].items()
+        if tag in node.pinned or len(value.data) > room
+    }
+    for node in nodes:
+        if node.pixels is not None:
+            offsets, counts = _write_pixels(file, space, node.pixels)
+            tables[id(node)][node.pixels.offsets_tag] = _pointers(offsets, big)
+            tables[id(node)][node.pixels.counts_tag] = _pointers(counts, big)
+    if not big and space.position > 0xFFFFFFFF:
+        raise ValueError("a classic TIFF file cannot be larger than 4 GB")
+    for node in nodes:
+        table, entries = tables[id(node)], b""
+        for tag in sorted(table):
+            value, at = table[tag], values.get((id(node), tag))
+            entries += struct.pack("<HHQ" if big else "<HHI", tag, value.type, value.count)
+            entries += value.data.ljust(room, b"\0") if at is None else struct.pack("<" + pointer, at)
+            if at is not None:
+                _write_at(file, at, value.data)
+        head = struct.pack("<Q" if big else "<H", len(table))
+        _write_at(file, where[id(node)], head + entries + bytes(room))
+    header = struct.pack("<2sHHHQ", b"II", magic, 8, 0, where[id(root)]) if big else None
+    _write_at(file, 0, header or struct.pack("<2sHI", b"II", magic, where[id(root)]))
+    file.seek(0, os.SEEK_END)
+
+
+def ascii_tag(text: str) -> Tag:
+    """A text with its closing zero; UTF-8 where ASCII does not reach, as the field does."""
+    data = text.encode("utf-8") + b"\0"
+    return Tag(ASCII, len(data), data)
+
+
+def bytes_tag(data: bytes, kind: int = BYTE) -> Tag:
+    """Bytes as they are, BYTE or UNDEFINED."""
+    return Tag(kind, len(data), data)
+
+
+def numbers_tag(kind: int, *values: float) -> Tag:
+    """Numbers of any numeric type; a RATIONAL is the closest fraction that fits its 32-bit parts."""
+    part, parts = _TYPES[kind]
+    flat = (
+        [number for value in values for number in _ratio(value, signed=kind == SRATIONAL)]
+        if parts == 2
+        else values
+    )
+    return Tag(kind, len(values), np.array(flat).astype("<" + part).tobytes())
+
+
+def numbers(tag: Tag | None) -> tuple[float, ...]:
+    """The numbers of a tag; rationals as floats, x/0 as nan; nothing for no tag and for texts."""
+    if tag is None or tag.type not in _TYPES or tag.type in (ASCII, 129):
+        return ()
+    part, parts = _TYPES[tag.type]
+    flat = np.frombuffer(tag.data, "<" + part)
+    if parts == 1:
+        return tuple(flat.tolist())
+    return tuple(top / bottom if bottom else float("nan") for top, bottom in flat.reshape(-1, 2).tolist())
+
+
+def text(tag: Tag | None) -> str:
+    """The text of a tag up to its closing zero, without surrounding blanks; empty for no tag."""
+    return "" if tag is None else tag.data.split(b"\0")[0].decode("utf-8", "replace").strip()
+
+
+class _Space:
+    """Hands out places in a file one after the other, around what is pinned."""
+
+    def __init__(self, start: int, pinned: list[tuple[int, int]]) -> None:
+        self.position = start
+        self._pinned = sorted(pinned)
+        for (at, _), (before, size) in zip(self._pinned, [(0, start), *self._pinned], strict=False):
+            if at < before + size:
+                raise ValueError(f"what is pinned at {at} overlaps what lies before it")
+
+    def take(self, size: int) -> int:
+        """The next place of `size` bytes."""
+        while self._pinned and self.position + size > self._pinned[0][0]:
+            at, length = self._pinned.pop(0)
+            self.position = max(self.position, at + length + (at + length) % 2)
+        place = self.position
+        self.position += size + size % 2
+        return place
+
+
+def _walk(node: Node) -> Iterator[Node]:
+    yield node
+    for children in node.children.values():
+        for child in children:
+            yield from _walk(child)
+
+
+def _entry_count(node: Node) -> int:
+    data = () if node.pixels is None else (node.pixels.offsets_tag, node.pixels.counts_tag)
+    return len({*node.tags, *node.children, *node.blobs, *data})
+
+
+def _pointers(offsets: list[int], big: bool) -> Tag:
+    return numbers_tag(LONG8 if big else LONG, *offsets)
+
+
+def _write_pixels(file: BinaryIO, space: _Space, pixels: Pixels) -> tuple[list[int], list[int]]:
+    offsets, counts = [], []
+    for block in pixels.blocks:
+        offsets.append(_write_at(file, space.take(len(block)), block))
+        counts.append(len(block))
+    if len(offsets) != pixels.count:
+        raise ValueError(f"{len(offsets)} pixel blocks were given where {pixels.count} were announced")
+    return offsets, counts
+
+
+def _write_at(file: BinaryIO, offset: int, data: bytes) -> int:
+    if file.tell() != offset:
+        file.seek(offset)
+    file.write(data)
+    return offset
+
+
+def _bytes_at(file: BinaryIO, offset: int, size: int, end: int) -> bytes:
+    if offset < 0 or offset >= end:
+        return b""
+    file.seek(offset)
+    return file.read(min(size, end - offset))
+
+
+def _ratio(value: float, *, signed: bool) -> tuple[int, int]:
+    limit = 0x7FFFFFFF if signed else 0xFFFFFFFF
+    exact = Fraction(value)
+    bound = 10**6
+    while True:
+        fraction = exact.limit_denominator(bound)
+        if abs(fraction.numerator) <= limit or bound == 1:
+            break
+        bound //= 10
+    return max(-limit, min(fraction.numerator, limit)) if signed else max(
+        0, min(fraction.numerator, limit)
+    ), fraction.denominator
