@@ -141,6 +141,7 @@ class Tag:
 
 
 Ifd = Mapping[int, Tag]
+
 NO_TAGS: Ifd = MappingProxyType({})
 
 

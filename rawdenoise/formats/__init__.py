@@ -1,0 +1,67 @@
+"""Files in: one call reads any capture into a `RawImage`."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rawdenoise.errors import DirectoryError, EmptyFileError, NotFoundError, UnreadableError
+
+if TYPE_CHECKING:
+    from rawdenoise.formats.plain import PlainLayout
+    from rawdenoise.raw import RawImage
+
+LIBRAW_SUFFIXES = frozenset(
+    """.3fr .ari .arw .bay .cap .cr2 .cr3 .crw .cs1 .dc2 .dcr .dng .drf .eip .erf .fff .gpr .iiq .k25 .kdc .mdc
+    .mef .mos .mrw .nef .nrw .orf .ori .pef .ptx .pxn .qtk .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .sti
+    .x3f""".split()
+)
+PLAIN_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})
+SIDD_SUFFIXES = frozenset({".mat"})
+RAW_SUFFIXES = LIBRAW_SUFFIXES | SIDD_SUFFIXES
+"""What a folder is searched for; plain mosaics are read when a layout is given, or named one by one."""
+
+
+def read_raw(path: Path, *, layout: PlainLayout | None = None) -> RawImage:
+    """Read a capture of any supported kind.
+
+    `.mat` is SIDD's, `.npy` and `.tif` are plain mosaics, a `.raw` is one where `layout` is given; all else
+    goes to LibRaw, whatever its suffix.
+
+    Raises:
+        UnreadableError: missing, a directory, empty, truncated, or not ours to read.
+        NotAnImageError: of no known format.
+        UnsupportedRawError: a raw file without a Bayer mosaic that can be had; the subclass says which kind.
+        LayoutError: a plain mosaic that does not fit `layout`.
+    """
+    check_readable(path)
+    suffix = path.suffix.lower()
+    if suffix in SIDD_SUFFIXES:
+        from rawdenoise.formats.sidd import read_sidd
+
+        return read_sidd(path)
+    if suffix in PLAIN_SUFFIXES or (layout is not None and suffix in {".raw", ".bin"}):
+        from rawdenoise.formats.plain import read_plain
+
+        return read_plain(path, layout)
+    from rawdenoise.formats.libraw import read_libraw
+
+    return read_libraw(path)
+
+
+def check_readable(path: Path) -> None:
+    """Refuse what is not a file with bytes in it, with the reason."""
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise DirectoryError(path, "is a directory, not a raw file")
+        if not stat.S_ISREG(mode):  # opening a FIFO would wait for ever
+            raise UnreadableError(path, "is not a regular file")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise EmptyFileError(path, "is empty (0 bytes)")
+    except FileNotFoundError:
+        raise NotFoundError(path, "there is no such file") from None
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error

@@ -1,0 +1,359 @@
+"""Everything LibRaw decodes as a Bayer mosaic."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import exifread
+import numpy as np
+import rawpy
+from jaxtyping import Float64, UInt8
+
+from rawdenoise.errors import (
+    FoveonError,
+    LinearRawError,
+    MonochromeError,
+    NotAnImageError,
+    RawDenoiseError,
+    TruncatedError,
+    UnreadableError,
+    UnsupportedCfaError,
+    UnsupportedCompressionError,
+    XTransError,
+)
+from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.raw import (
+    Area,
+    Camera,
+    Cfa,
+    Color,
+    ColorMatrix,
+    Exposure,
+    Ifd,
+    Levels,
+    Metadata,
+    RawImage,
+    Tag,
+)
+
+D65 = 21
+_ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation
+_TIFF_FORMATS = {1: "u1", 3: "<u2", 4: "<u4", 6: "i1", 8: "<i2", 9: "<i4", 11: "<f4", 12: "<f8", 16: "<u8"}
+_COMPRESSIONS = {9: "GoPro VC-5", 34892: "lossy JPEG", 52546: "JPEG XL", 8: "deflate", 32946: "deflate"}
+
+
+def read_libraw(path: Path) -> RawImage:
+    """Read any raw file whose Bayer mosaic LibRaw can decode, DNG included.
+
+    Levels, colours and metadata of a DNG come from its own tags; of other files from LibRaw and EXIF.
+
+    Raises: as `read_raw`.
+    """
+    metadata = read_metadata(path)
+    _refuse_truncated(path, metadata)
+    with _open(path, metadata) as raw:
+        pattern = _bayer_pattern(path, raw, metadata)
+        mosaic = raw.raw_image.copy()
+        sizes = raw.sizes
+        libraw_black = raw.black_level_per_channel
+        libraw_white = float(raw.white_level)
+        camera_wb, daylight_wb = raw.camera_whitebalance, raw.daylight_whitebalance
+        xyz_to_camera = np.asarray(raw.rgb_xyz_matrix, float)[:3]
+        other = getattr(raw, "other", None)  # rawpy before 0.25 has none
+    _refuse_blank_tail(path, mosaic, metadata)
+
+    red = np.argwhere(pattern == 0)[0]
+    cfa = Cfa.with_red_at(int(red[0]), int(red[1]))
+    active = _active_area(metadata, sizes, mosaic.shape)
+    levels = (
+        _dng_levels(metadata.raw, cfa.shifted(active.top, active.left), active) if metadata.is_dng else None
+    )
+    if levels is None:
+        green = int(pattern[red[0], 1 - red[1]])  # the green of the red rows: LibRaw numbers it 1 or 3
+        order = (0, green, 4 - green, 2)
+        r, g1, g2, b = (float(libraw_black[i]) for i in order)
+        levels = Levels((r, g1, g2, b), libraw_white)
+    exif = _exif(path)
+    camera = _camera(path, metadata, exif, active, levels)
+    color, notes = _color(metadata, xyz_to_camera, camera_wb, daylight_wb)
+    return RawImage(
+        mosaic=mosaic,
+        cfa=cfa,
+        active=active,
+        levels=levels,
+        source=path,
+        camera=camera,
+        exposure=_exposure(exif, other),
+        color=color,
+        orientation=_orientation(metadata, sizes.flip),
+        metadata=metadata,
+        notes=notes,
+    )
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@contextmanager
+def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
+    """Open and decode; LibRaw's errors become ours."""
+    try:
+        with rawpy.imread(str(path)) as raw:
+            yield raw
+    except RawDenoiseError:
+        raise
+    except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError) as error:
+        compression = _numbers(metadata.raw.get(259))
+        if metadata.is_dng and compression:
+            name = _COMPRESSIONS.get(int(compression[0]), f"number {int(compression[0])}")
+            raise UnsupportedCompressionError(
+                path, f"its raw data is packed by {name}, which LibRaw cannot decode"
+            ) from error
+        raise NotAnImageError(path, "is of no raw format that LibRaw knows") from error
+    except (rawpy.LibRawIOError, rawpy.LibRawDataError, rawpy.LibRawUnspecifiedError) as error:
+        raise TruncatedError(path, f"is damaged or truncated (LibRaw: {_words(error)})") from error
+    except rawpy.LibRawError as error:
+        raise UnreadableError(path, f"LibRaw cannot read it ({_words(error)})") from error
+
+
+def _bayer_pattern(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> UInt8[np.ndarray, "2 2"]:
+    """The colour indices of the mosaic's top-left 2x2 sites, if it is a Bayer mosaic."""
+    if path.suffix.lower() == ".x3f":
+        raise FoveonError(path, "is from a Foveon sensor, which has no mosaic to denoise")
+    if raw.raw_type != rawpy.RawType.Flat:
+        raise LinearRawError(
+            path, "holds linear RGB (sRAW, mRAW or a linear DNG), not a mosaic; use the camera's full raw"
+        )
+    pattern = raw.raw_pattern
+    if pattern is None:
+        raise MonochromeError(path, "is from a monochrome sensor; only Bayer mosaics are supported")
+    if pattern.shape == (6, 6):
+        raise XTransError(path, "is a Fujifilm X-Trans mosaic; only Bayer mosaics are supported")
+    names = "".join("RGBG"[i] if raw.color_desc == b"RGBG" else "?" for i in pattern.ravel())
+    if pattern.shape != (2, 2) or names not in {c.value for c in Cfa}:
+        raise UnsupportedCfaError(
+            path, f"has an unusual colour filter array ({raw.color_desc.decode()}, {pattern.shape})"
+        )
+    if raw.raw_image is None or raw.raw_image.dtype != np.uint16:
+        raise UnsupportedCompressionError(
+            path, "holds floating-point raw data; only integer mosaics are supported"
+        )
+    return pattern.astype(np.uint8)
+
+
+def _refuse_truncated(path: Path, metadata: Metadata) -> None:
+    """LibRaw fills what is missing with zeros and says nothing: compare the tags with the file's length."""
+    for offsets_tag, counts_tag in ((273, 279), (324, 325)):
+        offsets, counts = (_numbers(metadata.raw.get(tag)) for tag in (offsets_tag, counts_tag))
+        ends = [start + count for start, count in zip(offsets, counts, strict=False)]
+        size = path.stat().st_size
+        if ends and max(ends) > size:
+            raise TruncatedError(
+                path, f"is truncated: {size} bytes, but its picture ends at {int(max(ends))}"
+            )
+
+
+def _refuse_blank_tail(path: Path, mosaic: np.ndarray, metadata: Metadata) -> None:
+    """A file that tells no lengths (CRW, RAF, CR3): a cut one decodes to a tail without any noise."""
+    tail = mosaic[-max(2, mosaic.shape[0] // 50) :]
+    if not metadata.raw and tail.min() == tail.max() and mosaic.min() != mosaic.max():
+        raise TruncatedError(path, "is truncated: the last rows of its picture are missing")
+
+
+def _words(error: Exception) -> str:
+    first = error.args[0] if error.args else error
+    return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
+
+
+# ---------------------------------------------------------------- tags
+
+
+def _numbers(tag: Tag | None) -> list[float]:
+    """The values of a numeric tag; rationals divided, 0/0 as 0."""
+    if tag is None:
+        return []
+    if tag.type in (5, 10):
+        pairs = np.frombuffer(tag.data, "<u4" if tag.type == 5 else "<i4").astype(float).reshape(-1, 2)
+        return [float(n / d) if d else 0.0 for n, d in pairs]
+    kind = _TIFF_FORMATS.get(tag.type)
+    return [] if kind is None else [float(v) for v in np.frombuffer(tag.data, kind)]
+
+
+def _text(tag: Tag | None) -> str:
+    return "" if tag is None else tag.data.split(b"\0")[0].decode("utf-8", "replace").strip()
+
+
+def _active_area(metadata: Metadata, sizes: object, shape: tuple[int, ...]) -> Area:
+    height, width = shape
+    if metadata.is_dng:
+        area = _numbers(metadata.raw.get(50829)) or [0, 0, height, width]
+    else:
+        top, left = sizes.top_margin, sizes.left_margin  # type: ignore[attr-defined]
+        area = [top, left, top + sizes.height, left + sizes.width]  # type: ignore[attr-defined]
+    top, left, bottom, right = (int(v) for v in area)
+    top, left = min(max(top, 0), height - 2), min(max(left, 0), width - 2)
+    return Area(top, left, min(max(bottom, top + 2), height), min(max(right, left + 2), width))
+
+
+def _dng_levels(ifd: Ifd, cfa: Cfa, active: Area) -> Levels | None:
+    """Levels by the DNG's own tags, which keep fractions and deltas that LibRaw rounds off.
+
+    DNG 1.7, BlackLevel: repeats from the top-left of the active area; the deltas add to it.
+    """
+    white = _numbers(ifd.get(50717))
+    if not white:
+        return None
+    values = _numbers(ifd.get(50714)) or [0.0]
+    rows, columns = (int(v) for v in _numbers(ifd.get(50713)) or (1, 1))
+    if rows < 1 or columns < 1 or len(values) < rows * columns:
+        rows, columns = 1, 1
+    grid = np.reshape(values[: rows * columns], (rows, columns))
+    grid = np.tile(grid, (2 if rows % 2 else 1, 2 if columns % 2 else 1))
+    row, column = cfa.red
+    r, g1, g2, b = (
+        float(grid[y::2, x::2].mean())
+        for y, x in ((row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column))
+    )
+    return Levels(
+        (r, g1, g2, b),
+        white[0],
+        black_delta_rows=_delta(ifd.get(50716), active.height),
+        black_delta_columns=_delta(ifd.get(50715), active.width),
+    )
+
+
+def _delta(tag: Tag | None, length: int) -> Float64[np.ndarray, " n"] | None:
+    values = np.asarray(_numbers(tag), float)
+    return values if values.size == length and values.any() else None
+
+
+# ---------------------------------------------------------------- what the file says of its taking
+
+
+def _exif(path: Path) -> dict[str, object]:
+    """ExifRead's tags; none where it cannot make sense of the file, which must never stop a picture."""
+    try:
+        with path.open("rb") as file:
+            return dict(exifread.process_file(file, details=False))
+    except Exception:
+        return {}
+
+
+def _first_number(exif: dict[str, object], *names: str) -> float | None:
+    for name in names:
+        values = getattr(exif.get(name), "values", None)
+        value = values[0] if isinstance(values, (list, tuple)) and values else None
+        try:
+            number = float(value) if value is not None else 0.0
+        except (TypeError, ValueError, ZeroDivisionError):
+            continue
+        if number > 0 and math.isfinite(number):
+            return number
+    return None
+
+
+def _exposure(exif: dict[str, object], other: object) -> Exposure:
+    iso = _first_number(exif, "EXIF ISOSpeedRatings", "Image ISOSpeedRatings", "EXIF PhotographicSensitivity")
+    if iso is None or iso >= 65535:  # the tag is 16 bits wide; larger values stand elsewhere
+        iso = (
+            _first_number(
+                exif, "EXIF RecommendedExposureIndex", "EXIF ISOSpeed", "EXIF StandardOutputSensitivity"
+            )
+            or iso
+        )
+
+    def known(name: str) -> float | None:
+        value = float(getattr(other, name, 0.0) or 0.0)
+        return value if value > 0 and math.isfinite(value) else None
+
+    iso = iso or known("iso_speed")
+    taken = str(exif.get("EXIF DateTimeOriginal") or exif.get("Image DateTime") or "").strip()
+    timestamp = getattr(other, "timestamp", None)
+    if not taken and timestamp is not None and timestamp.year > 1970:
+        taken = timestamp.strftime("%Y:%m:%d %H:%M:%S")
+    return Exposure(
+        iso=round(iso) if iso else None,
+        exposure_s=_first_number(exif, "EXIF ExposureTime", "Image ExposureTime") or known("shutter_speed"),
+        f_number=_first_number(exif, "EXIF FNumber", "Image FNumber") or known("aperture"),
+        focal_length_mm=_first_number(exif, "EXIF FocalLength", "Image FocalLength") or known("focal_length"),
+        taken_at=taken or None,
+    )
+
+
+def _camera(path: Path, metadata: Metadata, exif: dict[str, object], active: Area, levels: Levels) -> Camera:
+    make = _text(metadata.root.get(271)) or str(exif.get("Image Make") or "").strip()
+    model = _text(metadata.root.get(272)) or str(exif.get("Image Model") or "").strip()
+    model = model or _text(metadata.root.get(50708))
+    if not model:
+        make, model = _ciff_owner(path)
+    serial = str(exif.get("EXIF BodySerialNumber") or "").strip() or _text(metadata.root.get(50735))
+    bits = max(1, math.ceil(math.log2(levels.white + 1)))
+    return Camera(make, model, serial, mode=f"{active.width}x{active.height} {bits}-bit")
+
+
+def _ciff_owner(path: Path) -> tuple[str, str]:
+    """Make and model of a Canon CRW, which no library names: the strings of its CIFF record 0x080a."""
+    if path.suffix.lower() != ".crw":
+        return "", ""
+    found = re.search(rb"(Canon)\0(Canon [ -~]{2,40})\0", path.read_bytes())
+    return (found[1].decode(), found[2].decode().strip()) if found else ("Canon", "")
+
+
+def _orientation(metadata: Metadata, flip: int) -> int:
+    stated = _numbers(metadata.root.get(274))
+    if stated and 1 <= stated[0] <= 8:
+        return int(stated[0])
+    return _ORIENTATION.get(flip, 1)
+
+
+# ---------------------------------------------------------------- colour
+
+
+def _color(
+    metadata: Metadata, xyz_to_camera: np.ndarray, camera_wb: list[float], daylight_wb: list[float]
+) -> tuple[Color, tuple[str, ...]]:
+    """Matrices and neutrals, and what a user should know of them."""
+    notes = []
+    root = {**metadata.raw, **metadata.root}
+    matrices = _dng_matrices(root) if metadata.is_dng else ()
+    if not matrices and np.abs(xyz_to_camera).sum() > 0:
+        matrices = (_matrix(D65, xyz_to_camera),)
+    if not matrices:
+        notes.append("colour matrix unknown: raw developers will show approximate colours")
+    stated = _numbers(root.get(50728)) if metadata.is_dng else []
+    as_shot = (
+        _neutral([1 / v for v in stated]) if len(stated) == 3 and min(stated) > 0 else _neutral(camera_wb)
+    )
+    daylight = _neutral(daylight_wb)
+    if as_shot is None:
+        notes.append(
+            "camera white balance unknown: " + ("daylight is used" if daylight else "none is applied")
+        )
+    return Color(matrices, as_shot, daylight), tuple(notes)
+
+
+def _dng_matrices(ifd: Ifd) -> tuple[ColorMatrix, ...]:
+    found = []
+    for matrix_tag, illuminant_tag in ((50721, 50778), (50722, 50779)):
+        values = _numbers(ifd.get(matrix_tag))
+        if len(values) == 9 and any(values):
+            illuminant = _numbers(ifd.get(illuminant_tag)) or [0]
+            found.append(_matrix(int(illuminant[0]), np.reshape(values, (3, 3))))
+    return tuple(found)
+
+
+def _matrix(illuminant: int, values: np.ndarray) -> ColorMatrix:
+    r, g, b = ((float(row[0]), float(row[1]), float(row[2])) for row in values)
+    return ColorMatrix(illuminant, (r, g, b))
+
+
+def _neutral(multipliers: list[float]) -> tuple[float, float, float] | None:
+    """Camera RGB of a grey from multipliers of R, G, B; None where the camera did not say (-1, 0)."""
+    red, green, blue = (list(multipliers) + [0.0] * 3)[:3]
+    if min(red, green, blue) <= 0:
+        return None
+    return green / red, 1.0, green / blue

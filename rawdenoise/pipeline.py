@@ -1,0 +1,143 @@
+"""One capture, the whole path on one page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from rawdenoise import __version__
+from rawdenoise.devices import pick_device
+from rawdenoise.errors import ModelMissingError
+from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
+from rawdenoise.models import Model, ModelCard
+from rawdenoise.noise import NoiseModel, estimate_noise
+from rawdenoise.packing import clipped, pack, unpack
+from rawdenoise.raw import Provenance, RawImage
+from rawdenoise.stabilize import stabilize, unstabilize
+from rawdenoise.tiling import Tiles, denoise_tiled
+
+
+class Format(StrEnum):
+    """What an output is: a mosaic for raw developers, a picture, or a mosaic for science."""
+
+    DNG = "dng"
+    TIFF = "tiff"
+    MOSAIC_TIFF = "mosaic-tiff"
+
+    @property
+    def suffix(self) -> str:
+        """How such a file's name ends."""
+        return {"dng": ".dng", "tiff": ".tif", "mosaic-tiff": ".mosaic.tif"}[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseOptions:
+    """How to denoise: `strength` 0 is the input and 1 the model's full answer; `tile` is in packed pixels."""
+
+    strength: float = 1.0
+    device: str = "auto"
+    tile: int | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Denoised:
+    """A denoised capture, the noise that was assumed, what to write about it, and the network's seconds."""
+
+    image: RawImage
+    noise: NoiseModel | None
+    provenance: Provenance
+    network_s: float
+
+
+def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = DenoiseOptions()) -> Denoised:
+    """Denoise one capture with a camera's model; at strength 0 no model is needed and nothing changes.
+
+    Raises:
+        ModelMissingError: there is no model and the strength is not 0.
+        SetupError: the device is not there.
+    """
+    if options.strength == 0:
+        return Denoised(raw, None, Provenance(__version__, "none", 0.0), 0.0)
+    if model is None:
+        raise ModelMissingError(f"{raw.source}: no model to denoise with")
+    planes = pack(raw)
+    noise = noise_for(raw, planes, model.card)
+    start = time.perf_counter()
+    clean = denoise_planes(planes, noise, model, options)
+    network_s = time.perf_counter() - start
+    image = unpack(blend(planes, clean, options.strength), like=raw)
+    return Denoised(image, noise, _provenance(model.card, noise, options.strength), network_s)
+
+
+def noise_for(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCard) -> NoiseModel:
+    """The noise of a capture: what its model's captures showed at this ISO, else what its own pixels show."""
+    for known in card.noise:
+        if known.iso == raw.exposure.iso:
+            return known.noise
+    return estimate_noise(planes, valid=~clipped(raw))
+
+
+def denoise_planes(
+    planes: Float32[np.ndarray, "4 h w"],
+    noise: NoiseModel,
+    model: Model,
+    options: DenoiseOptions = DenoiseOptions(),
+) -> Float32[np.ndarray, "4 h w"]:
+    """Denoise packed planes: stabilise, run the network in tiles, return to the signal without bias."""
+    device = pick_device(options.device)
+    net = model.net.to(device)
+    tiles = Tiles() if options.tile is None else Tiles(size=options.tile)
+    return denoise_tiled(
+        planes,
+        _in_stabilized_domain(net, noise),
+        halo=net.halo,
+        multiple=net.multiple,
+        tiles=tiles,
+        device=device,
+    )
+
+
+def blend(
+    planes: Float32[np.ndarray, "4 h w"], clean: Float32[np.ndarray, "4 h w"], strength: float
+) -> Float32[np.ndarray, "4 h w"]:
+    """Mix the capture and its denoised version; noise left behind is `1 - strength` of what it was."""
+    if strength == 1:
+        return clean
+    return planes + np.float32(strength) * (clean - planes)
+
+
+def write(denoised: Denoised, output: Path, *, format: Format = Format.DNG, replace: bool = True) -> Path:
+    """Write a result whole or not at all, checked by reading it back; return where it is."""
+    writer = {Format.DNG: write_dng, Format.TIFF: write_tiff, Format.MOSAIC_TIFF: write_mosaic_tiff}[format]
+    writer(denoised.image, output, provenance=denoised.provenance, replace=replace)
+    return output
+
+
+def _in_stabilized_domain(net: torch.nn.Module, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
+    def run(tile: Tensor) -> Tensor:
+        return unstabilize(net(stabilize(tile, noise), noise), noise)
+
+    return run
+
+
+def _provenance(card: ModelCard, noise: NoiseModel, strength: float) -> Provenance:
+    left = (1 - strength) ** 2
+    return Provenance(
+        version=__version__,
+        method=card.objective,
+        strength=strength,
+        model_id=card.id,
+        model_digest=card.weights_sha256,
+        noise_left=tuple((left * s, left * r) for s, r in zip(noise.shot, noise.read_variance, strict=True))
+        if left
+        else None,
+    )

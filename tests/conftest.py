@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from rawdenoise.raw import Area, Camera, Cfa, Levels, RawImage
+
+settings.register_profile("rawdenoise", deadline=None, max_examples=40, derandomize=True)
+settings.load_profile("rawdenoise")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real captures, which are never committed."""
+    folder = Path(os.environ.get("RAWDENOISE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real captures at {folder} (set RAWDENOISE_DATA)")
+    return folder
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model store of the test's own."""
+    folder = tmp_path / "models"
+    monkeypatch.setenv("RAWDENOISE_MODELS", str(folder))
+    return folder
+
+
+TEST_CAMERA = Camera("Test", "Test One", mode="test")
+
+
+def make_raw(
+    height: int = 32,
+    width: int = 48,
+    *,
+    cfa: Cfa = Cfa.RGGB,
+    margins: tuple[int, int, int, int] = (0, 0, 0, 0),
+    black: tuple[float, float, float, float] = (512.0, 512.0, 512.0, 512.0),
+    white: float = 16383.0,
+    seed: int = 0,
+    mosaic: np.ndarray | None = None,
+    camera: Camera = TEST_CAMERA,
+    **more: object,
+) -> RawImage:
+    """A synthetic capture; margins are top, left, bottom, right."""
+    top, left, bottom, right = margins
+    if mosaic is None:
+        rng = np.random.default_rng(seed)
+        mosaic = rng.integers(0, int(white) + 1, (height + top + bottom, width + left + right)).astype(
+            np.uint16
+        )
+    return RawImage(
+        mosaic=mosaic,
+        cfa=cfa,
+        active=Area(top, left, top + height, left + width),
+        levels=Levels(black, white),
+        source=Path("synthetic.dng"),
+        camera=camera,
+        **more,  # type: ignore[arg-type]
+    )
+
+
+@st.composite
+def raw_images(draw: Callable[..., object], max_side: int = 24) -> RawImage:
+    """Captures of every phase, with odd margins, odd sizes and fractional blacks."""
+    blacks = st.floats(0, 1024, width=32).map(float)
+    margins = tuple(draw(st.integers(0, 5)) for _ in range(4))
+    return make_raw(
+        draw(st.integers(2, max_side)),
+        draw(st.integers(2, max_side)),
+        cfa=draw(st.sampled_from(list(Cfa))),
+        margins=margins,
+        black=tuple(draw(blacks) for _ in range(4)),
+        white=draw(st.sampled_from([4095.0, 16383.0, 65535.0])),
+        seed=draw(st.integers(0, 2**32 - 1)),
+    )
