@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rawdenoise.raw import RawImage
 
 LIBRAW_SUFFIXES = frozenset(
-    """.3fr .ari .arw .bay .cap .cr2 .cr3 .crw .cs1 .dc2 .dcr .dng .drf .eip .erf .fff .gpr .iiq .k25 .kdc .mdc
-    .mef .mos .mrw .nef .nrw .orf .ori .pef .ptx .pxn .qtk .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .sti
+    """.3fr .ari .arw .bay .cap .cr2 .cr3 .crw .cs1 .dc2 .dcr .dng .drf .eip .erf .fff .gpr .iiq .k25 .kdc
+    .mdc .mef .mos .mrw .nef .nrw .orf .ori .pef .ptx .pxn .qtk .raf .raw .rw2 .rwl .rwz .sr2 .srf .srw .sti
     .x3f""".split()
 )
 PLAIN_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})

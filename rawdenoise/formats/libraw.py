@@ -26,6 +26,7 @@ from rawdenoise.errors import (
     XTransError,
 )
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.tiff_container import numbers, text
 from rawdenoise.raw import (
     Area,
     Camera,
@@ -42,7 +43,6 @@ from rawdenoise.raw import (
 
 D65 = 21
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation
-_TIFF_FORMATS = {1: "u1", 3: "<u2", 4: "<u4", 6: "i1", 8: "<i2", 9: "<i4", 11: "<f4", 12: "<f8", 16: "<u8"}
 _COMPRESSIONS = {9: "GoPro VC-5", 34892: "lossy JPEG", 52546: "JPEG XL", 8: "deflate", 32946: "deflate"}
 
 
@@ -173,18 +173,8 @@ def _words(error: Exception) -> str:
 
 
 def _numbers(tag: Tag | None) -> list[float]:
-    """The values of a numeric tag; rationals divided, 0/0 as 0."""
-    if tag is None:
-        return []
-    if tag.type in (5, 10):
-        pairs = np.frombuffer(tag.data, "<u4" if tag.type == 5 else "<i4").astype(float).reshape(-1, 2)
-        return [float(n / d) if d else 0.0 for n, d in pairs]
-    kind = _TIFF_FORMATS.get(tag.type)
-    return [] if kind is None else [float(v) for v in np.frombuffer(tag.data, kind)]
-
-
-def _text(tag: Tag | None) -> str:
-    return "" if tag is None else tag.data.split(b"\0")[0].decode("utf-8", "replace").strip()
+    """The values of a numeric tag; x/0 as 0."""
+    return [float(v) if math.isfinite(v) else 0.0 for v in numbers(tag)]
 
 
 def _active_area(metadata: Metadata, sizes: object, shape: tuple[int, ...]) -> Area:
@@ -285,12 +275,12 @@ def _exposure(exif: dict[str, object], other: object) -> Exposure:
 
 
 def _camera(path: Path, metadata: Metadata, exif: dict[str, object], active: Area, levels: Levels) -> Camera:
-    make = _text(metadata.root.get(271)) or str(exif.get("Image Make") or "").strip()
-    model = _text(metadata.root.get(272)) or str(exif.get("Image Model") or "").strip()
-    model = model or _text(metadata.root.get(50708))
+    make = text(metadata.root.get(271)) or str(exif.get("Image Make") or "").strip()
+    model = text(metadata.root.get(272)) or str(exif.get("Image Model") or "").strip()
+    model = model or text(metadata.root.get(50708))
     if not model:
         make, model = _ciff_owner(path)
-    serial = str(exif.get("EXIF BodySerialNumber") or "").strip() or _text(metadata.root.get(50735))
+    serial = str(exif.get("EXIF BodySerialNumber") or "").strip() or text(metadata.root.get(50735))
     bits = max(1, math.ceil(math.log2(levels.white + 1)))
     return Camera(make, model, serial, mode=f"{active.width}x{active.height} {bits}-bit")
 
