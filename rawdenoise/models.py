@@ -1,0 +1,338 @@
+"""The model store: one folder per model, holding its card (JSON) and its weights (safetensors)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import platformdirs
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import nn
+
+from rawdenoise.atomic import atomic_output, write_bytes
+from rawdenoise.errors import ModelFileError, ModelMissingError
+from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
+from rawdenoise.noise import NoiseModel
+from rawdenoise.raw import Camera
+
+FORMAT = 1
+SUFFIX = ".rawdenoise"
+CARD, WEIGHTS = "card.json", "weights.safetensors"
+LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
+T = TypeVar("T")
+_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,120}")
+
+
+@dataclass(frozen=True, slots=True)
+class IsoNoise:
+    """The noise a model's captures showed at one ISO (None where the files do not say)."""
+
+    iso: int | None
+    noise: NoiseModel
+    captures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """What is known of a model: whose it is, what it was trained on and how, and how well it does.
+
+    `captures` are the SHA-256 of the files; `created` is ISO 8601 in UTC.
+    """
+
+    id: str
+    camera: Camera
+    net: str
+    iso_range: tuple[int, int] | None
+    noise: tuple[IsoNoise, ...]
+    captures: tuple[str, ...]
+    objective: str
+    options: Mapping[str, object]
+    seed: int
+    versions: Mapping[str, str]
+    created: str
+    figures: Mapping[str, float]
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """A denoiser ready for use (in eval mode) and its card."""
+
+    card: ModelCard
+    net: StabilisedDenoiser
+
+
+def new_model(net: StabilisedDenoiser, card: ModelCard) -> Model:
+    """Finish the card of a trained network: its id, date and the digest of its weights."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    digest = hashlib.sha256(_weights(net)).hexdigest()
+    slug = re.sub(r"[^a-z0-9]+", "-", card.camera.name.lower()).strip("-")[:60].rstrip("-") or "camera"
+    stamp = f"{slug}-{now:%Y%m%d}-{digest[:8]}"
+    return Model(replace(card, id=stamp, created=now.isoformat(), weights_sha256=digest), net.eval())
+
+
+class ModelStore:
+    """The models of this machine, or of any folder."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        chosen = os.environ.get("RAWDENOISE_MODELS")
+        default = Path(chosen) if chosen else platformdirs.user_data_path("rawdenoise") / "models"
+        self.folder = folder or default
+
+    def cards(self) -> list[ModelCard]:
+        """Every readable card, newest first; the weights are not looked at."""
+        return self._survey()[0]
+
+    def broken(self) -> list[ModelFileError]:
+        """What is wrong with the cards that cannot be read."""
+        return self._survey()[1]
+
+    def find(self, camera: Camera) -> Model:
+        """Load the newest model of exactly this make, model and mode.
+
+        Raises:
+            ModelMissingError: there is none; the line says how to train one.
+            ModelFileError: it is broken.
+        """
+        cards = self.cards()
+        for card in cards:
+            if _same_mode(card.camera, camera) and card.camera.mode == camera.mode:
+                return self.load(card.id)
+        modes = sorted({card.camera.mode for card in cards if _same_mode(card.camera, camera)})
+        others = f" in mode {camera.mode or 'unknown'} (there is one for {', '.join(modes)})" if modes else ""
+        raise ModelMissingError(
+            f"no model for {camera.name}{others}: train one with `rawdenoise train` on its captures"
+        )
+
+    def load(self, id: str) -> Model:
+        """Load a model by its id or any unique beginning of it, checking all of it first.
+
+        Raises:
+            ModelMissingError: no such model, or several begin like this.
+            ModelFileError: broken, altered or foreign.
+        """
+        folder = self._folder(id)
+        card_bytes, weights = (_read(folder / name, LARGEST[name]) for name in (CARD, WEIGHTS))
+        card = _parse_card(card_bytes, folder / CARD)
+        if card.id != folder.name:
+            raise ModelFileError(f"{folder / CARD}: the card is of another model ({card.id})")
+        return Model(card, _parse_weights(weights, card, folder / WEIGHTS))
+
+    def verify(self, id: str) -> ModelCard:
+        """Check a model as `load` does, and return its card."""
+        return self.load(id).card
+
+    def save(self, model: Model) -> Path:
+        """Keep a model; the card is written last, so that a folder with a card is whole.
+
+        Raises:
+            ModelFileError: the weights are not those the card was made for.
+        """
+        weights = _weights(model.net)
+        if hashlib.sha256(weights).hexdigest() != model.card.weights_sha256:
+            raise ModelFileError(f"{model.card.id}: the network's weights are not those of its card")
+        return self._write(model.card, weights)
+
+    def export(self, id: str, target: Path) -> Path:
+        """Write a model as one file, into `target` if that is a folder; returns its path."""
+        model = self.load(id)
+        folder = self.folder / model.card.id
+        output = target / f"{model.card.id}{SUFFIX}" if target.is_dir() else target
+        with (
+            atomic_output(output) as temporary,
+            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+        ):
+            for name in (CARD, WEIGHTS):
+                # A fixed date: the same model gives the same file.
+                archive.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
+        return output
+
+    def import_file(self, path: Path) -> ModelCard:
+        """Take in a file that `export` made, checked whole before anything is written.
+
+        Raises:
+            ModelFileError: it is not such a file, is altered, or its id is taken by other weights.
+        """
+        parts = _read_archive(path)
+        card = _parse_card(parts[CARD], path)
+        _parse_weights(parts[WEIGHTS], card, path)
+        if (self.folder / card.id / CARD).exists():
+            if self.verify(card.id).weights_sha256 != card.weights_sha256:
+                raise ModelFileError(f"{path}: the store has another model called {card.id}; remove it first")
+            return card
+        self._write(card, parts[WEIGHTS])
+        return card
+
+    def remove(self, id: str) -> None:
+        """Delete a model, broken ones too; the card first, so that an interruption leaves no half."""
+        folder = self._folder(id)
+        (folder / CARD).unlink(missing_ok=True)
+        shutil.rmtree(folder)
+
+    def _write(self, card: ModelCard, weights: bytes) -> Path:
+        folder = self.folder / card.id
+        write_bytes(folder / WEIGHTS, weights)
+        write_bytes(folder / CARD, _card_bytes(card))
+        return folder
+
+    def _folder(self, id: str) -> Path:
+        names = self._names()
+        found = [name for name in names if name == id] or [
+            name for name in names if id and name.startswith(id)
+        ]
+        if not found:
+            raise ModelMissingError(
+                f"no model called {id!r} in {self.folder}: `rawdenoise models list` shows all"
+            )
+        if len(found) > 1:
+            raise ModelMissingError(
+                f"{id!r} fits {len(found)} models ({', '.join(found)}): give more of the id"
+            )
+        return self.folder / found[0]
+
+    def _names(self) -> list[str]:
+        """The folders that hold a card; one without is what an interrupted save left."""
+        return sorted(
+            path.parent.name for path in self.folder.glob(f"*/{CARD}") if _ID.fullmatch(path.parent.name)
+        )
+
+    def _survey(self) -> tuple[list[ModelCard], list[ModelFileError]]:
+        cards, errors = [], []
+        for name in self._names():
+            path = self.folder / name / CARD
+            try:
+                cards.append(_parse_card(_read(path, LARGEST[CARD]), path))
+            except ModelFileError as error:
+                errors.append(error)
+        return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors
+
+
+def _same_mode(one: Camera, other: Camera) -> bool:
+    """Same make and model, however they are spaced or capitalised."""
+    return all(
+        a.strip().lower() == b.strip().lower() for a, b in ((one.make, other.make), (one.model, other.model))
+    )
+
+
+def _weights(net: nn.Module) -> bytes:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    return safetensors.torch.save(state)
+
+
+def _card_bytes(card: ModelCard) -> bytes:
+    return json.dumps({"format": FORMAT, **asdict(card)}, indent=1, sort_keys=True).encode()
+
+
+def _read(path: Path, largest: int) -> bytes:
+    try:
+        if path.stat().st_size > largest:
+            raise ModelFileError(f"{path}: too large to be part of a model")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_archive(path: Path) -> dict[str, bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if sorted(entry.filename for entry in entries) != sorted(LARGEST):
+                raise ModelFileError(
+                    f"{path}: not a {SUFFIX} file: it must hold {CARD} and {WEIGHTS}, nothing else"
+                )
+            for entry in entries:
+                # Stored only: what is not compressed cannot blow up.
+                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > LARGEST[entry.filename]:
+                    raise ModelFileError(f"{path}: {entry.filename} is compressed or too large to be ours")
+            return {entry.filename: archive.read(entry) for entry in entries}
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "damaged, or not a model file"
+        raise ModelFileError(f"{path}: {reason}") from error
+
+
+def _parse_card(data: bytes, path: Path) -> ModelCard:
+    try:
+        fields = json.loads(data)
+        if fields["format"] != FORMAT:
+            raise ModelFileError(f"{path}: a card of format {fields['format']}; this version reads {FORMAT}")
+        card = _card(fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ModelFileError(f"{path}: not a model's card ({type(error).__name__}: {error})") from error
+    if not _ID.fullmatch(card.id):
+        raise ModelFileError(f"{path}: {card.id[:40]!r} cannot be a model's id")
+    if card.net not in NETS:
+        raise ModelFileError(f"{path}: an unknown network, {card.net[:40]!r}; a newer version may know it")
+    return card
+
+
+def _card(fields: dict[str, Any]) -> ModelCard:
+    camera = fields["camera"]
+    return ModelCard(
+        id=_typed(fields["id"], str),
+        camera=Camera(**{name: _typed(camera[name], str) for name in ("make", "model", "serial", "mode")}),
+        net=_typed(fields["net"], str),
+        iso_range=_pair(fields["iso_range"]),
+        noise=tuple(_iso_noise(entry) for entry in fields["noise"]),
+        captures=tuple(_typed(digest, str) for digest in fields["captures"]),
+        objective=_typed(fields["objective"], str),
+        options=_typed(fields["options"], dict),
+        seed=_typed(fields["seed"], int),
+        versions={name: _typed(version, str) for name, version in fields["versions"].items()},
+        created=datetime.fromisoformat(fields["created"]).isoformat(),
+        figures={name: float(value) for name, value in fields["figures"].items()},
+        weights_sha256=_typed(fields["weights_sha256"], str),
+    )
+
+
+def _iso_noise(entry: dict[str, Any]) -> IsoNoise:
+    iso = None if entry["iso"] is None else _typed(entry["iso"], int)
+    shot, read = (tuple(float(v) for v in entry["noise"][name]) for name in ("shot", "read_variance"))
+    if len(shot) != 4 or len(read) != 4 or not all(0 < v < 1e6 for v in shot + read):
+        raise ValueError("noise must be four positive numbers per kind")
+    return IsoNoise(iso, NoiseModel(shot, read), _typed(entry["captures"], int))
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    low, high = value
+    return _typed(low, int), _typed(high, int)
+
+
+def _typed(value: Any, kind: type[T]) -> T:
+    if not isinstance(value, kind):
+        raise TypeError(f"{str(value)[:40]!r} is no {kind.__name__}")
+    return value
+
+
+def _parse_weights(data: bytes, card: ModelCard, path: Path) -> StabilisedDenoiser:
+    if hashlib.sha256(data).hexdigest() != card.weights_sha256:
+        raise ModelFileError(
+            f"{path}: the weights are not those the card was made for (altered or cut short)"
+        )
+    try:
+        state = safetensors.torch.load(data)
+    except (SafetensorError, ValueError) as error:
+        raise ModelFileError(f"{path}: not safetensors ({error})") from error
+    net = build_net(card.net)
+    expected = net.state_dict()
+    if state.keys() != expected.keys():
+        raise ModelFileError(f"{path}: the tensors are not those of a {card.net} network")
+    for name, tensor in state.items():
+        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+            raise ModelFileError(f"{path}: {name} has another shape or type than in a {card.net} network")
+        if not bool(torch.isfinite(tensor).all()):
+            raise ModelFileError(f"{path}: {name} holds values that are no numbers")
+    net.load_state_dict(state)
+    return net.eval()
