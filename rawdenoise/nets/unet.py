@@ -11,7 +11,7 @@ from rawdenoise.nets.stabilised import FEATURES, Backbone
 
 
 class PaperUNet(Backbone):
-    """The noise-to-noise U-Net with 48 features, five poolings and 1x1 convolutions at its end; 1.10 M weights.
+    """The noise-to-noise U-Net with 48 features, five poolings and a 1x1 tail; 1.10 M weights.
 
     Lehtinen et al. 2018 (appendix, table 2) with the tail of Laine et al. 2019, as the GR2R paper has it: 3x3
     convolutions, leaky ReLU 0.1, max pooling, nearest upsampling, concatenated skips.
@@ -54,8 +54,8 @@ class PaperUNet(Backbone):
 class LightUNet(Backbone):
     """A U-Net of 48, 96 and 96 features on 2x2 groups of packed pixels: about 10 s for 24 MP, 2 cores.
 
-    Skips are added. Half the resolution at the widest level costs little quality, as a group's 16 values sit in one pixel's
-    features; and three levels keep the radius, and so the tiles' overlap, small.
+    Skips are added, not concatenated. Half the resolution at the widest level costs little quality, as a group's
+    16 values sit in one pixel's features; three levels keep the radius, and so the tiles' overlap, small.
     """
 
     multiple = 8
