@@ -54,7 +54,7 @@ class PaperUNet(Backbone):
 class LightUNet(Backbone):
     """A U-Net of 48, 96 and 96 features on 2x2 groups of packed pixels: about 10 s for 24 MP, 2 cores.
 
-    Skips are added, not concatenated. Half the resolution at the widest level costs little quality, as a group's
+    Skips are added, not concatenated. Half the resolution at the widest level costs little, as a group's
     16 values sit in one pixel's features; three levels keep the radius, and so the tiles' overlap, small.
     """
 
