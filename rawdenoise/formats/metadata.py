@@ -64,6 +64,7 @@ def _from_tiff(file: BinaryIO, header: TiffHeader) -> Metadata:
         interop=_pointed(file, header, INTEROP_IFD, exif.tags).tags,
         maker_note_offset=exif.value_offsets.get(MAKER_NOTE),
         extra=_camera_profiles(file, root),
+        little_endian=header.little_endian,
     )
 
 
