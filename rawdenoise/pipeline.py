@@ -9,7 +9,6 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -19,10 +18,11 @@ from rawdenoise.errors import ModelMissingError
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.models import Model, ModelCard
+from rawdenoise.nets import StabilisedDenoiser
 from rawdenoise.noise import NoiseModel, estimate_noise
 from rawdenoise.packing import clipped, pack, unpack
 from rawdenoise.raw import Provenance, RawImage
-from rawdenoise.stabilize import stabilize, unstabilize
+from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.tiling import Tiles, denoise_tiled
 
 
@@ -123,8 +123,10 @@ def write(denoised: Denoised, output: Path, *, format: Format = Format.DNG, repl
 
 
 def _in_stabilized_domain(net: torch.nn.Module, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
+    white = stabilized_white(noise)[None]
+
     def run(tile: Tensor) -> Tensor:
-        return unstabilize(net(stabilize(tile, noise), noise), noise)
+        return unstabilize(net(stabilize(tile, noise), white), noise)
 
     return run
 
