@@ -122,7 +122,7 @@ def write(denoised: Denoised, output: Path, *, format: Format = Format.DNG, repl
     return output
 
 
-def _in_stabilized_domain(net: torch.nn.Module, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
+def _in_stabilized_domain(net: StabilisedDenoiser, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
     white = stabilized_white(noise)[None]
 
     def run(tile: Tensor) -> Tensor:

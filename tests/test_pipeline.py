@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_raw
+from test_packing import mirrored
+from torch import nn
+
+from rawdenoise.errors import ModelMissingError
+from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
+from rawdenoise.nets import NETS, build_net
+from rawdenoise.noise import NoiseModel
+from rawdenoise.packing import pack
+from rawdenoise.pipeline import DenoiseOptions, blend, denoise, denoise_planes, noise_for
+from rawdenoise.raw import Cfa, Exposure, RawImage
+
+NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
+
+
+def a_model(name: str = "light", *, seed: int = 0) -> Model:
+    """A model that does something, though nothing sensible."""
+    torch.manual_seed(seed)
+    net = build_net(name)
+    nn.init.normal_(net.backbone.exit.weight, std=0.05)
+    card = ModelCard(
+        id="", camera=make_raw().camera, net=name, iso_range=(800, 800), noise=(IsoNoise(800, NOISE, 1),),
+        captures=(), objective="gr2r", options={}, seed=seed, versions={}, created="", figures={},
+        weights_sha256="",
+    )  # fmt: skip
+    return new_model(net, card)
+
+
+def noisy(height: int, width: int, **more: object) -> RawImage:
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:height, :width] / max(height, width)
+    signal = 0.3 + 0.25 * np.sin(7 * x) * np.cos(5 * y)
+    dn = 512 + 15871 * (signal + rng.standard_normal((height, width)) * np.sqrt(2e-3 * signal + 1e-5))
+    mosaic = np.clip(np.rint(dn), 0, 16383).astype(np.uint16)
+    return make_raw(height, width, mosaic=mosaic, exposure=Exposure(iso=800), **more)
+
+
+def test_strength_zero_is_the_input_and_needs_no_model() -> None:
+    raw = noisy(64, 64)
+    result = denoise(raw, None, DenoiseOptions(strength=0))
+    assert np.array_equal(result.image.mosaic, raw.mosaic)
+    assert result.provenance.strength == 0
+    with pytest.raises(ModelMissingError):
+        denoise(raw, None)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(False, True), (True, False), (True, True)])
+def test_a_mirrored_mosaic_is_denoised_alike(rows: bool, columns: bool) -> None:
+    raw, model = noisy(90, 134), a_model()
+    options = DenoiseOptions(device="cpu")
+    there = denoise(mirrored(raw, rows=rows, columns=columns), model, options).image
+    back = mirrored(there, rows=rows, columns=columns).mosaic
+    straight = denoise(raw, model, options).image.mosaic
+    assert not np.array_equal(straight, raw.mosaic)
+    assert np.abs(back.astype(int) - straight).max() <= 1
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_tiles_change_nothing_measurable(name: str) -> None:
+    model, raw = a_model(name), noisy(600, 840)
+    planes = pack(raw)
+    whole = denoise_planes(planes, NOISE, model, DenoiseOptions(device="cpu", tile=4096))
+    tiled = denoise_planes(planes, NOISE, model, DenoiseOptions(device="cpu", tile=120))
+    assert np.abs(whole - planes).max() > 1e-3
+    assert np.abs(whole - tiled).max() < 1e-5
+
+
+def test_strength_mixes_what_was_and_what_came_out() -> None:
+    rng = np.random.default_rng(0)
+    planes, clean = rng.random((2, 4, 8, 8), np.float32)
+    np.testing.assert_allclose(blend(planes, clean, 0.25), 0.75 * planes + 0.25 * clean, atol=1e-6)
+    assert np.array_equal(blend(planes, clean, 1), clean)
+
+
+def test_the_noise_is_the_model_s_at_its_isos_and_the_capture_s_own_elsewhere() -> None:
+    raw, card = noisy(400, 400), a_model().card
+    assert noise_for(raw, pack(raw), card) == NOISE
+    elsewhere = replace(raw, exposure=Exposure(iso=3200))
+    estimated = noise_for(elsewhere, pack(elsewhere), card)
+    assert estimated != NOISE
+    grey = np.full((4, 1, 1), 0.3, np.float32)
+    np.testing.assert_allclose(estimated.variance(grey), NOISE.variance(grey), rtol=0.2)
+
+
+@pytest.mark.parametrize("cfa", list(Cfa))
+def test_margins_of_any_parity_stay_as_they_are(cfa: Cfa) -> None:
+    raw = make_raw(64, 66, cfa=cfa, margins=(3, 5, 1, 2), seed=4, exposure=Exposure(iso=800))
+    out = denoise(raw, a_model(), DenoiseOptions(device="cpu")).image
+    margin = np.ones(raw.mosaic.shape, bool)
+    margin[raw.active.slices] = False
+    assert np.array_equal(out.mosaic[margin], raw.mosaic[margin])
+    assert not np.array_equal(out.mosaic, raw.mosaic)
+    assert (out.cfa, out.active, out.levels) == (raw.cfa, raw.active, raw.levels)
