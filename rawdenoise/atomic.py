@@ -6,7 +6,7 @@ import errno
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
@@ -43,7 +43,8 @@ def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
             raise DiskFullError(output, "no space left on the disk; nothing was written") from error
         raise OutputError(output, f"cannot be written ({error.strerror or error})") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # gone already, or its folder is: the first error is the one that matters
+            temporary.unlink()
 
 
 def write_bytes(output: Path, data: bytes) -> None:
