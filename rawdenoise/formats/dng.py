@@ -1,0 +1,168 @@
+"""Mosaic DNGs that every raw developer opens: DNG 1.4, in the shape that all readers were seen to decode."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import BinaryIO
+
+import imagecodecs
+import numpy as np
+from jaxtyping import UInt16
+
+from rawdenoise.atomic import atomic_output
+from rawdenoise.errors import VerificationError
+from rawdenoise.formats.dng_directories import active_cfa, black_grid, compromises, dng_tree
+from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import (
+    BIG,
+    CLASSIC,
+    LONG,
+    SHORT,
+    Pixels,
+    numbers,
+    numbers_tag,
+    write_tree,
+)
+from rawdenoise.raw import Cfa, Ifd, Provenance, RawImage, Tag
+
+__all__ = ["compromises", "write_dng"]
+
+_TILE = 256
+_SMALLEST_TILE = 16  # TIFF 6.0: the sides of tiles are multiples of 16
+_CLASSIC_LIMIT = 0xF0000000  # bytes of mosaic that fit into a classic TIFF for sure, metadata included
+_UNCOMPRESSED, _JPEG, _CFA = 1, 7, 32803
+
+
+def write_dng(image: RawImage, output: Path, *, provenance: Provenance, replace: bool = True) -> None:
+    """Write a mosaic as a DNG, whole or not at all, and read it back before it gets its name.
+
+    The frame is written with its margins and in the scale of its sensor, in losslessly compressed tiles; of a
+    source DNG every tag is kept but those that describe the former pixels.
+
+    Raises:
+        VerificationError: it did not read back as it was meant; nothing is left behind.
+        OutputError: it could not be written.
+    """
+    with atomic_output(output, replace=replace) as temporary, ThreadPoolExecutor(_threads()) as pool:
+        with temporary.open("wb") as file:
+            encoding, pixels = _encode(image.mosaic, pool)
+            magic = BIG if image.mosaic.nbytes > _CLASSIC_LIMIT else CLASSIC
+            write_tree(file, dng_tree(image, provenance, encoding, pixels), magic=magic)
+        reason = _difference(temporary, image, pool)
+        if reason:
+            raise VerificationError(output, f"{reason} did not read back as written; nothing was kept")
+
+
+def _threads() -> int:
+    return min(8, os.cpu_count() or 1)
+
+
+# ---------------------------------------------------------------- pixels
+
+
+def _encode(mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor) -> tuple[Ifd, Pixels]:
+    """The mosaic's blocks, made while they are written, and the tags that describe them.
+
+    A picture narrower than a tile is sheared by several readers, so tiles shrink with it; what no tile fits
+    is one uncompressed strip.
+    """
+    height, width = mosaic.shape
+    tags: dict[int, Tag] = {
+        Code.NewSubfileType: numbers_tag(LONG, 0),
+        Code.ImageWidth: numbers_tag(LONG, width),
+        Code.ImageLength: numbers_tag(LONG, height),
+        Code.BitsPerSample: numbers_tag(SHORT, 16),
+        Code.PhotometricInterpretation: numbers_tag(SHORT, _CFA),
+        Code.SamplesPerPixel: numbers_tag(SHORT, 1),
+        Code.PlanarConfiguration: numbers_tag(SHORT, 1),
+    }
+    if min(height, width) < _SMALLEST_TILE:
+        tags[Code.Compression] = numbers_tag(SHORT, _UNCOMPRESSED)
+        tags[Code.RowsPerStrip] = numbers_tag(LONG, height)
+        return tags, Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [mosaic.astype("<u2").tobytes()])
+    rows, columns = (min(_TILE, side // _SMALLEST_TILE * _SMALLEST_TILE) for side in (height, width))
+    tags[Code.Compression] = numbers_tag(SHORT, _JPEG)
+    tags[Code.TileWidth] = numbers_tag(LONG, columns)
+    tags[Code.TileLength] = numbers_tag(LONG, rows)
+    count = math.ceil(height / rows) * math.ceil(width / columns)
+    blocks = _encoded_tiles(mosaic, rows, columns, pool)
+    return tags, Pixels(Code.TileOffsets, Code.TileByteCounts, count, blocks)
+
+
+def _encoded_tiles(
+    mosaic: UInt16[np.ndarray, "h w"], rows: int, columns: int, pool: ThreadPoolExecutor
+) -> Iterator[bytes]:
+    """Tiles from left to right and top to bottom; one row of them is in memory at a time."""
+    height, width = mosaic.shape
+    for top in range(0, height, rows):
+        band = mosaic[top : top + rows]
+        tiles = [band[:, left : left + columns] for left in range(0, width, columns)]
+        yield from pool.map(lambda tile: _encoded_tile(tile, rows, columns), tiles)
+
+
+def _encoded_tile(tile: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> bytes:
+    """Lossless JPEG (ITU T.81 process 14, predictor 1) of two components: the even and the odd columns."""
+    height, width = tile.shape
+    full = np.pad(tile, ((0, rows - height), (0, columns - width)), mode="edge")
+    pairs = full.reshape(rows, columns // 2, 2)
+    return bytes(imagecodecs.jpeg8_encode(pairs, lossless=True, predictor=1, bitspersample=16))
+
+
+# ---------------------------------------------------------------- reading back
+
+
+def _difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
+    """Name what the file at `path` says otherwise than the image; nothing if it is all the same."""
+    tags = read_metadata(path).raw
+    area = image.active
+    size = (float(image.mosaic.shape[1]), float(image.mosaic.shape[0]))
+    if numbers(tags.get(Code.ImageWidth)) + numbers(tags.get(Code.ImageLength)) != size:
+        return "the size"
+    if numbers(tags.get(Code.ActiveArea)) != (area.top, area.left, area.bottom, area.right):
+        return "the active area"
+    if _pattern(tags) is not active_cfa(image):
+        return "the colour pattern"
+    levels = ((Code.WhiteLevel, (image.levels.white,)), (Code.BlackLevel, black_grid(image)))
+    for code, meant in levels:
+        said = numbers(tags.get(code))
+        if not image.metadata.is_dng and not np.allclose(said, meant, rtol=0, atol=0.5):
+            return code.name
+    with path.open("rb") as file:
+        same = all(_tiles_equal(file, tags, image.mosaic, pool))
+    return "" if same else "the mosaic"
+
+
+def _pattern(tags: Ifd) -> Cfa | None:
+    name = "".join("RGB"[int(color)] for color in numbers(tags.get(Code.CFAPattern)))
+    return Cfa(name) if name in set(Cfa) else None
+
+
+def _tiles_equal(
+    file: BinaryIO, tags: Ifd, mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor
+) -> Iterator[bool]:
+    """Decode a file one row of tiles at a time, and compare each tile with its part of the mosaic."""
+    height, width = mosaic.shape
+    if Code.TileOffsets not in tags:
+        offset, count = (int(numbers(tags[code])[0]) for code in (Code.StripOffsets, Code.StripByteCounts))
+        file.seek(offset)
+        yield file.read(count) == mosaic.astype("<u2").tobytes()
+        return
+    rows, columns = (int(numbers(tags[code])[0]) for code in (Code.TileLength, Code.TileWidth))
+    places = zip(numbers(tags[Code.TileOffsets]), numbers(tags[Code.TileByteCounts]), strict=True)
+    for top in range(0, height, rows):
+        jobs = []
+        for left in range(0, width, columns):
+            offset, count = (int(number) for number in next(places))
+            file.seek(offset)
+            jobs.append((file.read(count), mosaic[top : top + rows, left : left + columns]))
+        yield from pool.map(lambda job: _tile_equal(job[0], job[1], columns), jobs)
+
+
+def _tile_equal(data: bytes, meant: UInt16[np.ndarray, "h w"], columns: int) -> bool:
+    decoded = imagecodecs.jpeg8_decode(data).reshape(-1, columns)
+    return np.array_equal(decoded[: meant.shape[0], : meant.shape[1]], meant)

@@ -1,0 +1,366 @@
+"""The directories of a DNG: what is kept of the source's tags, what is said anew and where it stands."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from rawdenoise.formats import maker_note
+from rawdenoise.formats.preview import SRGB_TO_XYZ, preview_jpeg
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import (
+    DOUBLE,
+    LONG,
+    PROFILE,
+    RATIONAL,
+    SHORT,
+    SRATIONAL,
+    UNDEFINED,
+    Node,
+    Pixels,
+    ascii_tag,
+    bytes_tag,
+    numbers,
+    numbers_tag,
+    text,
+    write_tree,
+)
+from rawdenoise.formats.xmp import with_provenance
+from rawdenoise.raw import Cfa, Ifd, Metadata, Provenance, RawImage, Tag
+
+_CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
+_COLORS = {"R": 0, "G": 1, "B": 2}
+
+
+# How pixels are laid down; all of it changes with the new compression and the new preview.
+PIXEL_CODES = {
+    *(Code.NewSubfileType, Code.ImageWidth, Code.ImageLength, Code.BitsPerSample, Code.Compression),
+    *(Code.PhotometricInterpretation, Code.SamplesPerPixel, Code.PlanarConfiguration, Code.StripOffsets),
+    *(Code.RowsPerStrip, Code.StripByteCounts, Code.TileWidth, Code.TileLength, Code.TileOffsets),
+    *(Code.TileByteCounts, Code.SubTileBlockSize, Code.RowInterleaveFactor, Code.ColumnInterleaveFactor),
+    *(255, 317, 338, 347, *range(512, 522), *range(529, 533)),  # predictor, extra samples, JPEG, YCbCr
+    *(52553, 52554, 52555),  # JPEG XL
+}
+# Digests of pixels that are no longer there, and what LibRaw has applied already.
+STALE_CODES = {
+    *(Code.RawDataUniqueID, Code.RawImageDigest, Code.NewRawImageDigest, Code.LinearizationTable),
+    *(Code.RawToPreviewGain, Code.CacheBlob, Code.CacheVersion),
+}
+PREVIEW_CODES = {
+    *(Code.PreviewApplicationName, Code.PreviewApplicationVersion, Code.PreviewSettingsName),
+    *(Code.PreviewSettingsDigest, Code.PreviewColorSpace, Code.PreviewDateTime),
+}
+POINTER_CODES = {Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD, Code.ExtraCameraProfiles}
+# What belongs into the directory of the mosaic where a source keeps everything in one directory.
+RAW_CODES = {
+    *(Code.CFARepeatPatternDim, Code.CFAPattern, Code.CFAPlaneColor, Code.CFALayout, Code.BlackLevel),
+    *(Code.BlackLevelRepeatDim, Code.BlackLevelDeltaH, Code.BlackLevelDeltaV, Code.WhiteLevel),
+    *(Code.DefaultScale, Code.DefaultCropOrigin, Code.DefaultCropSize, Code.BayerGreenSplit),
+    *(Code.ChromaBlurRadius, Code.AntiAliasStrength, Code.BestQualityScale, Code.ActiveArea),
+    *(Code.MaskedAreas, Code.OpcodeList1, Code.OpcodeList2, Code.OpcodeList3, 339, 51125),
+}
+# EXIF's own tags, which some cameras put into IFD0.
+EXIF_CODES = {
+    *(Code.ExposureTime, Code.FNumber, 34850, 34852, Code.ISOSpeedRatings, 34856, 34858),
+    *(*range(34864, 34870), *range(36864, 36869), *range(36880, 36883), *range(37121, 37123)),
+    *(*range(37377, 37387), 37393, 37396, 37510, *range(37520, 37523), *range(37888, 37894)),
+    *(*range(40960, 40965), *range(41483, 41496), *range(41728, 41731), *range(41985, 41997)),
+    *(42016, *range(42032, 42038), *range(42080, 42083), 42240),
+}
+# Of a raw that is no DNG: what IFD0 says of the picture, rather than of how the camera stores it.
+PICTURE_CODES = {
+    *(270, Code.Make, Code.Model, 282, 283, 296, Code.DateTime, 315, 316, Code.XMP, 18246, 18249),
+    *(33432, 33723, 34859, *range(40091, 40096), Code.CameraSerialNumber),
+}
+
+
+def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pixels) -> Node:
+    """IFD0 with the preview, and below it the mosaic, EXIF, GPS and the camera profiles.
+
+    `encoding` are the tags that tell how the mosaic's `pixels` are packed.
+    """
+    source = image.metadata
+    exif = _exif_node(image)
+    children: dict[int, tuple[Node, ...]] = {
+        Code.SubIFDs: (Node({**_raw_tags(image, provenance), **encoding}, pixels=pixels),)
+    }
+    if exif is not None:
+        children[Code.ExifIFD] = (exif,)
+    if source.gps:
+        children[Code.GPSInfo] = (Node(source.gps),)
+    jpeg, preview_tags = _preview(image, provenance)
+    return Node(
+        {**_camera_tags(image), **_kept_root(source), **_stated(image, provenance), **preview_tags},
+        children=children,
+        blobs=_camera_profiles(source),
+        pixels=Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [jpeg]),
+    )
+
+
+def compromises(image: RawImage) -> tuple[str, ...]:
+    """What a DNG of this image has to make up or leave out, in words for its user."""
+    source, found = image.metadata, []
+    if not image.camera.model.strip():
+        found.append("camera unknown: the DNG has no camera profile to go by")
+    if not image.color.matrices:
+        found.append("colour matrix unknown: the DNG takes the camera's colours for sRGB's")
+    if image.color.as_shot_neutral is None and Code.AsShotWhiteXY not in source.root:
+        substitute = "daylight's" if image.color.daylight_neutral else "none"
+        found.append(f"as-shot white balance unknown: the DNG says {substitute}")
+    if Code.MakerNote in source.exif and not _keeps_maker_note(source):
+        private = maker_note.adobe_private_data(source)
+        if private is None or Code.DNGPrivateData in source.root:
+            found.append("the MakerNote is left out: it cannot be read at another place in a file")
+        else:
+            found.append("the MakerNote moves to DNGPrivateData: it cannot be read at another place in EXIF")
+    if Code.XMP in source.root and _provenance_packet(source, Provenance("", "", 0.0)) is None:
+        found.append("the XMP packet is damaged: it is kept, and the provenance stands in Software only")
+    return tuple(found)
+
+
+def black_grid(image: RawImage) -> tuple[float, float, float, float]:
+    """Black of the 2x2 sites from the active area's top-left, row by row, as BlackLevel lists it."""
+    row, column = active_cfa(image).red
+    red, green1, green2, blue = image.levels.black
+    sites = {
+        (row, column): red,
+        (row, 1 - column): green1,
+        (1 - row, column): green2,
+        (1 - row, 1 - column): blue,
+    }
+    return sites[0, 0], sites[0, 1], sites[1, 0], sites[1, 1]
+
+
+def active_cfa(image: RawImage) -> Cfa:
+    """The pattern from the active area's top-left, where a DNG counts it from."""
+    return image.cfa.shifted(image.active.top, image.active.left)
+
+
+def _preview(image: RawImage, provenance: Provenance) -> tuple[bytes, Ifd]:
+    """The preview's JPEG and the tags that describe it."""
+    jpeg, width, height = preview_jpeg(image)
+    return jpeg, {
+        Code.NewSubfileType: numbers_tag(LONG, 1),
+        Code.ImageWidth: numbers_tag(LONG, width),
+        Code.ImageLength: numbers_tag(LONG, height),
+        Code.BitsPerSample: numbers_tag(SHORT, 8, 8, 8),
+        Code.Compression: numbers_tag(SHORT, 7),
+        Code.PhotometricInterpretation: numbers_tag(SHORT, 6),
+        Code.SamplesPerPixel: numbers_tag(SHORT, 3),
+        Code.RowsPerStrip: numbers_tag(LONG, height),
+        Code.PlanarConfiguration: numbers_tag(SHORT, 1),
+        Code.YCbCrSubSampling: numbers_tag(SHORT, 2, 2),
+        Code.PreviewApplicationName: ascii_tag("rawdenoise"),
+        Code.PreviewApplicationVersion: ascii_tag(provenance.version),
+        Code.PreviewColorSpace: numbers_tag(LONG, 2),
+    }
+
+
+def _kept_root(source: Metadata) -> Ifd:
+    """The source's IFD0 without what belongs elsewhere or is no longer true."""
+    if not source.is_dng:
+        return {code: tag for code, tag in source.root.items() if code in PICTURE_CODES}
+    gone = PIXEL_CODES | STALE_CODES | PREVIEW_CODES | POINTER_CODES | EXIF_CODES | {Code.NoiseProfile}
+    if source.raw == source.root:
+        gone |= RAW_CODES
+    return {code: tag for code, tag in source.root.items() if code not in gone}
+
+
+def _camera_tags(image: RawImage) -> Ifd:
+    """What readers need to know of the camera, for want of the source's own tags."""
+    camera, color, source = image.camera, image.color, image.metadata
+    tags: dict[int, Tag] = {
+        Code.Make: ascii_tag(camera.make or "unknown"),
+        Code.Model: ascii_tag(camera.model or camera.name),
+        Code.Orientation: numbers_tag(SHORT, image.orientation),
+        Code.UniqueCameraModel: ascii_tag(camera.name),
+        Code.BaselineExposure: numbers_tag(SRATIONAL, 0),
+    }
+    if Code.ColorMatrix1 not in source.root:
+        tags |= _color_matrices(image)
+    if Code.AsShotWhiteXY not in source.root:
+        tags[Code.AsShotNeutral] = numbers_tag(RATIONAL, *color.neutral)
+    if camera.serial:
+        tags[Code.CameraSerialNumber] = ascii_tag(camera.serial)
+    if image.exposure.taken_at:
+        tags[Code.DateTime] = ascii_tag(image.exposure.taken_at)
+    if Code.LensSpecification in source.exif:
+        tags[Code.LensInfo] = source.exif[Code.LensSpecification]
+    if not source.is_dng:
+        tags[Code.OriginalRawFileName] = ascii_tag(image.source.name)
+        tags[Code.ProfileName] = ascii_tag(f"{camera.name} matrix")
+        tags[Code.ProfileEmbedPolicy] = numbers_tag(LONG, 0)
+    if Code.MakerNote in source.exif and not _keeps_maker_note(source):
+        private = maker_note.adobe_private_data(source)
+        if private is not None:
+            tags[Code.DNGPrivateData] = bytes_tag(private)
+    return tags
+
+
+def _color_matrices(image: RawImage) -> dict[int, Tag]:
+    """Of up to two light sources; linear sRGB's primaries where the camera's are not known."""
+    matrices = [(entry.illuminant, np.array(entry.matrix)) for entry in image.color.matrices[:2]]
+    tags: dict[int, Tag] = {}
+    slots = (
+        (Code.ColorMatrix1, Code.CalibrationIlluminant1),
+        (Code.ColorMatrix2, Code.CalibrationIlluminant2),
+    )
+    for (light, matrix), (code, light_code) in zip(
+        matrices or [(21, np.linalg.inv(SRGB_TO_XYZ))], slots, strict=False
+    ):
+        tags[code] = numbers_tag(SRATIONAL, *np.round(matrix, 4).ravel().tolist())
+        tags[light_code] = numbers_tag(SHORT, light or 21)
+    return tags
+
+
+def _stated(image: RawImage, provenance: Provenance) -> Ifd:
+    """What this program says of its work, over what the source said in the same place."""
+    root = image.metadata.root
+    tags: dict[int, Tag] = {
+        Code.Software: ascii_tag(f"rawdenoise {provenance.version}"),
+        Code.DNGVersion: _at_least(root.get(Code.DNGVersion), (1, 4, 0, 0)),
+        Code.DNGBackwardVersion: _at_least(root.get(Code.DNGBackwardVersion), (1, 1, 0, 0)),
+    }
+    packet = _provenance_packet(image.metadata, provenance)
+    if packet is not None:
+        tags[Code.XMP] = bytes_tag(packet)
+    noise = _noise_profile(image, provenance)
+    if noise is not None:
+        tags[Code.NoiseProfile] = noise
+    return tags
+
+
+def _provenance_packet(source: Metadata, provenance: Provenance) -> bytes | None:
+    """The source's XMP with the provenance in it, or None where it cannot be added to."""
+    former = source.root.get(Code.XMP)
+    software = text(source.root.get(Code.Software))
+    return with_provenance(b"" if former is None else former.data, provenance, former_software=software)
+
+
+def _noise_profile(image: RawImage, provenance: Provenance) -> Tag | None:
+    """The noise that is left, for R, G and B; the source's own where nothing was denoised; else unknown."""
+    if provenance.noise_left is not None:
+        red, green1, green2, blue = (np.array(pair, float) for pair in provenance.noise_left)
+        left = np.concatenate([red, (green1 + green2) / 2, blue])
+        return numbers_tag(DOUBLE, *left.tolist()) if (left > 0).all() else None
+    if provenance.strength > 0:
+        return None
+    return image.metadata.root.get(Code.NoiseProfile) if image.metadata.is_dng else None
+
+
+def _exif_node(image: RawImage) -> Node | None:
+    """EXIF: the source's, also what it has astray in IFD0, then what the image itself tells."""
+    source, exposure = image.metadata, image.exposure
+    tags: dict[int, Tag] = {}
+    if exposure.exposure_s:
+        tags[Code.ExposureTime] = numbers_tag(RATIONAL, exposure.exposure_s)
+    if exposure.f_number:
+        tags[Code.FNumber] = numbers_tag(RATIONAL, exposure.f_number)
+    if exposure.iso:
+        tags[Code.ISOSpeedRatings] = numbers_tag(SHORT, min(exposure.iso, 65535))
+    if exposure.focal_length_mm:
+        tags[Code.FocalLength] = numbers_tag(RATIONAL, exposure.focal_length_mm)
+    if exposure.taken_at:
+        tags[Code.DateTimeOriginal] = ascii_tag(exposure.taken_at)
+    for directory in (source.raw, source.root):
+        tags.update({code: tag for code, tag in directory.items() if code in EXIF_CODES})
+    tags.update({code: tag for code, tag in source.exif.items() if code not in POINTER_CODES})
+    if not tags:
+        return None
+    tags.setdefault(Code.ExifVersion, bytes_tag(b"0231", UNDEFINED))
+    pinned: dict[int, int] = {}
+    if Code.MakerNote in tags:
+        if not _keeps_maker_note(source):
+            del tags[Code.MakerNote]
+        elif maker_note.can_stay(source) and source.maker_note_offset is not None:
+            pinned[Code.MakerNote] = source.maker_note_offset
+    interop: dict[int, tuple[Node, ...]] = {}
+    if source.interop:
+        interop[Code.InteroperabilityIFD] = (Node(source.interop),)
+    return Node(tags, children=interop, pinned=pinned)
+
+
+def _keeps_maker_note(source: Metadata) -> bool:
+    return maker_note.can_stay(source) or maker_note.can_move(source)
+
+
+def _raw_tags(image: RawImage, provenance: Provenance) -> Ifd:
+    """What is said of the mosaic, but for its encoding."""
+    source = image.metadata
+    gone = PIXEL_CODES | STALE_CODES | POINTER_CODES | EXIF_CODES | {Code.NoiseProfile}
+    kept = {code: tag for code, tag in source.raw.items() if source.is_dng and code not in gone}
+    if source.raw == source.root:
+        kept = {code: tag for code, tag in kept.items() if code in RAW_CODES}
+    return {
+        **_level_tags(image, kept),
+        **kept,
+        **_geometry_tags(image, kept),
+        Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength),
+    }
+
+
+def _level_tags(image: RawImage, kept: Ifd) -> Ifd:
+    """Black and white as the image has them, where the source DNG does not say; fractions stay fractions."""
+    tags: dict[int, Tag] = {}
+    levels = image.levels
+    if Code.BlackLevel not in kept:
+        black = black_grid(image)
+        whole = all(value == int(value) for value in black)
+        kind = RATIONAL if not whole else SHORT if max(black) < 65536 else LONG
+        tags[Code.BlackLevelRepeatDim] = numbers_tag(SHORT, 2, 2)
+        tags[Code.BlackLevel] = numbers_tag(kind, *black)
+        if levels.black_delta_rows is not None:
+            tags[Code.BlackLevelDeltaV] = numbers_tag(SRATIONAL, *levels.black_delta_rows.tolist())
+        if levels.black_delta_columns is not None:
+            tags[Code.BlackLevelDeltaH] = numbers_tag(SRATIONAL, *levels.black_delta_columns.tolist())
+    if Code.WhiteLevel not in kept:
+        tags[Code.WhiteLevel] = numbers_tag(LONG, round(levels.white))
+    return tags
+
+
+def _geometry_tags(image: RawImage, kept: Ifd) -> Ifd:
+    """Where the picture lies and its colours begin; the source DNG's bytes where they say the same."""
+    active = image.active
+    wanted: dict[int, Tag] = {
+        Code.CFARepeatPatternDim: numbers_tag(SHORT, 2, 2),
+        Code.CFAPattern: bytes_tag(bytes(_COLORS[letter] for letter in active_cfa(image).value)),
+        Code.CFAPlaneColor: bytes_tag(bytes((0, 1, 2))),
+        Code.CFALayout: numbers_tag(SHORT, 1),
+        Code.ActiveArea: numbers_tag(LONG, active.top, active.left, active.bottom, active.right),
+    }
+    if not image.metadata.is_dng:
+        (top, height), (left, width) = _inside(active.height), _inside(active.width)
+        wanted[Code.DefaultCropOrigin] = numbers_tag(LONG, left, top)
+        wanted[Code.DefaultCropSize] = numbers_tag(LONG, width, height)
+    for code in (Code.DefaultCropOrigin, Code.DefaultCropSize):
+        if code in kept and any(value % 1 for value in numbers(kept[code])):  # darktable refuses fractions
+            wanted[code] = numbers_tag(LONG, *(math.floor(value) for value in numbers(kept[code])))
+    return {
+        code: tag for code, tag in wanted.items() if code not in kept or numbers(kept[code]) != numbers(tag)
+    }
+
+
+def _inside(side: int) -> tuple[int, int]:
+    """Where the default crop of a side begins and how long it is: whole, even, off the edges."""
+    margin = _CROP_MARGIN if side > 4 * _CROP_MARGIN else 0
+    length = side - 2 * margin
+    return margin, length - length % 2 if length > 2 else length
+
+
+def _camera_profiles(source: Metadata) -> Mapping[int, tuple[bytes, ...]]:
+    """ExtraCameraProfiles, each a small file of its own."""
+    profiles = []
+    for tags in source.extra.get(Code.ExtraCameraProfiles, ()):
+        stream = io.BytesIO()
+        write_tree(stream, Node(tags), magic=PROFILE)
+        profiles.append(stream.getvalue())
+    return {Code.ExtraCameraProfiles: tuple(profiles)} if profiles else {}
+
+
+def _at_least(tag: Tag | None, version: tuple[int, int, int, int]) -> Tag:
+    """A DNG version tag, raised where it is older than what is written."""
+    data = b"" if tag is None else tag.data
+    return tag if tag is not None and len(data) == 4 and data >= bytes(version) else bytes_tag(bytes(version))
