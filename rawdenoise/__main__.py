@@ -1,0 +1,5 @@
+"""`python -m rawdenoise`."""
+
+from rawdenoise.cli import main
+
+main()

@@ -1,0 +1,172 @@
+"""Many files through the pipeline, without waiting for each other and without filling the memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from torch import nn
+
+from rawdenoise.errors import RawDenoiseError
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.jobs import FileResult, Job, Status, result_of
+from rawdenoise.models import Model
+from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, denoise, write
+from rawdenoise.raw import Camera, RawImage
+
+log = logging.getLogger(__name__)
+
+
+Stop = Callable[[], bool]
+
+
+class Stopped(Exception):  # noqa: N818 - no error: a file was given up because the batch was stopped
+    """The batch was stopped while this file was under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The three steps of a file; `denoise` gives up with `Stopped` soon after its second argument says so."""
+
+    read: Callable[[Path], RawImage]
+    denoise: Callable[[RawImage, Stop], Denoised]
+    write: Callable[[Denoised, Path], Path]
+
+
+def denoising(
+    options: DenoiseOptions,
+    models: Callable[[Camera], Model | None],
+    *,
+    format: Format = Format.DNG,
+    layout: PlainLayout | None = None,
+    overwrite: bool = False,
+    keep_mtime: bool = False,
+) -> Work:
+    """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed."""
+
+    def denoise_one(raw: RawImage, stopped: Stop) -> Denoised:
+        model = models(raw.camera)
+        if model is None:
+            return denoise(raw, None, options)
+        with _stopping(model.net, stopped):
+            return denoise(raw, model, options)
+
+    def write_one(denoised: Denoised, output: Path) -> Path:
+        written = write(denoised, output, format=format, replace=overwrite)
+        if keep_mtime:
+            times = denoised.image.source.stat()
+            os.utime(written, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return written
+
+    return Work(lambda path: read_raw(path, layout=layout), denoise_one, write_one)
+
+
+@contextmanager
+def _stopping(net: nn.Module, stopped: Stop) -> Iterator[None]:
+    """Have a network look before every tile whether it should go on."""
+
+    def check(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        if stopped():
+            raise Stopped
+
+    hook = net.register_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def run_batch(
+    jobs: Iterable[Job], work: Work, *, in_flight: int = 2, stop: Stop = lambda: False
+) -> Generator[FileResult, None, None]:
+    """Do the jobs and give each one's result as soon as it is there.
+
+    At most `in_flight` files are in memory; one is in the network while others are read and written. Errors
+    and bugs become failed results. When `stop` turns true, or the iterator is closed, files under way
+    are given up and leave nothing; those already complete are still given.
+    """
+    closed = threading.Event()
+
+    def stopped() -> bool:
+        return closed.is_set() or stop()
+
+    pending, running = iter(jobs), set[Future[FileResult | None]]()
+    with ThreadPoolExecutor(1, "network") as network, ThreadPoolExecutor(in_flight, "file") as files:
+        try:
+            while not stopped():
+                for job in islice(pending, in_flight - len(running)):
+                    running.add(files.submit(_do, job, work, network, stopped))
+                if not running:
+                    return
+                finished, running = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                yield from _results(finished)
+            yield from _results(running)
+        finally:
+            closed.set()
+
+
+def _results(futures: Iterable[Future[FileResult | None]]) -> Iterator[FileResult]:
+    return (result for future in futures if (result := future.result()))
+
+
+def _do(job: Job, work: Work, network: ThreadPoolExecutor, stopped: Stop) -> FileResult | None:
+    """Take one file all the way; None if it was given up."""
+    result = result_of(job)
+    if job.status is not Status.PLANNED or job.output is None:
+        return result
+    try:
+        start = time.perf_counter()
+        raw = work.read(job.source)
+        read_s = time.perf_counter() - start
+        result = replace(
+            result,
+            camera=raw.camera.name,
+            megapixels=raw.mosaic.size / 1e6,
+            read_s=read_s,
+            notes=(*result.notes, *raw.notes),
+        )
+        denoised = network.submit(_unless, stopped, work.denoise, raw).result()
+        del raw
+        result = replace(result, model_id=denoised.provenance.model_id, network_s=denoised.network_s)
+        if stopped():
+            return None
+        start = time.perf_counter()
+        output = work.write(denoised, job.output)
+        return replace(result, output=output, status=Status.DONE, write_s=time.perf_counter() - start)
+    except Stopped:
+        return None
+    except Exception as error:
+        log.debug("%s failed", job.source, exc_info=True)
+        return replace(
+            result, status=Status.FAILED, reason=reason_of(error, job.source), exit_code=exit_code_of(error)
+        )
+
+
+def _unless(stopped: Stop, step: Callable[[RawImage, Stop], Denoised], raw: RawImage) -> Denoised:
+    if stopped():
+        raise Stopped
+    return step(raw, stopped)
+
+
+def reason_of(error: Exception, source: Path) -> str:
+    """One line for a person: our own errors as they are, bugs with the name of their type."""
+    if isinstance(error, RawDenoiseError):
+        return str(error).removeprefix(f"{source}: ")
+    if isinstance(error, MemoryError):
+        return "not enough memory; try --jobs 1"
+    first = str(error).strip().partition("\n")[0]
+    return f"unexpected {type(error).__name__}: {first}".removesuffix(": ")
+
+
+def exit_code_of(error: Exception) -> int:
+    """Tell what the process would exit with if this were its only error."""
+    return error.exit_code if isinstance(error, RawDenoiseError) else 1

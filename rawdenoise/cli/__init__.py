@@ -1,0 +1,92 @@
+"""The command line: every command is a file of this package, loaded when it is called."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from rawdenoise import __version__
+from rawdenoise.cli.text import one_line
+from rawdenoise.errors import RawDenoiseError
+
+COMMANDS = {
+    "train": "Train a camera's model on its own noisy captures.",
+    "denoise": "Denoise raw files; write DNGs or TIFFs.",
+    "inspect": "Show what a file is and what would be done with it.",
+    "models": "List, share, check and remove trained models.",
+    "doctor": "Check the installation.",
+    "demo": "See it all work on simulated captures, in minutes.",
+}
+BROKEN_PIPE, INTERRUPTED = 141, 130
+
+
+class Commands(click.Group):
+    """Commands by name, imported only when needed; errors become one line and an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the commands in the order a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; its module imports nothing heavy until it is called."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"rawdenoise.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run a command and turn what it raises into the process's one answer."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("interrupted", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+            ctx.exit(BROKEN_PIPE)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"error: {_line(error)}", err=True)
+            ctx.exit(error.exit_code if isinstance(error, RawDenoiseError) else 1)
+
+
+def _line(error: Exception) -> str:
+    if isinstance(error, RawDenoiseError):
+        return one_line(str(error))
+    what = one_line(f"{type(error).__name__}: {error}")
+    return f"unexpected {what} (a bug; `rawdenoise --debug ...` shows where)"
+
+
+@click.group(
+    cls=Commands,
+    context_settings={
+        "auto_envvar_prefix": "RAWDENOISE",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+)
+@click.option("--debug", is_flag=True, help="Show tracebacks and log what happens.")
+@click.version_option(__version__, prog_name="rawdenoise")
+def main(debug: bool) -> None:
+    """Denoise raw captures with a model trained on your own camera's noisy captures.
+
+    Once per camera:  rawdenoise train captures/
+
+    Then:             rawdenoise denoise captures/ -o out/
+    """
+    if debug:
+        logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
+        for noisy in ("PIL", "exifread", "matplotlib", "tifffile"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,0 +1,88 @@
+"""What several commands take alike: paths from anywhere, and the layout of plain mosaics."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from rawdenoise.errors import RawDenoiseError
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps."
+
+
+class NothingMatchedError(RawDenoiseError):
+    """There is no file to work on."""
+
+    exit_code = 4
+
+
+def path_options(function: Command) -> Command:
+    """Add PATHs, --files-from and --null."""
+    for add in (
+        click.option("-0", "--null", is_flag=True, help="Paths in the list end with NUL bytes, not lines."),
+        click.option(
+            "--files-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+            help="Also take the paths listed in FILE, one a line; - is standard input.",
+        ),
+        click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]..."),
+    ):  # fmt: skip
+        function = add(function)
+    return function
+
+
+def layout_options(function: Command) -> Command:
+    """Add the options that say how a mosaic without a header is laid out."""
+    for add in (
+        click.option("--size", metavar="WxH", help="Plain mosaics: width and height in pixels."),
+        click.option("--bits", type=click.IntRange(1, 16), help="Plain mosaics: bits per pixel."),
+        click.option("--white", type=float, help="Plain mosaics: white level in DN."),
+        click.option(
+            "--black",
+            metavar="DN[,DN,DN,DN]",
+            help="Plain mosaics: black level, or one for each of R,G1,G2,B.",
+        ),
+        click.option(
+            "--cfa", type=click.Choice(["RGGB", "GRBG", "GBRG", "BGGR"], case_sensitive=False),
+            help="Plain mosaics (.npy, .raw, .tif): colours of the top-left 2x2 pixels.",
+        ),
+    ):  # fmt: skip
+        function = add(function)
+    return function
+
+
+def given_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -> list[Path]:
+    """Gather the paths of the command line and of a list; expand the patterns that no shell expanded.
+
+    Raises:
+        click.UsageError: nothing was given, or the list cannot be read.
+    """
+    if not paths and files_from is None:
+        raise click.UsageError("give at least one PATH, or a list with --files-from")
+    listed = [] if files_from is None else _listed(files_from, b"\0" if null else b"\n")
+    return [found for path in (*paths, *listed) for found in _expanded(path)]
+
+
+def _listed(source: Path, separator: bytes) -> list[Path]:
+    try:
+        data = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
+    except OSError as error:
+        raise click.UsageError(f"--files-from {source}: {error.strerror}") from error
+    names = data.split(separator)
+    if separator == b"\n":
+        names = [name.removesuffix(b"\r") for name in names]
+    return [Path(os.fsdecode(name)) for name in names if name]
+
+
+def _expanded(path: Path) -> Iterator[Path]:
+    """Expand a pattern, unless a file has that very name; other paths stay as they are, there or not."""
+    if not glob.has_magic(str(path)) or os.path.lexists(path):
+        yield path
+    else:
+        yield from map(Path, sorted(glob.glob(str(path), recursive=True)))  # noqa: PTH207 - may be absolute

@@ -1,0 +1,134 @@
+"""From the options of `rawdenoise denoise` to a batch, and through it to the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+
+import click
+
+from rawdenoise.atomic import MARK
+from rawdenoise.batch import Work, denoising, run_batch
+from rawdenoise.cli.arguments import NothingMatchedError
+from rawdenoise.cli.report import BatchReport
+from rawdenoise.cli.signals import stop_on_signal
+from rawdenoise.cli.text import one_line
+from rawdenoise.devices import pick_device
+from rawdenoise.errors import SetupError
+from rawdenoise.formats import PLAIN_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.jobs import IfExists, Job, plan
+from rawdenoise.models import Model, ModelStore
+from rawdenoise.pipeline import DenoiseOptions, Format
+from rawdenoise.raw import Camera
+
+Models = Callable[[Camera], Model | None]
+
+
+def planned(
+    inputs: Sequence[Path],
+    output: Path,
+    format: str,
+    if_exists: str,
+    *,
+    recursive: bool,
+    layout: PlainLayout | None,
+) -> list[Job]:
+    """Plan the batch.
+
+    Raises:
+        click.UsageError: the output folder is a file.
+        NothingMatchedError: there is nothing to do.
+    """
+    if output.exists() and not output.is_dir():
+        raise click.UsageError(f"-o {one_line(output)} is a file; give a folder")
+    suffixes = RAW_SUFFIXES | PLAIN_SUFFIXES if layout else RAW_SUFFIXES
+    jobs = plan(
+        inputs,
+        output,
+        suffix=Format(format).suffix,
+        recursive=recursive,
+        if_exists=IfExists(if_exists),
+        suffixes=suffixes,
+    )
+    if not jobs:
+        hint = "" if recursive else " (--recursive looks into folders inside folders)"
+        raise NothingMatchedError(f"no raw files found{hint}")
+    return jobs
+
+
+def models_for(id: str | None, *, device: str, strength: float) -> Models:
+    """Choose the model asked for, whatever the camera; else each camera's own; at strength 0 none.
+
+    Raises:
+        SetupError: the device is absent. Said now, it fails once and not for every file.
+        ModelError: the model asked for is missing or broken.
+    """
+    if not strength:
+        return lambda camera: None
+    pick_device(device)
+    store = ModelStore()
+    if id is None:
+        return cache(store.find)
+    chosen = store.load(id)
+    return lambda camera: chosen
+
+
+def work(
+    output: Path,
+    models: Models,
+    format: str,
+    layout: PlainLayout | None,
+    *,
+    device: str,
+    strength: float,
+    overwrite: bool,
+    keep_mtime: bool,
+) -> Work:
+    """Make the output folder and the steps that fill it.
+
+    Raises:
+        SetupError: the folder cannot be made.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(f"{output}: cannot be made ({error.strerror})") from error
+    return denoising(
+        DenoiseOptions(strength=strength, device=device),
+        models,
+        format=Format(format),
+        layout=layout,
+        overwrite=overwrite,
+        keep_mtime=keep_mtime,
+    )
+
+
+def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int) -> int:
+    """Run the batch to its end or to a signal; returns the exit code."""
+    outputs = [job.output for job in jobs if job.output]
+    with (
+        stop_on_signal(lambda: remove_temporaries(outputs)) as stop,
+        report.running(jobs),
+        closing(run_batch(jobs, work, in_flight=in_flight, stop=stop)) as results,
+    ):
+        for result in results:
+            report.add(result)
+    if stop():
+        report.interrupted(len(jobs))
+        return stop.exit_code
+    report.summary()
+    return report.exit_code()
+
+
+def remove_temporaries(outputs: Iterable[Path]) -> None:
+    """Remove what atomic outputs under way have left beside their targets."""
+    names: dict[Path, set[str]] = {}
+    for output in outputs:
+        names.setdefault(output.parent, set()).add(output.name)
+    for folder, wanted in names.items():
+        for path in folder.glob(f"{MARK}*"):
+            if path.name.removeprefix(MARK).partition("-")[2] in wanted:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,71 @@
+"""`rawdenoise denoise`: many files, one result each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, path_options
+
+
+@click.command("denoise", short_help=COMMANDS["denoise"])
+@path_options
+@click.option(
+    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT",
+    help="Folder for the outputs; it is made, and mirrors the tree of the inputs.",
+)  # fmt: skip
+@click.option("-r", "--recursive", is_flag=True, help="Look into folders inside folders.")
+@click.option(
+    "--format", type=click.Choice(["dng", "tiff", "mosaic-tiff"]), default="dng", show_default=True,
+    help="A mosaic DNG for raw developers, a 16-bit RGB picture, or the bare mosaic for science.",
+)  # fmt: skip
+@click.option(
+    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+    help="How much of the noise to take away; 0 leaves every pixel as it is and needs no model.",
+)  # fmt: skip
+@click.option("--model", metavar="ID", help="Use this model (any unique beginning of its id) for all files.")
+@click.option(
+    "--if-exists", type=click.Choice(["skip", "overwrite", "rename", "error"]),
+    default="skip", show_default=True,
+    help="What to do with an output that is there already.",
+)  # fmt: skip
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, metavar="N",
+    help="Files in memory at a time; one is in the network while others are read and written.",
+)  # fmt: skip
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
+@click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output.")
+@click.option("--keep-mtime", is_flag=True, help="Give outputs the modification time of their source.")
+@layout_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
+    output: Path, format: str, strength: float, model: str | None, if_exists: str, jobs: int, device: str,
+    dry_run: bool, as_json: bool, keep_mtime: bool, **layout: Any,
+) -> None:  # fmt: skip
+    """Denoise raw files, and folders of them, with their camera's model.
+
+    Sources are never changed. One bad file never stops the rest. The same command again goes on where the
+    last one ended: files that have an output are skipped.
+
+    Exit codes: 0 all done or skipped, 1 some failed, 2 usage, 3 no model or device, 4 nothing matched,
+    130 interrupted.
+    """
+    from rawdenoise.cli import batches
+    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.cli.report import BatchReport
+
+    plain = plain_layout(**layout)
+    inputs = given_paths(paths, files_from, null=null)
+    planned = batches.planned(inputs, output, format, if_exists, recursive=recursive, layout=plain)
+    report = BatchReport(as_json=as_json)
+    if dry_run:
+        ctx.exit(report.planned(planned))
+    models = batches.models_for(model, device=device, strength=strength)
+    work = batches.work(output, models, format, plain, device=device, strength=strength,
+                        overwrite=if_exists == "overwrite", keep_mtime=keep_mtime)  # fmt: skip
+    ctx.exit(batches.run(planned, work, report, in_flight=jobs))

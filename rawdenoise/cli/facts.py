@@ -1,0 +1,134 @@
+"""What `rawdenoise inspect` knows of a file, as text and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from rawdenoise.cli.text import one_line
+from rawdenoise.errors import ModelError, RawDenoiseError
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.models import ModelStore
+from rawdenoise.noise import NoiseModel, estimate_noise
+from rawdenoise.packing import clipped, pack
+from rawdenoise.pipeline import Format
+from rawdenoise.raw import PLANES, Camera, Metadata, RawImage
+
+ORIENTATIONS = (  # EXIF's 1 to 8: what a viewer has to do
+    "", "upright", "mirror", "turn by 180", "flip", "flip and turn right", "turn right",
+    "mirror and turn right", "turn left",
+)  # fmt: skip
+
+
+def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool) -> int:
+    """Print what is known of each file; returns the exit code."""
+    refused = False
+    for number, file in enumerate(files):
+        try:
+            facts = facts_of(read_raw(file, layout=layout), ModelStore())
+        except RawDenoiseError as error:
+            refused = True
+            facts = {"file": str(file), "error": str(error)}
+            if not as_json:
+                click.echo(f"error: {one_line(str(error))}", err=True)
+                continue
+        if as_json:
+            click.echo(json.dumps(facts))
+        else:
+            click.echo(("\n" if number else "") + text_of(facts))
+    return int(refused)
+
+
+def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
+    """Gather what is known of a capture and what would be done with it; levels and noise in DN."""
+    planes = pack(raw)
+    noise = estimate_noise(planes, valid=~clipped(raw))
+    height, width = raw.mosaic.shape
+    area = raw.active
+    return {
+        "file": str(raw.source),
+        "camera": raw.camera.name,
+        "serial": raw.camera.serial or None,
+        "mode": raw.camera.mode,
+        "cfa": str(raw.cfa),
+        "size": [width, height],
+        "active": {"left": area.left, "top": area.top, "width": area.width, "height": area.height},
+        "black": list(raw.levels.black),
+        "white": raw.levels.white,
+        **asdict(raw.exposure),
+        "orientation": raw.orientation,
+        "as_shot_neutral": raw.color.as_shot_neutral,
+        "daylight_neutral": raw.color.daylight_neutral,
+        "color_matrices": [matrix.illuminant for matrix in raw.color.matrices],
+        "metadata_kept": _kept(raw.metadata),
+        "clipped": round(float(clipped(raw).mean()), 6),
+        "noise": _noise(noise, raw),
+        "notes": list(raw.notes),
+        **_model(raw.camera, store),
+        "output": raw.source.stem + Format.DNG.suffix,
+        "error": None,
+    }
+
+
+def text_of(facts: Mapping[str, object]) -> str:
+    """Say the facts in lines of `name: value`, empty ones left out."""
+    return "\n".join(
+        f"{name.replace('_', ' ') + ':':<17} {one_line(_said(name, value))}"
+        for name, value in facts.items()
+        if value not in (None, "", [], {})
+    )
+
+
+def _said(name: str, value: object) -> str:
+    match name, value:
+        case "size", [width, height]:
+            return f"{width} x {height} ({width * height / 1e6:.1f} MP)"  # type: ignore[operator]
+        case "orientation", int(number):
+            return f"{number} ({ORIENTATIONS[number]})" if 0 < number < len(ORIENTATIONS) else str(number)
+        case "exposure_s", float(seconds):
+            return f"1/{1 / seconds:.0f}" if 0 < seconds < 0.5 else f"{seconds:g}"
+        case "clipped", float(share):
+            return f"{share:.2%} of the pixels"
+        case _, dict(parts):
+            return ", ".join(f"{part} {_said('', each)}" for part, each in parts.items())
+        case _, list(parts) | tuple(parts):
+            return (", " if name == "metadata_kept" else "; " if name == "notes" else " ").join(
+                _said("", each) for each in parts
+            )
+        case _, float(number):
+            return f"{number:.6g}"
+    return str(value)
+
+
+def _kept(metadata: Metadata) -> list[str]:
+    groups = {
+        "DNG tags": metadata.root if metadata.is_dng else {},
+        "TIFF tags": {} if metadata.is_dng else metadata.root,
+        "EXIF": metadata.exif,
+        "GPS": metadata.gps,
+        "camera profiles": metadata.extra,
+    }
+    return [f"{name} ({len(tags)})" for name, tags in groups.items() if tags]
+
+
+def _noise(noise: NoiseModel, raw: RawImage) -> dict[str, dict[str, float]]:
+    """Per plane, in DN: the gain, and the noise of black."""
+    facts = {}
+    for plane, shot, read, black in zip(
+        PLANES, noise.shot, noise.read_variance, raw.levels.black, strict=True
+    ):
+        span = raw.levels.white - black
+        facts[plane] = {"gain_dn": round(shot * span, 6), "read_dn": round(read**0.5 * span, 6)}
+    return facts
+
+
+def _model(camera: Camera, store: ModelStore) -> dict[str, object]:
+    try:
+        return {"model": store.find(camera).card.id, "model_why": "the newest for this camera and mode"}
+    except ModelError as error:
+        return {"model": None, "model_why": str(error)}

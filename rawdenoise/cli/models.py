@@ -1,0 +1,92 @@
+"""`rawdenoise models`: what the store holds, and moving models between machines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from rawdenoise.cli import COMMANDS
+
+
+@click.group("models", short_help=COMMANDS["models"])
+def command() -> None:
+    """List, share, check and remove trained models.
+
+    They live under the platform's data folder, or in $RAWDENOISE_MODELS. An ID may be any unique beginning.
+    """
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a model on standard output.")
+def list_(as_json: bool) -> None:
+    """List the models, newest first."""
+    from rawdenoise.cli import cards
+    from rawdenoise.models import ModelStore
+
+    store = ModelStore()
+    if as_json:
+        for card in store.cards():
+            click.echo(json.dumps(cards.json_of(card)))
+    else:
+        cards.show_table(store.cards(), store.folder)
+    for error in store.broken():
+        click.echo(f"broken: {error}", err=True)
+
+
+@command.command()
+@click.argument("id")
+@click.option("--json", "as_json", is_flag=True, help="The whole card as JSON.")
+def show(id: str, as_json: bool) -> None:
+    """Show a model's card."""
+    from rawdenoise.cli import cards
+    from rawdenoise.models import ModelStore
+
+    card = ModelStore().verify(id)
+    click.echo(json.dumps(cards.json_of(card), indent=2) if as_json else cards.text_of(card))
+
+
+@command.command()
+@click.argument("id")
+@click.argument("target", type=click.Path(path_type=Path), default=".")
+def export(id: str, target: Path) -> None:
+    """Write a model as one file into TARGET (a file or folder; default here)."""
+    from rawdenoise.models import ModelStore
+
+    click.echo(ModelStore().export(id, target))
+
+
+@command.command("import")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+def import_(files: tuple[Path, ...]) -> None:
+    """Take in models that were exported; altered or foreign files are refused."""
+    from rawdenoise.models import ModelStore
+
+    for file in files:
+        card = ModelStore().import_file(file)
+        click.echo(f"{card.id}  ({card.camera.name})")
+
+
+@command.command()
+@click.argument("ids", nargs=-1, metavar="[ID]...")
+@click.pass_context
+def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
+    """Check models whole, digests and shapes; all of them if no ID is given."""
+    from rawdenoise.cli import cards
+    from rawdenoise.models import ModelStore
+
+    ctx.exit(cards.verify(ModelStore(), ids))
+
+
+@command.command()
+@click.argument("ids", nargs=-1, required=True, metavar="ID...")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def remove(ids: tuple[str, ...], yes: bool) -> None:
+    """Delete models from the store, after asking."""
+    from rawdenoise.models import ModelStore
+
+    for id in ids:
+        if not yes:
+            click.confirm(f"Delete model {id}?", abort=True)
+        ModelStore().remove(id)

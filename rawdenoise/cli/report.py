@@ -1,0 +1,169 @@
+"""What a batch says while it runs and at its end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+from rawdenoise.cli.text import counted, duration, one_line
+from rawdenoise.jobs import FileResult, Job, Status, result_of
+
+ENVIRONMENT = 3
+MOST_REASONS = 20
+
+
+class BatchReport:
+    """Results in, lines out: progress on standard error, one line a file on standard output.
+
+    With `as_json` standard output carries one JSON object a line and nothing else. On a terminal a bar stands
+    in for the lines of files that went well.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self.results: list[FileResult] = []
+        self._bar: Callable[[], None] | None = None
+        self._console = Console(stderr=True)
+        self._start = time.perf_counter()
+
+    @contextmanager
+    def running(self, jobs: list[Job]) -> Iterator[None]:
+        """Show a bar for the length of the block, where there is a terminal to show it on."""
+        if not sys.stderr.isatty():
+            yield
+            return
+        columns = (
+            SpinnerColumn(), TextColumn("denoising"), BarColumn(), MofNCompleteColumn(), TextColumn("files,"),
+            TimeElapsedColumn(), TextColumn("elapsed,"), TimeLeftColumn(), TextColumn("left"),
+        )  # fmt: skip
+        with Progress(*columns, console=self._console, redirect_stdout=False, transient=True) as progress:
+            task = progress.add_task("", total=len(jobs))
+            self._bar = lambda: progress.advance(task)
+            yield
+        self._bar = None
+
+    def add(self, result: FileResult) -> None:
+        """Take a result and say what there is to say about it."""
+        self.results.append(result)
+        if self._bar is not None:
+            self._bar()
+        if self.as_json:
+            self._out(json.dumps(json_of(result)))
+        elif result.status is Status.FAILED:
+            self._err(f"{one_line(result.source)}: failed: {one_line(result.reason)}")
+        elif self._bar is None:
+            self._out(line_of(result))
+        if not self.as_json:
+            for note in result.notes:
+                self._err(f"{one_line(result.source)}: note: {one_line(note)}")
+
+    def planned(self, jobs: list[Job]) -> int:
+        """Say what a batch would do; returns the exit code."""
+        for job in jobs:
+            self.add(result_of(job))
+        self.summary()
+        return self.exit_code()
+
+    def interrupted(self, total: int) -> None:
+        """Say in one line how far a stopped batch got."""
+        done = sum(result.status is Status.DONE for result in self.results)
+        line = f"interrupted: {done} of {counted(total, 'file')} done; the same command goes on from there"
+        click.echo(line, err=True)
+
+    def summary(self) -> None:
+        """Say on standard error how it all went."""
+        for line in summary_lines(self.results, time.perf_counter() - self._start):
+            click.echo(line, err=True)
+
+    def exit_code(self) -> int:
+        """0 nothing failed, 3 nothing was done for want of a model or device, else 1."""
+        failed = [result for result in self.results if result.status is Status.FAILED]
+        if not failed:
+            return 0
+        done = any(result.status is Status.DONE for result in self.results)
+        return ENVIRONMENT if not done and all(each.exit_code == ENVIRONMENT for each in failed) else 1
+
+    def _out(self, line: str) -> None:
+        self._say(line, sys.stdout)
+
+    def _err(self, line: str) -> None:
+        self._say(line, sys.stderr)
+
+    def _say(self, line: str, stream: IO[str]) -> None:
+        """Print above the bar where stream and bar share the terminal, else plainly."""
+        if self._bar is not None and stream.isatty():
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(line, file=stream)
+
+
+def line_of(result: FileResult) -> str:
+    """Say in a line what became of a file."""
+    source, output = one_line(result.source), one_line(result.output or "")
+    match result.status:
+        case Status.DONE:
+            return f"{source} -> {output} ({_speed(_seconds(result), result.megapixels)})"
+        case Status.PLANNED:
+            return f"{source} -> {output}"
+        case status:
+            return f"{source}: {status}: {one_line(result.reason)}"
+
+
+def json_of(result: FileResult) -> dict[str, object]:
+    """Give a result as what `--json` prints; times in seconds."""
+    return {
+        "source": str(result.source),
+        "output": None if result.output is None else str(result.output),
+        "status": str(result.status),
+        "reason": result.reason or None,
+        "exit_code": result.exit_code,
+        "camera": result.camera or None,
+        "model": result.model_id or None,
+        "megapixels": round(result.megapixels, 6),
+        "read_s": round(result.read_s, 4),
+        "network_s": round(result.network_s, 4),
+        "write_s": round(result.write_s, 4),
+        "notes": list(result.notes),
+    }
+
+
+def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
+    """Count what became of the files, name the models, and repeat why files failed."""
+    counts = ((status, sum(each.status is status for each in results)) for status in Status)
+    said = ", ".join(f"{number} {status}" for status, number in counts if number) or "nothing done"
+    done = [each for each in results if each.status is Status.DONE]
+    line = f"{said} in {duration(elapsed_s)}"
+    if done:
+        models = sorted({each.model_id for each in done if each.model_id})
+        used = f"{'model' if len(models) == 1 else 'models'} {', '.join(models)}" if models else "no model"
+        line += f"; {_speed(elapsed_s, sum(each.megapixels for each in done))}; {used}"
+    yield line
+    failed = [each for each in results if each.status is Status.FAILED]
+    for each in failed[:MOST_REASONS]:
+        yield f"  failed: {one_line(each.source)}: {one_line(each.reason)}"
+    if len(failed) > MOST_REASONS:
+        yield f"  and {counted(len(failed) - MOST_REASONS, 'failed file')} more; --json lists them all"
+
+
+def _seconds(result: FileResult) -> float:
+    return result.read_s + result.network_s + result.write_s
+
+
+def _speed(seconds: float, megapixels: float) -> str:
+    return f"{seconds / megapixels:.2f} s/MP" if megapixels else duration(seconds)

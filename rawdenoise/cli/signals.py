@@ -1,0 +1,49 @@
+"""Ctrl-C and SIGTERM: the first asks politely, the second does not wait."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stop:
+    """Whether a signal has asked to stop: call it; `exit_code` is the shell's for that signal."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return self.signal != 0
+
+    @property
+    def exit_code(self) -> int:
+        """130 after Ctrl-C, 143 after SIGTERM."""
+        return 128 + self.signal
+
+
+@contextmanager
+def stop_on_signal(clean_up: Callable[[], None]) -> Iterator[Stop]:
+    """Turn the first signal into a polite `Stop`; at the second, clean up and end the process at once."""
+    stop = Stop()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if not stop():
+            stop.signal = number
+            return
+        clean_up()
+        os._exit(stop.exit_code)
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
+        yield stop
+        return
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

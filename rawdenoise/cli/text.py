@@ -1,0 +1,29 @@
+"""Text fit for one line of a terminal or a log, whatever stands in a file name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def one_line(text: str | Path) -> str:
+    r"""Spell control characters and undecodable bytes out (`\n`, `\udcff`), so that a line stays a line."""
+    return "".join(each if each.isprintable() or each == " " else _escaped(each) for each in str(text))
+
+
+def duration(seconds: float) -> str:
+    """Say a time as a person would: 4.2 s, 3 min 20 s, 1 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def counted(number: int, noun: str) -> str:
+    """Say a number of things: 1 file, 3 files."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")

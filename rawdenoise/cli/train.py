@@ -1,0 +1,71 @@
+"""`rawdenoise train`: a folder of captures in, a model per camera out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, path_options
+
+
+@click.command("train", short_help=COMMANDS["train"])
+@path_options
+@click.option(
+    "--camera", metavar="NAME", help="Only this camera; also names captures that do not say theirs."
+)
+@click.option(
+    "--net", type=click.Choice(["light", "paper"]), default="light", show_default=True,
+    help="The network: a light one, or the paper's (better, several times slower).",
+)  # fmt: skip
+@click.option(
+    "--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.  [default: 10]"
+)
+@click.option(
+    "--images", type=click.IntRange(min=1), metavar="N",
+    help="How many crops to train on, instead of a time: the same seed then gives the same model.",
+)  # fmt: skip
+@click.option(
+    "--objective", type=click.Choice(["gr2r", "gr2r-paper"]), default="gr2r", show_default=True,
+    help="The loss: guarded against collapse, or the paper's own.",
+)  # fmt: skip
+@click.option(
+    "--gamma", type=click.FloatRange(min=0), default=1.0, show_default=True,
+    help="Weight of the pseudo-supervised term.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--min-captures", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
+    help="Cameras with fewer captures are not trained.",
+)  # fmt: skip
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
+@click.option(
+    "--scratch", type=click.Path(path_type=Path), metavar="DIR",
+    help="Folder for checkpoints and tiles while training.  [default: the user's cache]",
+)  # fmt: skip
+@layout_options
+@click.pass_context
+def command(
+    ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, camera: str | None,
+    minutes: float | None, images: int | None, device: str, scratch: Path | None,
+    cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
+    **options: Any,
+) -> None:  # fmt: skip
+    """Train a model for each camera among the captures, on their noise alone: no clean pictures are needed.
+
+    PATHs are raw files and folders of them (searched through). A dozen captures of everyday scenes will do;
+    several ISO make one model for all of them. Ctrl-C keeps what was learned: the same command goes on.
+    """
+    from rawdenoise.cli import sessions
+    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.training.loop import TrainingOptions
+
+    if minutes and images:
+        raise click.UsageError("give --minutes or --images, not both")
+    inputs = given_paths(paths, files_from, null=null)
+    plain = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
+    budget = None if images else minutes or 10.0
+    training = TrainingOptions(minutes=budget, images=images, device=device, **options)
+    ctx.exit(sessions.run(inputs, camera, plain, training, scratch))

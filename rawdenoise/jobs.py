@@ -1,0 +1,256 @@
+"""Files and folders in, a plan out: which files are done, and which output each one gets."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+
+from rawdenoise.errors import RawDenoiseError
+from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.tiff_container import numbers, text
+
+SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935
+
+
+class Status(StrEnum):
+    """What became of a file."""
+
+    PLANNED = "planned"
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+SKIPPED, FAILED = Status.SKIPPED, Status.FAILED
+OURS = "was made by rawdenoise; name the file itself to denoise it again"
+
+
+class IfExists(StrEnum):
+    """What to do where an output is there already."""
+
+    SKIP = "skip"
+    OVERWRITE = "overwrite"
+    RENAME = "rename"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to do, or (status not PLANNED) one that was settled while planning, with the reason."""
+
+    source: Path
+    output: Path | None = None
+    status: Status = Status.PLANNED
+    reason: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """What became of one job; `exit_code` is the error's own, 0 where nothing failed."""
+
+    source: Path
+    output: Path | None
+    status: Status
+    reason: str = ""
+    exit_code: int = 0
+    camera: str = ""
+    model_id: str = ""
+    megapixels: float = 0.0
+    read_s: float = 0.0
+    network_s: float = 0.0
+    write_s: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+def result_of(job: Job) -> FileResult:
+    """Give what is known of a job before it is begun: all there will be, where planning settled it."""
+    notes = (job.note,) if job.note else ()
+    failed = int(job.status is Status.FAILED)
+    return FileResult(job.source, job.output, job.status, job.reason, failed, notes=notes)
+
+
+def made_by_us(path: Path) -> bool:
+    """Tell an output of ours by its Software tag and, in a DNG, by the noise reduction it states.
+
+    Captures of a simulated camera are our writer's too, but nothing was denoised in them. What cannot be read
+    is somebody else's.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in {".dng", ".tif", ".tiff"}:
+        return False
+    try:
+        metadata = read_metadata(path)
+    except RawDenoiseError:
+        return False
+    if not text(metadata.root.get(SOFTWARE)).startswith("rawdenoise"):
+        return False
+    return suffix != ".dng" or any(numbers(metadata.raw.get(NOISE_REDUCTION_APPLIED)))
+
+
+def plan(
+    paths: Sequence[Path],
+    folder: Path,
+    *,
+    suffix: str,
+    recursive: bool = False,
+    if_exists: IfExists = IfExists.SKIP,
+    suffixes: frozenset[str] = RAW_SUFFIXES,
+    is_output: Callable[[Path], bool] = made_by_us,
+) -> list[Job]:
+    """Turn files and folders into jobs whose outputs lie in `folder`; nothing is written or decoded.
+
+    Below `folder` the tree is that of the inputs, from the deepest folder that holds everything given.
+    `suffixes` (lower case) are searched for inside folders, hidden files and `folder` itself are not;
+    `is_output` tells our own outputs among them. No output is a source, by any name, nor another's output.
+    """
+    given = {_absolute(path) for path in paths}
+    found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
+    found = [
+        job if _absolute(job.source) in given or not is_output(job.source) else _settled(job, SKIPPED, OURS)
+        for job in found
+    ]
+    planned = [job for job in found if job.status is Status.PLANNED]
+    names = name_outputs([below(job.source, tree_root(paths)) for job in planned], suffix)
+    sources = {identity for job in planned if (identity := _identity(job.source))}
+    taken = {_key(folder / name) for name in names}
+    settled = {
+        job.source: _settle(_named(job, folder / name, suffix), suffix, if_exists, sources, taken)
+        for job, name in zip(planned, names, strict=True)
+    }
+    return [settled.get(job.source, job) for job in found]
+
+
+def tree_root(paths: Sequence[Path]) -> Path | None:
+    """Find the deepest folder that holds everything given; None where there is none (other drives)."""
+    folders = [path if _is_folder(path) else path.parent for path in map(_absolute, paths)]
+    try:
+        return Path(os.path.commonpath(folders)) if folders else None
+    except ValueError:
+        return None
+
+
+def below(source: Path, root: Path | None) -> Path:
+    """Tell a source's path as seen from `root`; without one the drive's letter stands as a folder."""
+    absolute = _absolute(source)
+    if root is not None:
+        return absolute.relative_to(root)
+    drive = "".join(letter for letter in absolute.drive if letter.isalnum())
+    return Path(drive, *absolute.parts[1:])
+
+
+def name_outputs(sources: Sequence[Path], suffix: str) -> list[Path]:
+    """Give each (relative) source an output of its own: `a/IMG.CR2` becomes `a/IMG.dng`.
+
+    All sources that would share a name keep their own suffix (`IMG.CR2.dng`, `IMG.NEF.dng`), so that a name
+    never means another source once a file is added; what is still the same (a difference of case only,
+    which many file systems ignore) is numbered in the order given.
+    """
+    plain = [source.with_name(source.stem + suffix) for source in sources]
+    uses = Counter(map(_key, plain))
+    taken = {key for key, times in uses.items() if times == 1}
+    names = []
+    for source, name in zip(sources, plain, strict=True):
+        if uses[_key(name)] > 1:
+            name = _free(source.with_name(source.name + suffix), suffix, lambda path: _key(path) in taken)
+            taken.add(_key(name))
+        names.append(name)
+    return names
+
+
+def _find(path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: Path) -> Iterator[Job]:
+    """Give a file as it is, whatever its name; of a folder its raw files, sorted, and what refuses."""
+    if not _is_folder(path):
+        yield Job(path)
+        return
+    refusals: list[OSError] = []
+    for folder, folders, files in os.walk(path, onerror=refusals.append):
+        keep = [Path(folder, name) for name in sorted(folders) if not name.startswith(".")]
+        folders[:] = [each.name for each in keep if recursive and not _same(each, unless_in)]
+        for name in sorted(files):
+            if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
+                yield Job(Path(folder, name))
+    for error in refusals:
+        yield _settled(Job(Path(str(error.filename))), FAILED, f"cannot be read ({error.strerror})")
+
+
+def _unique(jobs: Iterable[Job]) -> list[Job]:
+    """Each path once, at its first place, however often and by whatever spelling it was given."""
+    unique: dict[Path, Job] = {}
+    for job in jobs:
+        unique.setdefault(_absolute(job.source), job)
+    return list(unique.values())
+
+
+def _named(job: Job, output: Path, suffix: str) -> Job:
+    usual = output.name == job.source.stem + suffix
+    note = "" if usual else f"named {output.name} because other inputs have the same name"
+    return replace(job, output=output, note=note)
+
+
+def _settle(
+    job: Job, suffix: str, if_exists: IfExists, sources: set[tuple[int, int]], taken: set[str]
+) -> Job:
+    """Decide what can be decided without reading: outputs that exist, or that are somebody's source."""
+    output = job.output
+    if output is None or not os.path.lexists(output):
+        return job
+    if if_exists is IfExists.RENAME:
+        free = _free(output, suffix, lambda path: os.path.lexists(path) or _key(path) in taken)
+        taken.add(_key(free))
+        return replace(job, output=free, note=f"named {free.name} because {output.name} exists")
+    if _identity(output) in sources:
+        return _settled(
+            job, FAILED, f"the output {output} is one of the sources; give another folder with -o"
+        )
+    if if_exists is IfExists.OVERWRITE:
+        return job
+    return _settled(job, SKIPPED if if_exists is IfExists.SKIP else FAILED, f"{output} exists")
+
+
+def _settled(job: Job, status: Status, reason: str) -> Job:
+    return replace(job, status=status, reason=reason)
+
+
+def _free(path: Path, suffix: str, is_taken: Callable[[Path], bool]) -> Path:
+    """Give the path itself or, numbered from 2, the first like it that is not taken."""
+    if not is_taken(path):
+        return path
+    stem = path.name.removesuffix(suffix)
+    return next(each for n in count(2) if not is_taken(each := path.with_name(f"{stem}-{n}{suffix}")))
+
+
+def _key(path: Path) -> str:
+    """Spell the path as the most forgetful file system would: no case, no Unicode forms."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))  # not resolve(): the tree is mirrored by the names given
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # not ours to look at: reading it will say so
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _same(path: Path, other: Path) -> bool:
+    identity = _identity(path)
+    return identity is not None and identity == _identity(other)
