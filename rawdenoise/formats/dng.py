@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from rawdenoise.formats.tiff_container import (
 )
 from rawdenoise.raw import Cfa, Ifd, Provenance, RawImage, Tag
 
-__all__ = ["compromises", "write_dng"]
+__all__ = ["compromises", "dng_bytes", "write_dng"]
 
 _TILE = 256
 _SMALLEST_TILE = 16  # TIFF 6.0: the sides of tiles are multiples of 16
@@ -50,12 +51,25 @@ def write_dng(image: RawImage, output: Path, *, provenance: Provenance, replace:
     """
     with atomic_output(output, replace=replace) as temporary, ThreadPoolExecutor(_threads()) as pool:
         with temporary.open("wb") as file:
-            encoding, pixels = _encode(image.mosaic, pool)
-            magic = BIG if image.mosaic.nbytes > _CLASSIC_LIMIT else CLASSIC
-            write_tree(file, dng_tree(image, provenance, encoding, pixels), magic=magic)
+            _write(file, image, provenance, pool)
         reason = _difference(temporary, image, pool)
         if reason:
             raise VerificationError(output, f"{reason} did not read back as written; nothing was kept")
+
+
+def dng_bytes(image: RawImage, *, provenance: Provenance) -> io.BytesIO:
+    """The same DNG in memory, unverified: what LibRaw is given to render."""
+    stream = io.BytesIO()
+    with ThreadPoolExecutor(_threads()) as pool:
+        _write(stream, image, provenance, pool)
+    stream.seek(0)
+    return stream
+
+
+def _write(file: BinaryIO, image: RawImage, provenance: Provenance, pool: ThreadPoolExecutor) -> None:
+    encoding, pixels = _encode(image.mosaic, pool)
+    magic = BIG if image.mosaic.nbytes > _CLASSIC_LIMIT else CLASSIC
+    write_tree(file, dng_tree(image, provenance, encoding, pixels), magic=magic)
 
 
 def _threads() -> int:

@@ -83,7 +83,7 @@ def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pix
     `encoding` are the tags that tell how the mosaic's `pixels` are packed.
     """
     source = image.metadata
-    exif = _exif_node(image)
+    exif = exif_node(image)
     children: dict[int, tuple[Node, ...]] = {
         Code.SubIFDs: (Node({**_raw_tags(image, provenance), **encoding}, pixels=pixels),)
     }
@@ -116,7 +116,7 @@ def compromises(image: RawImage) -> tuple[str, ...]:
             found.append("the MakerNote is left out: it cannot be read at another place in a file")
         else:
             found.append("the MakerNote moves to DNGPrivateData: it cannot be read at another place in EXIF")
-    if Code.XMP in source.root and _provenance_packet(source, Provenance("", "", 0.0)) is None:
+    if Code.XMP in source.root and provenance_packet(source, Provenance("", "", 0.0)) is None:
         found.append("the XMP packet is damaged: it is kept, and the provenance stands in Software only")
     return tuple(found)
 
@@ -224,7 +224,7 @@ def _stated(image: RawImage, provenance: Provenance) -> Ifd:
         Code.DNGVersion: _at_least(root.get(Code.DNGVersion), (1, 4, 0, 0)),
         Code.DNGBackwardVersion: _at_least(root.get(Code.DNGBackwardVersion), (1, 1, 0, 0)),
     }
-    packet = _provenance_packet(image.metadata, provenance)
+    packet = provenance_packet(image.metadata, provenance)
     if packet is not None:
         tags[Code.XMP] = bytes_tag(packet)
     noise = _noise_profile(image, provenance)
@@ -233,7 +233,7 @@ def _stated(image: RawImage, provenance: Provenance) -> Ifd:
     return tags
 
 
-def _provenance_packet(source: Metadata, provenance: Provenance) -> bytes | None:
+def provenance_packet(source: Metadata, provenance: Provenance) -> bytes | None:
     """The source's XMP with the provenance in it, or None where it cannot be added to."""
     former = source.root.get(Code.XMP)
     software = text(source.root.get(Code.Software))
@@ -251,7 +251,7 @@ def _noise_profile(image: RawImage, provenance: Provenance) -> Tag | None:
     return image.metadata.root.get(Code.NoiseProfile) if image.metadata.is_dng else None
 
 
-def _exif_node(image: RawImage) -> Node | None:
+def exif_node(image: RawImage) -> Node | None:
     """EXIF: the source's, also what it has astray in IFD0, then what the image itself tells."""
     source, exposure = image.metadata, image.exposure
     tags: dict[int, Tag] = {}

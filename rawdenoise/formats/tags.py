@@ -42,6 +42,9 @@ class Code(IntEnum):
     DateTimeOriginal = 36867
     FocalLength = 37386
     MakerNote = 37500
+    ColorSpace = 40961
+    PixelXDimension = 40962
+    PixelYDimension = 40963
     InteroperabilityIFD = 40965
     LensSpecification = 42034
     DNGVersion = 50706

@@ -3,20 +3,62 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rawpy
 import tifffile
 from jaxtyping import UInt16
+from PIL import ImageCms
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.errors import VerificationError
-from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, Provenance, RawImage
+from rawdenoise.errors import OutputError, VerificationError
+from rawdenoise.formats import maker_note
+from rawdenoise.formats.dng import dng_bytes
+from rawdenoise.formats.dng_directories import exif_node, provenance_packet
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import (
+    LONG,
+    SHORT,
+    Node,
+    ascii_tag,
+    bytes_tag,
+    numbers_tag,
+    read_directory,
+    read_header,
+    write_directories,
+)
+from rawdenoise.raw import (
+    Area,
+    Camera,
+    Cfa,
+    Color,
+    ColorMatrix,
+    Exposure,
+    Ifd,
+    Levels,
+    Provenance,
+    RawImage,
+    Tag,
+)
 
 LAYOUT_FORMAT = "rawdenoise mosaic 1"
+_SRGB_GAMMA = (2.4, 12.92)  # power and slope at black, as LibRaw takes them
+_THREADS = min(8, os.cpu_count() or 1)
+_KEPT = (
+    Code.Make,
+    Code.Model,
+    Code.DateTime,
+    270,
+    315,
+    18246,
+    33432,
+    33723,
+)  # description, artist, rating ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +91,54 @@ class MosaicLayout:
         )
 
 
+def write_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace: bool = True) -> None:
+    """Write a 16-bit sRGB rendering with its colour profile, upright, with EXIF, GPS and provenance.
+
+    Raises:
+        OutputError: LibRaw could not render it, or it could not be written; nothing is left behind.
+    """
+    with atomic_output(output, replace=replace) as temporary:
+        try:
+            rgb = render(image)
+        except rawpy.LibRawError as error:
+            raise OutputError(output, f"LibRaw could not render it ({error})") from error
+        tifffile.imwrite(
+            temporary,
+            rgb,
+            photometric="rgb",
+            compression="zlib",
+            compressionargs={"level": 4},
+            predictor=True,
+            rowsperstrip=64,
+            software=f"rawdenoise {provenance.version}",
+            iccprofile=_srgb_profile(),
+            metadata=None,
+            byteorder="<",
+            maxworkers=_THREADS,
+        )
+        _add_tags(
+            temporary, _picture_tags(image, provenance), _rendering_exif(image, rgb.shape), image.metadata.gps
+        )
+
+
+def render(image: RawImage, *, half_size: bool = False) -> UInt16[np.ndarray, "h w 3"]:
+    """Develop a mosaic by LibRaw: as-shot white balance, sRGB, brightness as it was taken, upright.
+
+    With `half_size` each CFA cell becomes one pixel, which is many times faster.
+    """
+    dng = dng_bytes(image, provenance=Provenance("", "", 0.0))
+    with rawpy.imread(dng) as raw:
+        rgb: UInt16[np.ndarray, "h w 3"] = raw.postprocess(
+            use_camera_wb=True,
+            no_auto_bright=True,
+            output_bps=16,
+            output_color=rawpy.ColorSpace.sRGB,
+            gamma=_SRGB_GAMMA,
+            half_size=half_size,
+        )
+    return rgb
+
+
 def write_mosaic_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace: bool = True) -> None:
     """Write the mosaic as a one-page 16-bit TIFF (deflate, horizontal predictor) that tells its own layout.
 
@@ -66,7 +156,7 @@ def write_mosaic_tiff(image: RawImage, output: Path, *, provenance: Provenance, 
             description=layout_json(image, provenance),
             software=f"rawdenoise {provenance.version}",
             metadata=None,
-            maxworkers=2,
+            maxworkers=_THREADS,
         )
         if not np.array_equal(tifffile.imread(temporary), image.mosaic):
             raise VerificationError(
@@ -121,6 +211,57 @@ def parse_layout(text: str) -> MosaicLayout:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"its layout is broken ({error})") from error
+
+
+def _srgb_profile() -> bytes:
+    """LittleCMS's sRGB profile, its creation date left out so that equal pictures are equal files."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return profile[:24] + bytes(12) + profile[36:]
+
+
+def _picture_tags(image: RawImage, provenance: Provenance) -> Ifd:
+    """What the source says of the picture, and what was done to it."""
+    source, camera = image.metadata, image.camera
+    tags: dict[int, Tag] = {code: source.root[code] for code in _KEPT if code in source.root}
+    if camera.make:
+        tags.setdefault(Code.Make, ascii_tag(camera.make))
+    if camera.model:
+        tags.setdefault(Code.Model, ascii_tag(camera.model))
+    tags[Code.Orientation] = numbers_tag(SHORT, 1)
+    packet = provenance_packet(source, provenance)
+    if packet is not None:
+        tags[Code.XMP] = bytes_tag(packet)
+    return tags
+
+
+def _rendering_exif(image: RawImage, shape: tuple[int, ...]) -> Node:
+    """EXIF of a rendering: its own size and colours, and the MakerNote only where it can lie anywhere."""
+    found = exif_node(image) or Node({})
+    tags = dict(found.tags)
+    if Code.MakerNote in tags and not maker_note.can_move(image.metadata):
+        del tags[Code.MakerNote]
+    tags[Code.ColorSpace] = numbers_tag(SHORT, 1)
+    tags[Code.PixelXDimension] = numbers_tag(LONG, shape[1])
+    tags[Code.PixelYDimension] = numbers_tag(LONG, shape[0])
+    return Node(tags, children=found.children)
+
+
+def _add_tags(path: Path, tags: Ifd, exif: Node, gps: Ifd) -> None:
+    """Give a TIFF file that tifffile wrote the directories it cannot write, through a new first directory."""
+    children: dict[int, tuple[Node, ...]] = {Code.ExifIFD: (exif,)}
+    if gps:
+        children[Code.GPSInfo] = (Node(gps),)
+    with path.open("r+b") as file:
+        header = read_header(file)
+        if header is None:
+            raise OutputError(path, "is not the TIFF file that was written")
+        picture = read_directory(file, header, header.first).tags
+        start = header.end + header.end % 2
+        first = write_directories(
+            file, Node({**picture, **tags}, children=children), start=start, big=header.big
+        )
+        file.seek(8 if header.big else 4)
+        file.write(first.to_bytes(8 if header.big else 4, "little"))
 
 
 def _levels(found: Mapping[str, Any]) -> Levels:

@@ -55,7 +55,7 @@ class TiffHeader:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """One directory as read: its tags, where in the file their values lie, the next directory's offset or 0."""
+    """One directory as read: its tags, where in the file their values lie, the offset of the next or 0."""
 
     tags: Ifd
     value_offsets: Mapping[int, int]
@@ -151,53 +151,47 @@ def write_tree(file: BinaryIO, root: Node, *, magic: int = CLASSIC) -> None:
         ValueError: pinned values overlap each other or the header, or a classic file grew beyond 4 GB.
     """
     big = magic == BIG
-    nodes = list(_walk(root))
-    space = _Space(
-        16 if big else 8,
-        [(at, len(node.tags[tag].data)) for node in nodes for tag, at in node.pinned.items()],
+    first = write_directories(file, root, start=16 if big else 8, big=big)
+    head = (
+        struct.pack("<2sHHHQ", b"II", BIG, 8, 0, first) if big else struct.pack("<2sHI", b"II", magic, first)
     )
-    room, pointer = (8, "Q") if big else (4, "I")
-    where = {
-        id(node): space.take((8 if big else 2) + _entry_count(node) * (20 if big else 12) + room)
-        for node in nodes
-    }
-    tables: dict[int, dict[int, Tag]] = {}
-    for node in nodes:
-        table = dict(node.tags)
-        for tag, blobs in node.blobs.items():
-            table[tag] = _pointers([_write_at(file, space.take(len(blob)), blob) for blob in blobs], big)
-        for tag, children in node.children.items():
-            table[tag] = _pointers([where[id(child)] for child in children], big)
-        if node.pixels is not None:
-            empty = _pointers([0] * node.pixels.count, big)
-            table[node.pixels.offsets_tag] = table[node.pixels.counts_tag] = empty
-        tables[id(node)] = table
-    values = {
-        (id(node), tag): node.pinned[tag] if tag in node.pinned else space.take(len(value.data))
-        for node in nodes
-        for tag, value in tables[id(node)].items()
-        if tag in node.pinned or len(value.data) > room
-    }
-    for node in nodes:
+    _write_at(file, 0, head)
+    file.seek(0, os.SEEK_END)
+
+
+def write_directories(file: BinaryIO, root: Node, *, start: int, big: bool = False) -> int:
+    """Write `root` and all that hangs on it from `start` on; return the offset of its directory.
+
+    Raises:
+        ValueError: as `write_tree`.
+    """
+    nodes = list(_walk(root))
+    room = 8 if big else 4
+    pinned = [(at, len(node.tags[code].data)) for node in nodes for code, at in _pins(node, room).items()]
+    space = _Space(start, pinned)
+    where = {id(node): space.take(_directory_size(node, big)) for node in nodes}
+    tables = [_table(file, node, where, space, big) for node in nodes]
+    places = [
+        {
+            code: space.take(len(tag.data))
+            for code, tag in table.items()
+            if len(tag.data) > room and code not in node.pinned
+        }
+        | _pins(node, room)
+        for node, table in zip(nodes, tables, strict=True)
+    ]
+    for node, table in zip(nodes, tables, strict=True):
         if node.pixels is not None:
             offsets, counts = _write_pixels(file, space, node.pixels)
-            tables[id(node)][node.pixels.offsets_tag] = _pointers(offsets, big)
-            tables[id(node)][node.pixels.counts_tag] = _pointers(counts, big)
+            table[node.pixels.offsets_tag], table[node.pixels.counts_tag] = (
+                _pointers(offsets, big),
+                _pointers(counts, big),
+            )
     if not big and space.position > 0xFFFFFFFF:
         raise ValueError("a classic TIFF file cannot be larger than 4 GB")
-    for node in nodes:
-        table, entries = tables[id(node)], b""
-        for tag in sorted(table):
-            value, at = table[tag], values.get((id(node), tag))
-            entries += struct.pack("<HHQ" if big else "<HHI", tag, value.type, value.count)
-            entries += value.data.ljust(room, b"\0") if at is None else struct.pack("<" + pointer, at)
-            if at is not None:
-                _write_at(file, at, value.data)
-        head = struct.pack("<Q" if big else "<H", len(table))
-        _write_at(file, where[id(node)], head + entries + bytes(room))
-    header = struct.pack("<2sHHHQ", b"II", magic, 8, 0, where[id(root)]) if big else None
-    _write_at(file, 0, header or struct.pack("<2sHI", b"II", magic, where[id(root)]))
-    file.seek(0, os.SEEK_END)
+    for node, table, values in zip(nodes, tables, places, strict=True):
+        _write_directory(file, where[id(node)], table, values, big)
+    return where[id(root)]
 
 
 def ascii_tag(text: str) -> Tag:
@@ -265,9 +259,43 @@ def _walk(node: Node) -> Iterator[Node]:
             yield from _walk(child)
 
 
-def _entry_count(node: Node) -> int:
-    data = () if node.pixels is None else (node.pixels.offsets_tag, node.pixels.counts_tag)
-    return len({*node.tags, *node.children, *node.blobs, *data})
+def _pins(node: Node, room: int) -> dict[int, int]:
+    """The pins of values that do not stand in the directory itself, where TIFF puts the short ones."""
+    return {code: at for code, at in node.pinned.items() if len(node.tags[code].data) > room}
+
+
+def _directory_size(node: Node, big: bool) -> int:
+    pixels = () if node.pixels is None else (node.pixels.offsets_tag, node.pixels.counts_tag)
+    entries = len({*node.tags, *node.children, *node.blobs, *pixels})
+    return 8 + entries * 20 + 8 if big else 2 + entries * 12 + 4
+
+
+def _table(file: BinaryIO, node: Node, where: Mapping[int, int], space: _Space, big: bool) -> dict[int, Tag]:
+    """All tags of a directory, those that point to others included; its blobs are written on the way."""
+    table = dict(node.tags)
+    for code, blobs in node.blobs.items():
+        table[code] = _pointers([_write_at(file, space.take(len(blob)), blob) for blob in blobs], big)
+    for code, children in node.children.items():
+        table[code] = _pointers([where[id(child)] for child in children], big)
+    if node.pixels is not None:
+        not_yet = _pointers([0] * node.pixels.count, big)
+        table[node.pixels.offsets_tag] = table[node.pixels.counts_tag] = not_yet
+    return table
+
+
+def _write_directory(
+    file: BinaryIO, offset: int, table: Mapping[int, Tag], values: Mapping[int, int], big: bool
+) -> None:
+    """Write a directory, and the values that do not fit into it at their places."""
+    data = struct.pack("<Q" if big else "<H", len(table))
+    for code, tag in sorted(table.items()):
+        data += struct.pack("<HHQ" if big else "<HHI", code, tag.type, tag.count)
+        if code in values:
+            _write_at(file, values[code], tag.data)
+            data += struct.pack("<Q" if big else "<I", values[code])
+        else:
+            data += tag.data.ljust(8 if big else 4, b"\0")
+    _write_at(file, offset, data + bytes(8 if big else 4))
 
 
 def _pointers(offsets: list[int], big: bool) -> Tag:
