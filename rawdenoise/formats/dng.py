@@ -16,7 +16,7 @@ from jaxtyping import UInt16
 
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import VerificationError
-from rawdenoise.formats.dng_directories import active_cfa, black_grid, compromises, dng_tree
+from rawdenoise.formats.dng_directories import active_area, active_cfa, black_grid, compromises, dng_tree
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
@@ -133,7 +133,7 @@ def _encoded_tile(tile: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> b
 def _difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
     """Name what the file at `path` says otherwise than the image; nothing if it is all the same."""
     tags = read_metadata(path).raw
-    area = image.active
+    area = active_area(image)
     size = (float(image.mosaic.shape[1]), float(image.mosaic.shape[0]))
     if numbers(tags.get(Code.ImageWidth)) + numbers(tags.get(Code.ImageLength)) != size:
         return "the size"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -29,7 +30,7 @@ from rawdenoise.formats.tiff_container import (
     write_tree,
 )
 from rawdenoise.formats.xmp import with_provenance
-from rawdenoise.raw import Cfa, Ifd, Metadata, Provenance, RawImage, Tag
+from rawdenoise.raw import Area, Cfa, Ifd, Metadata, Provenance, RawImage, Tag
 
 _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
 _COLORS = {"R": 0, "G": 1, "B": 2}
@@ -132,6 +133,16 @@ def black_grid(image: RawImage) -> tuple[float, float, float, float]:
         (1 - row, 1 - column): blue,
     }
     return sites[0, 0], sites[0, 1], sites[1, 0], sites[1, 1]
+
+
+def active_area(image: RawImage) -> Area:
+    """The active area as a DNG states it: a source DNG's own; of others never with both sides odd.
+
+    RawTherapee 5.9 aborts on such pictures, so that the last row is counted to the margin.
+    """
+    area = image.active
+    both_odd = area.height % 2 and area.width % 2 and area.height > 1
+    return area if image.metadata.is_dng or not both_odd else replace(area, bottom=area.bottom - 1)
 
 
 def active_cfa(image: RawImage) -> Cfa:
@@ -313,7 +324,9 @@ def _level_tags(image: RawImage, kept: Ifd) -> Ifd:
         tags[Code.BlackLevelRepeatDim] = numbers_tag(SHORT, 2, 2)
         tags[Code.BlackLevel] = numbers_tag(kind, *black)
         if levels.black_delta_rows is not None:
-            tags[Code.BlackLevelDeltaV] = numbers_tag(SRATIONAL, *levels.black_delta_rows.tolist())
+            tags[Code.BlackLevelDeltaV] = numbers_tag(
+                SRATIONAL, *levels.black_delta_rows.tolist()[: active_area(image).height]
+            )
         if levels.black_delta_columns is not None:
             tags[Code.BlackLevelDeltaH] = numbers_tag(SRATIONAL, *levels.black_delta_columns.tolist())
     if Code.WhiteLevel not in kept:
@@ -323,7 +336,7 @@ def _level_tags(image: RawImage, kept: Ifd) -> Ifd:
 
 def _geometry_tags(image: RawImage, kept: Ifd) -> Ifd:
     """Where the picture lies and its colours begin; the source DNG's bytes where they say the same."""
-    active = image.active
+    active = active_area(image)
     wanted: dict[int, Tag] = {
         Code.CFARepeatPatternDim: numbers_tag(SHORT, 2, 2),
         Code.CFAPattern: bytes_tag(bytes(_COLORS[letter] for letter in active_cfa(image).value)),

@@ -42,6 +42,7 @@ class Code(IntEnum):
     DateTimeOriginal = 36867
     FocalLength = 37386
     MakerNote = 37500
+    FlashpixVersion = 40960
     ColorSpace = 40961
     PixelXDimension = 40962
     PixelYDimension = 40963

@@ -22,8 +22,8 @@ from rawdenoise.formats.dng import dng_bytes
 from rawdenoise.formats.dng_directories import exif_node, provenance_packet
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
-    LONG,
     SHORT,
+    UNDEFINED,
     Node,
     ascii_tag,
     bytes_tag,
@@ -49,16 +49,8 @@ from rawdenoise.raw import (
 LAYOUT_FORMAT = "rawdenoise mosaic 1"
 _SRGB_GAMMA = (2.4, 12.92)  # power and slope at black, as LibRaw takes them
 _THREADS = min(8, os.cpu_count() or 1)
-_KEPT = (
-    Code.Make,
-    Code.Model,
-    Code.DateTime,
-    270,
-    315,
-    18246,
-    33432,
-    33723,
-)  # description, artist, rating ...
+# Of IFD0; the numbers are ImageDescription, Artist, Rating, Copyright and IPTC.
+_KEPT = (Code.Make, Code.Model, Code.DateTime, 270, 315, 18246, 33432, 33723)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,9 +108,7 @@ def write_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace
             byteorder="<",
             maxworkers=_THREADS,
         )
-        _add_tags(
-            temporary, _picture_tags(image, provenance), _rendering_exif(image, rgb.shape), image.metadata.gps
-        )
+        _add_tags(temporary, _picture_tags(image, provenance), _rendering_exif(image), image.metadata.gps)
 
 
 def render(image: RawImage, *, half_size: bool = False) -> UInt16[np.ndarray, "h w 3"]:
@@ -234,15 +224,16 @@ def _picture_tags(image: RawImage, provenance: Provenance) -> Ifd:
     return tags
 
 
-def _rendering_exif(image: RawImage, shape: tuple[int, ...]) -> Node:
-    """EXIF of a rendering: its own size and colours, and the MakerNote only where it can lie anywhere."""
+def _rendering_exif(image: RawImage) -> Node:
+    """EXIF of a rendering: its colours, not its size, and a MakerNote only if that can lie anywhere."""
     found = exif_node(image) or Node({})
-    tags = dict(found.tags)
-    if Code.MakerNote in tags and not maker_note.can_move(image.metadata):
-        del tags[Code.MakerNote]
+    gone = {Code.PixelXDimension, Code.PixelYDimension}
+    if Code.MakerNote in found.tags and not maker_note.can_move(image.metadata):
+        gone.add(Code.MakerNote)
+    tags = {code: tag for code, tag in found.tags.items() if code not in gone}
     tags[Code.ColorSpace] = numbers_tag(SHORT, 1)
-    tags[Code.PixelXDimension] = numbers_tag(LONG, shape[1])
-    tags[Code.PixelYDimension] = numbers_tag(LONG, shape[0])
+    tags.setdefault(Code.ExifVersion, bytes_tag(b"0231", UNDEFINED))
+    tags.setdefault(Code.FlashpixVersion, bytes_tag(b"0100", UNDEFINED))
     return Node(tags, children=found.children)
 
 
@@ -257,9 +248,8 @@ def _add_tags(path: Path, tags: Ifd, exif: Node, gps: Ifd) -> None:
             raise OutputError(path, "is not the TIFF file that was written")
         picture = read_directory(file, header, header.first).tags
         start = header.end + header.end % 2
-        first = write_directories(
-            file, Node({**picture, **tags}, children=children), start=start, big=header.big
-        )
+        root = Node({**picture, **tags}, children=children)
+        first = write_directories(file, root, start=start, big=header.big)
         file.seek(8 if header.big else 4)
         file.write(first.to_bytes(8 if header.big else 4, "little"))
 
