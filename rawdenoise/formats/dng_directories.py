@@ -136,13 +136,14 @@ def black_grid(image: RawImage) -> tuple[float, float, float, float]:
 
 
 def active_area(image: RawImage) -> Area:
-    """The active area as a DNG states it: a source DNG's own; of others never with both sides odd.
+    """The active area as a DNG states it: a source DNG's own; of others an even number of columns.
 
-    RawTherapee 5.9 aborts on such pictures, so that the last row is counted to the margin.
+    RawTherapee 5.9 aborts on most pictures of odd width, so the last column is counted to the margin there.
     """
     area = image.active
-    both_odd = area.height % 2 and area.width % 2 and area.height > 1
-    return area if image.metadata.is_dng or not both_odd else replace(area, bottom=area.bottom - 1)
+    if image.metadata.is_dng or area.width % 2 == 0 or area.width == 1:
+        return area
+    return replace(area, right=area.right - 1)
 
 
 def active_cfa(image: RawImage) -> Cfa:
@@ -324,11 +325,10 @@ def _level_tags(image: RawImage, kept: Ifd) -> Ifd:
         tags[Code.BlackLevelRepeatDim] = numbers_tag(SHORT, 2, 2)
         tags[Code.BlackLevel] = numbers_tag(kind, *black)
         if levels.black_delta_rows is not None:
-            tags[Code.BlackLevelDeltaV] = numbers_tag(
-                SRATIONAL, *levels.black_delta_rows.tolist()[: active_area(image).height]
-            )
+            tags[Code.BlackLevelDeltaV] = numbers_tag(SRATIONAL, *levels.black_delta_rows.tolist())
         if levels.black_delta_columns is not None:
-            tags[Code.BlackLevelDeltaH] = numbers_tag(SRATIONAL, *levels.black_delta_columns.tolist())
+            columns = levels.black_delta_columns[: active_area(image).width]
+            tags[Code.BlackLevelDeltaH] = numbers_tag(SRATIONAL, *columns.tolist())
     if Code.WhiteLevel not in kept:
         tags[Code.WhiteLevel] = numbers_tag(LONG, round(levels.white))
     return tags
