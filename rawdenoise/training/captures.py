@@ -1,0 +1,298 @@
+"""The captures a camera's model is trained on: found, grouped, cut into tiles on disk, and cropped."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32, Shaped
+from numpy.random import Generator
+from torch import Tensor
+
+from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
+from rawdenoise.formats import RAW_SUFFIXES, read_raw
+from rawdenoise.formats.tiff_container import numbers, text
+from rawdenoise.models import IsoNoise
+from rawdenoise.noise import NoiseSamples, fit_noise, sample_noise
+from rawdenoise.packing import clipped, pack
+from rawdenoise.raw import Camera
+from rawdenoise.stabilize import stabilize, stabilized_white
+
+if TYPE_CHECKING:
+    from rawdenoise.formats.plain import PlainLayout
+
+SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935  # what made the file; a simulated capture states no reduction
+TILE = 512  # mosaic pixels
+STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
+_SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
+HELD_OUT = 16  # one tile in so many is kept from training, for the figures of the card
+
+FileReport = Callable[[Path, RawDenoiseError | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A capture to train on; `digest` is the SHA-256 of its file."""
+
+    path: Path
+    digest: str
+    iso: int | None
+    layout: PlainLayout | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureSet:
+    """The captures of one camera in one mode."""
+
+    camera: Camera
+    captures: tuple[Capture, ...]
+
+    @property
+    def digest(self) -> str:
+        """Identifies the set, whatever its files are called and wherever they lie."""
+        return hashlib.sha256("".join(sorted(c.digest for c in self.captures)).encode()).hexdigest()
+
+    @property
+    def iso_range(self) -> tuple[int, int] | None:
+        """Lowest and highest ISO, None where no file says."""
+        isos = [capture.iso for capture in self.captures if capture.iso is not None]
+        return (min(isos), max(isos)) if isos else None
+
+
+def scan(
+    paths: Iterable[Path],
+    *,
+    camera_name: str | None = None,
+    layout: PlainLayout | None = None,
+    on_file: FileReport = lambda path, error: None,
+) -> list[CaptureSet]:
+    """Read every capture once and group them by make, model and mode, the largest group first.
+
+    Folders are searched for raw files, and for plain mosaics where a `layout` is given. With `camera_name`
+    the captures of other cameras are left out, and those whose files name no camera are taken to be of this
+    one. Files that cannot be used are told to `on_file` and left out; so are copies of a file already seen,
+    and files this program made.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[Camera, Capture]]] = defaultdict(list)
+    seen: set[str] = set()
+    for path in _files(paths, layout, on_file):
+        try:
+            camera, capture = _look_at(path, camera_name, layout)
+            if capture.digest in seen:
+                raise FileError(path, "is a copy of another capture here")
+            seen.add(capture.digest)
+        except RawDenoiseError as error:
+            on_file(path, error)
+            continue
+        groups[camera.make, camera.model, camera.mode].append((camera, capture))
+        on_file(path, None)
+    sets = [_grouped(members) for members in groups.values()]
+    return sorted(sets, key=lambda group: (-len(group.captures), group.camera.name))
+
+
+def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileReport) -> Iterator[Path]:
+    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | {".npy", ".bin"}
+    for path in paths:
+        if path.is_dir():
+            found = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
+            yield from sorted(inner for inner in found if inner.is_file() and not inner.name.startswith("."))
+        elif path.exists():
+            yield path
+        else:
+            on_file(path, NotFoundError(path, "there is no such file or folder"))
+
+
+def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
+    raw = read_raw(path, layout=layout)
+    software, reduction = raw.metadata.root.get(SOFTWARE), raw.metadata.raw.get(NOISE_REDUCTION_APPLIED)
+    if text(software).lower().startswith("rawdenoise") and any(numbers(reduction)):
+        raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
+    camera = raw.camera
+    if camera_name is not None and not (camera.make or camera.model):
+        camera = replace(camera, model=camera_name)
+    if camera_name is not None and camera.name.lower() != camera_name.lower():
+        raise FileError(path, f"is of another camera ({camera.name})")
+    return camera, Capture(path, _digest(path), raw.exposure.iso, layout)
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def _grouped(members: list[tuple[Camera, Capture]]) -> CaptureSet:
+    cameras = {camera for camera, _ in members}
+    one_body = len({camera.serial for camera in cameras}) == 1
+    camera = members[0][0] if one_body else replace(members[0][0], serial="")
+    return CaptureSet(camera, tuple(sorted((c for _, c in members), key=lambda capture: capture.digest)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Crops in the stabilised domain; `valid` is false where the sensor was saturated."""
+
+    noisy: Float32[Tensor, "b 4 h w"]
+    valid: Bool[Tensor, "b 4 h w"]
+    white: Float32[Tensor, "b 4"]
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        return Batch(self.noisy.to(device), self.valid.to(device), self.white.to(device))
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A square of one capture: the file of the capture's tiles, its place in it, its entry in the noise."""
+
+    file: Path
+    index: int
+    noise: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TileStore:
+    """Captures as tiles of their mosaics on disk, in RGGB phase, 0 black and 1 white.
+
+    Only the crops that are drawn come into memory, so a collection may be of any size. `largest_crop` is what
+    the smallest tile has room for, in packed pixels.
+    """
+
+    tiles: tuple[Tile, ...]
+    held_out: tuple[Tile, ...]
+    noise: tuple[IsoNoise, ...]
+    largest_crop: int
+
+    def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+        """Draw random crops of `size` packed pixels, each turned or mirrored in one of eight ways."""
+        tiles = self.held_out if held_out else self.tiles
+        crops = [self._crop(rng, tiles[int(rng.integers(len(tiles)))], size) for _ in range(count)]
+        noisy, valid, white = zip(*crops, strict=True)
+        return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white))
+
+    def _crop(
+        self, rng: Generator, tile: Tile, size: int
+    ) -> tuple[Float32[Tensor, "4 h w"], Bool[Tensor, "4 h w"], Float32[Tensor, "4"]]:
+        mosaics = np.load(tile.file, mmap_mode="r")
+        masks = np.load(_mask_file(tile.file), mmap_mode="r")
+        side = 2 * size + 2  # two more than needed: a mirrored mosaic is cut back to its phase
+        top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in mosaics.shape[1:])
+        window = tile.index, slice(top, top + side), slice(left, left + side)
+        way = int(rng.integers(8))
+        planes = pack_rggb(turned(mosaics[window], way)).astype(np.float32)
+        valid = pack_rggb(turned(masks[window], way))
+        noise = self.noise[tile.noise].noise
+        return stabilize(torch.from_numpy(planes), noise), torch.from_numpy(valid), stabilized_white(noise)
+
+
+def turned(mosaic: Shaped[np.ndarray, "h w"], way: int) -> Shaped[np.ndarray, "h2 w2"]:
+    """Mirror or turn an even-sized RGGB mosaic in one of eight ways (0..7); it stays RGGB.
+
+    The mosaic itself is transformed, then cut by two pixels along each axis, one on each side where red has
+    left the first row or column: what is left is what a camera turned that way would have captured. Mirroring
+    the planes would move red and blue against green.
+    """
+    if way & 4:
+        mosaic = mosaic.T
+    for axis, flip in enumerate((way & 2, way & 1)):
+        length = mosaic.shape[axis]
+        kept = range(length - 2, 0, -1) if flip else range(length - 2)
+        mosaic = mosaic.take(kept, axis)
+    return mosaic
+
+
+def pack_rggb(mosaic: Shaped[np.ndarray, "h w"]) -> Shaped[np.ndarray, "4 h2 w2"]:
+    """Take the four planes of an RGGB mosaic."""
+    return np.stack([mosaic[row::2, column::2] for row, column in _SITES])
+
+
+def mosaic_rggb(planes: Shaped[np.ndarray, "4 h w"]) -> Shaped[np.ndarray, "h2 w2"]:
+    """Put four planes back into an RGGB mosaic."""
+    mosaic = np.empty((2 * planes.shape[1], 2 * planes.shape[2]), planes.dtype)
+    for plane, (row, column) in zip(planes, _SITES, strict=True):
+        mosaic[row::2, column::2] = plane
+    return mosaic
+
+
+def build_store(
+    captures: CaptureSet,
+    folder: Path,
+    *,
+    seed: int,
+    limit: int = STORE_LIMIT,
+    on_file: FileReport = lambda path, error: None,
+) -> TileStore:
+    """Cut the captures into tiles under `folder` and measure their noise, pooled over captures of one ISO.
+
+    A collection of more than `limit` bytes is sampled, as many tiles from each capture. One tile in
+    `HELD_OUT` is kept from training.
+
+    Raises:
+        TrainingError: no capture could be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(seed)
+    share = max(1, limit // (3 * TILE**2 * len(captures.captures)))
+    samples: dict[int | None, list[tuple[NoiseSamples, ...]]] = defaultdict(list)
+    cut: list[tuple[Path, int | None, int]] = []
+    side = TILE
+    for number, capture in enumerate(captures.captures):
+        try:
+            raw = read_raw(capture.path, layout=capture.layout)
+        except RawDenoiseError as error:  # gone or changed since the scan
+            on_file(capture.path, error)
+            continue
+        planes, valid = pack(raw), ~clipped(raw)
+        samples[capture.iso].append(sample_noise(planes, valid=valid))
+        file = folder / f"{number:05}.npy"
+        count, fits = _cut(planes, valid, file, share, rng)
+        cut.append((file, capture.iso, count))
+        side = min(side, fits)
+        on_file(capture.path, None)
+    if not cut:
+        raise TrainingError(f"none of the captures of {captures.camera.name} can be read any more")
+
+    isos = sorted(samples, key=lambda iso: -1 if iso is None else iso)
+    noise = tuple(IsoNoise(iso, fit_noise(samples[iso]), len(samples[iso])) for iso in isos)
+    tiles = [Tile(file, index, isos.index(iso)) for file, iso, count in cut for index in range(count)]
+    order = [tiles[i] for i in rng.permutation(len(tiles))]
+    kept = max(1, len(tiles) // HELD_OUT) if len(tiles) >= 4 else 0
+    return TileStore(tuple(order[kept:]), tuple(order[:kept]), noise, side // 2 - 1)
+
+
+def _cut(
+    planes: Float32[np.ndarray, "4 h w"],
+    valid: Bool[np.ndarray, "4 h w"],
+    file: Path,
+    share: int,
+    rng: Generator,
+) -> tuple[int, int]:
+    """Write at most `share` tiles of a capture; returns how many, and the shorter side of one."""
+    mosaic, mask = mosaic_rggb(planes).astype(np.float16), mosaic_rggb(valid)
+    corners = list(product(*(_starts(length) for length in mosaic.shape)))
+    if len(corners) > share:
+        corners = [corners[i] for i in sorted(rng.choice(len(corners), share, replace=False))]
+    windows = [(slice(top, top + TILE), slice(left, left + TILE)) for top, left in corners]
+    np.save(file, np.stack([mosaic[window] for window in windows]))
+    np.save(_mask_file(file), np.stack([mask[window] for window in windows]))
+    return len(windows), min(mosaic[windows[0]].shape)
+
+
+def _starts(length: int) -> list[int]:
+    """Where tiles start along an axis: side by side, the last one ending with the mosaic; all even."""
+    if length <= TILE:
+        return [0]
+    return [*range(0, length - TILE, TILE), length - TILE]
+
+
+def _mask_file(file: Path) -> Path:
+    return file.with_suffix(".valid.npy")
