@@ -19,10 +19,11 @@ from torch import Tensor
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
 from rawdenoise.formats import RAW_SUFFIXES, read_raw
 from rawdenoise.formats.tiff_container import numbers, text
+from rawdenoise.formats.tiff_container import numbers, text
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseSamples, fit_noise, sample_noise
 from rawdenoise.packing import clipped, pack
-from rawdenoise.raw import Camera
+from rawdenoise.raw import Camera, RawImage
 from rawdenoise.stabilize import stabilize, stabilized_white
 
 if TYPE_CHECKING:
@@ -120,6 +121,13 @@ def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) ->
     if camera_name is not None and camera.name.lower() != camera_name.lower():
         raise FileError(path, f"is of another camera ({camera.name})")
     return camera, Capture(path, _digest(path), raw.exposure.iso, layout)
+
+
+def _denoised_by_us(raw: RawImage) -> bool:
+    if not text(raw.metadata.root.get(SOFTWARE)).startswith("rawdenoise"):
+        return False
+    # The simulated captures of the demo are ours too, but say that nothing was applied.
+    return raw.source.suffix.lower() != ".dng" or any(numbers(raw.metadata.raw.get(NOISE_REDUCTION_APPLIED)))
 
 
 def _digest(path: Path) -> str:

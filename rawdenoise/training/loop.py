@@ -377,8 +377,8 @@ def _held_out_figures(state: _State, store: TileStore, crop: int, seed: int) -> 
     count, square, plain, divergence_sum = sums
     chi2, risk = square / max(count, 1), square / max(count, 1) - 1 + 2 * divergence_sum / max(count, 1)
     return {
-        "chi2": round(chi2, 4),
-        "bias": round(plain / max(count, 1), 5),
-        "risk": round(risk, 4),
+        "chi2": round(float(chi2), 4),
+        "bias": round(float(plain) / max(count, 1), 5),
+        "risk": round(float(risk), 4),
         "gain_db": round(-10 * math.log10(max(risk, 1e-4)), 2),
     }
