@@ -1,0 +1,104 @@
+"""The demo on a small scale: everything it promises is there, and the numbers are those of the files."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rawdenoise.demo import DemoPlan, DemoResult, run_demo
+from rawdenoise.formats import read_raw
+from rawdenoise.metrics import psnr
+from rawdenoise.models import ModelStore
+from rawdenoise.packing import pack
+
+SMALL = DemoPlan(size=(256, 192), training_captures=3, unseen_captures=2, images=160)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoResult, Path, list[str]]:
+    output, lines = tmp_path_factory.mktemp("demo") / "out", list[str]()
+    return run_demo(output, seed=1, on_line=lines.append, plan=SMALL), output, lines
+
+
+Demo = tuple[DemoResult, Path, list[str]]
+
+
+def test_captures_are_raws_like_any_other(demo: Demo) -> None:
+    _, output, _ = demo
+    raws = [
+        read_raw(path) for path in sorted(output.glob("captures/*.dng")) + sorted(output.glob("unseen/*.dng"))
+    ]
+    assert len(raws) == 5
+    assert {raw.camera.name for raw in raws} == {"Rawdenoise Simulated IMX385"}
+    assert [raw.exposure.iso for raw in raws] == [25600, 12800, 25600, 12800, 25600]
+    for raw in raws:
+        assert (raw.active.width, raw.active.height) == (256, 192)
+        assert raw.levels.black == (240.0,) * 4
+        assert raw.color.as_shot_neutral == pytest.approx((0.363, 1.0, 0.7071), abs=2e-3)
+
+
+def test_no_unseen_capture_was_trained_on(demo: Demo) -> None:
+    result, output, _ = demo
+    card = ModelStore(output / "models").load(result.model_id).card
+
+    def digests(folder: str) -> set[str]:
+        return {hashlib.sha256(path.read_bytes()).hexdigest() for path in output.glob(f"{folder}/*.dng")}
+
+    assert set(card.captures) == digests("captures")
+    assert not set(card.captures) & digests("unseen")
+
+
+def test_even_a_little_training_gains(demo: Demo) -> None:
+    result, _, _ = demo
+    assert len(result.results) == 2
+    for one in result.results:
+        assert 18 < one.noisy_psnr < 40
+        assert one.gain > 0.2
+        assert one.denoised_ssim > one.noisy_ssim
+        assert one.seconds_per_megapixel > 0
+
+
+def test_the_written_files_are_denoised_by_no_more_than_the_noise(demo: Demo) -> None:
+    result, output, _ = demo
+    for one in result.results:
+        noisy, denoised = (
+            pack(read_raw(output / folder / one.output.name)) for folder in ("unseen", "denoised")
+        )
+        assert one.noisy_psnr - 1 < psnr(noisy, denoised) < np.inf
+        assert abs(float((noisy - denoised).mean())) < 0.002
+
+
+def test_the_table_tells_every_capture(demo: Demo) -> None:
+    result, output, lines = demo
+    text = "\n".join(lines)
+    for one in result.results:
+        (line,) = [line for line in lines if line.startswith(one.output.stem)]
+        assert f"{one.noisy_psnr:.2f}" in line
+        assert f"{one.denoised_psnr:.2f}" in line
+        assert f"{one.gain:+.2f}" in line
+    assert str(output / "captures") in text
+    assert str(result.picture) in text
+
+
+def test_the_picture_shows_three_versions_of_each(demo: Demo) -> None:
+    result, _, _ = demo
+    with Image.open(result.picture) as picture:
+        pixels = np.asarray(picture.convert("RGB")).astype(np.float64)
+    assert pixels.shape[1] % 3 == 0
+    noisy, denoised, clean = np.split(pixels, 3, axis=1)
+    rows = slice(22, 22 + 2 * 96)
+    assert np.abs(noisy - clean)[rows].mean() > np.abs(denoised - clean)[rows].mean()
+    assert clean[rows].std() > 10
+
+
+def test_only_what_is_of_use_is_left_behind(demo: Demo) -> None:
+    _, output, _ = demo
+    assert {path.name for path in output.iterdir()} == {
+        "captures",
+        "unseen",
+        "denoised",
+        "models",
+        "before-after.png",
+    }
