@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,12 +17,12 @@ from jaxtyping import Bool, Float32, Shaped
 from numpy.random import Generator
 from torch import Tensor
 
+from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
 from rawdenoise.formats import RAW_SUFFIXES, read_raw
 from rawdenoise.formats.tiff_container import numbers, text
-from rawdenoise.formats.tiff_container import numbers, text
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseSamples, fit_noise, sample_noise
+from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise, sample_noise
 from rawdenoise.packing import clipped, pack
 from rawdenoise.raw import Camera, RawImage
 from rawdenoise.stabilize import stabilize, stabilized_white
@@ -29,7 +30,7 @@ from rawdenoise.stabilize import stabilize, stabilized_white
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
-SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935  # what made the file; a simulated capture states no reduction
+SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935
 TILE = 512  # mosaic pixels
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
@@ -112,8 +113,7 @@ def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileRepor
 
 def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
     raw = read_raw(path, layout=layout)
-    software, reduction = raw.metadata.root.get(SOFTWARE), raw.metadata.raw.get(NOISE_REDUCTION_APPLIED)
-    if text(software).lower().startswith("rawdenoise") and any(numbers(reduction)):
+    if _denoised_by_us(raw):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
     camera = raw.camera
     if camera_name is not None and not (camera.make or camera.model):
@@ -162,7 +162,7 @@ class Batch:
 class Tile:
     """A square of one capture: the file of the capture's tiles, its place in it, its entry in the noise."""
 
-    file: Path
+    file: str
     index: int
     noise: int
 
@@ -175,6 +175,7 @@ class TileStore:
     the smallest tile has room for, in packed pixels.
     """
 
+    folder: Path
     tiles: tuple[Tile, ...]
     held_out: tuple[Tile, ...]
     noise: tuple[IsoNoise, ...]
@@ -190,8 +191,8 @@ class TileStore:
     def _crop(
         self, rng: Generator, tile: Tile, size: int
     ) -> tuple[Float32[Tensor, "4 h w"], Bool[Tensor, "4 h w"], Float32[Tensor, "4"]]:
-        mosaics = np.load(tile.file, mmap_mode="r")
-        masks = np.load(_mask_file(tile.file), mmap_mode="r")
+        mosaics = np.load(self.folder / tile.file, mmap_mode="r")
+        masks = np.load(_mask_file(self.folder / tile.file), mmap_mode="r")
         side = 2 * size + 2  # two more than needed: a mirrored mosaic is cut back to its phase
         top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in mosaics.shape[1:])
         window = tile.index, slice(top, top + side), slice(left, left + side)
@@ -247,11 +248,14 @@ def build_store(
     Raises:
         TrainingError: no capture could be read.
     """
+    index = folder / "tiles.json"  # written last
+    if index.exists():
+        return _opened(index)
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     share = max(1, limit // (3 * TILE**2 * len(captures.captures)))
     samples: dict[int | None, list[tuple[NoiseSamples, ...]]] = defaultdict(list)
-    cut: list[tuple[Path, int | None, int]] = []
+    cut: list[tuple[str, int | None, int]] = []
     side = TILE
     for number, capture in enumerate(captures.captures):
         try:
@@ -263,7 +267,7 @@ def build_store(
         samples[capture.iso].append(sample_noise(planes, valid=valid))
         file = folder / f"{number:05}.npy"
         count, fits = _cut(planes, valid, file, share, rng)
-        cut.append((file, capture.iso, count))
+        cut.append((file.name, capture.iso, count))
         side = min(side, fits)
         on_file(capture.path, None)
     if not cut:
@@ -274,7 +278,22 @@ def build_store(
     tiles = [Tile(file, index, isos.index(iso)) for file, iso, count in cut for index in range(count)]
     order = [tiles[i] for i in rng.permutation(len(tiles))]
     kept = max(1, len(tiles) // HELD_OUT) if len(tiles) >= 4 else 0
-    return TileStore(tuple(order[kept:]), tuple(order[:kept]), noise, side // 2 - 1)
+    store = TileStore(folder, tuple(order[kept:]), tuple(order[:kept]), noise, side // 2 - 1)
+    write_bytes(index, json.dumps({**asdict(store), "folder": ""}).encode())
+    return store
+
+
+def _opened(index: Path) -> TileStore:
+    """Open what an earlier run left."""
+    fields = json.loads(index.read_bytes())
+    noise = [
+        IsoNoise(
+            entry["iso"], NoiseModel(*(tuple(pair) for pair in entry["noise"].values())), entry["captures"]
+        )
+        for entry in fields["noise"]
+    ]
+    tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
+    return TileStore(index.parent, tiles, held_out, tuple(noise), fields["largest_crop"])
 
 
 def _cut(
