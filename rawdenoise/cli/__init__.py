@@ -58,8 +58,9 @@ class Commands(click.Group):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"error: {_line(error)}", err=True)
-            ctx.exit(error.exit_code if isinstance(error, RawDenoiseError) else 1)
+            exit_code = error.exit_code if isinstance(error, RawDenoiseError) else 1
+            click.echo(_line(error) if exit_code == INTERRUPTED else f"error: {_line(error)}", err=True)
+            ctx.exit(exit_code)
 
 
 def _line(error: Exception) -> str:

@@ -8,9 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.table import Table
 
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
@@ -24,17 +21,17 @@ def json_of(card: ModelCard) -> dict[str, object]:
 
 
 def show_table(cards: Sequence[ModelCard], folder: Path) -> None:
-    """Print the models, one a line."""
+    """Print the models, one a line; ids stand first and are never cut."""
     if not cards:
         click.echo(f"no models in {one_line(folder)}: train one with `rawdenoise train FOLDER`", err=True)
         return
-    table = Table("id", "camera", "mode", "ISO", "network", "captures", "trained", box=SIMPLE_HEAD)
+    rows = [["ID", "CAMERA", "MODE", "ISO", "NETWORK", "CAPTURES", "TRAINED"]]
     for card in cards:
-        row = (card.id, card.camera.name, card.camera.mode, _iso(card), card.net, str(len(card.captures)))
-        table.add_row(*map(one_line, row), card.created[:10])
-    console = Console()
-    # A pipe has no width: cut ids would be of no use to who reads them.
-    console.print(table, width=None if console.is_terminal else 200)
+        cells = (card.id, card.camera.name, card.camera.mode, _iso(card), card.net, str(len(card.captures)))
+        rows.append([one_line(cell) for cell in (*cells, card.created[:10])])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def text_of(card: ModelCard) -> str:

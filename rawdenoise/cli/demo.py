@@ -15,7 +15,7 @@ from rawdenoise.cli import COMMANDS
     help="Folder for everything it makes.",
 )  # fmt: skip
 @click.option(
-    "--minutes", type=click.FloatRange(min=0, min_open=True), default=3.0, show_default=True,
+    "--minutes", type=click.FloatRange(min=0, min_open=True), default=2.5, show_default=True,
     help="How long to train.",
 )  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other captures.")

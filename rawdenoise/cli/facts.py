@@ -71,17 +71,17 @@ def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
         "notes": list(raw.notes),
         **_model(raw.camera, store),
         "output": raw.source.stem + Format.DNG.suffix,
+        "format": str(Format.DNG),
         "error": None,
     }
 
 
 def text_of(facts: Mapping[str, object]) -> str:
     """Say the facts in lines of `name: value`, empty ones left out."""
-    return "\n".join(
-        f"{name.replace('_', ' ') + ':':<17} {one_line(_said(name, value))}"
-        for name, value in facts.items()
-        if value not in (None, "", [], {})
-    )
+    said = {name: _said(name, value) for name, value in facts.items() if value not in (None, "", [], {})}
+    said["model"] = f"{said.get('model', 'none')} ({said.pop('model_why')})"
+    said["output"] = f"{said['output']} (a mosaic {said.pop('format').upper()})"
+    return "\n".join(f"{name.replace('_', ' ') + ':':<17} {one_line(text)}" for name, text in said.items())
 
 
 def _said(name: str, value: object) -> str:
@@ -94,6 +94,11 @@ def _said(name: str, value: object) -> str:
             return f"1/{1 / seconds:.0f}" if 0 < seconds < 0.5 else f"{seconds:g}"
         case "clipped", float(share):
             return f"{share:.2%} of the pixels"
+        case "noise", dict(planes):
+            pairs = (
+                f"{plane} {each['gain_dn']:.3g} and {each['read_dn']:.3g}" for plane, each in planes.items()
+            )
+            return f"{', '.join(pairs)} (DN per electron, DN of read noise)"
         case _, dict(parts):
             return ", ".join(f"{part} {_said('', each)}" for part, each in parts.items())
         case _, list(parts) | tuple(parts):
@@ -101,7 +106,7 @@ def _said(name: str, value: object) -> str:
                 _said("", each) for each in parts
             )
         case _, float(number):
-            return f"{number:.6g}"
+            return f"{number:.4g}" if number < 1000 else f"{number:g}"
     return str(value)
 
 

@@ -69,7 +69,7 @@ class BatchReport:
             self._err(f"{one_line(result.source)}: failed: {one_line(result.reason)}")
         elif self._bar is None:
             self._out(line_of(result))
-        if not self.as_json:
+        if not self.as_json and result.status is not Status.FAILED:
             for note in result.notes:
                 self._err(f"{one_line(result.source)}: note: {one_line(note)}")
 
@@ -144,7 +144,7 @@ def json_of(result: FileResult) -> dict[str, object]:
 
 
 def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
-    """Count what became of the files, name the models, and repeat why files failed."""
+    """Count what became of the files, name the models, and say why files failed, each reason once."""
     counts = ((status, sum(each.status is status for each in results)) for status in Status)
     said = ", ".join(f"{number} {status}" for status, number in counts if number) or "nothing done"
     done = [each for each in results if each.status is Status.DONE]
@@ -154,11 +154,15 @@ def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
         used = f"{'model' if len(models) == 1 else 'models'} {', '.join(models)}" if models else "no model"
         line += f"; {_speed(elapsed_s, sum(each.megapixels for each in done))}; {used}"
     yield line
-    failed = [each for each in results if each.status is Status.FAILED]
-    for each in failed[:MOST_REASONS]:
-        yield f"  failed: {one_line(each.source)}: {one_line(each.reason)}"
+    failed: dict[str, list[FileResult]] = {}
+    for each in results:
+        if each.status is Status.FAILED:
+            failed.setdefault(each.reason, []).append(each)
+    for reason, alike in list(failed.items())[:MOST_REASONS]:
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        yield f"  failed: {one_line(alike[0].source)}{more}: {one_line(reason)}"
     if len(failed) > MOST_REASONS:
-        yield f"  and {counted(len(failed) - MOST_REASONS, 'failed file')} more; --json lists them all"
+        yield f"  and {counted(len(failed) - MOST_REASONS, 'other reason')}; --json says all of them"
 
 
 def _seconds(result: FileResult) -> float:

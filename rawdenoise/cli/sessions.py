@@ -43,7 +43,7 @@ def run(
         SetupError: the device is absent.
     """
     pick_device(options.device)
-    groups = _scanned(inputs, camera, layout)
+    groups = _large_enough(_scanned(inputs, camera, layout), options.min_captures)
     folder = scratch or platformdirs.user_cache_path("rawdenoise") / "training"
     failures = 0
     with stop_on_signal(lambda: None) as stop:
@@ -80,10 +80,19 @@ def _scanned(inputs: Sequence[Path], camera: str | None, layout: PlainLayout | N
         raise NothingMatchedError("no raw files found")
     if not groups:
         raise TrainingError(f"none of {counted(seen, 'file')} can be trained on")
-    for group in groups:
-        camera_said = f"{one_line(group.camera.name)} ({one_line(group.camera.mode)})"
-        _say(f"{camera_said}: {counted(len(group.captures), 'capture')}, {_isos(group)}")
     return groups
+
+
+def _large_enough(groups: list[CaptureSet], least: int) -> list[CaptureSet]:
+    """Say what each camera has, and keep those with captures enough."""
+    for group in groups:
+        camera = f"{one_line(group.camera.name)} ({one_line(group.camera.mode)})"
+        enough = "" if len(group.captures) >= least else f"; left out, {least} are needed (--min-captures)"
+        _say(f"{camera}: {counted(len(group.captures), 'capture')}, {_isos(group)}{enough}")
+    kept = [group for group in groups if len(group.captures) >= least]
+    if not kept:
+        raise TrainingError(f"no camera has {counted(least, 'capture')}; add some, or lower --min-captures")
+    return kept
 
 
 def _isos(group: CaptureSet) -> str:

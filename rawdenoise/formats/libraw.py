@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import exifread
@@ -102,7 +103,7 @@ def read_libraw(path: Path) -> RawImage:
 def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
     """Open and decode; LibRaw's errors become ours."""
     try:
-        with rawpy.imread(str(path)) as raw:
+        with rawpy.imread(_source(path)) as raw:
             yield raw
     except RawDenoiseError:
         raise
@@ -118,6 +119,15 @@ def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
         raise TruncatedError(path, f"is damaged or truncated (LibRaw: {_words(error)})") from error
     except rawpy.LibRawError as error:
         raise UnreadableError(path, f"LibRaw cannot read it ({_words(error)})") from error
+
+
+def _source(path: Path) -> str | BytesIO:
+    """LibRaw takes names in UTF-8 only; a file whose name is not is read for it."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return BytesIO(path.read_bytes())
+    return str(path)
 
 
 def _bayer_pattern(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> UInt8[np.ndarray, "2 2"]:

@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from click.testing import CliRunner, Result
+from conftest import TEST_CAMERA, make_raw
+from torch import nn
+
+from rawdenoise.atomic import MARK
+from rawdenoise.cli import main
+from rawdenoise.cli.batches import remove_temporaries
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.dng import write_dng
+from rawdenoise.models import IsoNoise, Model, ModelCard, ModelStore, new_model
+from rawdenoise.nets import build_net
+from rawdenoise.noise import NoiseModel
+from rawdenoise.raw import Camera, Cfa, Exposure, Provenance
+
+CAMERA = replace(TEST_CAMERA, mode="")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # for child processes
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def a_capture(
+    path: Path, height: int = 96, width: int = 128, *, seed: int = 0, camera: Camera = CAMERA
+) -> Path:
+    """A noisy ramp, written as a DNG that does not claim to be denoised."""
+    rng = np.random.default_rng(seed)
+    signal = np.linspace(0.1, 0.6, width)[None] * np.ones((height, 1))
+    dn = 512 + 15871 * (signal + rng.standard_normal((height, width)) * np.sqrt(2e-3 * signal + 1e-5))
+    mosaic = np.clip(np.rint(dn), 0, 16383).astype(np.uint16)
+    raw = make_raw(height, width, mosaic=mosaic, camera=camera, exposure=Exposure(iso=800))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_dng(raw, path, provenance=Provenance("0", "simulated", 0.0))
+    return path
+
+
+def a_model(like: Path) -> Model:
+    """A model of the camera of a capture that changes it, though not sensibly."""
+    torch.manual_seed(0)
+    net = build_net("light")
+    nn.init.normal_(net.backbone.exit.weight, std=0.02)
+    noise = IsoNoise(800, NoiseModel((2e-3,) * 4, (1e-5,) * 4), 1)
+    card = ModelCard(
+        id="", camera=read_raw(like).camera, net="light", iso_range=(800, 800), noise=(noise,),
+        captures=("0",), objective="gr2r", options={"gamma": 1.0}, seed=0, versions={"torch": "x"}, created="",
+        figures={"gain_db": 3.0}, weights_sha256="",
+    )  # fmt: skip
+    model = new_model(net, card)
+    ModelStore().save(model)
+    return model
+
+
+def denoise(*arguments: object) -> Result:
+    return CliRunner().invoke(main, ["denoise", *map(str, arguments)])
+
+
+def lines(result: Result) -> list[dict[str, object]]:
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---------------------------------------------------------------- what comes out
+
+
+def test_denoised_files_open_and_differ_and_name_their_model(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "in/a.dng")
+    a_capture(tmp_path / "in/sub/b.dng", seed=1)
+    model = a_model(source)
+    before = source.read_bytes()
+    result = denoise(tmp_path / "in", "-r", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert files_in(tmp_path / "out") == {"a.dng", "sub/b.dng"}
+    said = {line["source"]: line for line in lines(result)}
+    assert {line["status"] for line in said.values()} == {"done"}
+    assert {line["model"] for line in said.values()} == {model.card.id}
+    assert not np.array_equal(read_raw(tmp_path / "out/a.dng").mosaic, read_raw(source).mosaic)
+    assert source.read_bytes() == before
+    assert "2 done" in result.stderr
+    assert f"model {model.card.id}" in result.stderr
+
+
+@pytest.mark.parametrize("cfa", Cfa)
+def test_strength_zero_is_the_input_bit_for_bit_without_any_model(tmp_path: Path, cfa: Cfa) -> None:
+    raw = make_raw(50, 70, cfa=cfa, margins=(3, 5, 2, 1))
+    write_dng(raw, tmp_path / "a.dng", provenance=Provenance("0", "simulated", 0.0))
+    result = denoise(tmp_path / "a.dng", "-o", tmp_path / "out", "--strength", "0")
+    assert result.exit_code == 0, result.output
+    assert "no model" in result.stderr
+    back = read_raw(tmp_path / "out/a.dng")
+    assert np.array_equal(back.mosaic, raw.mosaic)
+    assert back.cfa is cfa
+
+
+@pytest.mark.parametrize(("format", "name"), [("tiff", "a.tif"), ("mosaic-tiff", "a.mosaic.tif")])
+def test_other_formats(tmp_path: Path, format: str, name: str) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    result = denoise(source, "-o", tmp_path / "out", "--strength", "0", "--format", format)
+    assert result.exit_code == 0, result.output
+    pixels = tifffile.imread(tmp_path / "out" / name)
+    assert pixels.dtype == np.uint16
+    if format == "mosaic-tiff":
+        assert np.array_equal(pixels, read_raw(source).mosaic)
+
+
+def test_a_plain_mosaic_is_read_with_its_layout(tmp_path: Path) -> None:
+    mosaic = np.random.default_rng(0).integers(60, 1024, (40, 60)).astype("<u2")
+    mosaic.tofile(tmp_path / "frame.raw")
+    layout = ["--cfa", "bggr", "--size", "60x40", "--bits", "10", "--black", "60", "--white", "1023"]
+    result = denoise(tmp_path, "-o", tmp_path / "out", "--strength", "0", *layout)
+    assert result.exit_code == 0, result.output
+    back = read_raw(tmp_path / "out/frame.dng")
+    assert np.array_equal(back.mosaic, mosaic)
+    assert (back.cfa, back.levels.white) == (Cfa.BGGR, 1023.0)
+
+
+# ---------------------------------------------------------------- exit codes
+
+
+def test_one_bad_file_fails_alone_and_the_exit_code_says_so(tmp_path: Path) -> None:
+    a_capture(tmp_path / "in/a.dng")
+    (tmp_path / "in/empty.CR2").touch()
+    (tmp_path / "in/text.nef").write_text("hello")
+    result = denoise(
+        tmp_path / "in", tmp_path / "missing.dng", "-o", tmp_path / "out", "--strength", "0", "--json"
+    )
+    assert result.exit_code == 1
+    status = {Path(str(line["source"])).name: line["status"] for line in lines(result)}
+    assert status == {"a.dng": "done", "empty.CR2": "failed", "text.nef": "failed", "missing.dng": "failed"}
+    assert "1 done, 3 failed" in result.stderr
+    assert "no such file" in result.stderr
+    assert files_in(tmp_path / "out") == {"in/a.dng"}
+
+
+def test_no_model_for_any_file_is_exit_3_and_for_some_exit_1(tmp_path: Path) -> None:
+    known = a_capture(tmp_path / "in/known.dng")
+    stranger = a_capture(tmp_path / "in/stranger.dng", camera=Camera("Other", "Other 2"))
+    a_model(known)
+    alone = denoise(stranger, "-o", tmp_path / "out")
+    assert alone.exit_code == 3
+    assert "no model for Other 2" in alone.stderr
+    assert "rawdenoise train" in alone.stderr
+    assert denoise(tmp_path / "in", "-o", tmp_path / "out").exit_code == 1
+    assert files_in(tmp_path / "out") == {"known.dng"}
+
+
+@pytest.mark.parametrize(
+    "options", [["--model", "nonsense"], ["--device", "cuda:77"], ["--device", "abacus"]]
+)
+def test_a_model_or_device_that_is_not_there_is_exit_3_at_once(tmp_path: Path, options: list[str]) -> None:
+    result = denoise(a_capture(tmp_path / "a.dng"), "-o", tmp_path / "out", "--json", *options)
+    assert (result.exit_code, result.stdout) == (3, "")
+    assert result.stderr.startswith("error: ")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_cannot_be_made_is_exit_3(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    (tmp_path / "file").touch()
+    assert denoise(source, "-o", tmp_path / "file", "--strength", "0").exit_code == 2
+    assert denoise(source, "-o", tmp_path / "file" / "out", "--strength", "0").exit_code == 3
+
+
+def test_nothing_to_do_is_exit_4(tmp_path: Path) -> None:
+    (tmp_path / "in/sub").mkdir(parents=True)
+    a_capture(tmp_path / "in/sub/a.dng")
+    for given in (tmp_path / "in", tmp_path / "*.CR2", "--files-from=-"):
+        result = denoise(given, "-o", tmp_path / "out")
+        assert (result.exit_code, result.stdout) == (4, "")
+        assert "no raw files found" in result.stderr
+
+
+# ---------------------------------------------------------------- which files, which names
+
+
+def test_the_same_command_again_skips_what_is_done(tmp_path: Path) -> None:
+    arguments = (a_capture(tmp_path / "a.dng"), "-o", tmp_path / "out", "--strength", "0", "--json")
+    denoise(*arguments)
+    before = (tmp_path / "out/a.dng").stat().st_mtime_ns
+    again = denoise(*arguments)
+    assert (again.exit_code, lines(again)[0]["status"]) == (0, "skipped")
+    assert denoise(*arguments, "--if-exists", "error").exit_code == 1
+    assert (tmp_path / "out/a.dng").stat().st_mtime_ns == before
+    assert denoise(*arguments, "--if-exists", "overwrite").exit_code == 0
+    assert (tmp_path / "out/a.dng").stat().st_mtime_ns != before
+    assert denoise(*arguments, "--if-exists", "rename").exit_code == 0
+    assert files_in(tmp_path / "out") == {"a.dng", "a-2.dng"}
+
+
+def test_clashing_names_are_kept_apart_and_said(tmp_path: Path) -> None:
+    a_capture(tmp_path / "in/a.dng")
+    os.link(tmp_path / "in/a.dng", tmp_path / "in/a.CR2")
+    result = denoise(tmp_path / "in", "-o", tmp_path / "out", "--strength", "0")
+    assert result.exit_code == 0, result.output
+    assert files_in(tmp_path / "out") == {"a.CR2.dng", "a.dng.dng"}
+    assert "note: named a.CR2.dng because other inputs have the same name" in result.stderr
+
+
+def test_a_source_is_never_written_over(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    before = source.read_bytes()
+    result = denoise(source, "-o", tmp_path, "--strength", "0", "--if-exists", "overwrite")
+    assert result.exit_code == 1
+    assert "is one of the sources" in result.stderr
+    assert source.read_bytes() == before
+
+
+def test_in_a_folder_onto_itself_the_outputs_are_not_done_again(tmp_path: Path) -> None:
+    a_model(a_capture(tmp_path / "a.dng"))
+    (tmp_path / "a.dng").rename(tmp_path / "a.nef")
+    for expected in ({"done"}, {"skipped"}):
+        result = denoise(tmp_path, "-o", tmp_path, "--json", "-r")
+        assert {line["status"] for line in lines(result)} == expected, result.output
+        assert {name for name in files_in(tmp_path) if "/" not in name} == {"a.nef", "a.dng"}
+
+
+@pytest.mark.parametrize(
+    "name", ["with space.dng", "写真 ü.dng", "-dash.dng", "new\nline.dng", "%s[1].dng", "\udcff.dng"]
+)
+def test_names_of_every_kind(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_capture(Path("plain.dng")).rename(name)
+    result = denoise("-o", "out", "--strength", "0", "--json", "--", name)
+    assert result.exit_code == 0, result.output
+    assert [line["source"] for line in lines(result)] == [name]
+    assert Path("out", name).exists()
+
+
+@pytest.mark.parametrize("separator", ["\n", "\r\n", "\0"])
+def test_paths_from_a_list(tmp_path: Path, separator: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["x/a.dng", "y/a.dng"] if separator != "\0" else ["x/a.dng", "y/a\n.dng"]
+    for name in names:
+        a_capture(Path(name))
+    listed = separator.join(["", *names, ""]).encode()
+    options = ["-0"] if separator == "\0" else []
+    arguments = ["denoise", "--files-from", "-", "-o", "out", "--strength", "0", *options]
+    result = CliRunner().invoke(main, arguments, input=listed)
+    assert result.exit_code == 0, result.output
+    assert files_in(Path("out")) == set(names)
+    Path("list").write_bytes(listed)
+    again = denoise("--files-from", "list", "-o", "out", "--strength", "0", "--json", *options)
+    assert {line["status"] for line in lines(again)} == {"skipped"}
+
+
+def test_patterns_that_no_shell_expanded(tmp_path: Path) -> None:
+    for name in ("a/1.dng", "a/b/2.dng", "c/3.txt"):
+        a_capture(tmp_path / name)
+    result = denoise(tmp_path / "**" / "*.dng", "-o", tmp_path / "out", "--strength", "0", "--dry-run")
+    assert result.exit_code == 0
+    assert "2 planned" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_writes_nothing_and_needs_no_model(tmp_path: Path) -> None:
+    result = denoise(a_capture(tmp_path / "a.dng"), "-o", tmp_path / "out", "-n", "--json")
+    assert result.exit_code == 0
+    assert [(line["status"], line["output"]) for line in lines(result)] == [
+        ("planned", str(tmp_path / "out/a.dng"))
+    ]
+    assert not (tmp_path / "out").exists()
+
+
+# ---------------------------------------------------------------- signals, pipes, terminals
+
+
+def start(*arguments: object, **more: object) -> subprocess.Popen[str]:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **more}
+    return subprocess.Popen([sys.executable, "-m", "rawdenoise", *map(str, arguments)], **pipes)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_leaves_nothing_half_done(tmp_path: Path, number: int, exit_code: int) -> None:
+    a_model(a_capture(tmp_path / "in/a.dng"))
+    a_capture(tmp_path / "in/b.dng", 2048, 4096)
+    run = start(
+        "denoise", tmp_path / "in", "-o", tmp_path / "out", "--json", "--jobs", "1", "--model", "test"
+    )
+    assert run.stdout is not None
+    first = json.loads(run.stdout.readline())
+    time.sleep(1)  # b is being read or in the network
+    run.send_signal(number)
+    rest, said = run.communicate(timeout=60)
+    assert (first["status"], rest, run.returncode) == ("done", "", exit_code), said
+    assert said == "interrupted: 1 of 2 files done; the same command goes on from there\n"
+    assert files_in(tmp_path / "out") == {"a.dng"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_second_signal_does_not_wait_and_cleans_up(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from rawdenoise.cli.signals import stop_on_signal\n"
+        "with stop_on_signal(pathlib.Path(sys.argv[1]).unlink) as stop:\n"
+        "    os.kill(os.getpid(), signal.SIGINT); assert stop()\n"
+        "    os.kill(os.getpid(), signal.SIGINT); print('still here')\n"
+    )
+    (tmp_path / "temporary").touch()
+    run = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "temporary"], capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+    assert not (tmp_path / "temporary").exists()
+
+
+def test_only_temporaries_of_this_batch_are_removed(tmp_path: Path) -> None:
+    for name in (f"{MARK}0123abcd-a.dng", f"{MARK}0123abcd-other.dng", "a.dng"):
+        (tmp_path / name).touch()
+    remove_temporaries([tmp_path / "a.dng", tmp_path / "absent/b.dng"])
+    assert files_in(tmp_path) == {f"{MARK}0123abcd-other.dng", "a.dng"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_a_reader_that_goes_away_ends_the_run_quietly(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "in/0.dng")
+    for number in range(1, 40):
+        (tmp_path / f"in/{number}.dng").hardlink_to(source)
+    run = start("denoise", tmp_path / "in", "-o", tmp_path / "out", "--json", "--strength", "0")
+    assert run.stdout is not None
+    assert run.stderr is not None
+    run.stdout.readline()
+    run.stdout.close()
+    said = run.stderr.read()
+    assert (run.wait(timeout=60), said) == (141, "")
+    run.stderr.close()
+    assert not any(name.startswith(MARK) for name in files_in(tmp_path / "out"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")
+def test_on_a_terminal_a_bar_goes_to_standard_error_alone(tmp_path: Path) -> None:
+    a_capture(tmp_path / "in/a.dng")
+    (tmp_path / "in/b.CR2").touch()
+    leader, follower = os.openpty()
+    run = start(
+        "denoise", tmp_path / "in", "-o", tmp_path / "out", "--json", "--strength", "0", stderr=follower
+    )
+    os.close(follower)
+    said = b""
+    while chunk := _terminal_says(leader):
+        said += chunk
+    output, _ = run.communicate(timeout=60)
+    os.close(leader)
+    assert {json.loads(line)["status"] for line in output.splitlines()} == {"done", "failed"}
+    assert b"/2" in said  # the bar
+    assert b"1 done, 1 failed" in said
+
+
+def _terminal_says(leader: int) -> bytes:
+    try:
+        return os.read(leader, 4096)
+    except OSError:  # Linux says so when the other side is closed
+        return b""
+
+
+# ---------------------------------------------------------------- inspect and models
+
+
+def test_inspect_says_what_would_be_done_and_why(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    (tmp_path / "bad.CR2").write_bytes(b"no raw file")
+    before = CliRunner().invoke(main, ["inspect", str(source)])
+    assert before.exit_code == 0, before.output
+    for said in (
+        "Test One",
+        "RGGB",
+        "128 x 96",
+        "iso:              800",
+        "none (no model for",
+        "a.dng (a mosaic DNG)",
+    ):
+        assert said in before.stdout
+    model = a_model(source)
+    after = CliRunner().invoke(main, ["inspect", "--json", str(source), str(tmp_path / "bad.CR2")])
+    assert after.exit_code == 1
+    good, bad = (json.loads(line) for line in after.stdout.splitlines())
+    assert (good["model"], good["error"], good["size"]) == (model.card.id, None, [128, 96])
+    assert good["noise"]["R"]["gain_dn"] == pytest.approx(2e-3 * 15871, rel=0.5)
+    assert "bad.CR2: " in bad["error"]
+
+
+def models(*arguments: object, input: str | None = None) -> Result:
+    return CliRunner().invoke(main, ["models", *map(str, arguments)], input=input)
+
+
+def test_models_go_out_come_in_and_are_removed(tmp_path: Path, own_store: Path) -> None:
+    assert "no models in" in models("list").stderr
+    id = a_model(a_capture(tmp_path / "a.dng")).card.id
+    assert models("list").stdout.splitlines()[1].startswith(id)
+    assert lines(models("list", "--json"))[0]["id"] == id
+    assert "gain_db:     3" in models("show", id[:6]).stdout
+    assert json.loads(models("show", "--json", id).stdout)["figures"] == {"gain_db": 3.0}
+    exported = Path(models("export", id, tmp_path).stdout.strip())
+    assert exported == tmp_path / f"{id}.rawdenoise"
+    assert models("remove", id, input="n\n").exit_code == 1
+    assert models("verify").stdout == f"ok: {id}\n"
+    assert models("remove", id, input="y\n").exit_code == 0
+    assert models("show", id).exit_code == 3
+    assert models("import", exported).exit_code == 0
+    assert models("verify", id).exit_code == 0
+    assert models("remove", "--yes", id).exit_code == 0
+    assert not list(own_store.glob("*/card.json"))
+
+
+def test_broken_models_are_named_and_exit_3(tmp_path: Path, own_store: Path) -> None:
+    id = a_model(a_capture(tmp_path / "a.dng")).card.id
+    weights = own_store / id / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    for verify in (models("verify"), models("verify", id)):
+        assert verify.exit_code == 3
+        assert "broken: " in verify.stderr
+    assert denoise(tmp_path / "a.dng", "-o", tmp_path / "out").exit_code == 3
+    foreign = tmp_path / "foreign.rawdenoise"
+    foreign.write_bytes(b"PK\x05\x06" + bytes(18))
+    assert models("import", foreign).exit_code == 3
