@@ -7,8 +7,8 @@ import math
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 import imagecodecs
 import numpy as np
@@ -66,7 +66,7 @@ def dng_bytes(image: RawImage, *, provenance: Provenance) -> io.BytesIO:
     return stream
 
 
-def _write(file: BinaryIO, image: RawImage, provenance: Provenance, pool: ThreadPoolExecutor) -> None:
+def _write(file: BufferedIOBase, image: RawImage, provenance: Provenance, pool: ThreadPoolExecutor) -> None:
     encoding, pixels = _encode(image.mosaic, pool)
     magic = BIG if image.mosaic.nbytes > _CLASSIC_LIMIT else CLASSIC
     write_tree(file, dng_tree(image, provenance, encoding, pixels), magic=magic)
@@ -141,10 +141,11 @@ def _difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
         return "the active area"
     if _pattern(tags) is not active_cfa(image):
         return "the colour pattern"
-    levels = ((Code.WhiteLevel, (image.levels.white,)), (Code.BlackLevel, black_grid(image)))
-    for code, meant in levels:
+    white = (image.levels.white,)
+    levels = ((Code.WhiteLevel, white, 0.5), (Code.BlackLevel, black_grid(image), 1e-3))
+    for code, meant, tolerance in levels:
         said = numbers(tags.get(code))
-        if not image.metadata.is_dng and not np.allclose(said, meant, rtol=0, atol=0.5):
+        if not image.metadata.is_dng and not np.allclose(said, meant, rtol=0, atol=tolerance):
             return code.name
     with path.open("rb") as file:
         same = all(_tiles_equal(file, tags, image.mosaic, pool))
@@ -157,7 +158,7 @@ def _pattern(tags: Ifd) -> Cfa | None:
 
 
 def _tiles_equal(
-    file: BinaryIO, tags: Ifd, mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor
+    file: BufferedIOBase, tags: Ifd, mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor
 ) -> Iterator[bool]:
     """Decode a file one row of tiles at a time, and compare each tile with its part of the mosaic."""
     height, width = mosaic.shape

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import struct
 from collections.abc import Iterator, Mapping
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import exifread
 import numpy as np
@@ -47,7 +48,7 @@ def read_metadata(path: Path) -> Metadata:
         raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
 
 
-def _from_tiff(file: BinaryIO, header: TiffHeader) -> Metadata:
+def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
     directories = list(_image_directories(file, header))
     if not directories:
         return Metadata()
@@ -68,7 +69,7 @@ def _from_tiff(file: BinaryIO, header: TiffHeader) -> Metadata:
     )
 
 
-def _image_directories(file: BinaryIO, header: TiffHeader) -> Iterator[Directory]:
+def _image_directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Directory]:
     """IFD0, the ones chained to it and all their SubIFDs, each once."""
     waiting, seen = [header.first], set[int]()
     while waiting and len(seen) < _MOST_DIRECTORIES:
@@ -91,7 +92,7 @@ def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
     return first[_PHOTOMETRIC] == _CFA, 254 in tags and first[254] == 0, first[256] * first[257]
 
 
-def _pointed(file: BinaryIO, header: TiffHeader, code: int, *parents: Ifd) -> Directory:
+def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd) -> Directory:
     """The directory that a tag of the first parent having it points to; an empty one if there is none."""
     for parent in parents:
         offsets = numbers(parent.get(code))
@@ -100,7 +101,7 @@ def _pointed(file: BinaryIO, header: TiffHeader, code: int, *parents: Ifd) -> Di
     return Directory(NO_TAGS, {}, 0)
 
 
-def _camera_profiles(file: BinaryIO, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
+def _camera_profiles(file: BufferedIOBase, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
     """ExtraCameraProfiles: small TIFF files inside the DNG, with their own byte order and offsets."""
     profiles = []
     for base in numbers(root.get(CAMERA_PROFILES))[:_MOST_DIRECTORIES]:
@@ -146,14 +147,14 @@ def _turn(data: bytes, size: int) -> bytes:
     return np.frombuffer(data[:whole], f">u{size}").byteswap().tobytes() + data[whole:]
 
 
-def _from_exifread(file: BinaryIO) -> Metadata:
+def _from_exifread(file: BufferedIOBase) -> Metadata:
     """Tags rebuilt from what exifread understands of a file that is no TIFF (CR3, RAF, ...)."""
     logging.getLogger("exifread").setLevel(
         logging.CRITICAL
     )  # broken files are no news to the user's terminal
     file.seek(0)
     try:
-        found = exifread.process_file(file, details=False)
+        found = exifread.process_file(cast(BinaryIO, file), details=False)
     except Exception:  # exifread raises whatever a damaged file provokes; metadata is never worth a failure
         return Metadata()
     directories: dict[str, dict[int, Tag]] = {"Image": {}, "EXIF": {}, "GPS": {}, "Interoperability": {}}

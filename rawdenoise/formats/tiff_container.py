@@ -11,8 +11,8 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from io import BufferedIOBase
 from types import MappingProxyType
-from typing import BinaryIO
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Node:
     pixels: Pixels | None = None
 
 
-def read_header(file: BinaryIO, base: int = 0) -> TiffHeader | None:
+def read_header(file: BufferedIOBase, base: int = 0) -> TiffHeader | None:
     """The header of the TIFF that starts at `base`, or None if there is none."""
     end = file.seek(0, os.SEEK_END)
     start = _bytes_at(file, base, 16, end)
@@ -101,7 +101,7 @@ def read_header(file: BinaryIO, base: int = 0) -> TiffHeader | None:
     return TiffHeader(order == "<", magic, first, base, end)
 
 
-def read_directory(file: BinaryIO, header: TiffHeader, offset: int) -> Directory:
+def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Directory:
     """The directory at `offset`; tags that point outside the file or have an unknown type are left out.
 
     Of a tag that occurs twice the last one counts, as in LibRaw, ExifTool and Adobe's SDK. All values
@@ -141,7 +141,7 @@ def read_directory(file: BinaryIO, header: TiffHeader, offset: int) -> Directory
     return Directory(tags, offsets, following)
 
 
-def write_tree(file: BinaryIO, root: Node, *, magic: int = CLASSIC) -> None:
+def write_tree(file: BufferedIOBase, root: Node, *, magic: int = CLASSIC) -> None:
     """Write `root` and all that hangs on it as one file: little-endian, tags sorted, values word-aligned.
 
     `magic` is CLASSIC, BIG for more than 4 GB, or PROFILE for a DNG camera profile. Pixel blocks are written
@@ -159,7 +159,7 @@ def write_tree(file: BinaryIO, root: Node, *, magic: int = CLASSIC) -> None:
     file.seek(0, os.SEEK_END)
 
 
-def write_directories(file: BinaryIO, root: Node, *, start: int, big: bool = False) -> int:
+def write_directories(file: BufferedIOBase, root: Node, *, start: int, big: bool = False) -> int:
     """Write `root` and all that hangs on it from `start` on; return the offset of its directory.
 
     Raises:
@@ -270,7 +270,9 @@ def _directory_size(node: Node, big: bool) -> int:
     return 8 + entries * 20 + 8 if big else 2 + entries * 12 + 4
 
 
-def _table(file: BinaryIO, node: Node, where: Mapping[int, int], space: _Space, big: bool) -> dict[int, Tag]:
+def _table(
+    file: BufferedIOBase, node: Node, where: Mapping[int, int], space: _Space, big: bool
+) -> dict[int, Tag]:
     """All tags of a directory, those that point to others included; its blobs are written on the way."""
     table = dict(node.tags)
     for code, blobs in node.blobs.items():
@@ -284,7 +286,7 @@ def _table(file: BinaryIO, node: Node, where: Mapping[int, int], space: _Space, 
 
 
 def _write_directory(
-    file: BinaryIO, offset: int, table: Mapping[int, Tag], values: Mapping[int, int], big: bool
+    file: BufferedIOBase, offset: int, table: Mapping[int, Tag], values: Mapping[int, int], big: bool
 ) -> None:
     """Write a directory, and the values that do not fit into it at their places."""
     data = struct.pack("<Q" if big else "<H", len(table))
@@ -302,7 +304,7 @@ def _pointers(offsets: list[int], big: bool) -> Tag:
     return numbers_tag(LONG8 if big else LONG, *offsets)
 
 
-def _write_pixels(file: BinaryIO, space: _Space, pixels: Pixels) -> tuple[list[int], list[int]]:
+def _write_pixels(file: BufferedIOBase, space: _Space, pixels: Pixels) -> tuple[list[int], list[int]]:
     offsets, counts = [], []
     for block in pixels.blocks:
         offsets.append(_write_at(file, space.take(len(block)), block))
@@ -312,14 +314,14 @@ def _write_pixels(file: BinaryIO, space: _Space, pixels: Pixels) -> tuple[list[i
     return offsets, counts
 
 
-def _write_at(file: BinaryIO, offset: int, data: bytes) -> int:
+def _write_at(file: BufferedIOBase, offset: int, data: bytes) -> int:
     if file.tell() != offset:
         file.seek(offset)
     file.write(data)
     return offset
 
 
-def _bytes_at(file: BinaryIO, offset: int, size: int, end: int) -> bytes:
+def _bytes_at(file: BufferedIOBase, offset: int, size: int, end: int) -> bytes:
     if offset < 0 or offset >= end:
         return b""
     file.seek(offset)
