@@ -17,6 +17,7 @@ from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tiff_container import numbers, text
 
 SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935
+CAPTURE_TAGS = (36867, 37521, 42033)  # DateTimeOriginal, SubSecTimeOriginal, BodySerialNumber
 
 
 class Status(StrEnum):
@@ -95,6 +96,24 @@ def made_by_us(path: Path) -> bool:
     return suffix != ".dng" or any(numbers(metadata.raw.get(NOISE_REDUCTION_APPLIED)))
 
 
+def same_capture(source: Path, output: Path) -> bool:
+    """Tell whether two files can be of one capture: what both say of when and by which body it was taken.
+
+    Cameras count to 9999 and begin again, so the same name in the same place may be another picture.
+    """
+    one, other = _when_and_by_what(source), _when_and_by_what(output)
+    return all(one[code] == other[code] for code in one.keys() & other.keys())
+
+
+def _when_and_by_what(path: Path) -> dict[int, str]:
+    try:
+        metadata = read_metadata(path)
+    except RawDenoiseError:
+        return {}
+    found = {code: metadata.exif.get(code) or metadata.root.get(code) for code in CAPTURE_TAGS}
+    return {code: text(tag).strip() for code, tag in found.items() if tag is not None}
+
+
 def plan(
     paths: Sequence[Path],
     folder: Path,
@@ -104,12 +123,14 @@ def plan(
     if_exists: IfExists = IfExists.SKIP,
     suffixes: frozenset[str] = RAW_SUFFIXES,
     is_output: Callable[[Path], bool] = made_by_us,
+    same_capture: Callable[[Path, Path], bool] = same_capture,
 ) -> list[Job]:
     """Turn files and folders into jobs whose outputs lie in `folder`; nothing is written or decoded.
 
     Below `folder` the tree is that of the inputs, from the deepest folder that holds everything given.
     `suffixes` (lower case) are searched for inside folders, hidden files and `folder` itself are not;
-    `is_output` tells our own outputs among them. No output is a source, by any name, nor another's output.
+    `is_output` tells our own outputs among them. No output is a source, by any name, nor another's output;
+    where outputs that exist are skipped, `same_capture` tells whether they really are of their source.
     """
     given = {_absolute(path) for path in paths}
     found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
@@ -125,7 +146,8 @@ def plan(
         job.source: _settle(_named(job, folder / name, suffix), suffix, if_exists, sources, taken)
         for job, name in zip(planned, names, strict=True)
     }
-    return [settled.get(job.source, job) for job in found]
+    jobs = [settled.get(job.source, job) for job in found]
+    return [_checked(job, same_capture) for job in jobs]
 
 
 def tree_root(paths: Sequence[Path]) -> Path | None:
@@ -213,6 +235,14 @@ def _settle(
     if if_exists is IfExists.OVERWRITE:
         return job
     return _settled(job, SKIPPED if if_exists is IfExists.SKIP else FAILED, f"{output} exists")
+
+
+def _checked(job: Job, same_capture: Callable[[Path, Path], bool]) -> Job:
+    """Do not take for done what only has the same name."""
+    if job.status is not SKIPPED or job.output is None or same_capture(job.source, job.output):
+        return job
+    reason = f"{job.output} exists and is of another capture; give another folder, or --if-exists rename"
+    return _settled(job, FAILED, reason)
 
 
 def _settled(job: Job, status: Status, reason: str) -> Job:

@@ -19,7 +19,7 @@ from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.jobs import FileResult, IfExists, Job, Status, made_by_us, name_outputs, plan
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format
-from rawdenoise.raw import Provenance, RawImage
+from rawdenoise.raw import Exposure, Provenance, RawImage
 
 # ---------------------------------------------------------------- planning
 
@@ -127,6 +127,18 @@ def test_what_is_there_already(tmp_path: Path, if_exists: IfExists, status: Stat
     first = plan([tmp_path], tmp_path / "out", suffix=".dng", if_exists=if_exists)[1]
     assert (first.source.name, first.status) == ("a.CR2", status)
     assert first.output == tmp_path / "out" / name  # a-2.dng is another source's
+
+
+def test_an_output_of_the_same_name_but_of_another_capture_is_not_taken_for_done(tmp_path: Path) -> None:
+    times = {"mon": "2024:05:06 07:08:09", "tue": "2024:05:07 07:08:09"}
+    for day, time_ in times.items():
+        raw = make_raw(64, 64, exposure=Exposure(iso=100, taken_at=time_))
+        written(tmp_path / day / "1.dng", 0.0, raw)
+    written(tmp_path / "out/1.dng", 1.0, read_raw(tmp_path / "mon/1.dng"))
+    (monday,) = plan([tmp_path / "mon"], tmp_path / "out", suffix=".dng")
+    (tuesday,) = plan([tmp_path / "tue"], tmp_path / "out", suffix=".dng")
+    assert (monday.status, tuesday.status) == (Status.SKIPPED, Status.FAILED)
+    assert "another capture" in tuesday.reason
 
 
 @pytest.mark.parametrize("if_exists", [IfExists.SKIP, IfExists.OVERWRITE, IfExists.ERROR])

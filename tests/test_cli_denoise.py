@@ -62,8 +62,8 @@ def a_model(like: Path) -> Model:
     noise = IsoNoise(800, NoiseModel((2e-3,) * 4, (1e-5,) * 4), 1)
     card = ModelCard(
         id="", camera=read_raw(like).camera, net="light", iso_range=(800, 800), noise=(noise,),
-        captures=("0",), objective="gr2r", options={"gamma": 1.0}, seed=0, versions={"torch": "x"}, created="",
-        figures={"gain_db": 3.0}, weights_sha256="",
+        captures=("0",), objective="gr2r", options={"gamma": 1.0}, seed=0, versions={"torch": "x"},
+        created="", figures={"gain_db": 3.0}, weights_sha256="",
     )  # fmt: skip
     model = new_model(net, card)
     ModelStore().save(model)

@@ -106,8 +106,11 @@ def work(
     )
 
 
-def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int) -> int:
-    """Run the batch to its end or to a signal; returns the exit code."""
+def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int, resumes: bool) -> int:
+    """Run the batch to its end or to a signal; returns the exit code.
+
+    `resumes`: the same command would go on where this one was stopped.
+    """
     outputs = [job.output for job in jobs if job.output]
     with (
         stop_on_signal(lambda: remove_temporaries(outputs)) as stop,
@@ -116,8 +119,8 @@ def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int) -> 
     ):
         for result in results:
             report.add(result)
-    if stop():
-        report.interrupted(len(jobs))
+    if stop() and len(report.results) < len(jobs):
+        report.interrupted(len(jobs), resumes=resumes)
         return stop.exit_code
     report.summary()
     return report.exit_code()

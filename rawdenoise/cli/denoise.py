@@ -68,4 +68,4 @@ def command(
     models = batches.models_for(model, device=device, strength=strength)
     work = batches.work(output, models, format, plain, device=device, strength=strength,
                         overwrite=if_exists == "overwrite", keep_mtime=keep_mtime)  # fmt: skip
-    ctx.exit(batches.run(planned, work, report, in_flight=jobs))
+    ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip"))

@@ -86,7 +86,9 @@ def remove(ids: tuple[str, ...], yes: bool) -> None:
     """Delete models from the store, after asking."""
     from rawdenoise.models import ModelStore
 
+    store = ModelStore()
     for id in ids:
+        fitting = ", ".join(card.id for card in store.cards() if card.id.startswith(id)) or id
         if not yes:
-            click.confirm(f"Delete model {id}?", abort=True)
-        ModelStore().remove(id)
+            click.confirm(f"Delete model {fitting}?", abort=True)
+        store.remove(id)

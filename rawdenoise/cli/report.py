@@ -80,11 +80,11 @@ class BatchReport:
         self.summary()
         return self.exit_code()
 
-    def interrupted(self, total: int) -> None:
+    def interrupted(self, total: int, *, resumes: bool) -> None:
         """Say in one line how far a stopped batch got."""
         done = sum(result.status is Status.DONE for result in self.results)
-        line = f"interrupted: {done} of {counted(total, 'file')} done; the same command goes on from there"
-        click.echo(line, err=True)
+        then = "; the same command goes on from there" if resumes else ""
+        click.echo(f"interrupted: {done} of {counted(total, 'file')} done{then}", err=True)
 
     def summary(self) -> None:
         """Say on standard error how it all went."""

@@ -50,7 +50,7 @@ def run(
         for number, group in enumerate(groups, 1):
             _say(f"\n[{number}/{len(groups)}] {one_line(group.camera.name)}")
             try:
-                _announce(_train_one(group, options, folder, stop), inputs)
+                _announce(_train_one(group, options, folder, stop), inputs[0], layout)
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
@@ -122,17 +122,27 @@ def _state(progress: Training) -> str:
     return ", ".join(parts)
 
 
-def _announce(model: Model, inputs: Sequence[Path]) -> None:
+def _announce(model: Model, source: Path, layout: PlainLayout | None) -> None:
     """Say which model there is now, how good it is, and what to type next."""
     card = model.card
     click.echo(f"model {card.id}")
     for name, value in card.figures.items():
         click.echo(f"  {name}: {value:.5g}")
-    click.echo(f"next: rawdenoise denoise {_quoted(inputs[0])} -o out")
+    words = ["rawdenoise", "denoise", one_line(source), "-o", "out"]
+    if layout is not None:  # such files do not name their camera
+        words += ["--model", card.id, *_options(layout)]
+    click.echo(f"next: {shlex.join(words)}")
 
 
-def _quoted(path: Path) -> str:
-    return shlex.quote(one_line(path))
+def _options(layout: PlainLayout) -> Iterator[str]:
+    """Spell a layout as the options that make it."""
+    black = layout.black if isinstance(layout.black, tuple) else (layout.black,)
+    yield from ("--cfa", str(layout.cfa), "--bits", str(layout.bits))
+    yield from ("--black", ",".join(f"{level:g}" for level in black))
+    if layout.white is not None:
+        yield from ("--white", f"{layout.white:g}")
+    if layout.size is not None:
+        yield from ("--size", "x".join(map(str, layout.size)))
 
 
 def _say(line: str) -> None:

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
+
+from rawdenoise.cli import main
+from rawdenoise.formats import read_raw
+from rawdenoise.models import ModelStore
+from rawdenoise.raw import Camera
+
+__all__ = ["_one_thread"]  # a fixture that pytest finds here too
+
+
+def train(folder: Path, *arguments: object) -> Result:
+    options = ["--scratch", folder / "scratch", "--device", "cpu", *arguments]
+    return CliRunner().invoke(main, ["train", *map(str, options)])
+
+
+@pytest.fixture
+def captures(tmp_path: Path) -> Path:
+    for number in range(3):
+        a_capture(tmp_path / "captures" / f"{number}.dng", 192, 256, seed=number)
+    return tmp_path / "captures"
+
+
+def test_from_noisy_captures_to_denoised_files(captures: Path, tmp_path: Path) -> None:
+    trained = train(tmp_path, captures, "--images", "16")
+    assert trained.exit_code == 0, trained.output
+    assert "Test One (256x192 14-bit): 3 captures, ISO 800" in trained.stderr
+    id, *figures, following = trained.stdout.splitlines()
+    assert id == f"model {ModelStore().cards()[0].id}"
+    assert figures
+    assert following == f"next: rawdenoise denoise {captures} -o out"
+
+    unseen = a_capture(tmp_path / "unseen.dng", 192, 256, seed=9)
+    results = {}
+    for strength in ("1", "0"):
+        result = denoise(unseen, "-o", tmp_path / strength, "--strength", strength)
+        assert result.exit_code == 0, result.output
+        results[strength] = read_raw(tmp_path / strength / "unseen.dng").mosaic
+    assert np.array_equal(results["0"], read_raw(unseen).mosaic)
+    assert not np.array_equal(results["1"], read_raw(unseen).mosaic)
+
+
+def test_what_cannot_be_used_is_said_and_left_out(captures: Path, tmp_path: Path) -> None:
+    (captures / "broken.CR2").write_bytes(b"no raw file")
+    shutil.copy(captures / "0.dng", captures / "copy.dng")
+    a_capture(captures / "sub/other.dng", camera=Camera("Other", "Other 2"))
+    result = train(tmp_path, captures, "--images", "8")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"refused: .*broken\.CR2: ", result.stderr)
+    assert re.search(r"refused: .*copy\.dng: ", result.stderr)
+    assert "Other 2 (128x96 14-bit): 1 capture, ISO 800; left out, 3 are needed" in result.stderr
+    assert [card.camera.model for card in ModelStore().cards()] == [CAMERA.model]
+
+
+def test_exit_codes(captures: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert train(tmp_path, tmp_path / "empty").exit_code == 4
+    too_few = train(tmp_path, captures, "--min-captures", "4")
+    assert (too_few.exit_code, "error: no camera has 4 captures" in too_few.stderr) == (1, True)
+    (captures / "text.dng").write_text("hello")
+    useless = train(tmp_path, captures / "text.dng")
+    assert (useless.exit_code, "error: none of 1 file can be trained on" in useless.stderr) == (1, True)
+    assert train(tmp_path, captures, "--device", "cuda:77").exit_code == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+def test_an_interrupted_training_keeps_what_it_learned_and_says_how_to_go_on(
+    captures: Path, tmp_path: Path
+) -> None:
+    scratch = tmp_path / "scratch"
+    run = start("train", captures, "--images", "100000", "--scratch", scratch, "--device", "cpu")
+    until = time.monotonic() + 60
+    while not list(scratch.rglob("*.npy")) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(1)
+    run.send_signal(signal.SIGINT)
+    output, said = run.communicate(timeout=60)
+    assert (run.returncode, output) == (130, ""), said
+    assert "Traceback" not in said
+    assert "run the same command again" in said.splitlines()[-1]
+    assert list(scratch.rglob("checkpoint*"))
+    assert not ModelStore().cards()
+
+
+def test_plain_mosaics_are_trained_on_by_the_name_given(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    for number in range(3):
+        capture = read_raw(a_capture(tmp_path / f"{number}.dng", 192, 256, seed=number))
+        np.save(tmp_path / "plain" / f"{number}.npy", capture.mosaic)
+    layout = ["--cfa", "RGGB", "--black", "512", "--white", "16383", "--bits", "14"]
+    result = train(tmp_path, tmp_path / "plain", "--camera", "My Sensor", "--images", "8", *layout)
+    assert result.exit_code == 0, result.output
+    listed = CliRunner().invoke(main, ["models", "list", "--json"])
+    card = json.loads(listed.stdout)
+    assert card["camera"]["model"] == "My Sensor"
+    following = result.stdout.splitlines()[-1].removeprefix("next: rawdenoise denoise ").split()
+    assert following[1:5] == ["-o", "out", "--model", card["id"]]
+    said = denoise(tmp_path / "plain", "-o", tmp_path / "out", *following[3:])
+    assert (said.exit_code, "3 done" in said.stderr) == (0, True), said.output
