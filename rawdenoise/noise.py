@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64
+from jaxtyping import Bool, Float32, Float64, Int, Shaped
 
+BLOCK = 8
 FLOOR = 1e-12  # variance: nothing is free of noise, and the transforms divide by it
 
 FourFloats = tuple[float, float, float, float]
@@ -50,13 +51,46 @@ def sample_noise(
 ) -> tuple[NoiseSamples, ...]:
     """Measure the noise variance against the signal, per plane.
 
-    The residual is the second difference in both directions (Immerkaer 1996): blind to linear gradients and
-    to edges along an axis. Its variance is taken over small blocks; among blocks of about the same level the
-    flattest tenth speaks, corrected for being the lowest tenth of a chi-squared law.
+    The residual is the second difference in both directions (Immerkaer 1996), blind to linear gradients and
+    to edges along an axis; its variance is taken over blocks of 8x8. Of the blocks of about one level, the
+    tenth that is flattest in the other three planes speaks: texture shows in all planes, whereas their noise
+    is independent, so that this choice does not favour blocks with little noise.
     """
-    if valid is None:
-        valid = np.ones(planes.shape, bool)
-    return tuple(_sample_plane(plane, mask) for plane, mask in zip(planes, valid, strict=True))
+    floors = [max(_step(plane) ** 2 / 12, FLOOR) for plane in planes]
+    if min(planes.shape[1:]) < 2 * BLOCK + 2:
+        return tuple(NoiseSamples(np.empty(0), np.empty(0), np.empty(0), floor) for floor in floors)
+    across = planes[:, :, :-2] - 2 * planes[:, :, 1:-1] + planes[:, :, 2:]
+    residual = (across[:, :-2] - 2 * across[:, 1:-1] + across[:, 2:]) / 6  # keeps the variance of white noise
+    lowest = planes == planes.min(axis=(1, 2), keepdims=True)
+    kept = (
+        _block_means(lowest[:, 1:-1, 1:-1]) < 0.3
+    )  # where many pixels share the lowest value, noise is cut off
+    if valid is not None:
+        kept &= _block_means(_touched(~valid)) == 0
+    everywhere = kept.all(axis=0)
+    variance = _block_means(residual**2)[:, everywhere]
+    level = _block_means(planes[:, 1:-1, 1:-1])[:, everywhere]
+
+    groups = [_groups_of_one_level(levels) for levels in level]
+    relative = np.ones_like(variance)
+    for plane, members in enumerate(groups):
+        for group in members:
+            relative[plane, group] = variance[plane, group] / max(
+                np.quantile(variance[plane, group], 0.25), FLOOR
+            )
+    samples = []
+    for plane, (members, floor) in enumerate(zip(groups, floors, strict=True)):
+        texture = relative.sum(axis=0) - relative[plane]
+        flattest = [group[np.argsort(texture[group])[: max(8, group.size // 10)]] for group in members]
+        samples.append(
+            NoiseSamples(
+                np.array([level[plane, group].mean() for group in flattest], np.float64),
+                np.array([variance[plane, group].mean() for group in flattest], np.float64),
+                np.array([group.size for group in flattest], np.float64),
+                floor,
+            )
+        )
+    return tuple(samples)
 
 
 def fit_noise(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseModel:
@@ -77,43 +111,23 @@ def fit_noise(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseModel:
     return NoiseModel((a, b, c, d), (e, f, g, h))
 
 
-def _sample_plane(plane: Float32[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"]) -> NoiseSamples:
-    step, lowest = _step(plane), plane.min()
-    floor = max(step**2 / 12, FLOOR)
-    block = 16 if min(plane.shape) >= 384 else 8
-    if min(plane.shape) < 2 * block + 2:
-        return NoiseSamples(np.empty(0), np.empty(0), np.empty(0), floor)
-
-    across = plane[:, :-2] - 2 * plane[:, 1:-1] + plane[:, 2:]
-    residual = (across[:-2] - 2 * across[1:-1] + across[2:]) / 6  # keeps the variance of white noise
-    centre, inside = plane[1:-1, 1:-1], valid[1:-1, 1:-1]
-    variance = _block_means(residual**2, block)
-    level = _block_means(centre, block)
-    whole = _block_means(inside.astype(np.float32), block) > 0.999
-    unclipped = (
-        _block_means((centre <= lowest).astype(np.float32), block) < 0.3
-    )  # a pile at the lowest value: cut off
-    kept = whole & unclipped
-    variance, level = variance[kept], level[kept]
-
-    # Sorted by level and cut into groups; in each, the flattest tenth.
+def _groups_of_one_level(level: Float32[np.ndarray, " n"]) -> list[Int[np.ndarray, " group"]]:
     order = np.argsort(level)
-    groups = [group for group in np.array_split(order, max(1, min(32, level.size // 24))) if group.size >= 8]
-    freedom = block**2 / 3.78  # the residual's neighbours are correlated: sum of squared correlations 1.944^2
-    tenth = (1 - 2 / (9 * freedom) - 1.2816 * np.sqrt(2 / (9 * freedom))) ** 3  # Wilson-Hilferty
-    return NoiseSamples(
-        np.array([level[group].mean() for group in groups], np.float64),
-        np.array([np.quantile(variance[group], 0.1) / tenth for group in groups], np.float64),
-        np.array([group.size for group in groups], np.float64),
-        floor,
-    )
+    return [group for group in np.array_split(order, max(1, min(24, order.size // 64))) if group.size >= 8]
 
 
-def _block_means(values: Float32[np.ndarray, "h w"], block: int) -> Float32[np.ndarray, " n"]:
-    rows, columns = values.shape[0] // block, values.shape[1] // block
-    blocks = values[: rows * block, : columns * block].reshape(rows, block, columns, block)
-    means: Float32[np.ndarray, " n"] = blocks.mean(axis=(1, 3)).reshape(-1)
+def _block_means(values: Shaped[np.ndarray, "4 h w"]) -> Float32[np.ndarray, "4 n"]:
+    rows, columns = (length // BLOCK for length in values.shape[1:])
+    blocks = values[:, : rows * BLOCK, : columns * BLOCK].reshape(4, rows, BLOCK, columns, BLOCK)
+    means: Float32[np.ndarray, "4 n"] = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(4, -1)
     return means
+
+
+def _touched(mask: Bool[np.ndarray, "4 h w"]) -> Bool[np.ndarray, "4 h2 w2"]:
+    """Where a residual has a pixel of the mask among the nine it is made of."""
+    across = mask[:, :, :-2] | mask[:, :, 1:-1] | mask[:, :, 2:]
+    touched: Bool[np.ndarray, "4 h2 w2"] = across[:, :-2] | across[:, 1:-1] | across[:, 2:]
+    return touched
 
 
 def _step(plane: Float32[np.ndarray, "h w"]) -> float:
