@@ -33,6 +33,7 @@ from rawdenoise.formats.xmp import with_provenance
 from rawdenoise.raw import Area, Cfa, Ifd, Metadata, Provenance, RawImage, Tag
 
 _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
+_SMALLEST_TRIMMED = 8  # pixels; smaller pictures are left as they are
 _COLORS = {"R": 0, "G": 1, "B": 2}
 
 
@@ -136,19 +137,23 @@ def black_grid(image: RawImage) -> tuple[float, float, float, float]:
 
 
 def active_area(image: RawImage) -> Area:
-    """The active area as a DNG states it: a source DNG's own; of others an even number of columns.
+    """The active area as a DNG states it: a source DNG's own; of others at most a row and two columns less.
 
-    RawTherapee 5.9 aborts on most pictures of odd width, so the last column is counted to the margin there.
+    LibRaw 0.22 rounds odd margins up but leaves the pattern of black levels where it was, so that unequal
+    blacks get mixed up; RawTherapee 5.9 aborts on most pictures of odd width.
     """
     area = image.active
-    if image.metadata.is_dng or area.width % 2 == 0 or area.width == 1:
+    if image.metadata.is_dng or min(area.height, area.width) < _SMALLEST_TRIMMED:
         return area
-    return replace(area, right=area.right - 1)
+    if len(set(image.levels.black)) > 1:
+        area = replace(area, top=area.top + area.top % 2, left=area.left + area.left % 2)
+    return replace(area, right=area.right - area.width % 2)
 
 
 def active_cfa(image: RawImage) -> Cfa:
     """The pattern from the active area's top-left, where a DNG counts it from."""
-    return image.cfa.shifted(image.active.top, image.active.left)
+    area = active_area(image)
+    return image.cfa.shifted(area.top, area.left)
 
 
 def _preview(image: RawImage, provenance: Provenance) -> tuple[bytes, Ifd]:
@@ -324,10 +329,12 @@ def _level_tags(image: RawImage, kept: Ifd) -> Ifd:
         kind = RATIONAL if not whole else SHORT if max(black) < 65536 else LONG
         tags[Code.BlackLevelRepeatDim] = numbers_tag(SHORT, 2, 2)
         tags[Code.BlackLevel] = numbers_tag(kind, *black)
+        area = active_area(image)
         if levels.black_delta_rows is not None:
-            tags[Code.BlackLevelDeltaV] = numbers_tag(SRATIONAL, *levels.black_delta_rows.tolist())
+            rows = levels.black_delta_rows[area.top - image.active.top :]
+            tags[Code.BlackLevelDeltaV] = numbers_tag(SRATIONAL, *rows.tolist())
         if levels.black_delta_columns is not None:
-            columns = levels.black_delta_columns[: active_area(image).width]
+            columns = levels.black_delta_columns[area.left - image.active.left :][: area.width]
             tags[Code.BlackLevelDeltaH] = numbers_tag(SRATIONAL, *columns.tolist())
     if Code.WhiteLevel not in kept:
         tags[Code.WhiteLevel] = numbers_tag(LONG, round(levels.white))
