@@ -3,8 +3,9 @@
 A scene is painted like a dead-leaves picture (Lee, Mumford and Huang, "Occlusion models for natural images",
 IJCV 2001): objects of power-law sizes hide each other, each with its own colour, shading and texture; panels
 with gratings, zone plates and text stand among them, wires run across, light and shadow fall on all of it.
-Edges are antialiased analytically from signed distances. Colours are log-normal along the decorrelated axes
-of natural scenes (Ruderman, Cronin and Chiao, JOSA A 1998). The same generator state gives the same scene.
+Edges are antialiased analytically from signed distances. Colours are log-normal along opponent axes, which
+are nearly independent in natural scenes (Ruderman, Cronin and Chiao, JOSA A 1998). The same generator state
+gives the same scene.
 
 What it does not know: perspective, faces, and the correlation of shape with colour that real objects have.
 """
@@ -27,12 +28,10 @@ Rgb = Float32[np.ndarray, "3"]
 TEXTURE_SIZE = 512
 SUPERSAMPLING = 4
 
-# Reinhard et al., "Color transfer between images", IEEE CG&A 2001, eq. 9: cone responses to linear sRGB.
-LMS_TO_RGB = np.array([[4.4679, -3.5873, 0.1193], [-1.2186, 2.3809, -0.1624], [0.0497, -0.2439, 1.2045]])
-# The axes of Ruderman et al. in ln(LMS): lightness, yellow against blue, red against green. Lightness spreads
-# most and red-green least; the spreads are ours, wider than foliage's: things made by people are in view.
-OPPONENT_AXES = np.array([[1, 1, 1], [1, 1, -2], [1, -1, 0]]) / np.sqrt([[3.0], [6.0], [2.0]])
-OPPONENT_SPREAD = np.array([1.3, 0.24, 0.03])
+# Colours spread most in lightness, less from orange to blue (the daylight locus), least from green to magenta.
+# Axes in ln(RGB); the spreads are ours, wide enough for things made by people.
+OPPONENT_AXES = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
+OPPONENT_SPREAD = np.array([1.3, 0.42, 0.14])
 
 
 def make_scene(height: int, width: int, rng: Generator) -> Float32[np.ndarray, "{height} {width} 3"]:
@@ -74,8 +73,7 @@ def _random_color(rng: Generator) -> Rgb:
     """Draw a linear sRGB colour, mid-grey in the median; one in seven is as vivid as paint or petals."""
     vividness = 2.5 if rng.random() < 1 / 7 else 1.0
     opponent = rng.normal(size=3) * OPPONENT_SPREAD * (1.0, vividness, vividness)
-    rgb = LMS_TO_RGB @ (0.18 * np.exp(opponent @ OPPONENT_AXES))
-    return np.asarray(np.clip(rgb, 0.02 * rgb.max(), None), np.float32)
+    return np.asarray(0.18 * np.exp(opponent @ OPPONENT_AXES), np.float32)
 
 
 def _spectral_noise(
