@@ -28,8 +28,8 @@ Rgb = Float32[np.ndarray, "3"]
 TEXTURE_SIZE = 512
 SUPERSAMPLING = 4
 
-# Colours spread most in lightness, less from orange to blue (the daylight locus), least from green to magenta.
-# Axes in ln(RGB); the spreads are ours, wide enough for things made by people.
+# Axes in ln(RGB). Colours spread most in lightness, less from orange to blue (the daylight locus), least from
+# green to magenta. The spreads are ours, wide enough for things made by people.
 OPPONENT_AXES = np.array([[1, 1, 1], [1, 0, -1], [-1, 2, -1]]) / np.sqrt([[3.0], [2.0], [6.0]])
 OPPONENT_SPREAD = np.array([1.3, 0.42, 0.14])
 
