@@ -322,7 +322,7 @@ def test_a_second_signal_does_not_wait_and_cleans_up(tmp_path: Path) -> None:
     run = subprocess.run(
         [sys.executable, "-c", code, tmp_path / "temporary"], capture_output=True, text=True, check=False
     )
-    assert (run.returncode, run.stdout, run.stderr) == (130, "", "")
+    assert (run.returncode, run.stdout, run.stderr) == (130, "", "interrupted\n")
     assert not (tmp_path / "temporary").exists()
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"  # where a progress bar has hidden it
+
 
 class Stop:
     """Whether a signal has asked to stop: call it; `exit_code` is the shell's for that signal."""
@@ -36,6 +38,8 @@ def stop_on_signal(clean_up: Callable[[], None]) -> Iterator[Stop]:
             stop.signal = number
             return
         clean_up()
+        # Written past Python's streams, which the signal may have found half-way through a write.
+        os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"interrupted\n")
         os._exit(stop.exit_code)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
