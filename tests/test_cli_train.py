@@ -40,6 +40,7 @@ def test_from_noisy_captures_to_denoised_files(captures: Path, tmp_path: Path) -
     id, *figures, following = trained.stdout.splitlines()
     assert id == f"model {ModelStore().cards()[0].id}"
     assert figures
+    assert not list((tmp_path / "scratch").rglob("*.*"))
     assert following == f"next: rawdenoise denoise {captures} -o out"
 
     unseen = a_capture(tmp_path / "unseen.dng", 192, 256, seed=9)

@@ -23,7 +23,7 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models import Model, ModelStore
 from rawdenoise.training.captures import CaptureSet, scan
 from rawdenoise.training.loop import Progress as Training
-from rawdenoise.training.loop import TrainingOptions, TrainingStopped, train
+from rawdenoise.training.loop import TrainingOptions, TrainingStopped, forget, train
 
 PLAIN_LINE_S = 10.0
 
@@ -108,6 +108,7 @@ def _train_one(group: CaptureSet, options: TrainingOptions, folder: Path, stop: 
 
         model = train(group, options, folder=folder, on_progress=on_progress, stop=stop)
     ModelStore().save(model)
+    forget(group, options, folder=folder)
     return model
 
 
