@@ -79,10 +79,11 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
 
 
 def noise_for(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCard) -> NoiseModel:
-    """The noise of a capture: what its model's captures showed at this ISO, else what its own pixels show."""
-    for known in card.noise:
-        if known.iso == raw.exposure.iso:
-            return known.noise
+    """The noise of a capture: what its camera's captures showed at this ISO, else what its own pixels show."""
+    if raw.exposure.iso is not None and card.camera.is_like(raw.camera):
+        for known in card.noise:
+            if known.iso == raw.exposure.iso:
+                return known.noise
     return estimate_noise(planes, valid=~clipped(raw))
 
 

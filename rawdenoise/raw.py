@@ -97,6 +97,11 @@ class Camera:
             return model
         return f"{make} {model}".strip() or "unknown camera"
 
+    def is_like(self, other: Camera) -> bool:
+        """Whether make, model and mode are the same, however they are spaced or capitalised."""
+        mine, others = (self.make, self.model, self.mode), (other.make, other.model, other.mode)
+        return all(a.strip().lower() == b.strip().lower() for a, b in zip(mine, others, strict=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Exposure:

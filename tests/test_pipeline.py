@@ -82,6 +82,8 @@ def test_strength_mixes_what_was_and_what_came_out() -> None:
 def test_the_noise_is_the_model_s_at_its_isos_and_the_capture_s_own_elsewhere() -> None:
     raw, card = noisy(400, 400), a_model().card
     assert noise_for(raw, pack(raw), card) == NOISE
+    stranger = replace(raw, camera=replace(raw.camera, model="Test Two"))
+    assert noise_for(stranger, pack(stranger), card) != NOISE
     elsewhere = replace(raw, exposure=Exposure(iso=3200))
     estimated = noise_for(elsewhere, pack(elsewhere), card)
     assert estimated != NOISE
