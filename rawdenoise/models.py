@@ -107,7 +107,7 @@ class ModelStore:
         """
         cards = self.cards()
         for card in cards:
-            if _same_mode(card.camera, camera) and card.camera.mode == camera.mode:
+            if card.camera.is_like(camera):
                 return self.load(card.id)
         modes = sorted({card.camera.mode for card in cards if _same_mode(card.camera, camera)})
         others = f" in mode {camera.mode or 'unknown'} (there is one for {', '.join(modes)})" if modes else ""
