@@ -136,7 +136,8 @@ def train(
         raise TrainingStopped(f"stopped after {seen} crops; to resume, run the same command again") from None
 
     # The averaged weights are the model.
-    return new_model(state.average, _card(captures, store, state, options, crop))
+    net = state.average.to(memory_format=torch.contiguous_format)
+    return new_model(net, _card(captures, store, state, options, crop))
 
 
 def run_id(captures: CaptureSet, options: TrainingOptions) -> str:
@@ -161,7 +162,9 @@ class _State:
         self.device = pick_device(options.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            self.net = build_net(options.net).to(self.device).train()
+            net = build_net(options.net).train()
+        # Channels last: a sixth faster to train on a CPU, and more on a GPU.
+        self.net = net.to(self.device, memory_format=torch.channels_last)
         self.average: StabilisedDenoiser = copy.deepcopy(self.net).requires_grad_(False).eval()
         self.adam = torch.optim.Adam(self.net.parameters(), lr=options.learning_rate)
         self.counters = Counters(run)
