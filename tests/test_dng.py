@@ -331,6 +331,20 @@ def test_the_noise_profile_says_what_noise_is_left(tmp_path: Path) -> None:
         assert numbers(read_metadata(tmp_path / "out.dng").root.get(Code.NoiseProfile)) == said
 
 
+def test_a_fractional_crop_becomes_whole(tmp_path: Path) -> None:
+    write_source(tmp_path / "source.dng")
+    image = read_libraw(tmp_path / "source.dng")
+    crop = {
+        Code.DefaultCropOrigin: numbers_tag(RATIONAL, 8.5, 6),
+        Code.DefaultCropSize: numbers_tag(RATIONAL, 100.25, 80),
+    }
+    image = replace(image, metadata=replace(image.metadata, raw={**image.metadata.raw, **crop}))
+    write_dng(image, tmp_path / "out.dng", provenance=PROVENANCE)
+    raw = read_metadata(tmp_path / "out.dng").raw
+    assert numbers(raw[Code.DefaultCropOrigin]) == (8, 6)
+    assert numbers(raw[Code.DefaultCropSize]) == (100, 80)
+
+
 def test_xmp_is_added_to_and_nothing_of_it_lost() -> None:
     packet = with_provenance(SOURCE_XMP, PROVENANCE)
     assert packet is not None
