@@ -300,7 +300,11 @@ def _iso_noise(entry: dict[str, Any]) -> IsoNoise:
     shot, read = (tuple(float(v) for v in entry["noise"][name]) for name in ("shot", "read_variance"))
     if len(shot) != 4 or len(read) != 4 or not all(0 < v < 1e6 for v in shot + read):
         raise ValueError("noise must be four positive numbers per kind")
-    return IsoNoise(iso, NoiseModel(shot, read), _typed(entry["captures"], int))
+    # Cards made before row noise was known do not speak of it.
+    row, step = (float(entry["noise"].get(name, 0.0)) for name in ("row_variance", "step"))
+    if not (0 <= row < 1e6 and 0 <= step < 1e3):
+        raise ValueError("row noise and quantisation step must not be negative")
+    return IsoNoise(iso, NoiseModel(shot, read, row, step), _typed(entry["captures"], int))
 
 
 def _pair(value: Any) -> tuple[int, int] | None:

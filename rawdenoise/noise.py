@@ -16,10 +16,16 @@ FourFloats = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class NoiseModel:
-    """Poisson-Gaussian noise per plane (R, G1, G2, B): variance = shot * signal + read_variance."""
+    """Poisson-Gaussian noise per plane (R, G1, G2, B): variance = shot * signal + read_variance.
+
+    On the packed scale. `read_variance` is all that does not depend on the signal, quantisation by `step`
+    included; `row_variance` is that of the offset which the pixels of a mosaic row share, and comes on top.
+    """
 
     shot: FourFloats
     read_variance: FourFloats
+    row_variance: float = 0.0
+    step: float = 0.0
 
     def variance(self, signal: Float32[np.ndarray, "4 h w"]) -> Float32[np.ndarray, "4 h w"]:
         """The variance at a signal; below black it is that of black."""

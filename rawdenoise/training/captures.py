@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -287,13 +287,16 @@ def _opened(index: Path) -> TileStore:
     """Open what an earlier run left."""
     fields = json.loads(index.read_bytes())
     noise = [
-        IsoNoise(
-            entry["iso"], NoiseModel(*(tuple(pair) for pair in entry["noise"].values())), entry["captures"]
-        )
+        IsoNoise(entry["iso"], NoiseModel(**_as_tuples(entry["noise"])), entry["captures"])
         for entry in fields["noise"]
     ]
     tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
     return TileStore(index.parent, tiles, held_out, tuple(noise), fields["largest_crop"])
+
+
+def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give JSON's lists back as the tuples they were."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 def _cut(
