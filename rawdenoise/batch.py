@@ -17,6 +17,7 @@ from torch import nn
 
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.formats import read_raw
+from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.jobs import FileResult, Job, Status, result_of
 from rawdenoise.models import Model
@@ -53,6 +54,10 @@ def denoising(
 ) -> Work:
     """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed."""
 
+    def read_one(path: Path) -> RawImage:
+        raw = read_raw(path, layout=layout)
+        return replace(raw, notes=(*raw.notes, *compromises(raw))) if format is Format.DNG else raw
+
     def denoise_one(raw: RawImage, stopped: Stop) -> Denoised:
         model = models(raw.camera)
         if model is None:
@@ -67,7 +72,7 @@ def denoising(
             os.utime(written, ns=(times.st_atime_ns, times.st_mtime_ns))
         return written
 
-    return Work(lambda path: read_raw(path, layout=layout), denoise_one, write_one)
+    return Work(read_one, denoise_one, write_one)
 
 
 @contextmanager

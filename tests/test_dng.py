@@ -404,7 +404,7 @@ def test_what_a_source_does_not_tell_is_made_up_and_said(shared_data: Path, tmp_
         Code.ColorMatrix1,
         Code.AsShotNeutral,
     } <= root.keys()
-    said = " ".join(compromises(image))
+    said = " ".join((*image.notes, *compromises(image)))
     assert "camera unknown" in said
     assert "matrix unknown" in said
     assert "white balance unknown" in said

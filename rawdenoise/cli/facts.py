@@ -12,6 +12,7 @@ import click
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
 from rawdenoise.formats import read_raw
+from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models import ModelStore
 from rawdenoise.noise import NoiseModel, estimate_noise
@@ -68,7 +69,7 @@ def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
         "metadata_kept": _kept(raw.metadata),
         "clipped": round(float(clipped(raw).mean()), 6),
         "noise": _noise(noise, raw),
-        "notes": list(raw.notes),
+        "notes": [*raw.notes, *compromises(raw)],
         **_model(raw.camera, store),
         "output": raw.source.stem + Format.DNG.suffix,
         "format": str(Format.DNG),

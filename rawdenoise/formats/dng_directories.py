@@ -103,15 +103,10 @@ def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pix
 
 
 def compromises(image: RawImage) -> tuple[str, ...]:
-    """What a DNG of this image has to make up or leave out, in words for its user."""
+    """What a DNG of this image makes up or leaves out beyond the image's own notes, in words for its user."""
     source, found = image.metadata, []
     if not image.camera.model.strip():
         found.append("camera unknown: the DNG has no camera profile to go by")
-    if not image.color.matrices:
-        found.append("colour matrix unknown: the DNG takes the camera's colours for sRGB's")
-    if image.color.as_shot_neutral is None and Code.AsShotWhiteXY not in source.root:
-        substitute = "daylight's" if image.color.daylight_neutral else "none"
-        found.append(f"as-shot white balance unknown: the DNG says {substitute}")
     if Code.MakerNote in source.exif and not _keeps_maker_note(source):
         private = maker_note.adobe_private_data(source)
         if private is None or Code.DNGPrivateData in source.root:
