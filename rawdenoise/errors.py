@@ -110,6 +110,10 @@ class TrainingError(RawDenoiseError):
     """Training cannot start or cannot go on."""
 
 
+class CalibrationError(RawDenoiseError):
+    """Darks, flats or captures that tell nothing, or nothing true, about a camera's noise."""
+
+
 class SetupError(RawDenoiseError):
     """The installation lacks something that was asked for (an extra, a device)."""
 

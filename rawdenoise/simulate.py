@@ -1,8 +1,9 @@
 """A camera in numbers: it takes captures of known scenes, so that what a denoiser gains can be measured.
 
 y = K Poisson(x / K) + read + row, then rounding and clipping (EMVA 1288's camera model with the row noise of
-Wei et al., "A physics-based noise formation model for extreme low-light raw denoising", CVPR 2020). No fixed
-pattern, no hot pixels, no dark current: what a calibration would have removed.
+Wei et al., "A physics-based noise formation model for extreme low-light raw denoising", CVPR 2020). Captures
+of scenes have no fixed pattern, no hot pixels, no dark current: what a calibration would have removed. Darks
+and flats may have a `FixedPattern`: what a calibration has to find.
 """
 
 from __future__ import annotations
@@ -113,21 +114,98 @@ def capture(
     if iso not in camera.noise:
         raise ValueError(f"{camera.camera.name} has no figures for ISO {iso}, only {sorted(camera.noise)}")
     clean = _expose(scene, camera)
-    noise = camera.noise[iso]
+    return _read_out(clean, camera, Exposure(iso=iso), rng), clean
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedPattern:
+    """What is wrong with each pixel of a sensor, the same in every frame.
+
+    `offset` in DN is added to black (a hot pixel's is large); `response` scales the light (1 is perfect, a
+    dead pixel's is 0). Both cover the whole mosaic.
+    """
+
+    offset: Float32[np.ndarray, "h w"]
+    response: Float32[np.ndarray, "h w"]
+
+
+def make_fixed_pattern(
+    camera: SimulatedCamera,
+    rng: Generator,
+    *,
+    pixel_sigma: float = 0.0,
+    row_sigma: float = 0.0,
+    column_sigma: float = 0.0,
+    response_sigma: float = 0.0,
+    hot: int = 0,
+    dead: int = 0,
+) -> FixedPattern:
+    """Draw the faults of one sensor: offsets in DN per pixel, row and column, responses, hot and dead pixels.
+
+    Hot pixels stand 5 to 50 % of the range above black.
+    """
+    width, height = camera.size
+    offset = pixel_sigma * rng.standard_normal((height, width))
+    offset += row_sigma * rng.standard_normal((height, 1)) + column_sigma * rng.standard_normal((1, width))
+    response = 1 + response_sigma * rng.standard_normal((height, width))
+    faulty = rng.choice(height * width, hot + dead, replace=False)
+    offset.flat[faulty[:hot]] += (camera.white - camera.black) * rng.uniform(0.05, 0.5, hot)
+    response.flat[faulty[hot:]] = 0
+    return FixedPattern(offset.astype(np.float32), np.maximum(response, 0).astype(np.float32))
+
+
+def evenly_lit(
+    camera: SimulatedCamera,
+    iso: int,
+    level: float,
+    rng: Generator,
+    *,
+    exposure_s: float | None = None,
+    vignetting: float = 0.0,
+    fixed: FixedPattern | None = None,
+) -> RawImage:
+    """Take a dark (`level` 0) or a flat frame: every photosite of the active area sees the same light.
+
+    `level` is the signal as a fraction of the range from black to white, in the middle; `vignetting` is how
+    much of it the corners lack.
+    """
+    if iso not in camera.noise:
+        raise ValueError(f"{camera.camera.name} has no figures for ISO {iso}, only {sorted(camera.noise)}")
+    width, height = camera.size
+    clean = np.full((height, width), camera.black, np.float32)
+    rows = np.linspace(-1, 1, camera.active.height, dtype=np.float32)[:, None]
+    columns = np.linspace(-1, 1, camera.active.width, dtype=np.float32)
+    fall = 1 - np.float32(vignetting / 2) * (rows**2 + columns**2)
+    clean[camera.active.slices] += np.float32(level * (camera.white - camera.black)) * fall
+    return _read_out(clean, camera, Exposure(iso=iso, exposure_s=exposure_s), rng, fixed)
+
+
+def _read_out(
+    clean: Float32[np.ndarray, "h w"],
+    camera: SimulatedCamera,
+    exposure: Exposure,
+    rng: Generator,
+    fixed: FixedPattern | None = None,
+) -> RawImage:
+    """Turn light in DN, black included, into a capture with all its noise."""
+    noise = camera.noise[exposure.iso or 0]
     dark = _read_noise(clean.shape, noise, rng) + noise.row_sigma * rng.standard_normal((clean.shape[0], 1))
-    electrons = rng.poisson((clean - np.float32(camera.black)) / np.float32(noise.gain))
+    light = clean - np.float32(camera.black)
+    if fixed is not None:
+        light = light * fixed.response
+        dark += fixed.offset
+    electrons = rng.poisson(light / np.float32(noise.gain))
     mosaic = np.rint(camera.black + noise.gain * electrons + dark)
-    image = RawImage(
+    return RawImage(
         mosaic=np.clip(mosaic, 0, camera.white).astype(np.uint16),
         cfa=camera.cfa,
         active=camera.active,
         levels=Levels(black=(camera.black,) * 4, white=camera.white),
-        source=Path(f"{camera.camera.model} ISO {iso}"),
+        source=Path(f"{camera.camera.model} ISO {exposure.iso}"),
         camera=replace(camera.camera, mode=camera.mode),
-        exposure=Exposure(iso=iso),
+        exposure=exposure,
         color=Color(matrices=(ColorMatrix(D65, camera.color_matrix),), as_shot_neutral=camera.neutral),
     )
-    return image, clean
 
 
 def _expose(

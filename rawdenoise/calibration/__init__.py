@@ -1,0 +1,24 @@
+"""Photon transfer: what darks, flats and ordinary captures tell about a camera's noise.
+
+The method is that of the EMVA 1288 standard (release 4.0, linear cameras): the temporal variance comes from
+the differences of frames taken at equal exposure, which the fixed pattern leaves, and grows along a line with
+the mean signal. Its slope is the gain, its value in the dark the read noise.
+"""
+
+from rawdenoise.calibration.records import (
+    CalibrationPoint,
+    CurvePoint,
+    DarkPattern,
+    DefectMap,
+    Method,
+    RowSpectrum,
+)
+
+__all__ = [
+    "CalibrationPoint",
+    "CurvePoint",
+    "DarkPattern",
+    "DefectMap",
+    "Method",
+    "RowSpectrum",
+]
