@@ -106,6 +106,12 @@ class ModelFileError(ModelError):
     """A model's file is broken, altered or foreign."""
 
 
+class ProfileError(RawDenoiseError):
+    """A camera's noise profile is missing, or its file cannot be understood."""
+
+    exit_code = 3
+
+
 class TrainingError(RawDenoiseError):
     """Training cannot start or cannot go on."""
 
