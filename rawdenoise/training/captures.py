@@ -104,11 +104,15 @@ def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileRepor
     for path in paths:
         if path.is_dir():
             found = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
-            yield from sorted(inner for inner in found if inner.is_file() and not inner.name.startswith("."))
+            yield from sorted(inner for inner in found if inner.is_file() and not _hidden(inner, path))
         elif path.exists():
             yield path
         else:
             on_file(path, NotFoundError(path, "there is no such file or folder"))
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:

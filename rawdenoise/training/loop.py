@@ -136,7 +136,7 @@ def train(
         raise TrainingStopped(f"stopped after {seen} crops; to resume, run the same command again") from None
 
     # The averaged weights are the model.
-    net = state.average.to(memory_format=torch.contiguous_format)
+    net = state.average.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return new_model(net, _card(captures, store, state, options, crop))
 
 
@@ -164,7 +164,8 @@ class _State:
             torch.manual_seed(options.seed)
             net = build_net(options.net).train()
         # Channels last: a sixth faster to train on a CPU, and more on a GPU.
-        self.net = net.to(self.device, memory_format=torch.channels_last)
+        net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net: StabilisedDenoiser = net.to(self.device)
         self.average: StabilisedDenoiser = copy.deepcopy(self.net).requires_grad_(False).eval()
         self.adam = torch.optim.Adam(self.net.parameters(), lr=options.learning_rate)
         self.counters = Counters(run)

@@ -20,7 +20,7 @@ Planes = Float32[Tensor, "b 4 h w"]
 Mask = Bool[Tensor, "b 4 h w"]
 
 TAU = 0.5  # how much noise is added to the input, in sigmas; the target gets 1/TAU
-ALONE = 0.25  # share of the training before there is a teacher worth listening to
+ALONE = 0.5  # share of the training before there is a teacher worth listening to
 
 
 def paper(step: Step) -> Float32[Tensor, ""]:
@@ -35,14 +35,20 @@ def paper(step: Step) -> Float32[Tensor, ""]:
 
 
 def calibrated(step: Step) -> Float32[Tensor, ""]:
-    """Recorruption with an independent draw; once it has taught enough, pseudo-supervision beside it."""
+    """Recorruption with an independent draw w; later, pseudo-supervision by the averaged network.
+
+    Four fifths of the target's variance are w's own. At first a draw and its opposite cancel most of what
+    that does to the gradient; pseudo-supervision, whose targets have no noise, then takes the place of the
+    opposite.
+    """
     y, valid = step.noisy, step.valid
-    loss = independent_recorruption_loss(step.denoise, y, gaussian(y, step.generator), valid)
-    if step.gamma and step.done >= ALONE:
-        target = step.teacher(y)
-        n = held_to_unit_variance(y - target, valid) * signs(y, step.generator)
-        loss = loss + step.gamma * pseudo_supervised_loss(step.denoise, target, n, valid)
-    return loss
+    w = gaussian(y, step.generator)
+    loss = independent_recorruption_loss(step.denoise, y, w, valid)
+    if not step.gamma or step.done < ALONE:
+        return 0.5 * (loss + independent_recorruption_loss(step.denoise, y, -w, valid))
+    target = step.teacher(y)
+    n = held_to_unit_variance(y - target, valid) * signs(y, step.generator)
+    return loss + step.gamma * pseudo_supervised_loss(step.denoise, target, n, valid)
 
 
 def recorruption_loss(denoise: Denoiser, y: Planes, n: Planes, valid: Mask) -> Float32[Tensor, ""]:

@@ -1,0 +1,363 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rawdenoise.training.captures as captures_module
+from rawdenoise.errors import NotFoundError, RawDenoiseError, TrainingError
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.raw import Cfa
+from rawdenoise.training.captures import (
+    CaptureSet,
+    build_store,
+    mosaic_rggb,
+    pack_rggb,
+    scan,
+    turned,
+)
+from rawdenoise.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped, forget, run_id, train
+from rawdenoise.training.objectives import OBJECTIVES, Step
+from rawdenoise.training.objectives.gr2r import (
+    fidelity_loss,
+    held_to_unit_variance,
+    independent_recorruption_loss,
+    pseudo_supervised_loss,
+    recorruption_loss,
+)
+
+LAYOUT = PlainLayout(cfa=Cfa.GBRG, black=100.0, white=4095.0, bits=12, size=None)
+QUICK = TrainingOptions(images=24, minutes=None, batch=4, crop=32, device="cpu", checkpoint_s=1e9)
+
+
+def write_captures(
+    folder: Path, count: int = 3, height: int = 150, width: int = 170, first: int = 0
+) -> list[Path]:
+    """Plain 12-bit mosaics of a sloping scene with shot noise and a saturated corner."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows, columns = np.mgrid[:height, :width]
+    clean = 900 + 1500 * columns / width + 500 * np.sin(rows / 9)
+    paths = []
+    for number in range(first, first + count):
+        rng = np.random.default_rng(number)
+        mosaic = 100 + 10 * rng.poisson(clean / 10) + rng.normal(0, 5, clean.shape)
+        mosaic[:20, :20] = 9999
+        paths.append(folder / f"{number}.npy")
+        np.save(paths[-1], np.clip(mosaic, 0, 4095).astype(np.uint16))
+    return paths
+
+
+@pytest.fixture
+def captures(tmp_path: Path) -> CaptureSet:
+    write_captures(tmp_path / "captures")
+    (found,) = scan([tmp_path / "captures"], camera_name="Bench Camera", layout=LAYOUT)
+    return found
+
+
+# Captures
+
+
+@given(st.integers(0, 7), st.integers(2, 6), st.integers(0, 2**32 - 1))
+def test_a_turned_crop_is_the_crop_of_the_turned_mosaic(way: int, half: int, seed: int) -> None:
+    """Number the sites; after any turn every plane holds sites of its own colour, in the turned order."""
+    side = 2 * half + 2
+    mosaic = np.random.default_rng(seed).permutation(side * side).reshape(side, side)
+    whole = mosaic.T if way & 4 else mosaic
+    whole = whole[::-1] if way & 2 else whole
+    whole = whole[:, ::-1] if way & 1 else whole
+    colours = np.tile([["R", "G"], ["G", "B"]], (side // 2, side // 2))
+    colour_of = dict(zip(mosaic.flat, colours.flat, strict=True))
+    planes = pack_rggb(turned(mosaic, way))
+    assert planes.shape == (4, half, half)
+    for plane, colour in zip(planes, "RGGB", strict=True):
+        assert {colour_of[site] for site in plane.flat} == {colour}
+    cut = turned(mosaic, way)
+    starts = [(r, c) for r in (0, 1, 2) for c in (0, 1, 2)]
+    assert any(np.array_equal(whole[r : r + side - 2, c : c + side - 2], cut) for r, c in starts)
+
+
+def test_the_eight_turns_differ() -> None:
+    mosaic = np.arange(36).reshape(6, 6)
+    assert len({turned(mosaic, way).tobytes() for way in range(8)}) == 8
+
+
+def test_planes_and_mosaic_are_inverses() -> None:
+    planes = np.random.default_rng(0).random((4, 5, 7), np.float32)
+    assert np.array_equal(pack_rggb(mosaic_rggb(planes)), planes)
+
+
+def test_scan_groups_and_reports(tmp_path: Path) -> None:
+    write_captures(tmp_path / "a", 2)
+    write_captures(tmp_path / "a" / "deeper", 2, first=2)
+    write_captures(tmp_path / "b", 1, height=100, first=9)
+    (tmp_path / "a" / "copy.npy").write_bytes((tmp_path / "a" / "0.npy").read_bytes())
+    (tmp_path / "a" / "broken.dng").write_bytes(b"nonsense")
+    (tmp_path / "a" / "notes.txt").write_text("not a capture")
+    told: dict[str, RawDenoiseError | None] = {}
+    sets = scan(
+        [tmp_path / "a", tmp_path / "b", tmp_path / "missing"],
+        camera_name="Bench",
+        layout=LAYOUT,
+        on_file=lambda path, error: told.update({str(path.relative_to(tmp_path)): error}),
+    )
+    assert [len(group.captures) for group in sets] == [4, 1]
+    assert {group.camera.name for group in sets} == {"Bench"}
+    assert len({group.camera.mode for group in sets}) == 2
+    assert {name for name, error in told.items() if error} == {"a/copy.npy", "a/broken.dng", "missing"}
+    assert isinstance(told["missing"], NotFoundError)
+    assert "notes.txt" not in told
+
+
+def test_the_digest_of_a_set_does_not_depend_on_names(captures: CaptureSet, tmp_path: Path) -> None:
+    for number in range(3):
+        (tmp_path / "captures" / f"{number}.npy").rename(tmp_path / "captures" / f"{9 - number}x.npy")
+    (again,) = scan([tmp_path / "captures"], camera_name="Bench Camera", layout=LAYOUT)
+    assert again.digest == captures.digest
+    assert replace(again, captures=again.captures[:2]).digest != captures.digest
+
+
+def test_crops_are_stabilised_and_know_saturation(captures: CaptureSet, tmp_path: Path) -> None:
+    store = build_store(captures, tmp_path / "store", seed=0)
+    batch = store.draw(np.random.default_rng(0), 40, 16)
+    assert batch.noisy.shape == (40, 4, 16, 16)
+    # The scene varies slowly: second differences are noise, of unit variance after stabilisation.
+    difference = (batch.noisy[..., 2:] - 2 * batch.noisy[..., 1:-1] + batch.noisy[..., :-2]) / 6**0.5
+    inside = (batch.valid[..., 2:] & batch.valid[..., 1:-1] & batch.valid[..., :-2]).all(dim=1, keepdim=True)
+    assert float(difference[inside.expand_as(difference)].square().mean()) == pytest.approx(1, abs=0.15)
+    assert 0.005 < float((~batch.valid).float().mean()) < 0.2
+    saturated = batch.noisy[~batch.valid]
+    assert float(saturated.min()) > float(batch.white.min()) * 0.98
+
+
+def test_crops_are_the_same_for_the_same_seed(captures: CaptureSet, tmp_path: Path) -> None:
+    first = build_store(captures, tmp_path / "one", seed=3)
+    again = build_store(captures, tmp_path / "one", seed=3)  # opened, not built
+    other = build_store(captures, tmp_path / "two", seed=3)
+    assert again == first or again.tiles == first.tiles
+    assert again.noise == first.noise
+    crops = [store.draw(np.random.default_rng(5), 3, 16).noisy for store in (first, again, other)]
+    assert torch.equal(crops[0], crops[1])
+    assert torch.equal(crops[0], crops[2])
+
+
+def test_a_reopened_store_reads_no_capture(
+    captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = build_store(captures, tmp_path / "store", seed=0)
+    monkeypatch.delattr(captures_module, "read_raw")
+    again = build_store(captures, tmp_path / "store", seed=0)
+    assert (again.tiles, again.held_out, again.noise) == (store.tiles, store.held_out, store.noise)
+
+
+def test_large_collections_are_sampled(tmp_path: Path) -> None:
+    write_captures(tmp_path / "big", 2, height=1200, width=1300)
+    (found,) = scan([tmp_path / "big"], camera_name="Big", layout=LAYOUT)
+    full = build_store(found, tmp_path / "full", seed=0)
+    assert len(full.tiles) + len(full.held_out) == 2 * 9
+    assert len(full.held_out) == 1
+    assert not set(full.tiles) & set(full.held_out)
+    few = build_store(found, tmp_path / "few", seed=0, limit=2 * 3 * 3 * 512**2)
+    assert len(few.tiles) + len(few.held_out) == 2 * 3
+    assert few.largest_crop == 255
+
+
+# Objectives
+
+
+def step(denoise: Callable[[torch.Tensor], torch.Tensor], **changes: object) -> Step:
+    noisy = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(1))
+    fields: dict[str, object] = {
+        "denoise": denoise,
+        "teacher": lambda z: torch.zeros_like(z),
+        "noisy": noisy,
+        "valid": torch.ones(noisy.shape, dtype=torch.bool),
+        "done": 1.0,
+        "gamma": 1.0,
+        "generator": torch.Generator().manual_seed(2),
+    }
+    return Step(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+def test_the_terms_are_what_they_say() -> None:
+    y, n = torch.full((1, 4, 2, 2), 3.0), torch.full((1, 4, 2, 2), 0.5)
+    valid = torch.ones(y.shape, dtype=torch.bool)
+    half = lambda z: z / 2  # noqa: E731
+    assert float(recorruption_loss(half, y, n, valid)) == pytest.approx((3.5 / 2 - 2.5) ** 2)
+    assert float(fidelity_loss(half(y), y, valid)) == pytest.approx(1.5**2)
+    assert float(pseudo_supervised_loss(half, y, n, valid)) == pytest.approx((3.5 / 2 - 3) ** 2)
+    assert float(independent_recorruption_loss(half, y, n, valid)) == pytest.approx((3.25 / 2 - 2) ** 2)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_saturated_pixels_do_not_count(name: str) -> None:
+    given_step = step(lambda z: 0.5 * z)
+    valid = torch.ones_like(given_step.valid)
+    valid[..., :16] = False
+    losses = []
+    for spoiled in (0.0, 1000.0):
+        noisy = given_step.noisy.clone()
+        noisy[..., :16] += spoiled
+        fresh = torch.Generator().manual_seed(2)
+        losses.append(float(OBJECTIVES[name](replace(given_step, noisy=noisy, valid=valid, generator=fresh))))
+    assert losses[0] == pytest.approx(losses[1])
+    none = replace(given_step, valid=torch.zeros_like(valid))
+    assert float(OBJECTIVES[name](none)) == 0
+
+
+def best_shrinkage(name: str, gamma: float) -> float:
+    """On pure noise around 0 the right denoiser is 0 * y; where does the gradient of f(y) = a y vanish?"""
+    slopes = torch.linspace(0.01, 0.99, 50)
+    signs = []
+    for slope in slopes:
+        a = slope.clone().requires_grad_(True)
+        given_step = step(lambda z, a=a: a * z, teacher=lambda z, a=a: a.detach() * z, gamma=gamma)
+        OBJECTIVES[name](given_step).backward()
+        signs.append(float(a.grad))
+    stable = [float(a) for a, grad in zip(slopes, signs, strict=True) if grad < 0]
+    return max(stable, default=0.0)
+
+
+def test_the_calibrated_objective_does_not_collapse_and_the_papers_does() -> None:
+    assert best_shrinkage("gr2r", 1.0) < 0.05
+    assert best_shrinkage("gr2r-paper", 0.0) > 0.95
+
+
+def test_the_residual_is_held_to_unit_variance() -> None:
+    residual = 0.3 * torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
+    residual[..., 32:] *= 4
+    held = held_to_unit_variance(residual, torch.ones(residual.shape, dtype=torch.bool))
+    for part in (held[..., :20], held[..., 44:]):
+        assert float(part.square().mean()) == pytest.approx(1, abs=0.05)
+    assert (
+        float(held_to_unit_variance(torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8).bool()).abs().max()) == 0
+    )
+
+
+# Checkpoints and the loop
+
+
+def test_checkpoints_are_of_one_run_and_never_trusted_blindly(tmp_path: Path) -> None:
+    tensors = {"net.a": torch.randn(3), "adam.0.step": torch.tensor(5.0)}
+    save_checkpoint(tmp_path, Counters("mine", 3, 24, 1.5, 0.1, 0.5), tensors)
+    found = load_checkpoint(tmp_path, "mine")
+    assert found is not None
+    assert found[0] == Counters("mine", 3, 24, 1.5, 0.1, 0.5)
+    assert all(torch.equal(found[1][name], tensor) for name, tensor in tensors.items())
+    assert load_checkpoint(tmp_path, "other") is None
+    assert load_checkpoint(tmp_path / "nowhere", "mine") is None
+    file = tmp_path / "checkpoint.safetensors"
+    file.write_bytes(file.read_bytes()[:-5])
+    assert load_checkpoint(tmp_path, "mine") is None
+
+
+def test_training_gives_a_model_with_its_card(captures: CaptureSet, tmp_path: Path) -> None:
+    told: list[Progress] = []
+    model = train(captures, QUICK, folder=tmp_path / "training", on_progress=told.append)
+    card = model.card
+    assert card.camera.name == "Bench Camera"
+    assert set(card.captures) == {capture.digest for capture in captures.captures}
+    assert (card.noise[0].iso, card.noise[0].captures) == (None, 3)
+    assert card.noise[0].noise.shot[0] * 3995 == pytest.approx(10, rel=0.3)
+    assert card.options["crop"] == 32
+    assert card.figures["images"] == 24
+    assert not model.net.training
+    assert told[-1].done == 1
+    assert [p.images for p in told if p.stage == "training"] == [4, 8, 12, 16, 20, 24]
+    assert all(a.done <= b.done for a, b in pairwise(told) if a.stage == b.stage)
+    forget(captures, QUICK, folder=tmp_path / "training")
+    assert list((tmp_path / "training").iterdir()) == []
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_interrupted_training_ends_as_an_uninterrupted_one(
+    captures: CaptureSet, tmp_path: Path, objective: str
+) -> None:
+    options = replace(QUICK, objective=objective)
+    whole = train(captures, options, folder=tmp_path / "one")
+
+    seen: list[int] = []
+
+    def interrupt(progress: Progress) -> None:
+        seen.append(progress.images)
+        if progress.images == 16:
+            raise KeyboardInterrupt
+
+    calls = iter([False] * 5 + [True])
+    with pytest.raises(TrainingStopped, match="same command"):
+        train(captures, options, folder=tmp_path / "two", stop=lambda: next(calls, True))
+    with pytest.raises(TrainingStopped, match=r"16 crops.*same command"):
+        train(captures, options, folder=tmp_path / "two", on_progress=interrupt)
+    resumed = train(captures, options, folder=tmp_path / "two", on_progress=lambda p: seen.append(p.images))
+    assert resumed.card.weights_sha256 == whole.card.weights_sha256
+    assert seen[-2:] == [20, 24]
+    other = train(captures, replace(options, seed=1), folder=tmp_path / "two")
+    assert other.card.weights_sha256 != whole.card.weights_sha256
+
+
+def test_the_run_depends_on_what_is_trained_not_on_for_how_long(captures: CaptureSet) -> None:
+    base = run_id(captures, QUICK)
+    assert run_id(captures, replace(QUICK, images=999, device="auto")) == base
+    for other in (replace(QUICK, gamma=2.0), replace(QUICK, net="paper"), replace(QUICK, seed=4)):
+        assert run_id(captures, other) != base
+    assert run_id(replace(captures, captures=captures.captures[1:]), QUICK) != base
+
+
+def test_a_loss_that_is_no_number_is_backed_off_from_then_refused(
+    captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    good = OBJECTIVES["gr2r"]
+
+    def sometimes(given_step: Step) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return good(given_step) * (float("nan") if calls == 3 else 1.0)
+
+    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"gr2r": sometimes})
+    model = train(captures, QUICK, folder=tmp_path / "once")
+    assert model.card.figures["images"] == 24
+    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"gr2r": lambda s: good(s) * float("nan")})
+    with pytest.raises(TrainingError, match="diverged"):
+        train(captures, QUICK, folder=tmp_path / "always")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (replace(QUICK, min_captures=4), "at least 4"),
+        (replace(QUICK, net="nonsense"), "no network"),
+        (replace(QUICK, objective="nonsense"), "no objective"),
+        (replace(QUICK, images=None), "budget"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused(
+    captures: CaptureSet, tmp_path: Path, options: TrainingOptions, words: str
+) -> None:
+    with pytest.raises(TrainingError, match=words):
+        train(captures, options, folder=tmp_path / "training")
+
+
+def test_captures_that_are_too_small_are_refused(tmp_path: Path) -> None:
+    write_captures(tmp_path / "small", 3, height=20, width=24)
+    (found,) = scan([tmp_path / "small"], camera_name="Small", layout=LAYOUT)
+    with pytest.raises(TrainingError, match="too small"):
+        train(found, QUICK, folder=tmp_path / "training")
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    """A slope under noise: a few steps must already take away most of it, and leave the level alone."""
+    write_captures(tmp_path / "captures", 4)
+    (found,) = scan([tmp_path / "captures"], camera_name="Bench", layout=LAYOUT)
+    options = replace(QUICK, images=800, batch=4, learning_rate=2e-3)
+    model = train(found, options, folder=tmp_path / "training")
+    assert model.card.figures["gain_db"] > 5
+    assert abs(model.card.figures["bias"]) < 0.1
+    assert 0.5 < model.card.figures["chi2"] < 1.3
