@@ -35,11 +35,16 @@ HEADER = f"{'capture':<18}{'ISO':>6}{'noisy dB':>10}{'denoised':>10}{'gain':>7}{
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """What the demo simulates: captures of `size` (width, height), ISO by turns; `images` as in training."""
+    """What the demo simulates: captures of `size` (width, height), ISO by turns; `images` as in training.
+
+    `exposure` scales the light: a stop under full exposure keeps the highlights of so noisy captures from
+    clipping, as a photographer would.
+    """
 
     camera: SimulatedCamera = SIMULATED_IMX385
     size: tuple[int, int] = (1024, 768)
     isos: tuple[int, ...] = (25600, 12800)
+    exposure: float = 0.5
     training_captures: int = 12
     unseen_captures: int = 4
     images: int | None = None
@@ -133,7 +138,7 @@ def _take(
     """Take one capture, write it as a DNG, and give its path and its clean mosaic."""
     rng = np.random.default_rng([seed, index])
     iso = plan.isos[index % len(plan.isos)]
-    scene = make_scene(camera.active.height, camera.active.width, rng)
+    scene = np.float32(plan.exposure) * make_scene(camera.active.height, camera.active.width, rng)
     noisy, clean = capture(scene, camera, iso, rng)
     path = folder / f"scene{index:02}-iso{iso}.dng"
     write_dng(noisy, path, provenance=UNTOUCHED)
