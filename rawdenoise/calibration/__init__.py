@@ -5,6 +5,7 @@ the differences of frames taken at equal exposure, which the fixed pattern leave
 the mean signal. Its slope is the gain, its value in the dark the read noise.
 """
 
+from rawdenoise.calibration.frames import Frame, Frames, sort_frames
 from rawdenoise.calibration.records import (
     CalibrationPoint,
     CurvePoint,
@@ -13,12 +14,17 @@ from rawdenoise.calibration.records import (
     Method,
     RowSpectrum,
 )
+from rawdenoise.calibration.transfer import calibrate_from_frames
 
 __all__ = [
     "CalibrationPoint",
     "CurvePoint",
     "DarkPattern",
     "DefectMap",
+    "Frame",
+    "Frames",
     "Method",
     "RowSpectrum",
+    "calibrate_from_frames",
+    "sort_frames",
 ]

@@ -1,0 +1,185 @@
+"""The frames of a calibration: looked at once, sorted by content, read again when they are measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from jaxtyping import Float32
+
+from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
+from rawdenoise.formats import RAW_SUFFIXES, read_raw
+from rawdenoise.noise import FourFloats
+from rawdenoise.packing import clipped, pack, saturation_level
+from rawdenoise.raw import Camera, Exposure, RawImage
+
+if TYPE_CHECKING:
+    from rawdenoise.formats.plain import PlainLayout
+
+DARK_SIGNAL, DARK_DN = 0.004, 2.0  # a frame whose mean is below either shows no light
+LEAKING = 0.05  # mean signal from which a frame that was given as a dark is none
+UNEVEN = 0.025  # structure that vignetting does not explain, relative to the signal
+MOSTLY = 0.5  # share of saturated pixels from which nothing else can be said of a frame
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """What one look at a frame tells; `read` reads its pixels again.
+
+    `signal` is the mean per plane on the packed scale, `saturation` the DN from which pixels are saturated,
+    `saturated` their share, `structure` how uneven the frame is beyond a smooth fall of light, relative to
+    the signal.
+    """
+
+    source: Path
+    camera: Camera
+    exposure: Exposure
+    signal: FourFloats
+    range_dn: float
+    saturation: float
+    saturated: float
+    structure: float
+    read: Callable[[], RawImage]
+
+    @classmethod
+    def of(cls, raw: RawImage, read: Callable[[], RawImage] | None = None) -> Frame:
+        """Look at a capture; it is kept in memory unless `read` says where to get it again."""
+        planes = pack(raw)
+        a, b, c, d = (float(plane.mean(dtype=np.float64)) for plane in planes)
+        brightest = planes[int(np.argmax((a, b, c, d)))]
+        return cls(
+            source=raw.source,
+            camera=raw.camera,
+            exposure=raw.exposure,
+            signal=(a, b, c, d),
+            range_dn=raw.levels.white - min(raw.levels.black),
+            saturation=saturation_level(raw),
+            saturated=float(clipped(raw).mean()),
+            structure=unevenness(brightest),
+            read=(lambda: raw) if read is None else read,
+        )
+
+    @property
+    def is_dark(self) -> bool:
+        """Whether no light shows in it."""
+        return max(self.signal) < max(DARK_SIGNAL, DARK_DN / self.range_dn)
+
+    @property
+    def is_even(self) -> bool:
+        """Whether what it shows is as smooth as a lit wall out of focus."""
+        return self.saturated > MOSTLY or self.structure < UNEVEN
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames sorted by content; `others` are those that are neither dark nor flat, each with the reason."""
+
+    darks: tuple[Frame, ...] = ()
+    flats: tuple[Frame, ...] = ()
+    others: tuple[RawDenoiseError, ...] = ()
+
+    def joined(self, more: Frames) -> Frames:
+        """The frames of both, in their order."""
+        return Frames(self.darks + more.darks, self.flats + more.flats, self.others + more.others)
+
+
+FrameReport = Callable[[Path, RawDenoiseError | None], None]
+
+
+def sort_frames(
+    paths: Iterable[Path],
+    layout: PlainLayout | None = None,
+    *,
+    meant_as: Literal["dark", "flat"] | None = None,
+    on_file: FrameReport = lambda path, error: None,
+) -> Frames:
+    """Look at every frame under the paths and tell darks from flats by what they show.
+
+    `meant_as` says what the user takes them for, which decides where the content leaves a doubt; a frame that
+    plainly is something else is put with the others, as are unreadable files. Nothing is fatal.
+    """
+    darks: list[Frame] = []
+    flats: list[Frame] = []
+    others: list[RawDenoiseError] = []
+    for path in _files(paths, layout, others):
+        try:
+            frame = Frame.of(read_raw(path, layout=layout), partial(read_raw, path, layout=layout))
+            kind = _kind(frame, meant_as)
+        except RawDenoiseError as error:
+            others.append(error)
+            on_file(path, error)
+            continue
+        (darks if kind == "dark" else flats).append(frame)
+        on_file(path, None)
+    return Frames(tuple(darks), tuple(flats), tuple(others))
+
+
+def _files(
+    paths: Iterable[Path], layout: PlainLayout | None, others: list[RawDenoiseError]
+) -> Iterator[Path]:
+    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | {".npy", ".bin", ".tif", ".tiff"}
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))
+            for inner in inside:
+                if inner.suffix.lower() in suffixes:
+                    yield inner
+                else:
+                    others.append(FileError(inner, "is no raw file by its name, and was left out"))
+        elif path.exists():
+            yield path
+        else:
+            others.append(NotFoundError(path, "there is no such file or folder"))
+
+
+def _kind(frame: Frame, meant_as: Literal["dark", "flat"] | None) -> Literal["dark", "flat"]:
+    """Decide what a frame is.
+
+    Raises:
+        FileError: neither, or not what it was meant as.
+    """
+    percent = f"{100 * max(frame.signal):.3g} % of the range"
+    if meant_as == "dark":
+        if max(frame.signal) >= LEAKING:
+            raise FileError(frame.source, f"was given as a dark but holds light ({percent}); cover the lens")
+        return "dark"
+    if meant_as == "flat":
+        if frame.is_dark:
+            raise FileError(frame.source, f"was given as a flat but is black ({percent}); expose longer")
+        return "flat"
+    if frame.is_dark:
+        return "dark"
+    if frame.is_even:
+        return "flat"
+    raise FileError(
+        frame.source,
+        f"is neither dark nor flat: {100 * frame.structure:.2g} % of structure beyond a smooth fall of light",
+    )
+
+
+def unevenness(plane: Float32[np.ndarray, "h w"]) -> float:
+    """How much a plane differs from a smooth surface, relative to its mean, noise not counted.
+
+    The means of some 24x24 blocks are fitted with a polynomial of degree 4 in both directions, which follows
+    vignetting and a light from one side; what is left beyond the noise of the means is structure.
+    """
+    side = max(4, min(plane.shape) // 24)
+    rows, columns = (length // side for length in plane.shape)
+    mean = float(plane.mean(dtype=np.float64))
+    if rows < 6 or columns < 6 or mean <= 0:
+        return 0.0
+    blocks = plane[: rows * side, : columns * side].reshape(rows, side, columns, side)
+    level = blocks.mean(axis=(1, 3), dtype=np.float64).reshape(-1)
+    noise = blocks.var(axis=(1, 3), dtype=np.float64).reshape(-1)
+    u, v = np.meshgrid(np.linspace(-1, 1, columns), np.linspace(-1, 1, rows))
+    terms = [(u**i * v**j).reshape(-1) for i in range(5) for j in range(5 - i)]
+    surface = np.stack(terms, axis=1)
+    left = level - surface @ np.linalg.lstsq(surface, level, rcond=None)[0]
+    # The median of the blocks tells the noise: an edge makes a few blocks' variance large.
+    expected = float(np.median(noise)) / side**2
+    freedom = level.size - surface.shape[1]
+    return float(np.sqrt(max(left @ left / freedom - expected, 0.0)) / mean)

@@ -1,0 +1,286 @@
+"""Photon transfer: a line through the variance against the signal of darks and flats (EMVA 1288, 4.0)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float64
+
+from rawdenoise.calibration.darks import Darks, measure_darks
+from rawdenoise.calibration.flats import Flats, measure_flats
+from rawdenoise.calibration.frames import Frame
+from rawdenoise.calibration.pairs import Pair
+from rawdenoise.calibration.records import CalibrationPoint, CurvePoint, Method
+from rawdenoise.errors import CalibrationError
+from rawdenoise.noise import FLOOR, FourFloats, NoiseModel
+from rawdenoise.raw import Levels, RawImage
+
+LINE_ERROR = 0.005  # how far a real sensor strays from the line, relative
+TWO_SIDED_95 = 1.96
+CAUCHY = 2.385  # standard errors; 95 % efficient where every point is sound
+
+NO_DARKS = ("no darks: black is the file's, the read noise where the flats' line meets it",)
+
+Refusal = Callable[[CalibrationError], None]
+
+
+def calibrate_from_frames(
+    darks: Iterable[Frame | RawImage],
+    flats: Iterable[Frame | RawImage],
+    *,
+    on_refusal: Refusal | None = None,
+) -> list[CalibrationPoint]:
+    """Calibrate a camera at every ISO of its darks and flats, by rising ISO.
+
+    Of each exposure it takes two frames or more. Darks alone give black, read and row noise, but no gain;
+    flats alone take black from the file. An ISO that cannot be calibrated raises, or is told to `on_refusal`
+    and left out. Frames that do not fit are named in the point's notes.
+
+    Raises:
+        CalibrationError: frames of several cameras, none at all, or nothing that can be measured.
+    """
+    dark_frames, flat_frames = [_frame(dark) for dark in darks], [_frame(flat) for flat in flats]
+    everything = dark_frames + flat_frames
+    if not everything:
+        raise CalibrationError("there are no darks and no flats to calibrate from")
+    _check_one_camera(everything)
+    points = []
+    for iso in sorted({frame.exposure.iso for frame in everything}, key=lambda iso: iso or 0):
+        try:
+            points.append(
+                _calibrate_iso(
+                    [dark for dark in dark_frames if dark.exposure.iso == iso],
+                    [flat for flat in flat_frames if flat.exposure.iso == iso],
+                )
+            )
+        except CalibrationError as error:
+            if on_refusal is None:
+                raise
+            on_refusal(error)
+    return points
+
+
+def _frame(given: Frame | RawImage) -> Frame:
+    return given if isinstance(given, Frame) else Frame.of(given)
+
+
+def _check_one_camera(frames: Sequence[Frame]) -> None:
+    first = frames[0]
+    for frame in frames[1:]:
+        if not frame.camera.is_like(first.camera):
+            raise CalibrationError(
+                f"frames of several cameras: {first.source} is of {_full_name(first)}, "
+                f"{frame.source} of {_full_name(frame)}; calibrate one at a time"
+            )
+
+
+def _full_name(frame: Frame) -> str:
+    return f"{frame.camera.name} ({frame.camera.mode})" if frame.camera.mode else frame.camera.name
+
+
+def _calibrate_iso(darks: Sequence[Frame], flats: Sequence[Frame]) -> CalibrationPoint:
+    """Measure the darks, then the flats, then lay the line."""
+    frame = (*darks, *flats)[0]
+    iso = frame.exposure.iso
+    name = f"{frame.camera.name}, {'unknown ISO' if iso is None else f'ISO {iso}'}"
+    dark = measure_darks(darks) if darks else None
+    if flats:
+        return _lit_point(dark, measure_flats(flats, dark, name), frame, name)
+    if dark is None or not dark.pairs:
+        raise CalibrationError(f"{name}: a single dark and no flats; take two or more of each exposure")
+    return _dark_point(dark, frame)
+
+
+def _dark_point(dark: Darks, frame: Frame) -> CalibrationPoint:
+    """What darks tell without flats: everything but the gain."""
+    variance = _over_pairs(dark.pairs, "variance")
+    half = TWO_SIDED_95 * max(
+        e / v for pair in dark.pairs for e, v in zip(pair.error, pair.variance, strict=True)
+    )
+    return CalibrationPoint(
+        camera=frame.camera,
+        iso=frame.exposure.iso,
+        method=Method.PHOTON_TRANSFER,
+        noise=NoiseModel((0.0,) * 4, variance, dark.row_variance, dark.step / _mean_span(dark.levels)),
+        black=_black(dark.levels, dark),
+        saturation=dark.levels.white,
+        captures=dark.frames,
+        read_interval=_sigma_interval(half),
+        dark=dark.pattern,
+        spectrum=dark.spectrum,
+        defects=dark.defects,
+        curve=(_curve_point(None, dark.pairs, dark.levels, used=True),),
+        notes=("darks alone: the gain needs flats or ordinary captures", *dark.notes),
+    )
+
+
+def _lit_point(dark: Darks | None, flats: Flats, frame: Frame, name: str) -> CalibrationPoint:
+    """What flats tell, with darks or without."""
+    levels = flats.levels
+    dark_pairs = dark.pairs if dark is not None else ()
+    used = [exposure.pairs for exposure in flats.exposures if exposure.used]
+    if not dark_pairs and len(used) < 2:
+        raise CalibrationError(
+            f"{name}: flats of a single exposure and no darks; take darks, or more exposures"
+        )
+    floor = max((flats.step / _mean_span(levels)) ** 2 / 12, FLOOR)
+    lines = [_plane_line(plane, dark_pairs, used, floor, name) for plane in range(4)]
+    spans = [levels.white - black for black in levels.black]
+    gain = _four(line.slope * span for line, span in zip(lines, spans, strict=True))
+    read = _four(line.intercept for line in lines)
+    black = _black(levels, dark)
+    pairs = [pair for pairs in used for pair in pairs]
+    row_variance = min(pair.row_variance for pair in pairs) if dark is None else dark.row_variance
+    return CalibrationPoint(
+        camera=frame.camera,
+        iso=frame.exposure.iso,
+        method=Method.PHOTON_TRANSFER,
+        noise=NoiseModel(
+            _four(line.slope for line in lines), read, row_variance, flats.step / _mean_span(levels)
+        ),
+        black=black,
+        saturation=flats.saturation,
+        captures=flats.frames + (0 if dark is None else dark.frames),
+        shot_interval=_interval(TWO_SIDED_95 * max(line.slope_error / line.slope for line in lines)),
+        read_interval=_sigma_interval(
+            TWO_SIDED_95 * max(line.intercept_error / line.intercept for line in lines)
+        ),
+        gain=gain,
+        read_noise_e=_four(
+            math.sqrt(each) * span / k for each, span, k in zip(read, spans, gain, strict=True)
+        ),
+        full_well_e=_four((flats.saturation - b) / k for b, k in zip(black, gain, strict=True)),
+        saturated=flats.saturated,
+        linearity_error=flats.linearity_error,
+        response_sigma=flats.response_sigma,
+        dark=None if dark is None else dark.pattern,
+        spectrum=None if dark is None else dark.spectrum,
+        defects=flats.defects if dark is None else dark.defects.joined(flats.defects),
+        curve=_curve(dark_pairs, flats),
+        notes=(*(NO_DARKS if dark is None else dark.notes), *flats.notes),
+    )
+
+
+def _black(levels: Levels, dark: Darks | None) -> FourFloats:
+    zero = (0.0,) * 4 if dark is None else dark.zero
+    return _four(black + z * (levels.white - black) for black, z in zip(levels.black, zero, strict=True))
+
+
+def _mean_span(levels: Levels) -> float:
+    return levels.white - sum(levels.black) / 4
+
+
+def _four(values: Iterable[float]) -> FourFloats:
+    a, b, c, d = (float(value) for value in values)
+    return a, b, c, d
+
+
+# ---------------------------------------------------------------- the curve
+
+
+def _curve(dark_pairs: Sequence[Pair], flats: Flats) -> tuple[CurvePoint, ...]:
+    points = [
+        _curve_point(exposure.exposure_s, exposure.pairs, flats.levels, used=exposure.used)
+        for exposure in flats.exposures
+    ]
+    if dark_pairs:
+        points.append(_curve_point(None, dark_pairs, flats.levels, used=True))
+    return tuple(sorted(points, key=lambda point: point.signal))
+
+
+def _curve_point(
+    exposure_s: float | None, pairs: Sequence[Pair], levels: Levels, *, used: bool
+) -> CurvePoint:
+    spans = [levels.white - black for black in levels.black]
+    signal, variance = _over_pairs(pairs, "signal"), _over_pairs(pairs, "variance")
+    return CurvePoint(
+        exposure_s=exposure_s,
+        signal=_four(each * span for each, span in zip(signal, spans, strict=True)),
+        variance=_four(each * span**2 for each, span in zip(variance, spans, strict=True)),
+        pairs=len(pairs),
+        used=used,
+    )
+
+
+def _over_pairs(pairs: Sequence[Pair], what: Literal["signal", "variance"]) -> FourFloats:
+    return _four(np.mean([getattr(pair, what) for pair in pairs], axis=0))
+
+
+# ---------------------------------------------------------------- the line
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Variance = slope * signal + intercept, with standard errors."""
+
+    slope: float
+    intercept: float
+    slope_error: float
+    intercept_error: float
+
+
+def _plane_line(
+    plane: int,
+    dark_pairs: Sequence[Pair],
+    exposures: Sequence[Sequence[Pair]],
+    floor: float,
+    name: str,
+) -> Line:
+    """Lay the line of one plane through its darks and flats; darks count as of no signal."""
+    dark = [(0.0, pair.variance[plane], pair.error[plane]) for pair in dark_pairs]
+    lit = [
+        (pair.signal[plane], pair.variance[plane], pair.error[plane]) for pairs in exposures for pair in pairs
+    ]
+    signal, variance, error = np.array(dark + lit).T
+    line = fit_line(signal, variance, error, floor)
+    if not line.slope > 0:
+        raise CalibrationError(
+            f"{name}: the noise of the flats does not grow with their light: not raw data?"
+        )
+    return line
+
+
+def fit_line(
+    signal: Float64[np.ndarray, " n"],
+    variance: Float64[np.ndarray, " n"],
+    error: Float64[np.ndarray, " n"],
+    floor: float,
+) -> Line:
+    """Fit a line by weighted least squares, points that stick out counting for less (Cauchy's weights).
+
+    `error` are the standard errors of `variance`; a real sensor's departure from the line is added to them.
+    Where the points scatter more than they should, the errors of the line grow with them. An intercept below
+    `floor` (quantisation alone) is raised to it.
+    """
+    sigma = np.sqrt(error**2 + (LINE_ERROR * variance) ** 2)
+    terms = np.stack([signal, np.ones_like(signal)], axis=1) / sigma[:, None]
+    wanted = variance / sigma
+    weight = np.ones_like(signal)
+    for _ in range(20):
+        root = np.sqrt(weight)[:, None]
+        solution = np.linalg.lstsq(terms * root, wanted * root[:, 0], rcond=None)[0]
+        left = wanted - terms @ solution
+        weight = 1 / (1 + (left / CAUCHY) ** 2)
+    covariance = np.linalg.inv((terms * weight[:, None]).T @ terms)
+    freedom = max(weight.sum() - 2, 1.0)
+    scatter = max(float(weight @ left**2) / freedom, 1.0)
+    slope, intercept = (float(value) for value in solution)
+    if intercept < floor:
+        slope = float((weight * terms[:, 0]) @ (wanted - floor * terms[:, 1]) / (weight @ terms[:, 0] ** 2))
+        intercept = floor
+    slope_error, intercept_error = (float(e) for e in np.sqrt(scatter * np.diag(covariance)))
+    return Line(slope, intercept, slope_error, intercept_error)
+
+
+def _interval(half: float) -> tuple[float, float]:
+    return max(1 - half, 0.0), 1 + half
+
+
+def _sigma_interval(half: float) -> tuple[float, float]:
+    """The interval of a standard deviation from half that of its variance, relative."""
+    low, high = _interval(half)
+    return math.sqrt(low), math.sqrt(high)
