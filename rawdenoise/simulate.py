@@ -8,6 +8,7 @@ and flats may have a `FixedPattern`: what a calibration has to find.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +37,13 @@ class SensorNoise:
     read_sigma: float
     row_sigma: float = 0.0
     read_lambda: float | None = None
+
+    @property
+    def read_deviation(self) -> float:
+        """Standard deviation of the read noise in DN, before rounding."""
+        if self.read_lambda is None:
+            return self.read_sigma
+        return self.read_sigma * tukey_lambda_deviation(self.read_lambda)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,3 +248,12 @@ def tukey_lambda(
         return np.asarray(np.log(probability / (1 - probability)))
     spread = probability**shape_parameter - (1 - probability) ** shape_parameter
     return np.asarray(spread / shape_parameter)
+
+
+def tukey_lambda_deviation(shape_parameter: float) -> float:
+    """Standard deviation of Tukey's lambda law of scale 1, which exists above a shape of -1/2."""
+    if abs(shape_parameter) < 1e-4:  # the formula loses its digits there; the logistic law's
+        return math.pi / math.sqrt(3)
+    shape = shape_parameter
+    mixed = math.gamma(1 + shape) ** 2 / math.gamma(2 + 2 * shape)
+    return math.sqrt(2 * (1 / (1 + 2 * shape) - mixed)) / abs(shape)
