@@ -37,14 +37,14 @@ HEADER = f"{'capture':<18}{'ISO':>6}{'noisy dB':>10}{'denoised':>10}{'gain':>7}{
 class DemoPlan:
     """What the demo simulates: captures of `size` (width, height), ISO by turns; `images` as in training.
 
-    `exposure` scales the light: a stop under full exposure keeps the highlights of so noisy captures from
-    clipping, as a photographer would.
+    `exposure` scales the light: a stop and a half under full exposure, as at night, where noise matters most;
+    it also keeps the highlights from clipping.
     """
 
     camera: SimulatedCamera = SIMULATED_IMX385
     size: tuple[int, int] = (1024, 768)
     isos: tuple[int, ...] = (25600, 12800)
-    exposure: float = 0.5
+    exposure: float = 0.35
     training_captures: int = 12
     unseen_captures: int = 4
     images: int | None = None
