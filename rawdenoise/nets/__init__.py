@@ -12,7 +12,7 @@ NETS: Mapping[str, Callable[[], Backbone]] = MappingProxyType({"light": LightUNe
 
 
 def build_net(name: str) -> StabilisedDenoiser:
-    """Build an untrained denoiser by its name in `NETS`; it begins as the identity.
+    """Build an untrained denoiser by its name in `NETS`; it begins as a mild blur.
 
     Raises:
         KeyError: no such network.

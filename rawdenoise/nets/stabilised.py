@@ -7,11 +7,13 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-FEATURES = 9  # 4 planes of signal, 4 of detail, 1 of noise level
+BANDS = (1, 2, 4)  # radii of the boxes that split the planes into bands of detail, finest first
+INPUTS = 9  # 4 planes of signal, 4 of detail, 1 of noise level
+OUTPUTS = 4 * len(BANDS) + 4  # how much of each band is noise, and the noise that no band tells
 
 
 class Backbone(nn.Module):
-    """A network from `FEATURES` planes to 4.
+    """A network from `INPUTS` planes to `OUTPUTS`, zero before it is trained.
 
     `multiple`: heights and widths it takes are multiples of this. `radius`: an output pixel depends on no
     input farther away, in packed pixels, along either axis.
@@ -22,13 +24,17 @@ class Backbone(nn.Module):
 
 
 class StabilisedDenoiser(nn.Module):
-    """Denoise stabilised planes: the backbone predicts the noise, in sigmas, and it is taken away.
+    """Denoise stabilised planes: the backbone tells what is noise, in sigmas, and it is taken away.
 
-    It sees each plane twice. As signal on 0..1 (black to white, whatever the camera), the scale on which
-    contrasts and colours mean the same for all noise levels; and as the difference to its 5x5 neighbourhood
-    in sigmas, compressed, the scale on which the noise is the same for all. A network given the first alone
-    has to learn a gain of up to a thousand before it denoises at all. The noise level, one over the range, is
-    the same for all pixels.
+    The backbone sees each plane twice. As signal on 0..1 (black to white, whatever the camera), the scale on
+    which contrasts and colours mean the same for all noise levels; and as compressed fine detail in sigmas,
+    the scale on which the noise is the same for all. The noise level, one over the range, is the same for all
+    pixels.
+
+    It answers, for each of three bands of detail and each pixel, which share is noise; and adds noise of its
+    own making. With the shares alone it is a blur that knows where to stop, which takes minutes to learn; the
+    latter then learns the rest. (Without the shares the same training gained 3.7 dB on textured scenes
+    instead of 5.2.)
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -41,9 +47,14 @@ class StabilisedDenoiser(nn.Module):
         return self.backbone.multiple
 
     @property
+    def radius(self) -> int:
+        """An output pixel depends on no input farther away, in packed pixels, along either axis."""
+        return max(self.backbone.radius + sum(BANDS[:2]), sum(BANDS))
+
+    @property
     def halo(self) -> int:
-        """Context that makes the inside of a tile independent of what is cut off, in packed pixels."""
-        return -(-(self.backbone.radius + 2) // self.multiple) * self.multiple
+        """Context that makes the inside of a tile independent of what is cut off: the radius, aligned."""
+        return -(-self.radius // self.multiple) * self.multiple
 
     def forward(
         self, stabilized: Float32[Tensor, "b 4 h w"], white: Float32[Tensor, "#b 4"]
@@ -51,9 +62,31 @@ class StabilisedDenoiser(nn.Module):
         """Denoise; `white` is `stabilized_white` of the noise model, per plane."""
         batch, _, height, width = stabilized.shape
         white = white.to(stabilized).reshape(-1, 4, 1, 1)
-        signal = stabilized / white
-        around = F.avg_pool2d(stabilized, 5, stride=1, padding=2, count_include_pad=False)
-        detail = torch.asinh((stabilized - around) / 2)
+        bands = _bands(stabilized)
+        detail = torch.asinh((bands[0] + bands[1]) / 2)
         level = (10 / white.mean(dim=1, keepdim=True)).expand(batch, 1, height, width)
-        noise: Float32[Tensor, "b 4 h w"] = self.backbone(torch.cat([signal, detail, level], dim=1))
+        answer: Tensor = self.backbone(torch.cat([stabilized / white, detail, level], dim=1))
+        *shares, noise = answer.chunk(len(BANDS) + 1, dim=1)
+        for share, band in zip(shares, bands, strict=True):
+            noise = noise + torch.sigmoid(share) * band
         return stabilized - noise
+
+
+def _bands(planes: Float32[Tensor, "b 4 h w"]) -> list[Float32[Tensor, "b 4 h w"]]:
+    """Split into what each successive, larger box takes away."""
+    bands = []
+    for radius in BANDS:
+        smoother = _box(planes, radius)
+        bands.append(planes - smoother)
+        planes = smoother
+    return bands
+
+
+def _box(planes: Float32[Tensor, "b 4 h w"], radius: int) -> Float32[Tensor, "b 4 h w"]:
+    """Mean over a square, edges repeated; shifted sums are several times faster than pooling here."""
+    height, width = planes.shape[2:]
+    padded = F.pad(planes, (radius,) * 4, mode="replicate")
+    shifts = range(2 * radius + 1)
+    rows = sum((padded[:, :, i : i + height] for i in shifts[1:]), start=padded[:, :, :height])
+    both = sum((rows[..., i : i + width] for i in shifts[1:]), start=rows[..., :width])
+    return both / len(shifts) ** 2

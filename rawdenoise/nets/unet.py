@@ -7,14 +7,15 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from rawdenoise.nets.stabilised import FEATURES, Backbone
+from rawdenoise.nets.stabilised import INPUTS, OUTPUTS, Backbone
 
 
 class PaperUNet(Backbone):
     """The noise-to-noise U-Net with 48 features, five poolings and a 1x1 tail; 1.10 M weights.
 
     Lehtinen et al. 2018 (appendix, table 2) with the tail of Laine et al. 2019, as the GR2R paper has it: 3x3
-    convolutions, leaky ReLU 0.1, max pooling, nearest upsampling, concatenated skips.
+    convolutions, leaky ReLU 0.1, max pooling, nearest upsampling, concatenated skips. Ours are what goes in
+    and comes out.
     """
 
     multiple = 32
@@ -23,10 +24,10 @@ class PaperUNet(Backbone):
     def __init__(self, features: int = 48) -> None:
         super().__init__()
         f, wide = features, 2 * features
-        self.entry = _Conv(FEATURES, f)
+        self.entry = _Conv(INPUTS, f)
         self.encoders = nn.ModuleList([_Conv(f, f) for _ in range(5)])
         self.bottom = _Conv(f, f)
-        skips = [f, f, f, f, FEATURES]  # from the fourth pooling's output up to the input itself
+        skips = [f, f, f, f, INPUTS]  # from the fourth pooling's output up to the input itself
         widths = [f, wide, wide, wide, wide]
         self.decoders = nn.ModuleList(
             [
@@ -35,10 +36,10 @@ class PaperUNet(Backbone):
             ]
         )
         self.tail = nn.Sequential(_Conv(wide, wide, 1), _Conv(wide, wide, 1))
-        self.exit = _zero(nn.Conv2d(wide, 4, 1))
+        self.exit = _zero(nn.Conv2d(wide, OUTPUTS, 1))
 
-    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 4 h w"]:
-        """Predict the noise."""
+    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 16 h w"]:
+        """Tell what is noise."""
         skips = [features]
         x = self.entry(features)
         for encoder in self.encoders:
@@ -47,7 +48,7 @@ class PaperUNet(Backbone):
         x = self.bottom(skips.pop())
         for decoder in self.decoders:
             x = decoder(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
-        out: Float32[Tensor, "b 4 h w"] = self.exit(self.tail(x))
+        out: Float32[Tensor, "b 16 h w"] = self.exit(self.tail(x))
         return out
 
 
@@ -64,7 +65,7 @@ class LightUNet(Backbone):
     def __init__(self, features: int = 48) -> None:
         super().__init__()
         f, wide = features, 2 * features
-        self.entry = _Conv(4 * FEATURES, f)
+        self.entry = _Conv(4 * INPUTS, f)
         self.encoder = _Conv(f, f)
         self.down = nn.Conv2d(f, wide, 2, stride=2)
         self.encoder2 = nn.Sequential(_Conv(wide, wide), _Conv(wide, wide))
@@ -74,10 +75,10 @@ class LightUNet(Backbone):
         self.decoder2 = _Conv(wide, wide)
         self.up = nn.Conv2d(wide, f, 1)
         self.decoder = nn.Sequential(_Conv(f, f), _Conv(f, f))
-        self.exit = _zero(nn.Conv2d(f, 16, 3, padding=1))
+        self.exit = _zero(nn.Conv2d(f, 4 * OUTPUTS, 3, padding=1))
 
-    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 4 h w"]:
-        """Predict the noise."""
+    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 16 h w"]:
+        """Tell what is noise."""
         fine = self.encoder(self.entry(F.pixel_unshuffle(features, 2)))
         middle = self.encoder2(self.down(fine))
         coarse = self.bottom(self.down2(middle))
@@ -101,7 +102,7 @@ def _double(x: Tensor) -> Tensor:
 
 
 def _zero(convolution: nn.Conv2d) -> nn.Conv2d:
-    """Start from nothing: an untrained denoiser is the identity, and the first steps cannot run away."""
+    """Start from nothing: the first steps cannot run away."""
     nn.init.zeros_(convolution.weight)
     nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]
     return convolution
