@@ -15,12 +15,14 @@ from torch import Tensor
 from rawdenoise import __version__
 from rawdenoise.devices import pick_device
 from rawdenoise.errors import ModelMissingError
+from rawdenoise.evidence import evidence_for
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.models import Model, ModelCard
 from rawdenoise.nets import StabilisedDenoiser
-from rawdenoise.noise import NoiseModel, estimate_noise
-from rawdenoise.packing import clipped, pack, unpack
+from rawdenoise.noise import NoiseModel
+from rawdenoise.packing import pack, unpack
+from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Provenance, RawImage
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.tiling import Tiles, denoise_tiled
@@ -79,12 +81,13 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
 
 
 def noise_for(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCard) -> NoiseModel:
-    """The noise of a capture: what its camera's captures showed at this ISO, else what its own pixels show."""
-    if raw.exposure.iso is not None and card.camera.is_like(raw.camera):
-        for known in card.noise:
-            if known.iso == raw.exposure.iso:
-                return known.noise
-    return estimate_noise(planes, valid=~clipped(raw))
+    """The noise of a capture by the best evidence there is.
+
+    Raises:
+        ProfileError: the noise profile of this camera cannot be understood.
+    """
+    pooled = card.noise if card.camera.is_like(raw.camera) else None
+    return evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled).noise
 
 
 def denoise_planes(

@@ -79,7 +79,7 @@ def parse_profile(data: bytes, path: Path) -> CameraProfile:
     if not points:
         raise root.error("has no point: add a table such as [iso.100] with gain and read_noise")
     _refuse_falling_gain(path, points)
-    return CameraProfile(known, points, _defects(defects) if defects.values else None)
+    return CameraProfile(known, points, _defects(defects) if "defects" in fields else None)
 
 
 def format_profile(profile: CameraProfile) -> str:

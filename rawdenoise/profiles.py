@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.resources
 import os
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -128,20 +127,25 @@ class ProfileStore:
         write_bytes(output, data)
         return profile
 
-    def remove(self, id: str) -> Path:
-        """Delete a profile of the user's; returns where it was.
+    def own(self, id: str) -> Path:
+        """Where a profile of the user's lies, broken ones too, by the name of the file.
 
         Raises:
             ProfileError: there is none, or it came with rawdenoise.
         """
-        own = self.folder / (id + SUFFIX)  # a broken file too can be named
-        path = own if re.fullmatch(r"[a-z0-9-]+", id) and own.is_file() else self.get(id).path
-        if path.parent != self.folder:
+        named = self.folder / (id.removesuffix(SUFFIX) + SUFFIX)
+        if named.parent == self.folder and named.is_file():
+            return named
+        stored = self.get(id)
+        if stored.bundled:
             raise ProfileError(
-                f"{path.stem} comes with rawdenoise and stays; a profile of your own goes before it"
+                f"{stored.profile.id} comes with rawdenoise and stays; one of your own goes before it"
             )
+        return stored.path
+
+    def remove(self, path: Path) -> None:
+        """Delete the profile that `own` has found."""
         path.unlink()
-        return path
 
     def _survey(self) -> tuple[list[StoredProfile], list[tuple[Path, ProfileError]]]:
         profiles, broken = [], []

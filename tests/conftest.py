@@ -24,6 +24,14 @@ def shared_data() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def own_profiles(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of noise profiles of the test's own: the user's must not change what tests find."""
+    folder = tmp_path_factory.mktemp("profiles") / "cameras"
+    monkeypatch.setenv("RAWDENOISE_PROFILES", str(folder))
+    return folder
+
+
 @pytest.fixture
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model store of the test's own."""

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TEST_CAMERA, make_raw
+
+from rawdenoise.errors import ProfileError
+from rawdenoise.evidence import Evidence, Kind, evidence_for, tag_noise
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import numbers_tag
+from rawdenoise.models import IsoNoise
+from rawdenoise.noise import NoiseModel
+from rawdenoise.packing import pack
+from rawdenoise.profiles import CameraProfile, Method, ProfilePoint, ProfileStore
+from rawdenoise.raw import Exposure, Metadata, RawImage
+
+BYTE, DOUBLE = 1, 12
+GAIN, READ, BLACK, WHITE = 8.0, 10.0, 512.0, 16383.0
+SPAN = WHITE - BLACK
+TRUE = NoiseModel((GAIN / SPAN,) * 4, ((READ / SPAN) ** 2,) * 4)
+POOL = (IsoNoise(800, NoiseModel((1e-3,) * 4, (1e-6,) * 4), 12),)
+
+
+def capture(*tags: tuple[int, int, tuple[float, ...]], iso: int | None = 800, **more: object) -> RawImage:
+    """A gradient with the noise of TRUE, with tags of (code, type, values)."""
+    rng = np.random.default_rng(0)
+    signal = np.linspace(0, 0.8 * SPAN, 400)[None, :] * np.ones((400, 1))
+    mosaic = BLACK + GAIN * rng.poisson(signal / GAIN) + READ * rng.standard_normal(signal.shape)
+    root = {code: numbers_tag(kind, *values) for code, kind, values in tags}
+    return make_raw(
+        400,
+        400,
+        mosaic=np.clip(np.rint(mosaic), 0, WHITE).astype(np.uint16),
+        exposure=Exposure(iso=iso),
+        metadata=Metadata(is_dng=bool(tags), root=root),
+        **more,
+    )
+
+
+def profile_tag(scale: float = 1.0) -> tuple[int, int, tuple[float, ...]]:
+    return Code.NoiseProfile, DOUBLE, (scale * TRUE.shot[0], scale * TRUE.read_variance[0])
+
+
+def of_points(*isos: int | None, method: Method = Method.PHOTON_TRANSFER) -> CameraProfile:
+    points = (
+        ProfilePoint(iso, ((iso or 1) / 100,) * 4, (READ,) * 4, (BLACK,) * 4, WHITE, method) for iso in isos
+    )
+    return CameraProfile(TEST_CAMERA, tuple(points))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ProfileStore:
+    return ProfileStore(tmp_path / "own", bundled=tmp_path / "bundled")
+
+
+def ask(raw: RawImage, store: ProfileStore | None, pool: tuple[IsoNoise, ...] | None = None) -> Evidence:
+    return evidence_for(raw, pack(raw), profiles=store, card_noise=pool)
+
+
+def test_the_strongest_evidence_speaks_and_the_next_where_it_is_missing(store: ProfileStore) -> None:
+    raw = capture(profile_tag())
+    store.save(of_points(400, 1600))
+    said = ask(raw, store, POOL)
+    assert (said.kind, said.noise.shot[0] * SPAN) == (Kind.PROFILE, pytest.approx(8.0))
+    assert said.why == "interpolated between ISO 400 and 1600 in the profile test-one-test"
+    assert [line.split(":")[0] for line in said.considered] == ["pooled", "tag", "capture"]
+
+    store.remove(store.own("test-one-test"))
+    said = ask(raw, store, POOL)
+    assert (said.kind, said.noise) == (Kind.POOLED, POOL[0].noise)
+    assert "12 captures of ISO 800" in said.why
+    assert said.considered[0] == "profile: none of Test One; `rawdenoise calibrate` makes one"
+
+    said = ask(raw, store, POOL[1:])
+    assert said.kind is Kind.TAG
+    assert said.noise.shot == TRUE.shot
+    assert said.considered[1] == "pooled: the model was trained on no capture of ISO 800"
+
+    said = ask(capture(), store)
+    assert said.kind is Kind.CAPTURE
+    assert said.noise.shot[1] == pytest.approx(TRUE.shot[1], rel=0.25)
+    assert said.considered[1:] == ("pooled: no model of Test One", "tag: the file is no DNG")
+
+
+@pytest.mark.parametrize("scale", [0.3, 2.4, 2.9])
+def test_a_tag_that_the_pixels_contradict_is_not_believed(scale: float) -> None:
+    said = ask(capture(profile_tag(scale)), None)
+    assert said.kind is Kind.CAPTURE
+    assert said.noise.shot[1] == pytest.approx(TRUE.shot[1], rel=0.25)
+    assert "times the variance that the NoiseProfile promises" in said.considered[2]
+
+
+@pytest.mark.parametrize("scale", [0.75, 1.0, 1.3])
+def test_a_tag_that_the_pixels_confirm_is_believed(scale: float) -> None:
+    said = ask(capture(profile_tag(scale)), None)
+    assert said.kind is Kind.TAG
+    assert said.noise.shot[0] == pytest.approx(scale * TRUE.shot[0])
+
+
+def test_a_profile_is_asked_at_its_isos_only_and_says_how_it_knows(store: ProfileStore) -> None:
+    store.save(of_points(None, 400, 1600, method=Method.PUBLISHED))
+    said = {iso: ask(capture(iso=iso), store) for iso in (200, 400, 800, 3200, None)}
+    assert said[400].why == "published for ISO 400 in the profile test-one-test"
+    assert said[None].why == "published for unstated ISO in the profile test-one-test"
+    assert [said[iso].kind for iso in (200, 3200)] == [Kind.CAPTURE] * 2
+    assert said[3200].considered[0] == "profile: test-one-test knows ISO 400-1600, not ISO 3200"
+
+
+def test_a_profile_of_stated_isos_does_not_speak_for_an_unstated_one(store: ProfileStore) -> None:
+    store.save(of_points(400, 1600))
+    said = ask(capture(iso=None), store, POOL)
+    assert said.kind is Kind.CAPTURE
+    assert said.considered[0] == "profile: test-one-test is for stated ISO, and the file states none"
+    assert said.considered[1] == "pooled: the file states no ISO"
+
+
+def test_a_profile_of_another_bit_depth_does_not_speak(store: ProfileStore) -> None:
+    twelve_bits = tuple(replace(p, black=(128.0,) * 4, white=4095.0) for p in of_points(800).points)
+    store.save(CameraProfile(TEST_CAMERA, twelve_bits))
+    said = ask(capture(), store)
+    assert said.kind is Kind.CAPTURE
+    assert said.considered[0] == "profile: test-one-test was made with other levels (512 to 16383 DN here)"
+
+
+def test_a_broken_profile_is_an_error_and_no_reason_to_guess(store: ProfileStore) -> None:
+    store.save(of_points(800)).write_text("oops")
+    with pytest.raises(ProfileError, match="is no TOML"):
+        ask(capture(), store)
+
+
+def test_a_tag_speaks_for_the_colours_in_the_order_of_the_file() -> None:
+    pairs = (1e-3, 1e-6, 2e-3, 2e-6, 3e-3, 3e-6)
+    noise = tag_noise(capture((Code.NoiseProfile, DOUBLE, pairs)))
+    assert noise is not None
+    assert noise.shot == (1e-3, 2e-3, 2e-3, 3e-3)
+    turned = ((Code.NoiseProfile, DOUBLE, pairs), (Code.CFAPlaneColor, BYTE, (2, 1, 0)))
+    noise = tag_noise(capture(*turned))
+    assert noise is not None
+    assert noise.read_variance == (3e-6, 2e-6, 2e-6, 1e-6)
+
+
+def test_a_tag_without_read_noise_gets_that_of_quantisation() -> None:
+    noise = tag_noise(capture((Code.NoiseProfile, DOUBLE, (1e-3, 0.0))))
+    assert noise is not None
+    assert noise.read_variance[0] == pytest.approx(1 / 12 / SPAN**2)
+
+
+@pytest.mark.parametrize(
+    "values", [(0.0, 1e-6), (1e-3, -1e-6), (np.nan, 1e-6), (1e-3, np.inf), (1e-3,), (1e-3, 1e-6) * 5]
+)
+def test_an_absurd_tag_says_nothing(values: tuple[float, ...]) -> None:
+    raw = capture((Code.NoiseProfile, DOUBLE, values))
+    assert tag_noise(raw) is None
+    assert ask(raw, None).considered[2] == "tag: the file has no NoiseProfile that makes sense"
+
+
+def test_the_pixels_are_left_alone_where_something_stronger_speaks(
+    store: ProfileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise AssertionError("the pixels were looked at")
+
+    monkeypatch.setattr("rawdenoise.evidence.sample_noise", fail)
+    store.save(of_points(800))
+    assert ask(capture(), store).kind is Kind.PROFILE
+    assert ask(capture(), None, POOL).kind is Kind.POOLED
