@@ -1,4 +1,4 @@
-"""Cameras to simulate, from a table of published calibrations (JSON; gain K in DN per electron, sigmas in DN).
+"""Cameras to simulate, from a table of published calibrations (JSON; K in DN per electron, sigmas in DN).
 
 What the table does not say of a camera is taken from the one it says most of, the Sony A7S2: a row noise of a
 tenth of the read noise, and long tails.

@@ -3,8 +3,8 @@
     python benchmarks/transfer.py FACTS [--repeats 10] [--size 300x200] [--darks 2] [--exposures 6]
 
 FACTS is a JSON table of published calibrations. Every repeat has a sensor of its own, with a fixed pattern,
-hot and dead pixels, and vignetting. Errors are over planes and repeats; an interval covers where the truth of a plane
-lies inside.
+hot and dead pixels, and vignetting. Errors are over planes and repeats; an interval covers where it holds the
+truth of a plane.
 """
 
 from __future__ import annotations

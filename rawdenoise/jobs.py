@@ -13,10 +13,9 @@ from pathlib import Path
 
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.tiff_container import numbers, text
+from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.tiff_container import text
 
-SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935
 CAPTURE_TAGS = (36867, 37521, 42033)  # DateTimeOriginal, SubSecTimeOriginal, BodySerialNumber
 
 
@@ -91,9 +90,7 @@ def made_by_us(path: Path) -> bool:
         metadata = read_metadata(path)
     except RawDenoiseError:
         return False
-    if not text(metadata.root.get(SOFTWARE)).startswith("rawdenoise"):
-        return False
-    return suffix != ".dng" or any(numbers(metadata.raw.get(NOISE_REDUCTION_APPLIED)))
+    return denoised_by_us(metadata, path)
 
 
 def same_capture(source: Path, output: Path) -> bool:

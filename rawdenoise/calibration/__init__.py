@@ -5,13 +5,13 @@ the differences of frames taken at equal exposure, which the fixed pattern leave
 the mean signal. Its slope is the gain, its value in the dark the read noise.
 """
 
+from rawdenoise.calibration.captures import calibrate_from_captures, completed
 from rawdenoise.calibration.frames import Frame, Frames, sort_frames
 from rawdenoise.calibration.records import (
     CalibrationPoint,
     CurvePoint,
     DarkPattern,
     DefectMap,
-    Method,
     RowSpectrum,
 )
 from rawdenoise.calibration.transfer import calibrate_from_frames
@@ -23,8 +23,9 @@ __all__ = [
     "DefectMap",
     "Frame",
     "Frames",
-    "Method",
     "RowSpectrum",
+    "calibrate_from_captures",
     "calibrate_from_frames",
+    "completed",
     "sort_frames",
 ]

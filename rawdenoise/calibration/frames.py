@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +13,7 @@ from jaxtyping import Float32
 
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES, read_raw
+from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.noise import FourFloats
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Exposure, RawImage
@@ -38,6 +39,7 @@ class Frame:
     source: Path
     camera: Camera
     exposure: Exposure
+    shape: tuple[int, int]
     signal: FourFloats
     range_dn: float
     saturation: float
@@ -55,6 +57,7 @@ class Frame:
             source=raw.source,
             camera=raw.camera,
             exposure=raw.exposure,
+            shape=(raw.active.height, raw.active.width),
             signal=(a, b, c, d),
             range_dn=raw.levels.white - min(raw.levels.black),
             saturation=saturation_level(raw),
@@ -95,19 +98,23 @@ def sort_frames(
     layout: PlainLayout | None = None,
     *,
     meant_as: Literal["dark", "flat"] | None = None,
+    camera_name: str | None = None,
     on_file: FrameReport = lambda path, error: None,
 ) -> Frames:
     """Look at every frame under the paths and tell darks from flats by what they show.
 
     `meant_as` says what the user takes them for, which decides where the content leaves a doubt; a frame that
-    plainly is something else is put with the others, as are unreadable files. Nothing is fatal.
+    plainly is something else is put with the others, as are unreadable files and, where `camera_name` is
+    given, frames of other cameras. Nothing is fatal.
     """
     darks: list[Frame] = []
     flats: list[Frame] = []
     others: list[RawDenoiseError] = []
-    for path in _files(paths, layout, others):
+    for path in frame_files(paths, layout, others):
         try:
-            frame = Frame.of(read_raw(path, layout=layout), partial(read_raw, path, layout=layout))
+            frame = Frame.of(
+                read_untouched(path, layout, camera_name), partial(read_raw, path, layout=layout)
+            )
             kind = _kind(frame, meant_as)
         except RawDenoiseError as error:
             others.append(error)
@@ -118,9 +125,33 @@ def sort_frames(
     return Frames(tuple(darks), tuple(flats), tuple(others))
 
 
-def _files(
+def full_name(camera: Camera) -> str:
+    """Name a camera with its mode, which must agree too."""
+    return f"{camera.name} ({camera.mode})" if camera.mode else camera.name
+
+
+def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | None = None) -> RawImage:
+    """Read a capture; where it names no camera, it is of the one called `camera_name`.
+
+    Raises:
+        RawDenoiseError: it cannot be read, is one of our denoised outputs, or is of another camera.
+    """
+    raw = read_raw(path, layout=layout)
+    if denoised_by_us(raw.metadata, path):
+        raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
+    if camera_name is None:
+        return raw
+    if not (raw.camera.make or raw.camera.model):
+        raw = replace(raw, camera=replace(raw.camera, model=camera_name))
+    if raw.camera.name.lower() != camera_name.lower():
+        raise FileError(path, f"is of another camera ({raw.camera.name})")
+    return raw
+
+
+def frame_files(
     paths: Iterable[Path], layout: PlainLayout | None, others: list[RawDenoiseError]
 ) -> Iterator[Path]:
+    """Find the files under the paths; what is no raw file by its name is put with the others."""
     suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | {".npy", ".bin", ".tif", ".tiff"}
     for path in paths:
         if path.is_dir():

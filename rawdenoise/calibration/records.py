@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float64, Int
 
+from rawdenoise.camera_profile import Method
 from rawdenoise.noise import FourFloats, NoiseModel
-from rawdenoise.raw import Camera
+from rawdenoise.raw import Camera, Levels
 
-
-class Method(StrEnum):
-    """How a camera's noise became known."""
-
-    PHOTON_TRANSFER = "photon transfer"
-    CAPTURES = "captures"
-    PUBLISHED = "published"
+DARKS_ALONE = "darks alone: the gain needs flats or ordinary captures"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,25 +81,24 @@ class CurvePoint:
 class CalibrationPoint:
     """A camera's noise at one ISO, and how sure of it we are.
 
-    `noise` is on the packed scale. `gain` (DN per electron), `read_noise_e` and `full_well_e` (electrons) are
-    None where nothing lit was measured: darks alone; `noise.shot` is then 0 and must not be used. `black` and
-    `saturation` in DN; `saturated` tells whether a frame has reached the latter or the file only says so.
-    `linearity_error` is EMVA 1288's, in percent. The intervals hold 95 % and are relative to the shot noise
-    and to the read noise's standard deviation. `captures` counts the frames that spoke.
+    `noise` is on the packed scale of `levels`, the file's; its shot noise is 0, and must not be used, where
+    nothing lit was measured. `black` and `saturation` are what was seen, in DN; `saturated` tells whether a
+    frame has reached the latter or the file only says so. `linearity_error` is EMVA 1288's, in percent;
+    `response_sigma` how much pixels differ in their answer to light, relative. The intervals hold 95 % and
+    are relative, to the shot noise and to the standard deviation of the read noise. `captures` counts the
+    frames that spoke.
     """
 
     camera: Camera
     iso: int | None
     method: Method
     noise: NoiseModel
+    levels: Levels
     black: FourFloats
     saturation: float
     captures: int
     shot_interval: tuple[float, float] | None = None
     read_interval: tuple[float, float] | None = None
-    gain: FourFloats | None = None
-    read_noise_e: FourFloats | None = None
-    full_well_e: FourFloats | None = None
     saturated: bool = False
     linearity_error: float | None = None
     response_sigma: float | None = None
@@ -116,4 +111,41 @@ class CalibrationPoint:
     @property
     def complete(self) -> bool:
         """Whether the shot noise is known too, so that the model holds for lit pixels."""
-        return self.gain is not None
+        return min(self.noise.shot) > 0
+
+    @property
+    def spans(self) -> FourFloats:
+        """White minus black of the file per plane: DN in 1 of the packed scale."""
+        return _four(self.levels.white - black for black in self.levels.black)
+
+    @property
+    def gain(self) -> FourFloats | None:
+        """DN per electron."""
+        if not self.complete:
+            return None
+        return _four(shot * span for shot, span in zip(self.noise.shot, self.spans, strict=True))
+
+    @property
+    def read_noise(self) -> FourFloats:
+        """Standard deviation in DN, quantisation included and row noise not."""
+        variances = zip(self.noise.read_variance, self.spans, strict=True)
+        return _four(math.sqrt(variance) * span for variance, span in variances)
+
+    @property
+    def read_noise_e(self) -> FourFloats | None:
+        """Standard deviation in electrons."""
+        if self.gain is None:
+            return None
+        return _four(sigma / gain for sigma, gain in zip(self.read_noise, self.gain, strict=True))
+
+    @property
+    def full_well_e(self) -> FourFloats | None:
+        """Electrons at saturation; at least so many where no frame has reached it."""
+        if self.gain is None:
+            return None
+        return _four((self.saturation - b) / gain for b, gain in zip(self.black, self.gain, strict=True))
+
+
+def _four(values: Iterable[float]) -> FourFloats:
+    a, b, c, d = values
+    return a, b, c, d

@@ -12,9 +12,10 @@ from jaxtyping import Float64
 
 from rawdenoise.calibration.darks import Darks, measure_darks
 from rawdenoise.calibration.flats import Flats, measure_flats
-from rawdenoise.calibration.frames import Frame
+from rawdenoise.calibration.frames import Frame, full_name
 from rawdenoise.calibration.pairs import Pair
-from rawdenoise.calibration.records import CalibrationPoint, CurvePoint, Method
+from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint
+from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError
 from rawdenoise.noise import FLOOR, FourFloats, NoiseModel
 from rawdenoise.raw import Levels, RawImage
@@ -72,14 +73,11 @@ def _check_one_camera(frames: Sequence[Frame]) -> None:
     first = frames[0]
     for frame in frames[1:]:
         if not frame.camera.is_like(first.camera):
-            raise CalibrationError(
-                f"frames of several cameras: {first.source} is of {_full_name(first)}, "
-                f"{frame.source} of {_full_name(frame)}; calibrate one at a time"
-            )
-
-
-def _full_name(frame: Frame) -> str:
-    return f"{frame.camera.name} ({frame.camera.mode})" if frame.camera.mode else frame.camera.name
+            names = [f"{each.source} is of {full_name(each.camera)}" for each in (first, frame)]
+            raise CalibrationError(f"frames of several cameras: {', '.join(names)}; calibrate one at a time")
+        if frame.shape != first.shape:
+            sizes = [f"{each.source} has {each.shape[1]}x{each.shape[0]} pixels" for each in (first, frame)]
+            raise CalibrationError(f"frames of several sizes: {', '.join(sizes)}; calibrate one at a time")
 
 
 def _calibrate_iso(darks: Sequence[Frame], flats: Sequence[Frame]) -> CalibrationPoint:
@@ -106,6 +104,7 @@ def _dark_point(dark: Darks, frame: Frame) -> CalibrationPoint:
         iso=frame.exposure.iso,
         method=Method.PHOTON_TRANSFER,
         noise=NoiseModel((0.0,) * 4, variance, dark.row_variance, dark.step / _mean_span(dark.levels)),
+        levels=dark.levels,
         black=_black(dark.levels, dark),
         saturation=dark.levels.white,
         captures=dark.frames,
@@ -114,7 +113,7 @@ def _dark_point(dark: Darks, frame: Frame) -> CalibrationPoint:
         spectrum=dark.spectrum,
         defects=dark.defects,
         curve=(_curve_point(None, dark.pairs, dark.levels, used=True),),
-        notes=("darks alone: the gain needs flats or ordinary captures", *dark.notes),
+        notes=(DARKS_ALONE, *dark.notes),
     )
 
 
@@ -129,31 +128,26 @@ def _lit_point(dark: Darks | None, flats: Flats, frame: Frame, name: str) -> Cal
         )
     floor = max((flats.step / _mean_span(levels)) ** 2 / 12, FLOOR)
     lines = [_plane_line(plane, dark_pairs, used, floor, name) for plane in range(4)]
-    spans = [levels.white - black for black in levels.black]
-    gain = _four(line.slope * span for line, span in zip(lines, spans, strict=True))
-    read = _four(line.intercept for line in lines)
-    black = _black(levels, dark)
-    pairs = [pair for pairs in used for pair in pairs]
-    row_variance = min(pair.row_variance for pair in pairs) if dark is None else dark.row_variance
+    row_variance = min(pair.row_variance for pairs in used for pair in pairs)  # a flicker adds to it
+    noise = NoiseModel(
+        shot=_four(line.slope for line in lines),
+        read_variance=_four(line.intercept for line in lines),
+        row_variance=dark.row_variance if dark is not None and dark.pairs else row_variance,
+        step=flats.step / _mean_span(levels),
+    )
     return CalibrationPoint(
         camera=frame.camera,
         iso=frame.exposure.iso,
         method=Method.PHOTON_TRANSFER,
-        noise=NoiseModel(
-            _four(line.slope for line in lines), read, row_variance, flats.step / _mean_span(levels)
-        ),
-        black=black,
+        noise=noise,
+        levels=levels,
+        black=_black(levels, dark),
         saturation=flats.saturation,
         captures=flats.frames + (0 if dark is None else dark.frames),
         shot_interval=_interval(TWO_SIDED_95 * max(line.slope_error / line.slope for line in lines)),
         read_interval=_sigma_interval(
             TWO_SIDED_95 * max(line.intercept_error / line.intercept for line in lines)
         ),
-        gain=gain,
-        read_noise_e=_four(
-            math.sqrt(each) * span / k for each, span, k in zip(read, spans, gain, strict=True)
-        ),
-        full_well_e=_four((flats.saturation - b) / k for b, k in zip(black, gain, strict=True)),
         saturated=flats.saturated,
         linearity_error=flats.linearity_error,
         response_sigma=flats.response_sigma,

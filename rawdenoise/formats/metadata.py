@@ -23,11 +23,13 @@ from rawdenoise.formats.tiff_container import (
     numbers_tag,
     read_directory,
     read_header,
+    text,
 )
 from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
 
 SUB_IFDS, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 330, 34665, 34853, 40965, 37500
 DNG_VERSION, CAMERA_PROFILES = 50706, 50933
+SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935
 _PHOTOMETRIC, _CFA = 262, 32803
 _GAIN_TABLE_MAP, _EXIF_CFA_PATTERN, _USER_COMMENT = 52525, 41730, 37510
 _MOST_DIRECTORIES = 64  # raws have at most about a dozen; more means a loop
@@ -46,6 +48,16 @@ def read_metadata(path: Path) -> Metadata:
             return found if found.root else _from_exifread(file)
     except OSError as error:
         raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
+
+
+def denoised_by_us(metadata: Metadata, source: Path) -> bool:
+    """Whether a capture is an output of this program, whose noise is no longer the camera's.
+
+    Captures of a simulated camera are our writer's too, but say that nothing was applied to them.
+    """
+    if not text(metadata.root.get(SOFTWARE)).startswith("rawdenoise"):
+        return False
+    return source.suffix.lower() != ".dng" or any(numbers(metadata.raw.get(NOISE_REDUCTION_APPLIED)))
 
 
 def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:

@@ -20,17 +20,16 @@ from torch import Tensor
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
 from rawdenoise.formats import RAW_SUFFIXES, read_raw
-from rawdenoise.formats.tiff_container import numbers, text
+from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise, sample_noise
 from rawdenoise.packing import clipped, pack
-from rawdenoise.raw import Camera, RawImage
+from rawdenoise.raw import Camera
 from rawdenoise.stabilize import stabilize, stabilized_white
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
-SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935
 TILE = 512  # mosaic pixels
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
@@ -117,7 +116,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
     raw = read_raw(path, layout=layout)
-    if _denoised_by_us(raw):
+    if denoised_by_us(raw.metadata, path):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
     camera = raw.camera
     if camera_name is not None and not (camera.make or camera.model):
@@ -125,13 +124,6 @@ def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) ->
     if camera_name is not None and camera.name.lower() != camera_name.lower():
         raise FileError(path, f"is of another camera ({camera.name})")
     return camera, Capture(path, _digest(path), raw.exposure.iso, layout)
-
-
-def _denoised_by_us(raw: RawImage) -> bool:
-    if not text(raw.metadata.root.get(SOFTWARE)).startswith("rawdenoise"):
-        return False
-    # The simulated captures of the demo are ours too, but say that nothing was applied.
-    return raw.source.suffix.lower() != ".dng" or any(numbers(raw.metadata.raw.get(NOISE_REDUCTION_APPLIED)))
 
 
 def _digest(path: Path) -> str:

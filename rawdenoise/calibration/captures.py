@@ -1,0 +1,141 @@
+"""A camera's noise from ordinary captures: what their flat places show, pooled over each ISO."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, read_untouched
+from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
+from rawdenoise.camera_profile import Method
+from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
+from rawdenoise.noise import NoiseSamples, fit_noise, sample_noise
+from rawdenoise.packing import clipped, pack, saturation_level
+from rawdenoise.raw import Camera, Levels
+
+if TYPE_CHECKING:
+    from rawdenoise.formats.plain import PlainLayout
+
+MOSTLY_CLIPPED = 0.95
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Capture:
+    """What is kept of a capture once its pixels are let go."""
+
+    source: Path
+    camera: Camera
+    iso: int | None
+    levels: Levels
+    saturation: float
+    samples: tuple[NoiseSamples, ...]
+
+
+def calibrate_from_captures(
+    paths: Iterable[Path],
+    layout: PlainLayout | None = None,
+    *,
+    camera_name: str | None = None,
+    on_file: FrameReport = lambda path, error: None,
+) -> list[CalibrationPoint]:
+    """Estimate the noise at every ISO of a camera's captures, textured or not, by rising ISO.
+
+    With `camera_name`, captures of other cameras are left out and nameless ones are taken to be of it.
+    Files that cannot be used are told to `on_file` and left out, and so are copies of a file.
+
+    Raises:
+        CalibrationError: captures of several cameras, or none that shows its noise.
+    """
+    captures: list[_Capture] = []
+    seen: set[str] = set()
+    unusable: list[RawDenoiseError] = []
+    files = list(frame_files(paths, layout, unusable))
+    for error in unusable:
+        if isinstance(error, FileError):
+            on_file(error.path, error)
+    for path in files:
+        try:
+            captures.append(_look(path, layout, camera_name, seen))
+        except RawDenoiseError as error:
+            unusable.append(error)
+            on_file(path, error)
+            continue
+        on_file(path, None)
+    if not captures:
+        reason = f" ({unusable[-1]})" if unusable else ""
+        raise CalibrationError(f"there is no capture to calibrate from{reason}")
+    _check_one_camera(captures)
+    by_iso: dict[int | None, list[_Capture]] = defaultdict(list)
+    for capture in captures:
+        by_iso[capture.iso].append(capture)
+    return [_point(by_iso[iso]) for iso in sorted(by_iso, key=lambda iso: iso or 0)]
+
+
+def completed(dark: CalibrationPoint, captures: CalibrationPoint) -> CalibrationPoint:
+    """Give a calibration from darks alone the gain that captures of the same ISO show."""
+    if dark.complete or not captures.complete:
+        return dark
+    return replace(
+        dark,
+        noise=replace(dark.noise, shot=captures.noise.shot),
+        saturation=captures.saturation,
+        saturated=captures.saturated,
+        shot_interval=captures.shot_interval,
+        captures=dark.captures + captures.captures,
+        notes=(
+            f"gain from {captures.captures} ordinary captures, the rest from {dark.captures} darks",
+            *(note for note in dark.notes if note != DARKS_ALONE),
+        ),
+    )
+
+
+def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen: set[str]) -> _Capture:
+    """Measure one capture.
+
+    Raises:
+        RawDenoiseError: it cannot be read, is a copy, or its pixels show no noise.
+    """
+    raw = read_untouched(path, layout, camera_name)
+    digest = hashlib.blake2b(raw.mosaic.tobytes(), digest_size=16).hexdigest()
+    if digest in seen:
+        raise FileError(path, "is a copy of another capture here")
+    seen.add(digest)
+    saturated = clipped(raw)
+    if saturated.mean() > MOSTLY_CLIPPED:
+        raise FileError(path, "is clipped all over and shows no noise")
+    samples = sample_noise(pack(raw), valid=~saturated)
+    if not any(plane.level.size for plane in samples):
+        raise FileError(path, "shows no noise anywhere: too small, clipped or black all over")
+    return _Capture(path, raw.camera, raw.exposure.iso, raw.levels, saturation_level(raw), samples)
+
+
+def _check_one_camera(captures: Sequence[_Capture]) -> None:
+    first = captures[0]
+    for capture in captures[1:]:
+        if not capture.camera.is_like(first.camera):
+            mixed = (f"{each.source} is of {full_name(each.camera)}" for each in (first, capture))
+            raise CalibrationError(
+                f"captures of several cameras: {', '.join(mixed)}; calibrate one at a time"
+            )
+
+
+def _point(captures: Sequence[_Capture]) -> CalibrationPoint:
+    """Pool the captures of one ISO."""
+    first = captures[0]
+    saturation = min(capture.saturation for capture in captures)
+    return CalibrationPoint(
+        camera=first.camera,
+        iso=first.iso,
+        method=Method.CAPTURES,
+        noise=fit_noise([capture.samples for capture in captures]),
+        levels=first.levels,
+        black=first.levels.black,
+        saturation=saturation,
+        captures=len(captures),
+        saturated=saturation < first.levels.white,
+        notes=() if len(captures) > 1 else ("a single capture: twenty would tell more",),
+    )
