@@ -119,7 +119,7 @@ def fit_noise(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseModel:
 
 def _groups_of_one_level(level: Float32[np.ndarray, " n"]) -> list[Int[np.ndarray, " group"]]:
     order = np.argsort(level)
-    return [group for group in np.array_split(order, max(1, min(24, order.size // 64))) if group.size >= 8]
+    return [group for group in np.array_split(order, max(1, min(24, order.size // 32))) if group.size >= 8]
 
 
 def _block_means(values: Shaped[np.ndarray, "4 h w"]) -> Float32[np.ndarray, "4 n"]:

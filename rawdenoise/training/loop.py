@@ -52,7 +52,7 @@ class TrainingOptions:
     gamma: float = 1.0
     minutes: float | None = 10.0
     images: int | None = None
-    batch: int = 8
+    batch: int = 4
     crop: int = 64
     learning_rate: float = 1e-3
     ema_decay: float = 0.995
