@@ -82,7 +82,8 @@ def dead_pixels(planes: Planes) -> Mask:
 
 def defect_map(raw: RawImage, hot: Mask, dead: Mask) -> DefectMap:
     """Turn masks of packed pixels into places on the mosaic of `raw`."""
-    return DefectMap(_mosaic_places(raw, hot), _mosaic_places(raw, dead))
+    height, width = raw.mosaic.shape
+    return DefectMap((height, width), _mosaic_places(raw, hot), _mosaic_places(raw, dead))
 
 
 def _mosaic_places(raw: RawImage, mask: Mask) -> Int[np.ndarray, "n 2"]:

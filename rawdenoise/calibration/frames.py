@@ -210,6 +210,9 @@ def unevenness(plane: Float32[np.ndarray, "h w"]) -> float:
     terms = [(u**i * v**j).reshape(-1) for i in range(5) for j in range(5 - i)]
     surface = np.stack(terms, axis=1)
     left = level - surface @ np.linalg.lstsq(surface, level, rcond=None)[0]
+    inner = np.abs(left) <= np.quantile(np.abs(left), 0.95)  # hot pixels and dust are no texture
+    surface, level = surface[inner], level[inner]
+    left = level - surface @ np.linalg.lstsq(surface, level, rcond=None)[0]
     # The median of the blocks tells the noise: an edge makes a few blocks' variance large.
     expected = float(np.median(noise)) / side**2
     freedom = level.size - surface.shape[1]

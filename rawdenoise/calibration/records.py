@@ -18,8 +18,12 @@ DARKS_ALONE = "darks alone: the gain needs flats or ordinary captures"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DefectMap:
-    """Faulty pixels as rows and columns of the mosaic, margins included: bright in the dark, or blind."""
+    """Faulty pixels as rows and columns of the mosaic, margins included: bright in the dark, or blind.
 
+    `shape` is the mosaic's, 0 x 0 where nobody has looked.
+    """
+
+    shape: tuple[int, int] = (0, 0)
     hot: Int[np.ndarray, "hot 2"] = field(default_factory=lambda: np.empty((0, 2), int))
     dead: Int[np.ndarray, "dead 2"] = field(default_factory=lambda: np.empty((0, 2), int))
 
@@ -30,6 +34,7 @@ class DefectMap:
     def joined(self, other: DefectMap) -> DefectMap:
         """The faulty pixels of both maps."""
         return DefectMap(
+            max(self.shape, other.shape),
             np.unique(np.concatenate([self.hot, other.hot]), axis=0),
             np.unique(np.concatenate([self.dead, other.dead]), axis=0),
         )
@@ -52,7 +57,8 @@ class RowSpectrum:
 class DarkPattern:
     """What stands still in the dark: standard deviations in DN of pixels, rows and columns.
 
-    `pixel_sigma` is EMVA 1288's DSNU, rows and columns included, hot pixels left out. `drift` is the largest
+    Each is 0 where the noise hides it. `pixel_sigma` is EMVA 1288's DSNU, rows and columns included, hot
+    pixels left out. `drift` is the largest
     difference between the mean levels of the darks.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -112,7 +112,7 @@ def _dark_point(dark: Darks, frame: Frame) -> CalibrationPoint:
         dark=dark.pattern,
         spectrum=dark.spectrum,
         defects=dark.defects,
-        curve=(_curve_point(None, dark.pairs, dark.levels, used=True),),
+        curve=(_dark_curve_point(dark.pairs, dark.levels),),
         notes=(DARKS_ALONE, *dark.notes),
     )
 
@@ -182,8 +182,13 @@ def _curve(dark_pairs: Sequence[Pair], flats: Flats) -> tuple[CurvePoint, ...]:
         for exposure in flats.exposures
     ]
     if dark_pairs:
-        points.append(_curve_point(None, dark_pairs, flats.levels, used=True))
+        points.append(_dark_curve_point(dark_pairs, flats.levels))
     return tuple(sorted(points, key=lambda point: point.signal))
+
+
+def _dark_curve_point(pairs: Sequence[Pair], levels: Levels) -> CurvePoint:
+    """Darks lie at no signal, whatever is left of it."""
+    return replace(_curve_point(None, pairs, levels, used=True), signal=(0.0,) * 4)
 
 
 def _curve_point(
