@@ -302,6 +302,17 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert other.card.weights_sha256 != whole.card.weights_sha256
 
 
+def test_a_checkpoint_of_another_network_is_started_over(captures: CaptureSet, tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+    whole = train(captures, QUICK, folder=folder)
+    run = run_id(captures, QUICK)
+    found = load_checkpoint(folder / run, run)
+    assert found is not None
+    changed = {**found[1], "net.backbone.exit.weight": torch.zeros(3)}
+    save_checkpoint(folder / run, found[0], changed)
+    assert train(captures, QUICK, folder=folder).card.weights_sha256 == whole.card.weights_sha256
+
+
 def test_the_run_depends_on_what_is_trained_not_on_for_how_long(captures: CaptureSet) -> None:
     base = run_id(captures, QUICK)
     assert run_id(captures, replace(QUICK, images=999, device="auto")) == base

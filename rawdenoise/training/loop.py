@@ -232,9 +232,10 @@ class _State:
         save_checkpoint(folder, self.counters, dict(self._tensors()))
 
     def resume(self, folder: Path) -> bool:
-        """Take up the checkpoint of this run; false where there is none."""
+        """Take up the checkpoint of this run; false where there is none, or of another network."""
         found = load_checkpoint(folder, self.counters.run)
-        if found is None:
+        networks = {name: tensor.shape for name, tensor in self._tensors() if not name.startswith("adam")}
+        if found is None or networks != {name: found[1][name].shape for name in networks if name in found[1]}:
             return False
         self.counters, tensors = found
         self.adam.load_state_dict({"state": _adam_state(tensors), **_without_state(self.adam)})
