@@ -378,12 +378,13 @@ def _held_out_figures(state: _State, store: TileStore, crop: int, seed: int) -> 
         divergence = probe * (state.average(noisy + 0.01 * probe, white) - clean) / 0.01
         valid, residual = batch.valid.to(noisy), noisy - clean
         terms = (torch.ones_like(valid), residual.square(), residual, divergence)
-        sums += [float((term * valid).double().sum()) for term in terms]
-    count, square, plain, divergence_sum = sums
-    chi2, risk = square / max(count, 1), square / max(count, 1) - 1 + 2 * divergence_sum / max(count, 1)
+        sums += [float((term * valid).sum()) for term in terms]
+    count, square, plain, divergence_sum = (float(total) for total in sums)
+    chi2, bias, slope = (total / max(count, 1) for total in (square, plain, divergence_sum))
+    risk = chi2 - 1 + 2 * slope
     return {
-        "chi2": round(float(chi2), 4),
-        "bias": round(float(plain) / max(count, 1), 5),
-        "risk": round(float(risk), 4),
+        "chi2": round(chi2, 4),
+        "bias": round(bias, 5),
+        "risk": round(risk, 4),
         "gain_db": round(-10 * math.log10(max(risk, 1e-4)), 2),
     }
