@@ -10,10 +10,15 @@ from datetime import date
 from enum import StrEnum
 from typing import Literal
 
+import numpy as np
+from jaxtyping import Int
+
 from rawdenoise.noise import FourFloats, NoiseModel
-from rawdenoise.raw import Camera, Levels
+from rawdenoise.raw import Camera, Levels, RawImage
 
 SAME_SCALE = 0.2  # white minus black of profile and capture may differ by so much, relatively
+
+SAME_ISO = 0.03  # labels are rounded: 100 and 101, 125 and 126 are one setting
 
 How = Literal["measured", "interpolated", "extrapolated"]
 Site = tuple[int, int]
@@ -123,6 +128,14 @@ class CameraProfile:
         point, how = found
         return point.noise(levels), how
 
+    def defects_of(self, raw: RawImage) -> Int[np.ndarray, "n 2"]:
+        """Rows and columns of the faulty pixels in a capture's mosaic; none where it is of another body."""
+        known = self.defects
+        height, width = raw.mosaic.shape
+        if known is None or known.size != (width, height) or known.serial not in ("", raw.camera.serial):
+            return np.empty((0, 2), np.int64)
+        return np.array([*known.hot, *known.dead], np.int64).reshape(-1, 2)
+
 
 def profile_id(camera: Camera) -> str:
     """A file name for a camera: its name, and its mode where it has one."""
@@ -155,7 +168,8 @@ def point_at(
     Between two points the gain is log-linear in ISO, and the variances are a + b gain^2: noise from after
     the amplifier and from before it. Where the read noise falls with rising ISO the sensor has switched to
     another conversion gain; then each side goes on as far as the middle. Nothing is known outside the
-    points; with `allow_extrapolation` the last segment goes on there, the gain in proportion to ISO.
+    points, but for the rounding of ISO; with `allow_extrapolation` the last segment goes on there, the gain
+    in proportion to ISO.
     """
     for point in points:
         if point.iso == iso:
@@ -167,9 +181,11 @@ def point_at(
     above = [point for point in stated if _iso(point) > iso]
     if below and above:
         return _between(below, above, iso), "interpolated"
+    edge, *inner = below[::-1] or above
+    if abs(iso / _iso(edge) - 1) <= SAME_ISO:
+        return edge, "measured"
     if not allow_extrapolation:
         return None
-    edge, *inner = below[::-1] or above
     gain = _planes(each * iso / _iso(edge) for each in edge.gain)
     return _continued(edge, inner[0] if inner else None, iso, gain), "extrapolated"
 

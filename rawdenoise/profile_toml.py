@@ -30,7 +30,7 @@ from rawdenoise.raw import Camera
 FORMAT = 1
 UNSTATED = "unstated"
 MOST_ELECTRONS = 1e7  # at white: no sensor holds more in a pixel
-FALL = 0.8  # gain must not fall further than this as ISO rises
+FALL = 0.5  # gain must not fall further than this as ISO rises
 HEADER = """\
 # Noise profile of a camera, for rawdenoise. It may be edited by hand: `rawdenoise cameras import` checks it.
 #
@@ -89,24 +89,22 @@ def format_profile(profile: CameraProfile) -> str:
     levels, provenance = (
         _shared(tables, names) for names in (("black", "white", "step"), ("method", "source", "date"))
     )
-    document: dict[str, Any] = {
-        "format": FORMAT,
+    sections: dict[str, dict[str, Any]] = {
         "camera": {name: value for name, value in camera.items() if value},
         "levels": levels,
         "provenance": provenance,
-        "iso": {
-            UNSTATED if point.iso is None else str(point.iso): table
-            for point, table in zip(profile.points, tables, strict=True)
-        },
     }
+    for point, table in zip(profile.points, tables, strict=True):
+        sections[f"iso.{UNSTATED if point.iso is None else point.iso}"] = table
     if profile.defects is not None:
-        document["defects"] = {
+        sections["defects"] = {
             "serial": profile.defects.serial,
             "size": list(profile.defects.size),
             "hot": _sites_text(profile.defects.hot),
             "dead": _sites_text(profile.defects.dead),
         }
-    return HEADER + "\n" + tomli_w.dumps(document, multiline_strings=True)
+    filled = (_section(name, section) for name, section in sections.items() if section)
+    return "\n".join([HEADER, f"format = {FORMAT}\n", *filled])
 
 
 # ---------------------------------------------------------------- reading
@@ -359,6 +357,17 @@ def _short(value: Any) -> str:
 
 
 # ---------------------------------------------------------------- writing
+
+
+def _section(name: str, values: Mapping[str, Any]) -> str:
+    """A table, its arrays on one line each."""
+    lines = [f"[{name}]\n"]
+    for key, value in values.items():
+        if isinstance(value, list):
+            lines.append(f"{key} = [{', '.join(map(repr, value))}]\n")
+        else:
+            lines.append(tomli_w.dumps({key: value}, multiline_strings=True))
+    return "".join(lines)
 
 
 def _fields(point: ProfilePoint) -> dict[str, Any]:

@@ -31,6 +31,7 @@ __all__ = [
     "StoredProfile",
     "bundled_folder",
     "format_profile",
+    "load_profile",
     "merged",
     "parse_profile",
     "profile_id",
@@ -152,12 +153,21 @@ class ProfileStore:
         for folder in (self.folder, self.bundled):
             for path in sorted(folder.glob(f"*{SUFFIX}")):
                 try:
-                    profile = parse_profile(_read(path), path)
+                    profile = load_profile(path)
                 except ProfileError as error:
                     broken.append((path, error))
                 else:
                     profiles.append(StoredProfile(profile, path, folder == self.bundled))
         return profiles, broken
+
+
+def load_profile(path: Path) -> CameraProfile:
+    """Read a profile.
+
+    Raises:
+        ProfileError: it cannot be read, or is not sound.
+    """
+    return parse_profile(_read(path), path)
 
 
 def save_profile(profile: CameraProfile, output: Path) -> None:

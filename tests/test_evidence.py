@@ -90,7 +90,7 @@ def test_a_tag_that_the_pixels_contradict_is_not_believed(scale: float) -> None:
     said = ask(capture(profile_tag(scale)), None)
     assert said.kind is Kind.CAPTURE
     assert said.noise.shot[1] == pytest.approx(TRUE.shot[1], rel=0.25)
-    assert "times the variance that the NoiseProfile promises" in said.considered[2]
+    assert "times the variance that the file's NoiseProfile promises" in said.considered[2]
 
 
 @pytest.mark.parametrize("scale", [0.75, 1.0, 1.3])

@@ -29,3 +29,11 @@ def test_the_wheel_has_the_command_and_the_licence(wheel: Path) -> None:
     info = next(name.split("/")[0] for name in archive.namelist() if ".dist-info/" in name)
     assert "rawdenoise = rawdenoise.cli:main" in archive.read(f"{info}/entry_points.txt").decode()
     assert "Apache License" in archive.read(f"{info}/licenses/LICENSE").decode()
+
+
+def test_the_wheel_brings_the_noise_profiles(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    sources = {path.name: path.read_bytes() for path in (PROJECT / "calibration").iterdir() if path.is_file()}
+    assert {"sony-ilce-7sm2.toml", "README.md"} <= sources.keys()
+    for name, data in sources.items():
+        assert archive.read(f"rawdenoise/_calibration/{name}") == data

@@ -17,6 +17,8 @@ COMMANDS = {
     "train": "Train a camera's model on its own noisy captures.",
     "denoise": "Denoise raw files; write DNGs or TIFFs.",
     "inspect": "Show what a file is and what would be done with it.",
+    "calibrate": "Measure a camera's noise from darks and flats, or from any captures.",
+    "cameras": "List, show and share the noise profiles of cameras.",
     "models": "List, share, check and remove trained models.",
     "doctor": "Check the installation.",
     "demo": "See it all work on simulated captures, in minutes.",

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import click
+import numpy as np
+from jaxtyping import Float32
 
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
+from rawdenoise.evidence import agreement, evidence_for
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models import ModelStore
-from rawdenoise.noise import NoiseModel, estimate_noise
+from rawdenoise.noise import NoiseModel, sample_noise
 from rawdenoise.packing import clipped, pack
 from rawdenoise.pipeline import Format
+from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import PLANES, Camera, Metadata, RawImage
 
 ORIENTATIONS = (  # EXIF's 1 to 8: what a viewer has to do
@@ -48,7 +53,6 @@ def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool) ->
 def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
     """Gather what is known of a capture and what would be done with it; levels and noise in DN."""
     planes = pack(raw)
-    noise = estimate_noise(planes, valid=~clipped(raw))
     height, width = raw.mosaic.shape
     area = raw.active
     return {
@@ -68,7 +72,7 @@ def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
         "color_matrices": [matrix.illuminant for matrix in raw.color.matrices],
         "metadata_kept": _kept(raw.metadata),
         "clipped": round(float(clipped(raw).mean()), 6),
-        "noise": _noise(noise, raw),
+        **_evidence(raw, planes, store),
         "notes": [*raw.notes, *compromises(raw)],
         **_model(raw.camera, store),
         "output": raw.source.stem + Format.DNG.suffix,
@@ -79,10 +83,14 @@ def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
 
 def text_of(facts: Mapping[str, object]) -> str:
     """Say the facts in lines of `name: value`, empty ones left out."""
+    facts = {**facts, "noise_from": f"{facts['noise_from']}: {facts['noise_why']}", "noise_why": None}
     said = {name: _said(name, value) for name, value in facts.items() if value not in (None, "", [], {})}
     said["model"] = f"{said.get('model', 'none')} ({said.pop('model_why')})"
     said["output"] = f"{said['output']} (a mosaic {said.pop('format').upper()})"
-    return "\n".join(f"{name.replace('_', ' ') + ':':<17} {one_line(text)}" for name, text in said.items())
+    return "\n".join(
+        f"{name.removesuffix('_dn').replace('_', ' ') + ':':<17} {one_line(text)}"
+        for name, text in said.items()
+    )
 
 
 def _said(name: str, value: object) -> str:
@@ -100,12 +108,15 @@ def _said(name: str, value: object) -> str:
                 f"{plane} {each['gain_dn']:.3g} and {each['read_dn']:.3g}" for plane, each in planes.items()
             )
             return f"{', '.join(pairs)} (DN per electron, DN of read noise)"
+        case "row_noise_dn", float(sigma):
+            return f"{sigma:.3g} DN" if sigma else "none known"
+        case "noise_seen", float(ratio):
+            return f"{ratio:.2f} times this variance, in the pixels"
         case _, dict(parts):
             return ", ".join(f"{part} {_said('', each)}" for part, each in parts.items())
         case _, list(parts) | tuple(parts):
-            return (", " if name == "metadata_kept" else "; " if name == "notes" else " ").join(
-                _said("", each) for each in parts
-            )
+            between = {"metadata_kept": ", ", "notes": "; ", "noise_not_from": "; "}.get(name, " ")
+            return between.join(_said("", each) for each in parts)
         case _, float(number):
             return f"{number:.4g}" if number < 1000 else f"{number:g}"
     return str(value)
@@ -122,6 +133,21 @@ def _kept(metadata: Metadata) -> list[str]:
     return [f"{name} ({len(tags)})" for name, tags in groups.items() if tags]
 
 
+def _evidence(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], store: ModelStore) -> dict[str, object]:
+    """The noise that would be assumed, where it is from, and how that compares with the pixels."""
+    pooled = next((card.noise for card in store.cards() if card.camera.is_like(raw.camera)), None)
+    evidence = evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled)
+    seen = agreement(sample_noise(planes, valid=~clipped(raw)), evidence.noise)
+    return {
+        "noise": _noise(evidence.noise, raw),
+        "row_noise_dn": round(evidence.noise.row_variance**0.5 * _span(raw), 6),
+        "noise_from": str(evidence.kind),
+        "noise_why": evidence.why,
+        "noise_not_from": list(evidence.considered),
+        "noise_seen": round(seen, 4) if math.isfinite(seen) else None,
+    }
+
+
 def _noise(noise: NoiseModel, raw: RawImage) -> dict[str, dict[str, float]]:
     """Per plane, in DN: the gain, and the noise of black."""
     facts = {}
@@ -131,6 +157,10 @@ def _noise(noise: NoiseModel, raw: RawImage) -> dict[str, dict[str, float]]:
         span = raw.levels.white - black
         facts[plane] = {"gain_dn": round(shot * span, 6), "read_dn": round(read**0.5 * span, 6)}
     return facts
+
+
+def _span(raw: RawImage) -> float:
+    return raw.levels.white - sum(raw.levels.black) / 4
 
 
 def _model(camera: Camera, store: ModelStore) -> dict[str, object]:

@@ -1,0 +1,78 @@
+"""From what a calibration finds to what a camera's profile keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from datetime import date
+from statistics import fmean
+
+import numpy as np
+from jaxtyping import Int
+
+from rawdenoise.calibration.records import CalibrationPoint
+from rawdenoise.camera_profile import CameraProfile, KnownDefects, ProfilePoint, Site, sorted_points
+from rawdenoise.errors import CalibrationError
+from rawdenoise.noise import FourFloats
+
+
+def profile_of(
+    points: Sequence[CalibrationPoint], *, size: tuple[int, int] | None, source: str, measured_on: date
+) -> CameraProfile:
+    """Make a profile of the points of one camera that know both gain and read noise.
+
+    `size` is that of the mosaic (width, height), in which the faulty pixels lie; None where nobody looked.
+
+    Raises:
+        CalibrationError: no point knows the gain.
+    """
+    complete = [point for point in points if point.complete]
+    if not complete:
+        raise CalibrationError("darks alone do not tell the gain: add flats (--flat) or ordinary captures")
+    camera = complete[0].camera
+    hot, dead = (_sites(getattr(point.defects, kind) for point in points) for kind in ("hot", "dead"))
+    defects = None if size is None else KnownDefects(camera.serial, size, hot, dead)
+    kept = sorted_points(_point(point, source, measured_on) for point in complete)
+    return CameraProfile(replace(camera, serial=""), kept, defects)
+
+
+def _point(point: CalibrationPoint, source: str, measured_on: date) -> ProfilePoint:
+    assert point.gain is not None  # it is complete
+    span = fmean(point.spans)
+    full_well = fmean(point.full_well_e) if point.full_well_e and point.saturated else None
+    return ProfilePoint(
+        iso=point.iso,
+        gain=_planes(point.gain),
+        read_noise=_planes(point.read_noise),
+        black=_planes(point.black),
+        white=point.levels.white,
+        method=point.method,
+        row_noise=_short(point.noise.row_variance**0.5 * span),
+        step=_short(point.noise.step * span) or 1.0,
+        source="; ".join([source, *point.notes]),
+        measured_on=measured_on,
+        captures=point.captures,
+        full_well=None if full_well is None else _short(full_well),
+        linearity_error=None if point.linearity_error is None else _short(point.linearity_error / 100),
+        gain_interval=_interval(point.shot_interval),
+        read_interval=_interval(point.read_interval),
+    )
+
+
+def _sites(maps: Iterable[Int[np.ndarray, "n 2"]]) -> tuple[Site, ...]:
+    found = {(int(row), int(column)) for each in maps for row, column in each}
+    return tuple(sorted(found))
+
+
+def _short(value: float) -> float:
+    """Five digits: no calibration knows more, and people read them."""
+    return float(f"{value:.5g}")
+
+
+def _planes(values: FourFloats) -> FourFloats:
+    r, g1, g2, b = (_short(value) for value in values)
+    return r, g1, g2, b
+
+
+def _interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (_short(interval[0]), _short(interval[1]))

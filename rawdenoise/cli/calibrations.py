@@ -1,0 +1,231 @@
+"""A calibration from the command line: look, sort, measure, merge into the camera's profile, say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from rawdenoise.calibration import (
+    CalibrationPoint,
+    Frames,
+    calibrate_from_captures,
+    calibrate_from_frames,
+    completed,
+    sort_frames,
+)
+from rawdenoise.calibration.frames import frame_files
+from rawdenoise.calibration.profile import profile_of
+from rawdenoise.cli.profiles import profile_lines
+from rawdenoise.cli.text import counted, one_line
+from rawdenoise.errors import CalibrationError, RawDenoiseError
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.profiles import CameraProfile, ProfileStore, load_profile, merged, save_profile
+
+SOURCE = "rawdenoise calibrate"
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the command line names: paths of anything, darks and flats; the camera, if only one counts."""
+
+    paths: tuple[Path, ...]
+    darks: tuple[Path, ...]
+    flats: tuple[Path, ...]
+    as_captures: bool
+    camera: str | None
+    layout: PlainLayout | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to become of the result."""
+
+    output: Path | None
+    plot: Path | None
+    dry_run: bool
+    source: str | None
+
+
+def run(given: Given, wanted: Wanted) -> int:
+    """Calibrate, keep the profile and say what was found; returns the exit code.
+
+    Raises:
+        CalibrationError: nothing could be measured, and why.
+        ProfileError: the profile to merge with cannot be understood; nothing is written.
+    """
+    frames = _frames(given)
+    refusals: list[CalibrationError] = []
+    points = [_named(point, given.camera) for point in measure(given, frames, refusals)]
+    for refusal in refusals:
+        _say(f"refused: {refusal}")
+    new = profile_of(
+        points,
+        size=_mosaic_size(frames),
+        source=wanted.source or SOURCE,
+        measured_on=datetime.now(UTC).date(),
+    )
+    _show(new, points)
+    old = _former(new, wanted.output)
+    profile = merged(new, old)
+    for point in new.points:
+        if point not in profile.points:
+            _say(f"ISO {point.iso or 'unstated'}: what is known already is stronger evidence, and stays")
+    if wanted.plot is not None:
+        from rawdenoise.plots import plot_calibration  # matplotlib is an extra, and slow to load
+
+        click.echo(f"pictures: {one_line(plot_calibration(points, wanted.plot))}")
+    if not wanted.dry_run:
+        _keep(profile, wanted.output)
+    return 1 if refusals else 0
+
+
+def measure(given: Given, frames: Frames, refusals: list[CalibrationError]) -> list[CalibrationPoint]:
+    """Measure what there is: flats and darks by photon transfer, else captures, with darks beside them.
+
+    Raises:
+        CalibrationError: nothing could be measured.
+    """
+    if frames.flats:
+        for error in frames.others:
+            _say(f"left out: {error}")
+        points = calibrate_from_frames(frames.darks, frames.flats, on_refusal=refusals.append)
+        if not points:
+            hint = "" if given.flats else " (--captures takes PATHs for ordinary captures)"
+            raise CalibrationError(f"{refusals[0]}{hint}")
+        return points
+    darks = calibrate_from_frames(frames.darks, []) if frames.darks else []
+    captures = _captures(given, frames)
+    found = calibrate_from_captures(captures, given.layout, on_file=_left_out) if captures else []
+    if not darks and not found:
+        raise CalibrationError(
+            str(frames.others[0]) if frames.others else "there is nothing to calibrate from"
+        )
+    return _together(darks, found)
+
+
+def _together(darks: list[CalibrationPoint], found: list[CalibrationPoint]) -> list[CalibrationPoint]:
+    """Let darks speak for the dark and captures for the light."""
+    if darks and found and not darks[0].camera.is_like(found[0].camera):
+        raise CalibrationError(
+            f"the darks are of {darks[0].camera.name}, the captures of {found[0].camera.name}"
+        )
+    points = {point.iso: point for point in found}
+    for dark in darks:
+        points[dark.iso] = completed(dark, points[dark.iso]) if dark.iso in points else dark
+    return list(points.values())
+
+
+def _frames(given: Given) -> Frames:
+    """Sort what was given into darks and flats; ordinary captures are among the others."""
+    darks = sort_frames(given.darks, given.layout, meant_as="dark")
+    flats = sort_frames(given.flats, given.layout, meant_as="flat")
+    meant = darks.joined(flats)
+    if (given.darks and not meant.darks) or (given.flats and not meant.flats):
+        raise CalibrationError(str(meant.others[0]))
+    if given.as_captures or not given.paths:
+        return _of_camera(meant, given.camera)
+    found = sort_frames(given.paths, given.layout)
+    # Smooth scenes among ordinary captures are no flats: those come in numbers, and with darks.
+    if not (meant.darks or found.darks) or len(found.flats) < len(found.others):
+        found = replace(found, flats=())
+    return _of_camera(meant.joined(found), given.camera)
+
+
+def _of_camera(frames: Frames, name: str | None) -> Frames:
+    """Leave out the frames of other cameras, where one is named."""
+    darks, flats = (
+        tuple(frame for frame in kind if _may_be(frame.camera, name)) for kind in (frames.darks, frames.flats)
+    )
+    return replace(frames, darks=darks, flats=flats)
+
+
+def _captures(given: Given, frames: Frames) -> list[Path]:
+    """The files to take for ordinary captures: all but the darks found among them, and other cameras'."""
+    dark = {frame.source for frame in frames.darks}
+    files = [path for path in frame_files(given.paths, given.layout, []) if path not in dark]
+    if given.camera is None:
+        return files
+    return [path for path in files if _may_be(_camera_of(path, given.layout), given.camera)]
+
+
+def _may_be(camera: Camera | None, name: str | None) -> bool:
+    """Whether a frame counts: where no camera is named, or it is this one's, or does not say its own."""
+    if name is None or camera is None or not (camera.make or camera.model):
+        return True
+    return camera.name.lower() == name.lower()
+
+
+def _camera_of(path: Path, layout: PlainLayout | None) -> Camera | None:
+    """The camera of a file; None where it cannot be read, which is for the calibration to say."""
+    try:
+        return read_raw(path, layout=layout).camera
+    except RawDenoiseError:
+        return None
+
+
+def _mosaic_size(frames: Frames) -> tuple[int, int] | None:
+    """Width and height of the frames' mosaics; None where there are only captures."""
+    for frame in (*frames.darks, *frames.flats):
+        height, width = frame.read().mosaic.shape
+        return width, height
+    return None
+
+
+def _named(point: CalibrationPoint, name: str | None) -> CalibrationPoint:
+    """Name the camera where its files do not.
+
+    Raises:
+        CalibrationError: they do not, and no name was given.
+    """
+    if point.camera.make or point.camera.model:
+        return point
+    if name is None:
+        raise CalibrationError("the files do not say which camera they are of: give --camera NAME")
+    return replace(point, camera=replace(point.camera, model=name))
+
+
+def _former(new: CameraProfile, output: Path | None) -> CameraProfile | None:
+    """The profile to add to: that of the output, or the camera's."""
+    if output is None:
+        stored = ProfileStore().find(new.camera)
+        return None if stored is None else stored.profile
+    if not output.exists():
+        return None
+    old = load_profile(output)
+    if not old.is_of(new.camera):
+        raise CalibrationError(f"{output} is the profile of another camera, {old.camera.name}")
+    return old
+
+
+def _keep(profile: CameraProfile, output: Path | None) -> None:
+    if output is None:
+        output = ProfileStore().save(profile)
+    else:
+        save_profile(profile, output)
+    points = counted(len(profile.points), "ISO") if len(profile.points) == 1 else f"{len(profile.points)} ISO"
+    click.echo(f"{one_line(output)} ({profile.camera.name}, {points})")
+
+
+def _show(new: CameraProfile, points: Iterable[CalibrationPoint]) -> None:
+    """Say what was measured."""
+    for line in profile_lines(new):
+        click.echo(line)
+    if new.defects is not None:
+        click.echo(f"{counted(len(new.defects.hot), 'hot pixel')}, {len(new.defects.dead)} dead")
+    for point in points:
+        for note in point.notes:
+            _say(f"ISO {point.iso or 'unstated'}: {note}")
+
+
+def _left_out(path: Path, error: RawDenoiseError | None) -> None:
+    if error is not None:
+        _say(f"left out: {error}")
+
+
+def _say(line: str) -> None:
+    click.echo(one_line(line), err=True)
