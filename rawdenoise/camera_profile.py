@@ -10,11 +10,8 @@ from datetime import date
 from enum import StrEnum
 from typing import Literal
 
-import numpy as np
-from jaxtyping import Int
-
 from rawdenoise.noise import FourFloats, NoiseModel
-from rawdenoise.raw import Camera, Levels, RawImage
+from rawdenoise.raw import Camera, Levels
 
 SAME_SCALE = 0.2  # white minus black of profile and capture may differ by so much, relatively
 
@@ -127,14 +124,6 @@ class CameraProfile:
             return None
         point, how = found
         return point.noise(levels), how
-
-    def defects_of(self, raw: RawImage) -> Int[np.ndarray, "n 2"]:
-        """Rows and columns of the faulty pixels in a capture's mosaic; none where it is of another body."""
-        known = self.defects
-        height, width = raw.mosaic.shape
-        if known is None or known.size != (width, height) or known.serial not in ("", raw.camera.serial):
-            return np.empty((0, 2), np.int64)
-        return np.array([*known.hot, *known.dead], np.int64).reshape(-1, 2)
 
 
 def profile_id(camera: Camera) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float32
 
+from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.models import IsoNoise
@@ -104,6 +105,7 @@ class _Once:
 def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> Answer:
     if profiles is None:
         raise _UnfitError("not asked for")
+    _refuse_denoised(raw)
     stored = profiles.find(raw.camera)
     if stored is None:
         raise _UnfitError(f"none of {raw.camera.name}; `rawdenoise calibrate` makes one")
@@ -118,6 +120,12 @@ def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> Answer:
         raise _UnfitError(f"{profile.id} was made with other levels ({_levels(raw)} here)")
     known_range = "no stated ISO" if profile.iso_range is None else "ISO {}-{}".format(*profile.iso_range)
     raise _UnfitError(f"{profile.id} knows {known_range}, not ISO {iso}")
+
+
+def _refuse_denoised(raw: RawImage) -> None:
+    """What is known of a camera says nothing of a file whose noise has been taken away."""
+    if denoised_by_us(raw.metadata, raw.source):
+        raise _UnfitError("the file has been denoised already")
 
 
 def _how(stored: StoredProfile, iso: int | None, how: str) -> str:
@@ -143,6 +151,7 @@ def _levels(raw: RawImage) -> str:
 def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> Answer:
     if card_noise is None:
         raise _UnfitError(f"no model of {raw.camera.name}")
+    _refuse_denoised(raw)
     iso = raw.exposure.iso
     if iso is None:
         raise _UnfitError("the file states no ISO")

@@ -17,7 +17,7 @@ from rawdenoise.packing import pack
 from rawdenoise.profiles import CameraProfile, Method, ProfilePoint, ProfileStore
 from rawdenoise.raw import Exposure, Metadata, RawImage
 
-BYTE, DOUBLE = 1, 12
+BYTE, RATIONAL, DOUBLE = 1, 5, 12
 GAIN, READ, BLACK, WHITE = 8.0, 10.0, 512.0, 16383.0
 SPAN = WHITE - BLACK
 TRUE = NoiseModel((GAIN / SPAN,) * 4, ((READ / SPAN) ** 2,) * 4)
@@ -155,6 +155,17 @@ def test_an_absurd_tag_says_nothing(values: tuple[float, ...]) -> None:
     raw = capture((Code.NoiseProfile, DOUBLE, values))
     assert tag_noise(raw) is None
     assert ask(raw, None).considered[2] == "tag: the file has no NoiseProfile that makes sense"
+
+
+def test_what_was_denoised_already_no_longer_has_the_cameras_noise(store: ProfileStore) -> None:
+    store.save(of_points(800))
+    raw = capture(profile_tag(), (Code.Software, BYTE, tuple(b"rawdenoise 0.1\0")))
+    applied = {Code.NoiseReductionApplied: numbers_tag(RATIONAL, 0.5)}
+    said = ask(replace(raw, metadata=replace(raw.metadata, raw=applied)), store, POOL)
+    assert said.kind is Kind.TAG
+    assert said.considered[:2] == tuple(
+        f"{k}: the file has been denoised already" for k in ("profile", "pooled")
+    )
 
 
 def test_the_pixels_are_left_alone_where_something_stronger_speaks(

@@ -455,17 +455,6 @@ def test_names_may_be_given_in_part(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- what comes with rawdenoise
 
 
-def test_faulty_pixels_are_those_of_one_body(tmp_path: Path) -> None:
-    defects = KnownDefects("123", (48, 32), hot=((1, 2), (3, 4)), dead=((5, 6),))
-    profile = CameraProfile(CAMERA, (point(100, 0.1, 1.0),), defects)
-    body = replace(CAMERA, serial="123")
-    assert profile.defects_of(make_raw(32, 48, camera=body)).tolist() == [[1, 2], [3, 4], [5, 6]]
-    assert profile.defects_of(make_raw(32, 48, camera=replace(body, serial="124"))).shape == (0, 2)
-    assert profile.defects_of(make_raw(48, 32, camera=body)).shape == (0, 2)
-    anybody = replace(profile, defects=replace(defects, serial="", dead=()))
-    assert len(anybody.defects_of(make_raw(32, 48, camera=body))) == 2
-
-
 def test_what_comes_with_rawdenoise_is_sound_and_says_where_it_is_from() -> None:
     store = ProfileStore()
     assert store.broken() == []
