@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -28,10 +29,15 @@ if TYPE_CHECKING:
 
 PAGE = "calibration.html"
 DASH = "\N{EN DASH}"
-PLANE_STYLES = {"R": ("#c62f2f", "o"), "G1": ("#2f8f3a", "s"), "G2": ("#7bb32e", "D"), "B": ("#2b5fc2", "^")}
+PLANE_STYLES = {  # colour, marker, size: planes that agree lie on each other, and still show
+    "R": ("#d23b3b", "o", 10.0),
+    "G1": ("#23752f", "o", 7.5),
+    "G2": ("#8cc63f", "o", 5.0),
+    "B": ("#2b5fc2", "o", 2.5),
+}
 INK, QUIET, GRID = "#222222", "#6a6a6a", "#dddddd"
 DOTS_PER_INCH = 110
-SPECTRUM_BINS = 96
+SPECTRUM_BINS = 48
 STYLE: Mapping[str, object] = {
     "font.size": 10.5,
     "axes.titlesize": 11.5,
@@ -79,6 +85,7 @@ def _matplotlib() -> Any:
     try:
         import matplotlib
         import matplotlib.figure
+        import matplotlib.ticker
     except ImportError as error:
         hint = "pip install 'rawdenoise[plots]'"
         raise SetupError(f"drawing pictures needs matplotlib, which is not installed: {hint}") from error
@@ -88,12 +95,19 @@ def _matplotlib() -> Any:
 def _drawn(width: float, height: float, paint: Callable[[Figure], None]) -> bytes:
     """Paint a figure of so many inches; returns its PNG."""
     matplotlib = _matplotlib()
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a camera named in a script of few fonts
         figure = matplotlib.figure.Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
         paint(figure)
         file = BytesIO()
         figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
     return file.getvalue()
+
+
+def _camera(point: CalibrationPoint) -> str:
+    """The camera's name as its files spell it, which is no formula, whatever dollars are in it."""
+    printable = "".join(letter for letter in point.camera.name if letter.isprintable())
+    return printable.replace("$", r"\$")
 
 
 def _iso_name(point: CalibrationPoint) -> str:
@@ -108,11 +122,11 @@ def photon_transfer(points: Sequence[CalibrationPoint]) -> bytes | None:
     lit = [point for point in points if any(max(each.signal) > 0 for each in point.curve) and point.complete]
     if not lit:
         return None
-    columns = min(len(lit), 3)
+    columns = 2 if len(lit) in (2, 4) else min(len(lit), 3)
     rows = math.ceil(len(lit) / columns)
 
     def paint(figure: Figure) -> None:
-        figure.suptitle(f"{lit[0].camera.name}: photon transfer", x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(f"{_camera(lit[0])}: photon transfer", x=0.01, ha="left", fontweight="bold")
         panels = figure.subplots(rows, columns, squeeze=False).reshape(-1)
         for panel, point in zip(panels, lit, strict=False):
             _paint_curve(panel, point)
@@ -132,9 +146,9 @@ def _paint_curve(panel: Any, point: CalibrationPoint) -> None:
     reach = point.saturation - min(point.black)
     signal = np.geomspace(max(lowest / 3, 1e-2 * reach / 100), reach, 200)
     for plane, name in enumerate(PLANES):
-        color, marker = PLANE_STYLES[name]
+        color, marker, size = PLANE_STYLES[name]
         noise = np.sqrt(gain[plane] * signal + point.read_noise[plane] ** 2)
-        panel.plot(signal, noise, color=color, linewidth=1.1, alpha=0.8)
+        panel.plot(signal, noise, color=color, linewidth=1.1, alpha=0.6, zorder=1)
         for used in (True, False):
             shown = [each for each in lit if each.used is used and each.signal[plane] > 0]
             panel.plot(
@@ -142,7 +156,7 @@ def _paint_curve(panel: Any, point: CalibrationPoint) -> None:
                 [math.sqrt(each.variance[plane]) for each in shown],
                 marker,
                 color=color,
-                markersize=5,
+                markersize=size,
                 markerfacecolor=color if used else "white",
                 label=name if used else None,
             )
@@ -150,27 +164,37 @@ def _paint_curve(panel: Any, point: CalibrationPoint) -> None:
     panel.axhline(read, color=QUIET, linewidth=1, linestyle=(0, (5, 3)))
     panel.annotate(
         f"read noise {read:.3g} DN = {fmean(read_e):.3g} e\N{SUPERSCRIPT MINUS}",
-        (signal[-1], read), xytext=(0, 4), textcoords="offset points", ha="right", fontsize=9, color=QUIET,
+        (signal[-1], read), xytext=(-8, 4), textcoords="offset points", ha="right", fontsize=9, color=QUIET,
     )  # fmt: skip
     panel.axvline(reach, color=QUIET, linewidth=1, linestyle=(0, (1, 2)))
-    panel.set_xscale("log")
-    panel.set_yscale("log")
+    _log_axis(panel, "x", (1.0,))
+    _log_axis(panel, "y", (1.0, 2.0, 5.0))
     panel.set_title(f"{_iso_name(point)}   {fmean(gain):.3g} DN/e\N{SUPERSCRIPT MINUS}")
     panel.set_xlabel("signal above black (DN); dotted: saturation")
     panel.set_ylabel("noise, standard deviation (DN)")
+
+
+def _log_axis(panel: Any, which: str, labelled: tuple[float, ...]) -> None:
+    """Make an axis logarithmic, its labels plain numbers at these multiples of powers of ten."""
+    ticker = _matplotlib().ticker
+    (panel.set_xscale if which == "x" else panel.set_yscale)("log")
+    axis = panel.xaxis if which == "x" else panel.yaxis
+    axis.set_major_locator(ticker.LogLocator(subs=labelled))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 # ---------------------------------------------------------------- noise over ISO
 
 
 def noise_over_iso(points: Sequence[CalibrationPoint]) -> bytes | None:
-    """Draw gain and read noise over ISO, with their intervals of 95 %."""
+    """Draw gain and read noise over two ISOs or more, with their intervals of 95 %."""
     known = [point for point in points if point.iso is not None and point.complete]
-    if not known:
+    if len({point.iso for point in known}) < 2:
         return None
 
     def paint(figure: Figure) -> None:
-        figure.suptitle(f"{known[0].camera.name}: noise over ISO", x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(f"{_camera(known[0])}: noise over ISO", x=0.01, ha="left", fontweight="bold")
         gains, reads, reads_e = figure.subplots(1, 3)
         _paint_over_iso(gains, known, [_mean(point.gain) for point in known], "shot_interval")
         gains.set_title("Gain")
@@ -180,13 +204,16 @@ def noise_over_iso(points: Sequence[CalibrationPoint]) -> bytes | None:
         if max(rows) > 0:
             isos = [point.iso for point in known]
             reads.plot(isos, rows, "s--", color="#b8741a", markersize=5, linewidth=1.2, label="per row")
+            reads.set_ylim(bottom=min(row for row in rows if row > 0) / 2)
             reads.legend(loc="upper left", fontsize=9)
         reads.set_title("Read noise")
         reads.set_ylabel("standard deviation (DN)")
-        _paint_over_iso(reads_e, known, [_mean(point.read_noise_e) for point in known], "read_interval")
-        reads_e.set_title("Read noise, in light")
+        _paint_over_iso(
+            reads_e, known, [_mean(point.read_noise_e) for point in known], "read_interval", logarithmic=False
+        )
+        reads_e.set_title("Read noise in electrons")
         reads_e.set_ylabel("standard deviation (electrons)")
-        reads_e.set_ylim(bottom=0)
+        reads_e.set_ylim(0, 1.12 * max(_mean(point.read_noise_e) for point in known))
 
     return _drawn(13.5, 4.3, paint)
 
@@ -196,7 +223,12 @@ def _mean(values: Iterable[float] | None) -> float:
 
 
 def _paint_over_iso(
-    panel: Any, points: Sequence[CalibrationPoint], values: Sequence[float], interval: str
+    panel: Any,
+    points: Sequence[CalibrationPoint],
+    values: Sequence[float],
+    interval: str,
+    *,
+    logarithmic: bool = True,
 ) -> None:
     isos = [point.iso for point in points]
     panel.plot(isos, values, "o-", color=INK, markersize=5, linewidth=1.4, label="per pixel")
@@ -204,8 +236,9 @@ def _paint_over_iso(
         if bounds is not None:
             panel.vlines(iso, value * bounds[0], value * bounds[1], color=INK, linewidth=4, alpha=0.25)
     panel.set_xscale("log")
-    if panel.get_subplotspec().colspan.start < 2:
-        panel.set_yscale("log")
+    if logarithmic:
+        panel.set_ylim(min(values) / 2, 2 * max(values))
+        _log_axis(panel, "y", (1.0, 2.0, 5.0))
     shown = isos if len(isos) <= 6 else isos[:: math.ceil(len(isos) / 6)]
     panel.set_xticks(shown, [str(iso) for iso in shown])
     panel.minorticks_off()
@@ -222,15 +255,16 @@ def banding(points: Sequence[CalibrationPoint]) -> bytes | None:
         return None
 
     def paint(figure: Figure) -> None:
-        figure.suptitle(f"{dark[0].camera.name}: banding in the dark", x=0.01, ha="left", fontweight="bold")
+        figure.suptitle(f"{_camera(dark[0])}: banding in the dark", x=0.01, ha="left", fontweight="bold")
         panel = figure.subplots()
         for point, color in zip(dark, _ramp(len(dark)), strict=True):
             _paint_spectrum(panel, point, color)
-        panel.set_yscale("log")
+        _log_axis(panel, "y", (1.0, 2.0, 5.0))
         panel.set_xlim(0, 0.5)
         panel.set_xlabel("cycles per row  (0.5: every other row)")
         panel.set_ylabel("offset of a row, standard deviation (DN)")
-        panel.set_title("Level: rows are offset one by one. Peak: regular bands. Dashed: no banding at all.")
+        explained = "Level: each row has its own offset. Peak: regular bands. Dashed: pixel noise alone."
+        panel.set_title(explained, fontweight="normal", color=QUIET)
         panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
 
     return _drawn(10.5, 4.6, paint)
@@ -287,9 +321,7 @@ def defects(points: Sequence[CalibrationPoint]) -> bytes | None:
         for spine in panel.spines.values():
             spine.set_visible(True)
         panel.grid(visible=False)
-        panel.set_title(
-            f"{points[0].camera.name}: {len(found)} faulty of {width * height / 1e6:.3g} M pixels"
-        )
+        panel.set_title(f"{_camera(points[0])}: {len(found)} faulty of {width * height / 1e6:.3g} M pixels")
         panel.set_xlabel("column")
         panel.set_ylabel("row")
         panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1), markerscale=max(1.0, 4 / math.sqrt(size)))
@@ -363,10 +395,10 @@ def _cells(point: CalibrationPoint) -> Iterator[str]:
     yield _number(point.read_noise_e and fmean(point.read_noise_e))
     yield _number(math.sqrt(point.noise.row_variance) * fmean(point.spans))
     yield _number(fmean(point.black), 5)
-    yield _number(point.saturation, 6)
+    yield f"{point.saturation:.0f}"
     yield ("" if point.saturated else "≥ ") + _number(point.full_well_e and fmean(point.full_well_e), 4)
-    yield _number(point.linearity_error, 2)
-    yield _number(None if point.dark is None else point.dark.pixel_sigma, 2)
+    yield DASH if point.linearity_error is None else f"{point.linearity_error:.2f}"
+    yield _number((point.dark and point.dark.pixel_sigma) or None, 2)
     yield _number(point.response_sigma and 100 * point.response_sigma, 2)
     yield f"{len(point.defects.hot)}, {len(point.defects.dead)}"
     yield str(point.captures)

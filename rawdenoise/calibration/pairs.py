@@ -154,7 +154,8 @@ def _measure_plane(
         signal=signal,
         variance=averaged_variance(seen, np.concatenate([low[sound], high[sound]]) + offset, step),
         error=error,
-        rows=rows * np.sqrt(scale),
+        rows=(rows - rows.mean())
+        * np.sqrt(scale),  # black that drifts by itself in one plane is no row noise
         row_white=seen / in_a_row,
         structure=_still(first, second, usable) / max(signal, 1e-6),
         usable=part,
