@@ -149,6 +149,14 @@ def test_each_iso_is_a_point_of_its_own() -> None:
     assert [point.iso for point in points] == [400, 800]
 
 
+def test_isos_that_differ_by_rounding_are_one() -> None:
+    darks, flats = frames(sensor())
+    flats[0] = replace(flats[0], exposure=replace(flats[0].exposure, iso=404))
+    (point,) = calibrate_from_frames(darks, flats)
+    assert point.iso == 400
+    assert point.captures == len(darks + flats)
+
+
 def test_an_iso_that_fails_is_told_and_the_others_stand() -> None:
     camera = sensor()
     good, bad = frames(camera), frames(camera, (0.2,), iso=800)

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rawdenoise.raw import Area, Cfa
-from rawdenoise.simulate import SIMULATED_IMX385, SensorNoise, SimulatedCamera, capture, tukey_lambda
+from rawdenoise.simulate import (
+    SIMULATED_IMX385,
+    SensorNoise,
+    SimulatedCamera,
+    capture,
+    evenly_lit,
+    make_fixed_pattern,
+    tukey_lambda,
+    tukey_lambda_deviation,
+)
 
 NOISELESS = SensorNoise(gain=1e-4, read_sigma=0.0)
 
@@ -144,3 +153,35 @@ def test_capture_says_what_a_file_would_say() -> None:
 def test_wrong_size_and_unknown_iso_are_refused(size: tuple[int, int], iso: int) -> None:
     with pytest.raises(ValueError, match=r"active area|no figures"):
         capture(random_scene(*size), camera(), iso, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("shape", [0.14, 0.05, 0.0, -1e-6, -0.09])
+def test_the_deviation_of_tukey_s_law_is_that_of_its_draws(shape: float) -> None:
+    """The midpoints of a million equal shares stand for the draws; they miss a little of the long tails."""
+    draws = tukey_lambda((np.arange(1e6) + 0.5) / 1e6, shape)
+    assert tukey_lambda_deviation(shape) == pytest.approx(draws.std(), rel=2e-3)
+
+
+def test_an_even_light_reaches_every_lit_pixel_alike() -> None:
+    sensor = camera(noise={100: NOISELESS})
+    flat = evenly_lit(sensor, 100, 0.5, np.random.default_rng(0))
+    lit = flat.mosaic[flat.active.slices]
+    assert np.ptp(lit.astype(int)) <= 6
+    assert lit.mean() == pytest.approx(240 + 0.5 * 3855, abs=0.1)
+    corners = evenly_lit(sensor, 100, 0.5, np.random.default_rng(0), vignetting=0.4)
+    assert corners.mosaic[sensor.active.top, sensor.active.left] == pytest.approx(240 + 0.3 * 3855, abs=3)
+    assert (evenly_lit(sensor, 100, 0, np.random.default_rng(0)).mosaic == 240).all()
+
+
+def test_a_fixed_pattern_has_what_was_asked_of_it() -> None:
+    sensor = camera(width=300, height=200)
+    fixed = make_fixed_pattern(
+        sensor, np.random.default_rng(0), pixel_sigma=1, row_sigma=2, column_sigma=3, response_sigma=0.01,
+        hot=7, dead=4,
+    )  # fmt: skip
+    assert (fixed.response == 0).sum() == 4
+    assert (fixed.offset > 100).sum() == 7
+    usual = np.where(fixed.offset > 100, 0, fixed.offset)
+    assert usual.mean(axis=1).std() == pytest.approx(2, rel=0.15)
+    assert usual.mean(axis=0).std() == pytest.approx(3, rel=0.15)
+    assert fixed.response[fixed.response > 0].std() == pytest.approx(0.01, rel=0.05)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, read_untouched
+from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, iso_labels, read_untouched
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
@@ -69,10 +69,11 @@ def calibrate_from_captures(
         reason = f" ({unusable[-1]})" if unusable else ""
         raise CalibrationError(f"there is no capture to calibrate from{reason}")
     _check_one_camera(captures)
+    labels = iso_labels(capture.iso for capture in captures)
     by_iso: dict[int | None, list[_Capture]] = defaultdict(list)
     for capture in captures:
-        by_iso[capture.iso].append(capture)
-    return [_point(by_iso[iso]) for iso in sorted(by_iso, key=lambda iso: iso or 0)]
+        by_iso[labels[capture.iso]].append(capture)
+    return [_point(iso, by_iso[iso]) for iso in sorted(by_iso, key=lambda iso: iso or 0)]
 
 
 def completed(dark: CalibrationPoint, captures: CalibrationPoint) -> CalibrationPoint:
@@ -123,13 +124,13 @@ def _check_one_camera(captures: Sequence[_Capture]) -> None:
             )
 
 
-def _point(captures: Sequence[_Capture]) -> CalibrationPoint:
+def _point(iso: int | None, captures: Sequence[_Capture]) -> CalibrationPoint:
     """Pool the captures of one ISO."""
     first = captures[0]
     saturation = min(capture.saturation for capture in captures)
     return CalibrationPoint(
         camera=first.camera,
-        iso=first.iso,
+        iso=iso,
         method=Method.CAPTURES,
         noise=fit_noise([capture.samples for capture in captures]),
         levels=first.levels,

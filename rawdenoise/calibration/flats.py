@@ -31,8 +31,8 @@ LINEAR_RANGE = (0.05, 0.95)  # EMVA 1288's, of saturation
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Exposure:
-    """Flats that were exposed alike, in pairs; `used` is false where they lie too near saturation."""
+class ExposedAlike:
+    """Flats of one exposure, measured in pairs; `used` is false where they lie too near saturation."""
 
     frames: tuple[Frame, ...]
     pairs: tuple[Pair, ...]
@@ -49,7 +49,7 @@ class Flats:
     """What the flats of one ISO tell; `saturation` in DN, `saturated` where a frame has reached it."""
 
     levels: Levels
-    exposures: tuple[Exposure, ...]
+    exposures: tuple[ExposedAlike, ...]
     step: float
     saturation: float
     saturated: bool
@@ -159,12 +159,12 @@ def _runs_of_equal_mean(flats: Sequence[Frame]) -> list[list[Frame]]:
     return runs
 
 
-def _measure(group: Sequence[Frame], dark: Darks | None, full: float, step: float) -> Exposure:
+def _measure(group: Sequence[Frame], dark: Darks | None, full: float, step: float) -> ExposedAlike:
     """Measure the successive pairs of one exposure; `full` is saturation on the packed scale."""
     pairs = _pairs(group, dark, UPPER_LIMIT * full, step)
     if all(pair.usable > USABLE and _fits_below(pair, full) for pair in pairs):
-        return Exposure(tuple(group), pairs, used=True)
-    return Exposure(tuple(group), _pairs(group, dark, np.inf, step), used=False)
+        return ExposedAlike(tuple(group), pairs, used=True)
+    return ExposedAlike(tuple(group), _pairs(group, dark, np.inf, step), used=False)
 
 
 def _pairs(group: Sequence[Frame], dark: Darks | None, limit: float, step: float) -> tuple[Pair, ...]:
@@ -182,7 +182,7 @@ def _fits_below(pair: Pair, full: float) -> bool:
     return all(s + TAIL * np.sqrt(v) < full for s, v in zip(pair.signal, pair.variance, strict=True))
 
 
-def _misleading(exposure: Exposure) -> str | None:
+def _misleading(exposure: ExposedAlike) -> str | None:
     """Why a measured exposure cannot speak, if so."""
     for pair in exposure.pairs:
         if pair.usable and pair.structure > TEXTURE and _clear(pair):
@@ -195,13 +195,13 @@ def _clear(pair: Pair) -> bool:
     return all(v < (CLEAR * s) ** 2 for s, v in zip(pair.signal, pair.variance, strict=True))
 
 
-def _response(brightest: Exposure) -> float | None:
+def _response(brightest: ExposedAlike) -> float | None:
     """Standard deviation of the pixels' response (EMVA 1288's PRNU, its fine part), relative."""
     clear = [pair.structure for pair in brightest.pairs if _clear(pair)]
     return float(np.mean(clear)) if clear else None
 
 
-def _dead(brightest: Exposure) -> DefectMap:
+def _dead(brightest: ExposedAlike) -> DefectMap:
     """Pixels that stay dark in every frame of the brightest exposure, where that can be told."""
     raw = brightest.frames[0].read()
     dead: Bool[np.ndarray, "4 h w"] = dead_pixels(pack(raw))
@@ -212,7 +212,7 @@ def _dead(brightest: Exposure) -> DefectMap:
     return defect_map(raw, np.zeros_like(dead), dead)
 
 
-def linearity_error(exposures: Sequence[Exposure], dark: Darks | None, full: float) -> float | None:
+def linearity_error(exposures: Sequence[ExposedAlike], dark: Darks | None, full: float) -> float | None:
     """The largest deviation from a line through signal against shutter time, in percent (EMVA 1288, 4.0).
 
     Over the means from 5 to 95 % of saturation, the relative deviations squared being least. None where

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 DARK_SIGNAL, DARK_DN = 0.004, 2.0  # a frame whose mean is below either shows no light
 LEAKING = 0.05  # mean signal from which a frame that was given as a dark is none
 UNEVEN = 0.025  # structure that vignetting does not explain, relative to the signal
+SAME_ISO = 0.02  # a third of a stop, the finest step that is meant, is 0.26
 MOSTLY = 0.5  # share of saturated pixels from which nothing else can be said of a frame
 
 
@@ -123,6 +125,19 @@ def sort_frames(
         (darks if kind == "dark" else flats).append(frame)
         on_file(path, None)
     return Frames(tuple(darks), tuple(flats), tuple(others))
+
+
+def iso_labels(isos: Iterable[int | None]) -> dict[int | None, int | None]:
+    """Give ISOs that differ by rounding alone one label, that of most frames.
+
+    Cameras that tell their gain in fine steps write 101 here and 100 there for one setting.
+    """
+    counts = Counter(isos)
+    labels: dict[int | None, int | None] = {}
+    for iso, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0] or 0)):
+        near = [known for known in labels.values() if known and iso and abs(iso / known - 1) <= SAME_ISO]
+        labels[iso] = near[0] if near else iso
+    return labels
 
 
 def full_name(camera: Camera) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from rawdenoise.calibration.quantisation import averaged_variance
+from rawdenoise.calibration.records import four
 from rawdenoise.noise import FourFloats
 from rawdenoise.raw import Levels
 
@@ -97,9 +97,9 @@ def measure_pair(
     even, odd = (planes[0].rows + planes[1].rows) / 2, (planes[2].rows + planes[3].rows) / 2
     lit = max(plane.signal for plane in planes)
     return Pair(
-        signal=_four(plane.signal for plane in planes),
-        variance=_four(plane.variance for plane in planes),
-        error=_four(plane.error for plane in planes),
+        signal=four(plane.signal for plane in planes),
+        variance=four(plane.variance for plane in planes),
+        error=four(plane.error for plane in planes),
         row_profile=np.stack([even, odd], axis=1).reshape(-1),
         row_white=sum(plane.row_white for plane in planes) / 8,
         drift=abs(gain - 1),
@@ -193,8 +193,3 @@ def _still(
     product = np.where(both, np.diff(first) * np.diff(second) / 2, 0)
     means = _block_sums(product) / np.maximum(_block_sums(both.astype(np.float32)), 1)
     return float(np.sqrt(max(float(np.median(means)), 0.0))) if means.size else 0.0
-
-
-def _four(values: Iterable[float]) -> FourFloats:
-    a, b, c, d = values
-    return a, b, c, d

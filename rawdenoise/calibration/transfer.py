@@ -12,13 +12,13 @@ from jaxtyping import Float64
 
 from rawdenoise.calibration.darks import Darks, measure_darks
 from rawdenoise.calibration.flats import Flats, measure_flats
-from rawdenoise.calibration.frames import Frame, full_name
+from rawdenoise.calibration.frames import Frame, full_name, iso_labels
 from rawdenoise.calibration.pairs import Pair
-from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint
+from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint, four
 from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError
 from rawdenoise.noise import FLOOR, FourFloats, NoiseModel
-from rawdenoise.raw import Levels, RawImage
+from rawdenoise.raw import Camera, Levels, RawImage
 
 LINE_ERROR = 0.005  # how far a real sensor strays from the line, relative
 TWO_SIDED_95 = 1.96
@@ -50,12 +50,14 @@ def calibrate_from_frames(
         raise CalibrationError("there are no darks and no flats to calibrate from")
     _check_one_camera(everything)
     points = []
-    for iso in sorted({frame.exposure.iso for frame in everything}, key=lambda iso: iso or 0):
+    labels = iso_labels(frame.exposure.iso for frame in everything)
+    for iso in sorted(set(labels.values()), key=lambda iso: iso or 0):
         try:
             points.append(
                 _calibrate_iso(
-                    [dark for dark in dark_frames if dark.exposure.iso == iso],
-                    [flat for flat in flat_frames if flat.exposure.iso == iso],
+                    iso,
+                    [dark for dark in dark_frames if labels[dark.exposure.iso] == iso],
+                    [flat for flat in flat_frames if labels[flat.exposure.iso] == iso],
                 )
             )
         except CalibrationError as error:
@@ -80,28 +82,26 @@ def _check_one_camera(frames: Sequence[Frame]) -> None:
             raise CalibrationError(f"frames of several sizes: {', '.join(sizes)}; calibrate one at a time")
 
 
-def _calibrate_iso(darks: Sequence[Frame], flats: Sequence[Frame]) -> CalibrationPoint:
+def _calibrate_iso(iso: int | None, darks: Sequence[Frame], flats: Sequence[Frame]) -> CalibrationPoint:
     """Measure the darks, then the flats, then lay the line."""
-    frame = (*darks, *flats)[0]
-    iso = frame.exposure.iso
-    name = f"{frame.camera.name}, {'unknown ISO' if iso is None else f'ISO {iso}'}"
+    camera = (*darks, *flats)[0].camera
+    name = f"{camera.name}, {'unknown ISO' if iso is None else f'ISO {iso}'}"
     dark = measure_darks(darks) if darks else None
     if flats:
-        return _lit_point(dark, measure_flats(flats, dark, name), frame, name)
+        return _lit_point(camera, iso, dark, measure_flats(flats, dark, name), name)
     if dark is None or not dark.pairs:
         raise CalibrationError(f"{name}: a single dark and no flats; take two or more of each exposure")
-    return _dark_point(dark, frame)
+    return _dark_point(camera, iso, dark)
 
 
-def _dark_point(dark: Darks, frame: Frame) -> CalibrationPoint:
+def _dark_point(camera: Camera, iso: int | None, dark: Darks) -> CalibrationPoint:
     """What darks tell without flats: everything but the gain."""
     variance = _over_pairs(dark.pairs, "variance")
-    half = TWO_SIDED_95 * max(
-        e / v for pair in dark.pairs for e, v in zip(pair.error, pair.variance, strict=True)
-    )
+    doubt = max(e / v for pair in dark.pairs for e, v in zip(pair.error, pair.variance, strict=True))
+    half = TWO_SIDED_95 * math.hypot(doubt, LINE_ERROR)
     return CalibrationPoint(
-        camera=frame.camera,
-        iso=frame.exposure.iso,
+        camera=camera,
+        iso=iso,
         method=Method.PHOTON_TRANSFER,
         noise=NoiseModel((0.0,) * 4, variance, dark.row_variance, dark.step / _mean_span(dark.levels)),
         levels=dark.levels,
@@ -117,7 +117,9 @@ def _dark_point(dark: Darks, frame: Frame) -> CalibrationPoint:
     )
 
 
-def _lit_point(dark: Darks | None, flats: Flats, frame: Frame, name: str) -> CalibrationPoint:
+def _lit_point(
+    camera: Camera, iso: int | None, dark: Darks | None, flats: Flats, name: str
+) -> CalibrationPoint:
     """What flats tell, with darks or without."""
     levels = flats.levels
     dark_pairs = dark.pairs if dark is not None else ()
@@ -130,14 +132,14 @@ def _lit_point(dark: Darks | None, flats: Flats, frame: Frame, name: str) -> Cal
     lines = [_plane_line(plane, dark_pairs, used, floor, name) for plane in range(4)]
     row_variance = min(pair.row_variance for pairs in used for pair in pairs)  # a flicker adds to it
     noise = NoiseModel(
-        shot=_four(line.slope for line in lines),
-        read_variance=_four(line.intercept for line in lines),
+        shot=four(line.slope for line in lines),
+        read_variance=four(line.intercept for line in lines),
         row_variance=dark.row_variance if dark is not None and dark.pairs else row_variance,
         step=flats.step / _mean_span(levels),
     )
     return CalibrationPoint(
-        camera=frame.camera,
-        iso=frame.exposure.iso,
+        camera=camera,
+        iso=iso,
         method=Method.PHOTON_TRANSFER,
         noise=noise,
         levels=levels,
@@ -161,16 +163,11 @@ def _lit_point(dark: Darks | None, flats: Flats, frame: Frame, name: str) -> Cal
 
 def _black(levels: Levels, dark: Darks | None) -> FourFloats:
     zero = (0.0,) * 4 if dark is None else dark.zero
-    return _four(black + z * (levels.white - black) for black, z in zip(levels.black, zero, strict=True))
+    return four(black + z * (levels.white - black) for black, z in zip(levels.black, zero, strict=True))
 
 
 def _mean_span(levels: Levels) -> float:
     return levels.white - sum(levels.black) / 4
-
-
-def _four(values: Iterable[float]) -> FourFloats:
-    a, b, c, d = (float(value) for value in values)
-    return a, b, c, d
 
 
 # ---------------------------------------------------------------- the curve
@@ -198,15 +195,15 @@ def _curve_point(
     signal, variance = _over_pairs(pairs, "signal"), _over_pairs(pairs, "variance")
     return CurvePoint(
         exposure_s=exposure_s,
-        signal=_four(each * span for each, span in zip(signal, spans, strict=True)),
-        variance=_four(each * span**2 for each, span in zip(variance, spans, strict=True)),
+        signal=four(each * span for each, span in zip(signal, spans, strict=True)),
+        variance=four(each * span**2 for each, span in zip(variance, spans, strict=True)),
         pairs=len(pairs),
         used=used,
     )
 
 
 def _over_pairs(pairs: Sequence[Pair], what: Literal["signal", "variance"]) -> FourFloats:
-    return _four(np.mean([getattr(pair, what) for pair in pairs], axis=0))
+    return four(np.mean([getattr(pair, what) for pair in pairs], axis=0))
 
 
 # ---------------------------------------------------------------- the line
