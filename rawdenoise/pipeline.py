@@ -9,10 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from rawdenoise import __version__
+from rawdenoise.artefacts import cleared
+from rawdenoise.defects import known_defects
 from rawdenoise.devices import pick_device
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.evidence import evidence_for
@@ -21,9 +23,10 @@ from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.models import Model, ModelCard
 from rawdenoise.nets import StabilisedDenoiser
 from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import pack, unpack
+from rawdenoise.packing import clipped, pack, unpack
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Provenance, RawImage
+from rawdenoise.rows import add_rows
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.tiling import Tiles, denoise_tiled
 
@@ -43,11 +46,16 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DenoiseOptions:
-    """How to denoise: `strength` 0 is the input and 1 the model's full answer; `tile` is in packed pixels."""
+    """How to denoise: `strength` 0 is the input and 1 the model's full answer; `tile` is in packed pixels.
+
+    `keep_defects` and `keep_rows` put hot and dead pixels, and row noise, back on the result.
+    """
 
     strength: float = 1.0
     device: str = "auto"
     tile: int | None = None
+    keep_defects: bool = False
+    keep_rows: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,11 +79,16 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
         return Denoised(raw, None, Provenance(__version__, "none", 0.0), 0.0)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
-    planes = pack(raw)
+    planes, valid = pack(raw), ~clipped(raw)
     noise = noise_for(raw, planes, model.card)
+    sound = cleared(planes, noise, valid=valid, known=defects_for(raw))
     start = time.perf_counter()
-    clean = denoise_planes(planes, noise, model, options)
+    clean = denoise_planes(sound.planes, noise, model, options)
     network_s = time.perf_counter() - start
+    if options.keep_rows:
+        clean = add_rows(clean, sound.offsets)
+    if options.keep_defects:
+        np.copyto(clean, planes, where=sound.defects)
     image = unpack(blend(planes, clean, options.strength), like=raw)
     return Denoised(image, noise, _provenance(model.card, noise, options.strength), network_s)
 
@@ -88,6 +101,20 @@ def noise_for(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCa
     """
     pooled = card.noise if card.camera.is_like(raw.camera) else None
     return evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled).noise
+
+
+def defects_for(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
+    """The hot and dead pixels that a calibration of this very body and read-out has found, if there is one.
+
+    Raises:
+        ProfileError: the noise profile of this camera cannot be understood.
+    """
+    stored = ProfileStore().find(raw.camera)
+    known = stored.profile.defects if stored else None
+    height, width = raw.mosaic.shape
+    if known is None or (known.serial, known.size) != (raw.camera.serial, (width, height)):
+        return None
+    return known_defects(raw, np.array([*known.hot, *known.dead], np.int64).reshape(-1, 2))
 
 
 def denoise_planes(

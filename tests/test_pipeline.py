@@ -9,12 +9,14 @@ from conftest import make_raw
 from test_packing import mirrored
 from torch import nn
 
+from rawdenoise.camera_profile import CameraProfile, KnownDefects, Method, ProfilePoint
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
 from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.packing import pack
-from rawdenoise.pipeline import DenoiseOptions, blend, denoise, denoise_planes, noise_for
+from rawdenoise.pipeline import DenoiseOptions, blend, defects_for, denoise, denoise_planes, noise_for
+from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Cfa, Exposure, RawImage
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
@@ -40,6 +42,15 @@ def noisy(height: int, width: int, **more: object) -> RawImage:
     dn = 512 + 15871 * (signal + rng.standard_normal((height, width)) * np.sqrt(2e-3 * signal + 1e-5))
     mosaic = np.clip(np.rint(dn), 0, 16383).astype(np.uint16)
     return make_raw(height, width, mosaic=mosaic, exposure=Exposure(iso=800), **more)
+
+
+def published(noise: NoiseModel) -> ProfilePoint:
+    """A point of a profile for the levels of the test camera."""
+    (gain, *_), (read, *_) = noise.shot, noise.read_variance
+    return ProfilePoint(
+        800, (15871 * gain,) * 4, (15871 * read**0.5,) * 4, (512.0,) * 4, 16383.0, Method.PUBLISHED,
+        source="a test",
+    )  # fmt: skip
 
 
 def test_strength_zero_is_the_input_and_needs_no_model() -> None:
@@ -100,3 +111,48 @@ def test_margins_of_any_parity_stay_as_they_are(cfa: Cfa) -> None:
     assert np.array_equal(out.mosaic[margin], raw.mosaic[margin])
     assert not np.array_equal(out.mosaic, raw.mosaic)
     assert (out.cfa, out.active, out.levels) == (raw.cfa, raw.active, raw.levels)
+
+
+def test_hot_pixels_go_unless_they_are_to_be_kept() -> None:
+    raw = noisy(96, 120)
+    raw.mosaic[40, 51] = 14000
+    options = DenoiseOptions(device="cpu")
+    model = a_model()
+    result, kept = (
+        denoise(raw, model, replace(options, keep_defects=keep)).image.mosaic for keep in (False, True)
+    )
+    assert kept[40, 51] == raw.mosaic[40, 51]
+    neighbours = raw.mosaic[38:43:2, 49:54:2]
+    assert abs(int(result[40, 51]) - np.median(neighbours)) < 2000
+    assert np.argwhere(result != kept).tolist() == [[40, 51]]
+    unspoilt = denoise(replace(raw, mosaic=noisy(96, 120).mosaic), model, options).image.mosaic
+    assert np.abs(np.delete(unspoilt.astype(int) - result, 40, axis=0)).max() < 150  # not smeared
+
+
+def test_defects_that_a_calibration_knows_are_repaired_on_that_body_only() -> None:
+    raw = noisy(96, 120)
+    body = replace(raw, camera=replace(raw.camera, serial="7"))
+    known = KnownDefects("7", (120, 96), hot=((40, 51),), dead=((10, 10),))
+    profile = CameraProfile(replace(raw.camera, mode=""), (published(NOISE),), known)
+    assert defects_for(body) is None
+    ProfileStore().save(profile)
+    found = defects_for(body)
+    assert found is not None
+    assert np.argwhere(found).tolist() == [[0, 5, 5], [1, 20, 25]]
+    assert defects_for(raw) is None
+
+
+def test_row_noise_goes_unless_it_is_to_be_kept() -> None:
+    row_sigma = 2e-3
+    rows = (row_sigma * 15871 * np.random.default_rng(3).standard_normal(256)).round()
+    plain = noisy(256, 600)
+    raw = replace(plain, mosaic=(plain.mosaic + rows[:, None]).astype(np.uint16))
+    card = replace(a_model().card, noise=(IsoNoise(800, replace(NOISE, row_variance=row_sigma**2), 1),))
+    model, options = replace(a_model(), card=card), DenoiseOptions(device="cpu")
+    result, kept = (
+        denoise(raw, model, replace(options, keep_rows=keep)).image.mosaic.astype(float)
+        for keep in (False, True)
+    )
+    found = np.median(kept - result, axis=1)
+    assert np.mean((found - rows) ** 2) < 0.5 * np.mean(rows**2)
+    assert np.abs(kept - result - found[:, None]).max() <= 1

@@ -82,8 +82,7 @@ def work(
     format: str,
     layout: PlainLayout | None,
     *,
-    device: str,
-    strength: float,
+    options: DenoiseOptions,
     overwrite: bool,
     keep_mtime: bool,
 ) -> Work:
@@ -97,7 +96,7 @@ def work(
     except OSError as error:
         raise SetupError(f"{output}: cannot be made ({error.strerror})") from error
     return denoising(
-        DenoiseOptions(strength=strength, device=device),
+        options,
         models,
         format=Format(format),
         layout=layout,

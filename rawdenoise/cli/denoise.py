@@ -26,6 +26,8 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
     "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True,
     help="How much of the noise to take away; 0 leaves every pixel as it is and needs no model.",
 )  # fmt: skip
+@click.option("--keep-hot-pixels", is_flag=True, help="Leave hot and dead pixels in the result.")
+@click.option("--keep-row-noise", is_flag=True, help="Leave the offsets of whole rows in the result.")
 @click.option("--model", metavar="ID", help="Use this model (any unique beginning of its id) for all files.")
 @click.option(
     "--if-exists", type=click.Choice(["skip", "overwrite", "rename", "error"]),
@@ -44,8 +46,9 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
-    output: Path, format: str, strength: float, model: str | None, if_exists: str, jobs: int, device: str,
-    dry_run: bool, as_json: bool, keep_mtime: bool, **layout: Any,
+    output: Path, format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
+    model: str | None, if_exists: str, jobs: int, device: str, dry_run: bool, as_json: bool,
+    keep_mtime: bool, **layout: Any,
 ) -> None:  # fmt: skip
     """Denoise raw files, and folders of them, with their camera's model.
 
@@ -58,6 +61,7 @@ def command(
     from rawdenoise.cli import batches
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.cli.report import BatchReport
+    from rawdenoise.pipeline import DenoiseOptions
 
     plain = plain_layout(**layout)
     inputs = given_paths(paths, files_from, null=null)
@@ -66,6 +70,7 @@ def command(
     if dry_run:
         ctx.exit(report.planned(planned))
     models = batches.models_for(model, device=device, strength=strength)
-    work = batches.work(output, models, format, plain, device=device, strength=strength,
+    options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise)
+    work = batches.work(output, models, format, plain, options=options,
                         overwrite=if_exists == "overwrite", keep_mtime=keep_mtime)  # fmt: skip
     ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip"))

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32, Shaped
 from numpy.random import Generator
 from torch import Tensor
 
+from rawdenoise.artefacts import cleared
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
 from rawdenoise.formats import RAW_SUFFIXES, read_raw
@@ -143,7 +144,7 @@ def _grouped(members: list[tuple[Camera, Capture]]) -> CaptureSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Crops in the stabilised domain; `valid` is false where the sensor was saturated."""
+    """Crops in the stabilised domain; `valid` is false where the sensor was saturated or defect."""
 
     noisy: Float32[Tensor, "b 4 h w"]
     valid: Bool[Tensor, "b 4 h w"]
@@ -239,6 +240,7 @@ def build_store(
     """Cut the captures into tiles under `folder` and measure their noise, pooled over captures of one ISO.
 
     A collection of more than `limit` bytes is sampled, as many tiles from each capture. One tile in
+    Hot and dead pixels are repaired, and take part in neither; row noise is taken off the tiles.
     `HELD_OUT` is kept from training.
 
     Raises:
@@ -260,9 +262,14 @@ def build_store(
             on_file(capture.path, error)
             continue
         planes, valid = pack(raw), ~clipped(raw)
-        samples[capture.iso].append(sample_noise(planes, valid=valid))
+        seen = sample_noise(planes, valid=valid)
+        sound = cleared(planes, fit_noise([seen]), valid=valid)
+        if sound.defects.any():
+            valid &= ~sound.defects
+            seen = sample_noise(planes, valid=valid)
+        samples[capture.iso].append(seen)
         file = folder / f"{number:05}.npy"
-        count, fits = _cut(planes, valid, file, share, rng)
+        count, fits = _cut(sound.planes, valid, file, share, rng)
         cut.append((file.name, capture.iso, count))
         side = min(side, fits)
         on_file(capture.path, None)
