@@ -144,7 +144,8 @@ def _paint_curve(panel: Any, point: CalibrationPoint) -> None:
     lit = [each for each in point.curve if max(each.signal) > 0 and min(each.variance) > 0]
     lowest = min(min(each.signal) for each in lit if min(each.signal) > 0)
     reach = point.saturation - min(point.black)
-    signal = np.geomspace(max(lowest / 3, 1e-2 * reach / 100), reach, 200)
+    where_photons_take_over = fmean(point.read_noise) ** 2 / fmean(gain)
+    signal = np.geomspace(max(min(lowest, where_photons_take_over / 5), 1e-6 * reach), reach, 200)
     for plane, name in enumerate(PLANES):
         color, marker, size = PLANE_STYLES[name]
         noise = np.sqrt(gain[plane] * signal + point.read_noise[plane] ** 2)

@@ -175,7 +175,7 @@ def frame_files(
                 if inner.suffix.lower() in suffixes:
                     yield inner
                 else:
-                    others.append(FileError(inner, "is no raw file by its name, and was left out"))
+                    others.append(FileError(inner, "is no raw file by its name"))
         elif path.exists():
             yield path
         else:
