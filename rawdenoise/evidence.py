@@ -158,7 +158,7 @@ def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> Answer:
     for known in card_noise:
         if known.iso == iso:
             number = f"{known.captures} capture{'' if known.captures == 1 else 's'}"
-            return known.noise, f"pooled over the {number} of ISO {iso} that the model was trained on"
+            return known.noise, f"as the model was trained with, on {number} of ISO {iso}"
     raise _UnfitError(f"the model was trained on no capture of ISO {iso}")
 
 

@@ -19,8 +19,9 @@ from rawdenoise.camera_profile import (
     profile_id,
 )
 from rawdenoise.errors import ProfileError
+from rawdenoise.noise import NoiseModel
 from rawdenoise.profile_toml import format_profile, parse_profile
-from rawdenoise.raw import Camera
+from rawdenoise.raw import Camera, Levels
 
 __all__ = [
     "CameraProfile",
@@ -80,6 +81,16 @@ class ProfileStore:
                 raise error
         fitting = [each for each in profiles if each.profile.is_of(camera)]
         return min(fitting, key=lambda each: (each.bundled, not each.profile.camera.mode), default=None)
+
+    def noise_of(self, camera: Camera, iso: int | None, levels: Levels) -> NoiseModel | None:
+        """The noise of a camera's captures with these levels at an ISO; None where no profile knows it.
+
+        Raises:
+            ProfileError: as `find`.
+        """
+        stored = self.find(camera)
+        known = None if stored is None else stored.profile.noise_at(iso, levels=levels)
+        return None if known is None else known[0]
 
     def get(self, id: str) -> StoredProfile:
         """The profile of this id or camera name, or of any unique part of it.

@@ -13,9 +13,10 @@ from rawdenoise import __version__
 from rawdenoise.cli import main
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.profiles import ProfileStore, load_profile
-from rawdenoise.raw import Provenance, RawImage
+from rawdenoise.raw import Levels, Provenance, RawImage
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, capture, evenly_lit, make_fixed_pattern
+from rawdenoise.training.captures import build_store, scan
 
 UNTOUCHED = Provenance(__version__, "none", 0.0)
 CAMERA = SIMULATED_IMX385.resized(256, 192)
@@ -139,6 +140,15 @@ def test_a_capture_of_the_camera_is_then_denoised_with_it(frames: Path, own_stor
     text = run("inspect", frames / "captures" / "00.dng").stdout
     assert "noise from:       profile: measured by photon transfer" in text
     assert "noise not from:   pooled: weaker evidence, not looked at" in text
+
+
+def test_a_model_is_then_trained_with_it(frames: Path, own_profiles: Path, tmp_path: Path) -> None:
+    (found,) = scan([frames / "captures"])
+    pooled = build_store(found, tmp_path / "before", seed=0).noise[0].noise
+    run("calibrate", "--dark", frames / "dark", "--flat", frames / "flat")
+    known = build_store(found, tmp_path / "after", seed=0).noise[0].noise
+    assert known != pooled
+    assert known == load_profile(own_profiles / f"{NAME}.toml").points[0].noise(Levels((240.0,) * 4, 4095.0))
 
 
 def black() -> RawImage:

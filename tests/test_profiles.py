@@ -497,4 +497,8 @@ def test_a_capture_of_the_camera_gets_its_profile() -> None:
     raw = make_raw(8, 8, camera=Camera("SONY", "ILCE-7SM2", "123", "4240x2832 14-bit"))
     stored = ProfileStore().find(raw.camera)
     assert stored is not None
-    assert stored.profile.noise_at(800, levels=raw.levels) is not None
+    known = stored.profile.noise_at(800, levels=raw.levels)
+    assert known is not None
+    assert ProfileStore().noise_of(raw.camera, 800, raw.levels) == known[0]
+    assert ProfileStore().noise_of(raw.camera, 51200, raw.levels) is None
+    assert ProfileStore().noise_of(replace(raw.camera, model="A7"), 800, raw.levels) is None

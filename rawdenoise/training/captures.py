@@ -25,7 +25,8 @@ from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise, sample_noise
 from rawdenoise.packing import clipped, pack
-from rawdenoise.raw import Camera
+from rawdenoise.profiles import ProfileStore
+from rawdenoise.raw import Camera, Levels
 from rawdenoise.stabilize import stabilize, stabilized_white
 
 if TYPE_CHECKING:
@@ -239,12 +240,14 @@ def build_store(
 ) -> TileStore:
     """Cut the captures into tiles under `folder` and measure their noise, pooled over captures of one ISO.
 
-    A collection of more than `limit` bytes is sampled, as many tiles from each capture. One tile in
+    Where the camera's profile knows the noise at an ISO, that is taken, as it will be to denoise.
     Hot and dead pixels are repaired, and take part in neither; row noise is taken off the tiles.
+    A collection of more than `limit` bytes is sampled, as many tiles from each capture. One tile in
     `HELD_OUT` is kept from training.
 
     Raises:
         TrainingError: no capture could be read.
+        ProfileError: the noise profile of this camera cannot be understood.
     """
     index = folder / "tiles.json"  # written last
     if index.exists():
@@ -253,6 +256,7 @@ def build_store(
     rng = np.random.default_rng(seed)
     share = max(1, limit // (3 * TILE**2 * len(captures.captures)))
     samples: dict[int | None, list[tuple[NoiseSamples, ...]]] = defaultdict(list)
+    levels: dict[int | None, Levels] = {}
     cut: list[tuple[str, int | None, int]] = []
     side = TILE
     for number, capture in enumerate(captures.captures):
@@ -261,6 +265,7 @@ def build_store(
         except RawDenoiseError as error:  # gone or changed since the scan
             on_file(capture.path, error)
             continue
+        levels[capture.iso] = raw.levels
         planes, valid = pack(raw), ~clipped(raw)
         seen = sample_noise(planes, valid=valid)
         sound = cleared(planes, fit_noise([seen]), valid=valid)
@@ -277,7 +282,15 @@ def build_store(
         raise TrainingError(f"none of the captures of {captures.camera.name} can be read any more")
 
     isos = sorted(samples, key=lambda iso: -1 if iso is None else iso)
-    noise = tuple(IsoNoise(iso, fit_noise(samples[iso]), len(samples[iso])) for iso in isos)
+    profiles = ProfileStore()
+    noise = tuple(
+        IsoNoise(
+            iso,
+            profiles.noise_of(captures.camera, iso, levels[iso]) or fit_noise(samples[iso]),
+            len(samples[iso]),
+        )
+        for iso in isos
+    )
     tiles = [Tile(file, index, isos.index(iso)) for file, iso, count in cut for index in range(count)]
     order = [tiles[i] for i in rng.permutation(len(tiles))]
     kept = max(1, len(tiles) // HELD_OUT) if len(tiles) >= 4 else 0
