@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float32
 
+from rawdenoise.camera_profile import point_at
 from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
@@ -134,14 +135,16 @@ def _how(stored: StoredProfile, iso: int | None, how: str) -> str:
         isos = [point.iso for point in stored.profile.points if point.iso is not None]
         low, high = max(i for i in isos if i < (iso or 0)), min(i for i in isos if i > (iso or 0))
         return f"interpolated between ISO {low} and {high}"
-    method = next(point.method for point in stored.profile.points if point.iso == iso)
-    at = "unstated ISO" if iso is None else f"ISO {iso}"
+    found = point_at(stored.profile.points, iso)
+    assert found is not None  # for then it would not be measured
+    point = found[0]
+    at = "unstated ISO" if point.iso is None else f"ISO {point.iso}"
     said = {
         Method.PHOTON_TRANSFER: "measured by photon transfer",
         Method.CAPTURES: "measured from captures",
         Method.PUBLISHED: "published",
     }
-    return f"{said[method]} for {at}"
+    return f"{said[point.method]} for {at}"
 
 
 def _levels(raw: RawImage) -> str:

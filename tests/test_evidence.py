@@ -102,8 +102,10 @@ def test_a_tag_that_the_pixels_confirm_is_believed(scale: float) -> None:
 
 def test_a_profile_is_asked_at_its_isos_only_and_says_how_it_knows(store: ProfileStore) -> None:
     store.save(of_points(None, 400, 1600, method=Method.PUBLISHED))
-    said = {iso: ask(capture(iso=iso), store) for iso in (200, 400, 800, 3200, None)}
+    said = {iso: ask(capture(iso=iso), store) for iso in (200, 396, 400, 800, 1610, 3200, None)}
     assert said[400].why == "published for ISO 400 in the profile test-one-test"
+    assert said[396].why == said[400].why  # a rounded label
+    assert said[1610].why == "published for ISO 1600 in the profile test-one-test"
     assert said[None].why == "published for unstated ISO in the profile test-one-test"
     assert [said[iso].kind for iso in (200, 3200)] == [Kind.CAPTURE] * 2
     assert said[3200].considered[0] == "profile: test-one-test knows ISO 400-1600, not ISO 3200"
