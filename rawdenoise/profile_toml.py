@@ -41,6 +41,7 @@ HEADER = """\
 # gain_interval, read_interval   95 % intervals, relative
 # full_well                      electrons; linearity_error: relative
 # tukey_lambda, tukey_scale      the long-tailed law of the read noise, for simulations; scale in DN
+# captures                       on how many frames it was measured
 #
 # One number is for all planes; four are for R, G1, G2, B (G1 is the green of the red rows).
 # What stands in [levels] and [provenance] holds for every ISO that does not say otherwise.

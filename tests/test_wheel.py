@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zipfile
@@ -37,3 +38,16 @@ def test_the_wheel_brings_the_noise_profiles(wheel: Path) -> None:
     assert {"sony-ilce-7sm2.toml", "README.md"} <= sources.keys()
     for name, data in sources.items():
         assert archive.read(f"rawdenoise/_calibration/{name}") == data
+
+
+def test_an_installed_rawdenoise_finds_its_profiles(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path)
+    code = (
+        "from rawdenoise.profiles import *; print(bundled_folder()); print(ProfileStore().get('7sm2').path)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )  # fmt: skip
+    folder = tmp_path / "rawdenoise" / "_calibration"
+    assert run.stdout.split() == [str(folder), str(folder / "sony-ilce-7sm2.toml")], run.stderr

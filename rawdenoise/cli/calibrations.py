@@ -75,12 +75,12 @@ def run(given: Given, wanted: Wanted) -> int:
     for point in new.points:
         if point not in profile.points:
             _say(f"ISO {point.iso or 'unstated'}: what is known already is stronger evidence, and stays")
+    if not wanted.dry_run:
+        _keep(profile, wanted.output)
     if wanted.plot is not None:
         from rawdenoise.plots import plot_calibration  # matplotlib is an extra, and slow to load
 
         click.echo(f"pictures: {one_line(plot_calibration(points, wanted.plot))}")
-    if not wanted.dry_run:
-        _keep(profile, wanted.output)
     return 1 if refusals else 0
 
 

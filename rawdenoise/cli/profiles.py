@@ -83,8 +83,7 @@ def text_of(stored: StoredProfile) -> list[str]:
         "defects": "" if defects is None else f"{len(defects.hot)} hot, {len(defects.dead)} dead pixels",
     }
     lines = [f"{name + ':':<9}{one_line(value)}" for name, value in facts.items() if value]
-    rows = [COLUMNS, *(_point_row(point) for point in profile.points)]
-    return [*lines, "", *table(rows), "", "gain in DN per electron; read and row noise in DN"]
+    return [*lines, "", *profile_lines(profile), "", "gain in DN per electron; read and row noise in DN"]
 
 
 def table(rows: Sequence[Sequence[str]]) -> list[str]:
