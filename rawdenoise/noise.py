@@ -1,15 +1,32 @@
-"""How noisy a camera is: the record, and a simple estimate of it from ordinary captures."""
+"""How noisy a camera is: the record, and an estimate of it from ordinary captures, textured or not.
+
+Noise is white, scenes are not: texture is strongest in coarse detail and fades towards the finest. So the
+variance is measured in the finest detail, where texture is weak, and coarse detail tells how much of it is
+texture nevertheless: places with little of it have the say, and what is left is taken off in proportion.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Int, Shaped
+from jaxtyping import Bool, Float32, Float64, Int
 
-BLOCK = 8
+BLOCK = 8  # packed pixels
+MOST_BLOCKS = 40_000  # per plane: more tell little more
+LEVELS = 24  # groups of blocks of about one level
+FLATNESS = (0.0, 0.04, 0.12, 0.3, 0.6)  # shares of a group, the flattest first, that are averaged together
+LEAST_TOGETHER = 8  # blocks
+CUT_OFF = 0.3  # share of pixels at the lowest value from which the noise is cut off there
 FLOOR = 1e-12  # variance: nothing is free of noise, and the transforms divide by it
+FINE_FREEDOM = BLOCK**2 / (1 + 2 * (4 / 6) ** 2 + 2 * (1 / 6) ** 2) ** 2  # of a block's fine variance
+# How much fine variance comes with the coarse variance of texture: on photographs a tenth, give or take half.
+LEAKAGE, LEAKAGE_SIGMA, MOST_LEAKAGE = 0.1, 0.04, 0.3
+CHANCE, LEAKAGE_ERROR = 2.0, 0.04  # how much wider than by chance alone, for what blocks share
+MODEL_ERROR = 0.02  # relative: no camera keeps to the model better
 
 FourFloats = tuple[float, float, float, float]
 
@@ -37,12 +54,54 @@ class NoiseModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseSamples:
-    """Signal levels of one plane, the noise variance seen at each, and how many blocks say so."""
+    """What groups of blocks of one plane show: their level, the variance of fine and of coarse detail.
+
+    `coarse` equals `variance` where there is nothing but white noise; what it has more is texture. `blocks`
+    is how many blocks a group has, `floor` the least variance there can be (quantisation), `step` the
+    quantisation step. `row_variance` is that of the offsets which the pixels of a row share, negative by
+    chance where there are none, and `row_error` its standard error, infinite where nothing tells.
+    """
 
     level: Float64[np.ndarray, " n"]
     variance: Float64[np.ndarray, " n"]
+    coarse: Float64[np.ndarray, " n"]
     blocks: Float64[np.ndarray, " n"]
     floor: float
+    step: float = 0.0
+    row_variance: float = 0.0
+    row_error: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseEstimate:
+    """A noise model and how sure of it we are.
+
+    The intervals hold 95 % and are relative: of the shot noise, and of the standard deviation of the read
+    noise; (0.9, 1.2) says that the truth is between 0.9 and 1.2 times the estimate. `samples` is how many
+    groups of blocks had a say.
+    """
+
+    noise: NoiseModel
+    shot_interval: tuple[float, float]
+    read_interval: tuple[float, float]
+    samples: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Blocks:
+    """Blocks of 8x8 without clipped pixels: mean level, fine and coarse variance, row and column of blocks.
+
+    `rows` is the second difference down a plane, averaged over the width of a block, for each of its rows.
+    """
+
+    level: Float32[np.ndarray, "4 n"]
+    fine: Float32[np.ndarray, "4 n"]
+    coarse: Float32[np.ndarray, "4 n"]
+    rows: Float32[np.ndarray, "4 n 8"]
+    place: Int[np.ndarray, "n 2"]
+
+
+# ---------------------------------------------------------------- entry points
 
 
 def estimate_noise(
@@ -57,83 +116,183 @@ def sample_noise(
 ) -> tuple[NoiseSamples, ...]:
     """Measure the noise variance against the signal, per plane.
 
-    The residual is the second difference in both directions (Immerkaer 1996), blind to linear gradients and
-    to edges along an axis; its variance is taken over blocks of 8x8. Of the blocks of about one level, the
-    tenth that is flattest in the other three planes speaks: texture shows in all planes, whereas their noise
-    is independent, so that this choice does not favour blocks with little noise.
+    Fine detail is the second difference in both directions (Immerkaer 1996), blind to gradients and to edges
+    along an axis; coarse detail the second differences of pixels averaged two by two. Their powers are taken
+    over blocks of 8x8, grouped by level and, within a level, by the coarse detail of all planes. White noise
+    is independent in the two, so that this choice does not favour blocks with little noise.
     """
-    floors = [max(_step(plane) ** 2 / 12, FLOOR) for plane in planes]
-    if min(planes.shape[1:]) < 2 * BLOCK + 2:
-        return tuple(NoiseSamples(np.empty(0), np.empty(0), np.empty(0), floor) for floor in floors)
-    across = planes[:, :, :-2] - 2 * planes[:, :, 1:-1] + planes[:, :, 2:]
-    residual = (across[:, :-2] - 2 * across[:, 1:-1] + across[:, 2:]) / 6  # keeps the variance of white noise
-    lowest = planes == planes.min(axis=(1, 2), keepdims=True)
-    kept = (
-        _block_means(lowest[:, 1:-1, 1:-1]) < 0.3
-    )  # where many pixels share the lowest value, noise is cut off
+    steps = [_step(plane) for plane in planes]
+    floors = [max(step**2 / 12, FLOOR) for step in steps]
+    blocks = _measure_blocks(planes, valid)
+    if blocks.level.shape[1] < LEAST_TOGETHER:
+        nothing = np.empty(0)
+        return tuple(
+            NoiseSamples(nothing, nothing, nothing, nothing, floor, step)
+            for floor, step in zip(floors, steps, strict=True)
+        )
+    limits = [math.inf] * 4
     if valid is not None:
-        kept &= _block_means(_touched(~valid)) == 0
-    everywhere = kept.all(axis=0)
-    variance = _block_means(residual**2)[:, everywhere]
-    level = _block_means(planes[:, 1:-1, 1:-1])[:, everywhere]
-
-    groups = [_groups_of_one_level(levels) for levels in level]
-    relative = np.ones_like(variance)
+        limits = [_saturation(plane, mask) for plane, mask in zip(planes, valid, strict=True)]
+    groups = [_groups_of_one_level(levels) for levels in blocks.level]
+    expected = np.ones_like(blocks.coarse)
     for plane, members in enumerate(groups):
         for group in members:
-            relative[plane, group] = variance[plane, group] / max(
-                np.quantile(variance[plane, group], 0.25), FLOOR
-            )
-    samples = []
-    for plane, (members, floor) in enumerate(zip(groups, floors, strict=True)):
-        texture = relative.sum(axis=0) - relative[plane]
-        flattest = [group[np.argsort(texture[group])[: max(8, group.size // 10)]] for group in members]
-        samples.append(
-            NoiseSamples(
-                np.array([level[plane, group].mean() for group in flattest], np.float64),
-                np.array([variance[plane, group].mean() for group in flattest], np.float64),
-                np.array([group.size for group in flattest], np.float64),
-                floor,
-            )
-        )
-    return tuple(samples)
+            expected[plane, group] = max(float(np.quantile(blocks.coarse[plane, group], 0.25)), FLOOR)
+    for _ in range(2):  # how coarse detail compares with noise is known only once noise is
+        texture = (blocks.coarse / expected).mean(axis=0)
+        samples = [
+            _grouped(blocks, plane, groups[plane], texture, floors[plane], limits[plane])
+            for plane in range(4)
+        ]
+        expected = _expected(fit_noise([samples]), blocks.level)
+    rows = [_row_variance(blocks, expected, pair) for pair in ((0, 1), (2, 3))]
+    return tuple(
+        replace(each, step=steps[plane], row_variance=rows[plane // 2][0], row_error=rows[plane // 2][1])
+        for plane, each in enumerate(samples)
+    )
 
 
 def fit_noise(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseModel:
-    """Fit one noise model to the samples of captures that share camera and ISO.
+    """Fit one noise model to the samples of captures that share camera and ISO."""
+    return estimate_with_interval(captures).noise
+
+
+def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseEstimate:
+    """Fit one noise model to the samples of captures that share camera and ISO, and say how sure it is.
 
     One line for all planes, which read out of one sensor, and one digital gain per plane beside it: a plane
     that is dark all over has no slope of its own to show.
     """
-    per_plane = [_joined(samples) for samples in zip(*captures, strict=True)]
+    listed = list(captures)
+    per_plane = [_joined(samples) for samples in zip(*listed, strict=True)]
     both = _joined(per_plane)
+    row_variance = _pooled_row_variance([plane for samples in listed for plane in samples])
     if not both.level.size:  # everything clipped, or smaller than a few blocks: assume quantisation alone
         floor = max(both.floor, FLOOR)
-        return NoiseModel((floor,) * 4, (floor,) * 4)
-    shot, read = _fit_line(both)
-    gains = [_median_ratio(samples, shot, read) for samples in per_plane]
-    a, b, c, d = (max(shot * gain, FLOOR) for gain in gains)
-    e, f, g, h = (max(read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True))
-    return NoiseModel((a, b, c, d), (e, f, g, h))
+        nothing = NoiseModel((floor,) * 4, (floor,) * 4, row_variance, both.step)
+        return NoiseEstimate(nothing, (0.0, math.inf), (0.0, math.inf), 0)
+    line = _fit_line(both)
+    gains = [_gain(samples, line) for samples in per_plane]
+    a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)
+    e, f, g, h = (
+        max(line.read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True)
+    )
+    noise = NoiseModel((a, b, c, d), (e, f, g, h), row_variance, both.step)
+    return NoiseEstimate(noise, *_intervals(line), samples=both.level.size)
 
 
-def _groups_of_one_level(level: Float32[np.ndarray, " n"]) -> list[Int[np.ndarray, " group"]]:
+def agreement(samples: Sequence[NoiseSamples], noise: NoiseModel) -> float:
+    """How many times the variance that a model promises the pixels show: the median over levels and planes.
+
+    Texture is taken off; NaN where the pixels show nothing.
+    """
+    ratios, weights = [np.empty(0)], [np.empty(0)]
+    for each, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True):
+        promised = shot * np.maximum(each.level, 0) + max(read, each.floor)
+        ratios.append(_without_texture(each, LEAKAGE) / promised)
+        texture = np.maximum(each.coarse / np.maximum(each.variance, FLOOR) - 1, 0)
+        weights.append(each.blocks / (1 + texture) ** 2)
+    ratio = np.concatenate(ratios)
+    return _weighted_median(ratio, np.concatenate(weights)) if ratio.size else math.nan
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def _measure_blocks(planes: Float32[np.ndarray, "4 h w"], valid: Bool[np.ndarray, "4 h w"] | None) -> _Blocks:
+    """Measure blocks all over a capture, at most about `MOST_BLOCKS`, one row of them at a time."""
+    down, across = ((length - 2) // BLOCK for length in planes.shape[1:])
+    lowest = planes.min(axis=(1, 2), keepdims=True, initial=np.inf)
+    measured = [_no_blocks()]
+    for row in range(0, down if across > 0 else 0, -(-max(down * across, 1) // MOST_BLOCKS)):
+        reach = np.s_[:, row * BLOCK : (row + 1) * BLOCK + 2, : across * BLOCK + 2]
+        strip = planes[reach]
+        at_lowest = (strip[:, 1:-1, 1:-1] == lowest).reshape(4, BLOCK, across, BLOCK).mean(axis=(1, 3))
+        good = (at_lowest < CUT_OFF).all(axis=0)
+        if valid is not None:
+            column = np.asarray(valid[reach].all(axis=(0, 1)))
+            good &= column[:-2].reshape(across, BLOCK).all(axis=1) & column[8::8] & column[9::8]
+        measured.append(_measure_strip(strip, good, row))
+    return _Blocks(
+        level=np.concatenate([each.level for each in measured], axis=1),
+        fine=np.concatenate([each.fine for each in measured], axis=1),
+        coarse=np.concatenate([each.coarse for each in measured], axis=1),
+        rows=np.concatenate([each.rows for each in measured], axis=1),
+        place=np.concatenate([each.place for each in measured]),
+    )
+
+
+def _no_blocks() -> _Blocks:
+    nothing = np.empty((4, 0), np.float32)
+    return _Blocks(nothing, nothing, nothing, np.empty((4, 0, BLOCK), np.float32), np.empty((0, 2), int))
+
+
+def _measure_strip(
+    strip: Float32[np.ndarray, "4 10 w"], good: Bool[np.ndarray, " across"], row: int
+) -> _Blocks:
+    """Measure one row of blocks; the strip reaches a pixel further on every side."""
+    count = good.size
+    over = strip[:, :-2] - 2 * strip[:, 1:-1] + strip[:, 2:]
+    fine = (over[:, :, :-2] - 2 * over[:, :, 1:-1] + over[:, :, 2:]) / 6  # keeps the variance of white noise
+    halves = strip[:, ::2] + strip[:, 1::2]
+    halves = (halves[:, :, ::2] + halves[:, :, 1::2]) / 2  # keeps it too
+    across = halves[:, :, :-2] - 2 * halves[:, :, 1:-1] + halves[:, :, 2:]
+    across = np.pad(across, ((0, 0), (0, 0), (0, 1))).reshape(4, 5, count, 4)[..., :3]
+    down = halves[:, :-2, :-1] - 2 * halves[:, 1:-1, :-1] + halves[:, 2:, :-1]
+    power_across = (across**2).mean(axis=(1, 3))
+    power_down = (down**2).reshape(4, 3, count, 4).mean(axis=(1, 3))
+    level = strip[:, 1:-1, 1:-1].reshape(4, BLOCK, count, BLOCK).mean(axis=(1, 3))
+    rows = over[:, :, 1:-1].reshape(4, BLOCK, count, BLOCK).mean(axis=3).transpose(0, 2, 1)
+    (columns,) = np.nonzero(good)
+    return _Blocks(
+        level=level[:, good],
+        fine=(fine**2).reshape(4, BLOCK, count, BLOCK).mean(axis=(1, 3))[:, good],
+        coarse=((power_across + power_down) / 12)[:, good],
+        rows=rows[:, good],
+        place=np.stack([np.full_like(columns, row), columns], axis=1),
+    )
+
+
+def _groups_of_one_level(level: Float32[np.ndarray, " n"]) -> list[Int[np.ndarray, " _"]]:
+    """Blocks by rising level in groups of one size, but finer at the dark end, where read noise shows."""
     order = np.argsort(level)
-    return [group for group in np.array_split(order, max(1, min(24, order.size // 32))) if group.size >= 8]
+    groups = np.array_split(order, max(1, min(LEVELS, order.size // 32)))
+    dark = np.array_split(groups[0], max(1, min(4, groups[0].size // 32)))
+    return [group for group in [*dark, *groups[1:]] if group.size >= LEAST_TOGETHER]
 
 
-def _block_means(values: Shaped[np.ndarray, "4 h w"]) -> Float32[np.ndarray, "4 n"]:
-    rows, columns = (length // BLOCK for length in values.shape[1:])
-    blocks = values[:, : rows * BLOCK, : columns * BLOCK].reshape(4, rows, BLOCK, columns, BLOCK)
-    means: Float32[np.ndarray, "4 n"] = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(4, -1)
-    return means
+def _grouped(
+    blocks: _Blocks,
+    plane: int,
+    groups: Sequence[Int[np.ndarray, " _"]],
+    texture: Float32[np.ndarray, " n"],
+    floor: float,
+    limit: float,
+) -> NoiseSamples:
+    """Average the blocks of a plane that are of one level and about equally textured.
+
+    Levels whose noise reaches up to `limit` are left out: there it is cut off.
+    """
+    rows = []
+    for group in groups:
+        by_texture = group[np.argsort(texture[group])]
+        bounds = [max(round(share * group.size), LEAST_TOGETHER * i) for i, share in enumerate(FLATNESS)]
+        for first, last in pairwise(bounds):
+            part = by_texture[first:last]
+            if part.size < LEAST_TOGETHER:
+                break
+            mean, power, coarse_power = (
+                float(each[plane, part].mean(dtype=np.float64))
+                for each in (blocks.level, blocks.fine, blocks.coarse)
+            )
+            if mean + 4 * math.sqrt(power) < limit:
+                rows.append((mean, power, coarse_power, part.size))
+    level, fine, coarse, count = np.array(rows, np.float64).reshape(-1, 4).T
+    return NoiseSamples(level, fine, coarse, count, floor)
 
 
-def _touched(mask: Bool[np.ndarray, "4 h w"]) -> Bool[np.ndarray, "4 h2 w2"]:
-    """Where a residual has a pixel of the mask among the nine it is made of."""
-    across = mask[:, :, :-2] | mask[:, :, 1:-1] | mask[:, :, 2:]
-    touched: Bool[np.ndarray, "4 h2 w2"] = across[:, :-2] | across[:, 1:-1] | across[:, 2:]
-    return touched
+def _expected(noise: NoiseModel, level: Float32[np.ndarray, "4 n"]) -> Float32[np.ndarray, "4 n"]:
+    return noise.variance(level[:, :, None])[:, :, 0]
 
 
 def _step(plane: Float32[np.ndarray, "h w"]) -> float:
@@ -143,31 +302,157 @@ def _step(plane: Float32[np.ndarray, "h w"]) -> float:
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 
+def _saturation(plane: Float32[np.ndarray, "h w"], valid: Bool[np.ndarray, "h w"]) -> float:
+    """The least value that is not valid; infinite where all are."""
+    return float(plane.min(initial=np.inf, where=~valid))
+
+
+# ---------------------------------------------------------------- rows
+
+
+def _row_variance(
+    blocks: _Blocks, expected: Float32[np.ndarray, "4 n"], planes: tuple[int, int]
+) -> tuple[float, float]:
+    """Variance of the offsets that the mosaic rows through two planes carry, and its standard error.
+
+    An offset is the same in the left and the right half of a row, what noise and most texture do is not: the
+    variance is what the second differences of the halves' means share, measured robustly (Gnanadesikan and
+    Kettenring 1972) because the horizontals of a scene are shared too.
+    """
+    row, column = blocks.place.T
+    middle = np.median(column) if column.size else 0
+    halves = []
+    for side in (column < middle, column >= middle):
+        total, weight = np.zeros((row.max(initial=0) + 1, BLOCK)), np.zeros(row.max(initial=0) + 1)
+        for plane in planes:
+            noise = expected[plane, side]
+            trust = 1 / noise / np.maximum(blocks.coarse[plane, side] / noise, 1) ** 2
+            weight += np.bincount(row[side], trust, weight.size)
+            for line in range(BLOCK):
+                shown = trust * blocks.rows[plane, side, line]
+                total[:, line] += np.bincount(row[side], shown, weight.size)
+        halves.append((total, weight))
+    (left, weight_left), (right, weight_right) = halves
+    both = (weight_left > 0) & (weight_right > 0)
+    if np.count_nonzero(both) * BLOCK < 32:
+        return 0.0, math.inf
+    left, right = left[both] / weight_left[both, None], right[both] / weight_right[both, None]
+    together, apart = _robust_variance(left + right), _robust_variance(left - right)
+    lines = left.size / 1.94  # neighbouring second differences share pixels
+    error = math.hypot(together, apart) * math.sqrt(5.44 / lines)  # of a variance by the median deviation
+    return (together - apart) / 24, error / 24  # a second difference has 6 times the variance, a sum 4
+
+
+def _robust_variance(values: Float64[np.ndarray, "n 8"]) -> float:
+    return float((1.4826 * np.median(np.abs(values))) ** 2)
+
+
+def _pooled_row_variance(samples: Sequence[NoiseSamples]) -> float:
+    """The row noise that captures agree on; 0 where it is not significant."""
+    told = [each for each in samples if 0 < each.row_error < math.inf]
+    if not told:
+        return 0.0
+    precision = np.array([each.row_error**-2 for each in told])
+    variance = _weighted_median(np.array([each.row_variance for each in told]), precision**0.5)
+    # Two planes share a row and its error; a median is a quarter less sure than a mean.
+    error = 1.25 * math.sqrt(2 / float(precision.sum()))
+    return variance if variance > 3 * error else 0.0
+
+
+def _weighted_median(values: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"]) -> float:
+    order = np.argsort(values)
+    cumulated = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(cumulated, cumulated[-1] / 2)])
+
+
+# ---------------------------------------------------------------- the line
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Line:
+    """Variance = shot * level + read, with relative standard errors.
+
+    `leakage` is how much of the texture's coarse variance shows in the fine one.
+    """
+
+    shot: float
+    read: float
+    leakage: float
+    shot_error: float
+    read_error: float
+
+    def variance(self, level: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
+        """The variance at a level; below black it is that of black."""
+        return self.shot * np.maximum(level, 0) + self.read
+
+
 def _joined(samples: Iterable[NoiseSamples]) -> NoiseSamples:
     listed = list(samples)
     return NoiseSamples(
         np.concatenate([s.level for s in listed]),
         np.concatenate([s.variance for s in listed]),
+        np.concatenate([s.coarse for s in listed]),
         np.concatenate([s.blocks for s in listed]),
         max(s.floor for s in listed),
+        max(s.step for s in listed),
     )
 
 
-def _fit_line(samples: NoiseSamples) -> tuple[float, float]:
-    """Fit variance = shot * level + read, by the size of relative errors, not their square.
+def _without_texture(samples: NoiseSamples, leakage: float) -> Float64[np.ndarray, " n"]:
+    """The fine variance less what texture adds to it."""
+    return (samples.variance - leakage * samples.coarse) / (1 - leakage)
 
-    Texture only ever adds: a sample far above the line counts for little.
-    """
-    x, y, floor = np.maximum(samples.level, 0), np.maximum(samples.variance, samples.floor), samples.floor
-    shot, read = 0.0, float(np.median(y))
-    for _ in range(30):
+
+def _fit_line(samples: NoiseSamples) -> _Line:
+    """Fit the line and the leakage by reweighted least squares, from below: texture only ever adds."""
+    x, floor = np.maximum(samples.level, 0), samples.floor
+    y = np.maximum(samples.variance, floor)
+    lit = x > 0
+    shot = float(np.quantile(y[lit] / x[lit], 0.05)) / 2 if lit.any() else 0.0
+    read, leakage = max(float(np.quantile(y, 0.05)) / 2, floor), LEAKAGE
+    for _ in range(40):
         expected = shot * x + read
-        excess = y / expected - 1
-        weight = (
-            samples.blocks / expected**2 / np.maximum(np.abs(excess), 0.05) / np.where(excess > 0.5, 4, 1)
-        )
-        shot, read = _nonnegative_line(x, y, weight, floor)
-    return max(shot, FLOOR), max(read, floor)
+        texture = samples.coarse / expected - 1
+        weight = _weights(samples, expected, leakage)
+        shot, read = _nonnegative_line(x, _without_texture(samples, leakage), weight / expected**2, floor)
+        near = weight * (np.abs(texture) < 4)
+        slope = near @ (texture * (y / expected - 1)) + LEAKAGE / LEAKAGE_SIGMA**2
+        leakage = float(slope / (near @ texture**2 + LEAKAGE_SIGMA**-2))
+        leakage = min(max(leakage, 0.0), MOST_LEAKAGE)
+    shot, read = max(shot, FLOOR), max(read, floor)
+    return _with_errors(samples, shot, read, leakage)
+
+
+def _weights(
+    samples: NoiseSamples, expected: Float64[np.ndarray, " n"], leakage: float
+) -> Float64[np.ndarray, " n"]:
+    """How much each sample has to say of the relative variance: one over the square of its error.
+
+    That is chance, what the model leaves out, and the texture, of which we do not know how much leaks. What
+    sticks out nevertheless counts for less (Cauchy's weights).
+    """
+    texture = samples.coarse / expected - 1
+    error = np.sqrt(
+        2 / (FINE_FREEDOM * samples.blocks) + MODEL_ERROR**2 + (LEAKAGE_SIGMA * np.maximum(texture, 0)) ** 2
+    )
+    excess = samples.variance / expected - 1 - leakage * texture
+    return 1 / (error**2 + (excess / 2) ** 2)
+
+
+def _with_errors(samples: NoiseSamples, shot: float, read: float, leakage: float) -> _Line:
+    """Tell how far shot and read noise may be off: by chance, and by a leakage that is another."""
+    x, floor = np.maximum(samples.level, 0), samples.floor
+    expected = shot * x + read
+    weight = _weights(samples, expected, leakage)
+    terms = np.stack([shot * x / expected, read / expected])  # so that the errors are relative
+    covariance = np.linalg.pinv(terms * weight @ terms.T)
+    chance = np.sqrt(np.diag(covariance)) * CHANCE
+    other = _nonnegative_line(
+        x, _without_texture(samples, leakage + LEAKAGE_ERROR), weight / expected**2, floor
+    )
+    shift = np.abs(np.array(other) / (shot, read) - 1)
+    shot_error, read_error = (float(each) for each in np.hypot(chance, shift))
+    return _Line(shot, read, leakage, shot_error, read_error)
 
 
 def _nonnegative_line(
@@ -191,8 +476,17 @@ def _nonnegative_line(
     return shot, read
 
 
-def _median_ratio(samples: NoiseSamples, shot: float, read: float) -> float:
+def _gain(samples: NoiseSamples, line: _Line) -> float:
     """How much noisier this plane is than the line (a digital gain per plane); 1 where nothing tells."""
     if not samples.level.size:
         return 1.0
-    return float(np.clip(np.median(samples.variance / (shot * np.maximum(samples.level, 0) + read)), 0.25, 4))
+    expected = line.variance(samples.level)
+    weight = _weights(samples, expected, line.leakage)
+    ratio = _weighted_median(_without_texture(samples, line.leakage) / expected, weight)
+    return min(max(ratio, 0.25), 4.0) if abs(ratio - 1) > max(0.05, 6 / math.sqrt(weight.sum())) else 1.0
+
+
+def _intervals(line: _Line) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The intervals of shot noise and read sigma."""
+    shot, read = 1.96 * line.shot_error, 1.96 * line.read_error
+    return (max(1 - shot, 0.0), 1 + shot), (math.sqrt(max(1 - read, 0.0)), math.sqrt(1 + read))
