@@ -478,6 +478,10 @@ def test_captures_tell_gain_and_read_noise(tmp_path: Path) -> None:
     assert point.camera.name == "My Own"
     assert point.captures == 4
     assert point.gain == pytest.approx((0.8,) * 4, rel=0.15)
+    assert point.shot_interval is not None
+    assert point.read_interval is not None
+    assert point.shot_interval[0] < 1 < point.shot_interval[1]
+    assert point.read_interval[0] < 1 < point.read_interval[1]
     assert len(left_out) == 1
     assert "copy" in left_out[0]
 

@@ -13,7 +13,7 @@ from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, i
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
-from rawdenoise.noise import NoiseSamples, fit_noise, sample_noise
+from rawdenoise.noise import NoiseSamples, estimate_with_interval, sample_noise
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Levels
 
@@ -127,16 +127,19 @@ def _check_one_camera(captures: Sequence[_Capture]) -> None:
 def _point(iso: int | None, captures: Sequence[_Capture]) -> CalibrationPoint:
     """Pool the captures of one ISO."""
     first = captures[0]
+    estimate = estimate_with_interval([capture.samples for capture in captures])
     saturation = min(capture.saturation for capture in captures)
     return CalibrationPoint(
         camera=first.camera,
         iso=iso,
         method=Method.CAPTURES,
-        noise=fit_noise([capture.samples for capture in captures]),
+        noise=estimate.noise,
         levels=first.levels,
         black=first.levels.black,
         saturation=saturation,
         captures=len(captures),
+        shot_interval=estimate.shot_interval,
+        read_interval=estimate.read_interval,
         saturated=saturation < first.levels.white,
         notes=() if len(captures) > 1 else ("a single capture: twenty would tell more",),
     )
