@@ -2,15 +2,16 @@
 
     python benchmarks/imx296.py DATA [--minutes 9] [--net light] [--model ID]
 
-DATA holds `train/*.dng`, `burst/*.dng` and `burst/reference_mean58_x64.npy` (the mean of 58 other frames of
-the burst, times 64, in DN, black included). PSNR is taken on the mosaic; its peak is the 99.9th percentile of the
-reference above black.
+DATA holds `train/*.dng`, `burst/*.dng` and `burst/reference_mean58_x64.npy`: the mean of 58 other frames of
+the burst, times 64, in DN, black included. The peak of the PSNR is the 99.9th percentile of the reference
+above black. It is taken of the planes as the network leaves them and of the mosaic as written, in whole DN.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,12 @@ import numpy as np
 from rawdenoise.formats import read_raw
 from rawdenoise.metrics import psnr
 from rawdenoise.models import Model, ModelStore
-from rawdenoise.pipeline import denoise
+from rawdenoise.packing import pack, unpack
+from rawdenoise.pipeline import denoise_planes, noise_for
+from rawdenoise.raw import Levels, RawImage
 from rawdenoise.training import TrainingOptions, scan, train
 
-BLACK = 60.0
+SCALE = 64  # of the reference
 
 
 def main() -> None:
@@ -38,10 +41,11 @@ def main() -> None:
     if arguments.model:
         model = ModelStore().load(arguments.model)
     else:
-        model = trained(
-            arguments.data / "train", TrainingOptions(net=arguments.net, minutes=arguments.minutes)
-        )
-    print(f"{model.card.id}: {', '.join(f'{k} {v:g}' for k, v in model.card.figures.items())}\n")
+        options = TrainingOptions(net=arguments.net, minutes=arguments.minutes)
+        model = trained(arguments.data / "train", options)
+    print(
+        f"{model.card.id}: {', '.join(f'{name} {value:g}' for name, value in model.card.figures.items())}\n"
+    )
     compare(model, arguments.data / "burst")
 
 
@@ -54,19 +58,25 @@ def trained(captures: Path, options: TrainingOptions) -> Model:
 
 def compare(model: Model, burst: Path) -> None:
     """Print PSNR before and after, and how far the mean of each frame moved."""
-    reference = np.load(burst / "reference_mean58_x64.npy") / 64.0
-    peak = float(np.percentile(reference - BLACK, 99.9))
-    print("| frame | noisy dB | denoised dB | its mean moved by, DN | worst plane |\n|---|---|---|---|---|")
+    mean = np.load(burst / "reference_mean58_x64.npy")
+    print("| frame | noisy dB | denoised dB | as written dB | its mean moved by, DN |\n|---|---|---|---|---|")
     for path in sorted(burst.glob("*.dng")):
-        noisy = read_raw(path)
-        clean = denoise(noisy, model).image
-        moved = clean.mosaic.astype(np.float64) - noisy.mosaic
-        planes = [moved[row::2, column::2].mean() for row in (0, 1) for column in (0, 1)]
-        before, after = (
-            psnr(image.mosaic.astype(np.float64), reference, peak=peak) for image in (noisy, clean)
+        raw = read_raw(path)
+        noisy, reference = pack(raw), pack(scaled(raw, mean))
+        peak = float(np.percentile(reference, 99.9))
+        clean = denoise_planes(noisy, noise_for(raw, noisy, model.card), model)
+        written = unpack(clean, like=raw)
+        before, after, rounded = (
+            psnr(planes, reference, peak=peak) for planes in (noisy, clean, pack(written))
         )
-        worst = max(planes, key=abs)
-        print(f"| {path.stem} | {before:.2f} | {after:.2f} | {moved.mean():+.4f} | {worst:+.4f} |")
+        moved = written.mosaic.mean(dtype=np.float64) - raw.mosaic.mean(dtype=np.float64)
+        print(f"| {path.stem} | {before:.2f} | {after:.2f} | {rounded:.2f} | {moved:+.4f} |")
+
+
+def scaled(raw: RawImage, mosaic: np.ndarray) -> RawImage:
+    """The same capture with a mosaic in units of 1/64 DN."""
+    black = tuple(SCALE * level for level in raw.levels.black)
+    return replace(raw, mosaic=mosaic, levels=Levels(black, SCALE * raw.levels.white))
 
 
 if __name__ == "__main__":
