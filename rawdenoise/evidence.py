@@ -16,7 +16,7 @@ from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import FLOOR, NoiseModel, NoiseSamples, fit_noise, sample_noise
+from rawdenoise.noise import FLOOR, NoiseModel, NoiseSamples, agreement, fit_noise, sample_noise
 from rawdenoise.packing import clipped
 from rawdenoise.profiles import Method, ProfileStore, StoredProfile
 from rawdenoise.raw import RawImage
@@ -172,6 +172,8 @@ def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> A
             "the file has no NoiseProfile that makes sense" if raw.metadata.is_dng else "the file is no DNG"
         )
     seen = agreement(samples(), promised)
+    if math.isnan(seen):
+        raise _UnfitError("the pixels show too little to check the file's NoiseProfile")
     if not 1 / AGREES <= seen <= AGREES:
         raise _UnfitError(
             f"the pixels show {seen:.2g} times the variance that the file's NoiseProfile promises"
@@ -204,13 +206,3 @@ def tag_noise(raw: RawImage) -> NoiseModel | None:
         (max(red_o, least), max(green_o, least), max(green_o, least), max(blue_o, least)),
         step=step,
     )
-
-
-def agreement(samples: Sequence[NoiseSamples], noise: NoiseModel) -> float:
-    """How many times the promised variance the pixels show: the median over levels and planes."""
-    promised = [
-        shot * np.maximum(each.level, 0) + read
-        for each, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True)
-    ]
-    ratios = np.concatenate([each.variance / p for each, p in zip(samples, promised, strict=True)])
-    return float(np.median(ratios)) if ratios.size else math.nan

@@ -14,12 +14,12 @@ from jaxtyping import Float32
 
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
-from rawdenoise.evidence import agreement, evidence_for
+from rawdenoise.evidence import evidence_for
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models import ModelStore
-from rawdenoise.noise import NoiseModel, sample_noise
+from rawdenoise.noise import NoiseModel, agreement, sample_noise
 from rawdenoise.packing import clipped, pack
 from rawdenoise.pipeline import Format
 from rawdenoise.profiles import ProfileStore
