@@ -100,6 +100,13 @@ def test_a_tag_that_the_pixels_confirm_is_believed(scale: float) -> None:
     assert said.noise.shot[0] == pytest.approx(scale * TRUE.shot[0])
 
 
+def test_a_tag_that_nothing_confirms_is_not_believed() -> None:
+    raw = capture(profile_tag())
+    said = ask(replace(raw, mosaic=np.full_like(raw.mosaic, WHITE)), None)
+    assert said.kind is Kind.CAPTURE
+    assert said.considered[2] == "tag: the pixels show too little to check the file's NoiseProfile"
+
+
 def test_a_profile_is_asked_at_its_isos_only_and_says_how_it_knows(store: ProfileStore) -> None:
     store.save(of_points(None, 400, 1600, method=Method.PUBLISHED))
     said = {iso: ask(capture(iso=iso), store) for iso in (200, 396, 400, 800, 1610, 3200, None)}
