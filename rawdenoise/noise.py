@@ -18,15 +18,27 @@ from jaxtyping import Bool, Float32, Float64, Int
 BLOCK = 8  # packed pixels
 MOST_BLOCKS = 40_000  # per plane: more tell little more
 LEVELS = 24  # groups of blocks of about one level
-FLATNESS = (0.0, 0.04, 0.12, 0.3, 0.6)  # shares of a group, the flattest first, that are averaged together
-LEAST_TOGETHER = 8  # blocks
+FLATNESS = (
+    0.0,
+    0.01,
+    0.04,
+    0.12,
+    0.3,
+    0.6,
+)  # shares of a group, the flattest first, that are averaged together
+LEAST_TOGETHER = 4  # blocks
 CUT_OFF = 0.3  # share of pixels at the lowest value from which the noise is cut off there
 FLOOR = 1e-12  # variance: nothing is free of noise, and the transforms divide by it
 FINE_FREEDOM = BLOCK**2 / (1 + 2 * (4 / 6) ** 2 + 2 * (1 / 6) ** 2) ** 2  # of a block's fine variance
 # How much fine variance comes with the coarse variance of texture: on photographs a tenth, give or take half.
 LEAKAGE, LEAKAGE_SIGMA, MOST_LEAKAGE = 0.1, 0.04, 0.3
-CHANCE, LEAKAGE_ERROR = 2.0, 0.04  # how much wider than by chance alone, for what blocks share
-MODEL_ERROR = 0.02  # relative: no camera keeps to the model better
+# The intervals are so much wider than by chance alone, because blocks share their texture; the leakage may be
+# off by so much; and no camera keeps to the model better than so. The first two are set so that the
+# intervals hold what they promise on simulated captures.
+CHANCE, LEAKAGE_ERROR, CAMERA_ERROR = 2.0, 0.075, 0.025
+# Read noise in electrons, and relative error of its variance: what is believed where the pixels tell nothing.
+LIKELY_READ, READ_SPREAD = 3.0, 4.0
+SAMPLE_ERROR = 0.02  # relative: no group of blocks is taken for surer
 
 FourFloats = tuple[float, float, float, float]
 
@@ -37,12 +49,15 @@ class NoiseModel:
 
     On the packed scale. `read_variance` is all that does not depend on the signal, quantisation by `step`
     included; `row_variance` is that of the offset which the pixels of a mosaic row share, and comes on top.
+    `tail` is the shape of Tukey's lambda law where the read noise is known to follow it, long-tailed below
+    0.14; without it the read noise is taken for Gaussian.
     """
 
     shot: FourFloats
     read_variance: FourFloats
     row_variance: float = 0.0
     step: float = 0.0
+    tail: float | None = None
 
     def variance(self, signal: Float32[np.ndarray, "4 h w"]) -> Float32[np.ndarray, "4 h w"]:
         """The variance at a signal; below black it is that of black."""
@@ -139,9 +154,10 @@ def sample_noise(
         for group in members:
             expected[plane, group] = max(float(np.quantile(blocks.coarse[plane, group], 0.25)), FLOOR)
     for _ in range(2):  # how coarse detail compares with noise is known only once noise is
-        texture = (blocks.coarse / expected).mean(axis=0)
+        texture = blocks.coarse / expected
+        texture = texture.sum(axis=0) - texture  # of the other three planes
         samples = [
-            _grouped(blocks, plane, groups[plane], texture, floors[plane], limits[plane])
+            _grouped(blocks, plane, groups[plane], texture[plane], floors[plane], limits[plane])
             for plane in range(4)
         ]
         expected = _expected(fit_noise([samples]), blocks.level)
@@ -171,8 +187,9 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
         floor = max(both.floor, FLOOR)
         nothing = NoiseModel((floor,) * 4, (floor,) * 4, row_variance, both.step)
         return NoiseEstimate(nothing, (0.0, math.inf), (0.0, math.inf), 0)
-    line = _fit_line(both)
+    line = _fit_line(both, learn_leakage=False)  # a gain looks like texture: more of fine and of coarse
     gains = [_gain(samples, line) for samples in per_plane]
+    line = _fit_line(_joined(_scaled(*each) for each in zip(per_plane, gains, strict=True)))
     a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)
     e, f, g, h = (
         max(line.read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True)
@@ -403,7 +420,12 @@ def _without_texture(samples: NoiseSamples, leakage: float) -> Float64[np.ndarra
     return (samples.variance - leakage * samples.coarse) / (1 - leakage)
 
 
-def _fit_line(samples: NoiseSamples) -> _Line:
+def _scaled(samples: NoiseSamples, gain: float) -> NoiseSamples:
+    """The samples as they were before a digital gain that raised their variance."""
+    return replace(samples, variance=samples.variance / gain, coarse=samples.coarse / gain)
+
+
+def _fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> _Line:
     """Fit the line and the leakage by reweighted least squares, from below: texture only ever adds."""
     x, floor = np.maximum(samples.level, 0), samples.floor
     y = np.maximum(samples.variance, floor)
@@ -414,7 +436,15 @@ def _fit_line(samples: NoiseSamples) -> _Line:
         expected = shot * x + read
         texture = samples.coarse / expected - 1
         weight = _weights(samples, expected, leakage)
-        shot, read = _nonnegative_line(x, _without_texture(samples, leakage), weight / expected**2, floor)
+        likely = (LIKELY_READ * shot) ** 2
+        shot, read = _nonnegative_line(
+            np.append(x, 0.0),
+            np.append(_without_texture(samples, leakage), likely),
+            np.append(weight / expected**2, (READ_SPREAD * likely) ** -2),
+            floor,
+        )
+        if not learn_leakage:
+            continue
         near = weight * (np.abs(texture) < 4)
         slope = near @ (texture * (y / expected - 1)) + LEAKAGE / LEAKAGE_SIGMA**2
         leakage = float(slope / (near @ texture**2 + LEAKAGE_SIGMA**-2))
@@ -433,7 +463,7 @@ def _weights(
     """
     texture = samples.coarse / expected - 1
     error = np.sqrt(
-        2 / (FINE_FREEDOM * samples.blocks) + MODEL_ERROR**2 + (LEAKAGE_SIGMA * np.maximum(texture, 0)) ** 2
+        2 / (FINE_FREEDOM * samples.blocks) + SAMPLE_ERROR**2 + (LEAKAGE_SIGMA * np.maximum(texture, 0)) ** 2
     )
     excess = samples.variance / expected - 1 - leakage * texture
     return 1 / (error**2 + (excess / 2) ** 2)
@@ -451,7 +481,7 @@ def _with_errors(samples: NoiseSamples, shot: float, read: float, leakage: float
         x, _without_texture(samples, leakage + LEAKAGE_ERROR), weight / expected**2, floor
     )
     shift = np.abs(np.array(other) / (shot, read) - 1)
-    shot_error, read_error = (float(each) for each in np.hypot(chance, shift))
+    shot_error, read_error = (float(each) for each in np.sqrt(chance**2 + shift**2 + CAMERA_ERROR**2))
     return _Line(shot, read, leakage, shot_error, read_error)
 
 
