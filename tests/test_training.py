@@ -367,8 +367,8 @@ def test_it_learns(tmp_path: Path) -> None:
     """A slope under noise: a few steps must already take away most of it, and leave the level alone."""
     write_captures(tmp_path / "captures", 4, height=400, width=440)
     (found,) = scan([tmp_path / "captures"], camera_name="Bench", layout=LAYOUT)
-    options = replace(QUICK, images=400)
+    options = replace(QUICK, images=240)
     model = train(found, options, folder=tmp_path / "training")
-    assert model.card.figures["gain_db"] > 9
+    assert model.card.figures["gain_db"] > 8
     assert abs(model.card.figures["bias"]) < 0.1
     assert 0.5 < model.card.figures["chi2"] < 1.3
