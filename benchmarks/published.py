@@ -13,7 +13,8 @@ from typing import Any
 
 from rawdenoise.noise import NoiseModel
 from rawdenoise.raw import Area, Camera, Cfa
-from rawdenoise.simulate import SIMULATED_IMX385, SensorNoise, SimulatedCamera, tukey_lambda_deviation
+from rawdenoise.simulate import SIMULATED_IMX385, SensorNoise, SimulatedCamera
+from rawdenoise.tukey import tukey_lambda_deviation
 
 ENTRIES = {
     "A7S2": ("SonyA7S2_PNNP", 14, (400, 1600, 6400, 25600)),
@@ -60,4 +61,5 @@ def true_noise(camera: SimulatedCamera, iso: int) -> NoiseModel:
     """The noise the simulation puts in, on the packed scale, rounding to whole DN included."""
     figures, span = camera.noise[iso], camera.white - camera.black
     read = (figures.read_deviation**2 + 1 / 12) / span**2
-    return NoiseModel((figures.gain / span,) * 4, (read,) * 4, (figures.row_sigma / span) ** 2, 1 / span)
+    return NoiseModel((figures.gain / span,) * 4, (read,) * 4, (figures.row_sigma / span) ** 2, 1 / span,
+                      figures.read_lambda)  # fmt: skip

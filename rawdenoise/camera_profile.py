@@ -72,6 +72,7 @@ class ProfilePoint:
             read_variance=_planes((s / span) ** 2 for s, span in zip(self.read_noise, spans, strict=True)),
             row_variance=(self.row_noise / span) ** 2,
             step=self.step / span,
+            tail=None if self.tukey is None else self.tukey[0],
         )
 
 
@@ -232,7 +233,11 @@ def _sigma_beyond(edge: tuple[float, float], other: tuple[float, float] | None, 
 
 
 def _derived(nearest: ProfilePoint, iso: int, gain: FourFloats, sigmas: Sequence[float]) -> ProfilePoint:
-    """A point that nobody measured: what was measured at the nearest one alone is left out."""
+    """A point that nobody measured: what was measured at the nearest one alone is left out.
+
+    The read noise keeps the tails it has there.
+    """
+    wider = _mean(_planes(sigmas[:4])) / _mean(nearest.read_noise)
     return replace(
         nearest,
         iso=iso,
@@ -240,7 +245,7 @@ def _derived(nearest: ProfilePoint, iso: int, gain: FourFloats, sigmas: Sequence
         read_noise=_planes(sigmas[:4]),
         row_noise=sigmas[4],
         captures=None,
-        tukey=None,
+        tukey=nearest.tukey and (nearest.tukey[0], nearest.tukey[1] * wider),
         full_well=None,
         linearity_error=None,
         gain_interval=None,

@@ -304,7 +304,10 @@ def _iso_noise(entry: dict[str, Any]) -> IsoNoise:
     row, step = (float(entry["noise"].get(name, 0.0)) for name in ("row_variance", "step"))
     if not (0 <= row < 1e6 and 0 <= step < 1e3):
         raise ValueError("row noise and quantisation step must not be negative")
-    return IsoNoise(iso, NoiseModel(shot, read, row, step), _typed(entry["captures"], int))
+    tail = entry["noise"].get("tail")
+    if tail is not None and not -0.4 < (tail := float(tail)) < 1:
+        raise ValueError("the tails of the read noise are none that read noise has")
+    return IsoNoise(iso, NoiseModel(shot, read, row, step, tail), _typed(entry["captures"], int))
 
 
 def _pair(value: Any) -> tuple[int, int] | None:

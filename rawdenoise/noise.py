@@ -365,15 +365,16 @@ def _robust_variance(values: Float64[np.ndarray, "n 8"]) -> float:
 
 
 def _pooled_row_variance(samples: Sequence[NoiseSamples]) -> float:
-    """The row noise that captures agree on; 0 where it is not significant."""
+    """The row noise that captures agree on, those that stick out pulled in; 0 where it is not significant."""
     told = [each for each in samples if 0 < each.row_error < math.inf]
     if not told:
         return 0.0
-    precision = np.array([each.row_error**-2 for each in told])
-    variance = _weighted_median(np.array([each.row_variance for each in told]), precision**0.5)
-    # Two planes share a row and its error; a median is a quarter less sure than a mean.
-    error = 1.25 * math.sqrt(2 / float(precision.sum()))
-    return variance if variance > 3 * error else 0.0
+    variance, error = np.array([(each.row_variance, each.row_error) for each in told]).T
+    middle = _weighted_median(variance, 1 / error)
+    pulled = np.clip(variance, middle - 3 * error, middle + 3 * error)
+    mean = float(np.average(pulled, weights=error**-2))
+    # Two planes share a row and what it shows, so that only half of the samples are independent.
+    return mean if mean > 2.5 * math.sqrt(2 / float((error**-2).sum())) else 0.0
 
 
 def _weighted_median(values: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"]) -> float:

@@ -8,7 +8,6 @@ and flats may have a `FixedPattern`: what a calibration has to find.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from jaxtyping import Float32, Float64
 from numpy.random import Generator
 
 from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, RawImage
+from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
 
 D65 = 21
 # IEC 61966-2-1: linear sRGB to CIE XYZ, white point D65.
@@ -238,22 +238,3 @@ def _read_noise(shape: tuple[int, int], noise: SensorNoise, rng: Generator) -> F
     if noise.read_lambda is None:
         return noise.read_sigma * rng.standard_normal(shape)
     return noise.read_sigma * tukey_lambda(rng.uniform(1e-9, 1 - 1e-9, shape), noise.read_lambda)
-
-
-def tukey_lambda(
-    probability: Float64[np.ndarray, "*shape"], shape_parameter: float
-) -> Float64[np.ndarray, "*shape"]:
-    """Quantile function of Tukey's lambda law: (p^l - (1-p)^l) / l, the logit at l = 0."""
-    if shape_parameter == 0:
-        return np.asarray(np.log(probability / (1 - probability)))
-    spread = probability**shape_parameter - (1 - probability) ** shape_parameter
-    return np.asarray(spread / shape_parameter)
-
-
-def tukey_lambda_deviation(shape_parameter: float) -> float:
-    """Standard deviation of Tukey's lambda law of scale 1, which exists above a shape of -1/2."""
-    if abs(shape_parameter) < 1e-4:  # the formula loses its digits there; the logistic law's
-        return math.pi / math.sqrt(3)
-    shape = shape_parameter
-    mixed = math.gamma(1 + shape) ** 2 / math.gamma(2 + 2 * shape)
-    return math.sqrt(2 * (1 / (1 + 2 * shape) - mixed)) / abs(shape)

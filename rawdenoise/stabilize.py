@@ -23,11 +23,14 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from rawdenoise.noise import FLOOR, NoiseModel
+from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
 
 FIRST, LAST, STEP = -8.0, 26.0, 1 / 16  # of the tables, in sigmas; 26 sigmas are at least 185 electrons
 READ = (0.1, 16.0)  # read noise in electrons for which tables are made; beyond, they no longer change shape
+TAIL = (-0.4, 1.0)  # from tails so long that they hardly have a variance to none at all
 STABILISED_READ = 0.3  # with less the values of a dark pixel are discrete, and no transform helps
 ROUNDS = 6
+REACH = 9.0  # sigmas over which distributions are summed
 PER_SIGMA = 6  # values a read-noise sigma in the sums over the distribution of a pixel
 
 
@@ -77,7 +80,8 @@ class _Transform:
 def _transform(noise: NoiseModel, device: torch.device) -> _Transform:
     shot, read = np.asarray(noise.shot), np.asarray(noise.read_variance)
     electrons = np.sqrt(read) / np.maximum(shot, FLOOR)
-    curves = [_curves(_rounded(float(np.clip(ratio, *READ)))) for ratio in electrons]
+    tail = None if noise.tail is None else round(min(max(noise.tail, TAIL[0]), TAIL[1]), 3)
+    curves = [_curves(_rounded(float(np.clip(ratio, *READ))), tail) for ratio in electrons]
     # Above the largest ratio the bend goes on falling as one over it, and the lift stays as it is.
     far = READ[1] / np.maximum(electrons, READ[1])
     bend = np.stack([curve.bend for curve in curves]) * far[:, None]
@@ -140,13 +144,13 @@ class _Curves:
 
 
 @lru_cache(maxsize=256)
-def _curves(read: float) -> _Curves:
-    """Make the tables for a read noise in electrons."""
+def _curves(read: float, tail: float | None) -> _Curves:
+    """Make the tables for a read noise in electrons, with tails of Tukey's law or Gaussian ones."""
     grid = FIRST + _steps()
     at_black = math.sqrt(3 / 8 + read**2)
     levels = _algebraic(np.arange(FIRST - 4, LAST + 2, 1 / 8), at_black)
 
-    values, density = _densities(levels, max(read, STABILISED_READ))
+    values, density = _densities(levels, max(read, STABILISED_READ), tail)
     transformed = _anscombe(values, at_black)
     for _ in range(ROUNDS):
         slope = np.diff(transformed) / np.diff(values)
@@ -159,7 +163,7 @@ def _curves(read: float) -> _Curves:
 
     # The mean of the transform as `stabilize` will take it, entry by entry.
     if read < STABILISED_READ:
-        values, density = _densities(levels, read)
+        values, density = _densities(levels, read, tail)
     z = _anscombe(values, at_black)
     below = (bend[1] - bend[0]) / STEP * np.minimum(z - FIRST, 0)
     mean = density @ (z + np.interp(z, grid, bend) + below)
@@ -178,19 +182,32 @@ def _algebraic(z: Float64[np.ndarray, " n"], at_black: float) -> Float64[np.ndar
 
 
 def _densities(
-    levels: Float64[np.ndarray, " levels"], read: float
+    levels: Float64[np.ndarray, " levels"], read: float, tail: float | None
 ) -> tuple[Float64[np.ndarray, " values"], Float64[np.ndarray, "levels values"]]:
-    """How the values of a pixel are distributed at each level, in electrons: Poisson plus Gaussian.
+    """How the values of a pixel are distributed at each level, in electrons: Poisson plus read noise.
 
     Below black, where only an offset can have brought a level, it is read noise alone.
     """
     highest = levels[-1]
-    values = np.arange(levels[0] - 8 * read, highest + 8 * math.sqrt(highest + read**2) + 1, read / PER_SIGMA)
+    values = np.arange(
+        levels[0] - REACH * read, highest + REACH * math.sqrt(highest + read**2) + 1, read / PER_SIGMA
+    )
     electrons = np.arange(int(highest + 8 * math.sqrt(highest) + 10))
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(electrons[1:]))])
     lit = np.maximum(levels, 1e-300)[:, None]
     poisson = np.exp(electrons * np.log(lit) - lit - log_factorials)
-    density = poisson @ np.exp(-(((values - electrons[:, None]) / read) ** 2) / 2)
+    density = poisson @ _read_density((values - electrons[:, None]) / read, tail)
     dark = levels < 0
-    density[dark] = np.exp(-(((values - levels[dark, None]) / read) ** 2) / 2)
+    density[dark] = _read_density((values - levels[dark, None]) / read, tail)
     return values, density / density.sum(axis=1, keepdims=True)
+
+
+def _read_density(sigmas: Float64[np.ndarray, "n m"], tail: float | None) -> Float64[np.ndarray, "n m"]:
+    """The density of read noise of unit variance, but for a factor."""
+    if tail is None:
+        return np.asarray(np.exp(-(sigmas**2) / 2))
+    logits = np.linspace(-30, 30, 4001)
+    probability = 1 / (1 + np.exp(-logits))
+    quantiles = tukey_lambda(probability, tail) / tukey_lambda_deviation(tail)
+    middles = (quantiles[1:] + quantiles[:-1]) / 2
+    return np.interp(sigmas, middles, np.diff(probability) / np.diff(quantiles), left=0, right=0)

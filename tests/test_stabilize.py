@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 from rawdenoise.noise import NoiseModel
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
+from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
 
 SHOT = 1e-4
 
@@ -75,6 +77,26 @@ def test_quantisation_moves_no_flat_field(electrons: float) -> None:
     before = float((probability * quantised).sum())
     assert abs(back - before) * gain < 0.02 + 5e-4 * electrons * gain
     assert np.sqrt((probability * (z - mean) ** 2).sum()) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(("gain", "read_electrons", "tail"), [(24.5, 1.07, -0.09), (1.53, 4.14, -0.044)])
+@pytest.mark.parametrize("electrons", [0.0, 1.0, 2.0, 5.0, 50.0])
+def test_long_tails_that_are_known_move_no_flat_field(
+    electrons: float, gain: float, read_electrons: float, tail: float
+) -> None:
+    logits = np.linspace(-25, 25, 20001)
+    edges = 1 / (1 + np.exp(-logits))
+    read = read_electrons * tukey_lambda((edges[1:] + edges[:-1]) / 2, tail) / tukey_lambda_deviation(tail)
+    counts, poisson = distribution(electrons, 0.0)
+    values = counts[:, :1] + read
+    probability = poisson.sum(axis=1, keepdims=True) * np.diff(edges)
+    planes = torch.from_numpy((SHOT * values).astype(np.float32)).expand(4, -1, -1).contiguous()
+    noise = replace(model(read_electrons), tail=tail)
+    z = stabilize(planes, noise)[0].double().numpy()
+    mean = float((probability * z).sum())
+    back = float(unstabilize(torch.full((4, 1, 1), mean), noise)[0, 0, 0]) / SHOT
+    assert abs(back - electrons) * gain < 0.02 + 5e-4 * electrons * gain
+    assert np.sqrt((probability * (z - mean) ** 2).sum()) == pytest.approx(1, abs=0.08)
 
 
 @given(st.floats(1e-12, 1e-1), st.floats(1e-12, 1e-2))
