@@ -30,6 +30,7 @@ from rawdenoise.raw import Camera
 FORMAT = 1
 UNSTATED = "unstated"
 MOST_ELECTRONS = 1e7  # at white: no sensor holds more in a pixel
+TAILS = -0.4, 1.0  # shapes of Tukey's lambda law that read noise can have
 FALL = 0.5  # gain must not fall further than this as ISO rises
 HEADER = """\
 # Noise profile of a camera, for rawdenoise. It may be edited by hand: `rawdenoise cameras import` checks it.
@@ -186,6 +187,8 @@ def _point(table: _Table, name: str, defaults: Mapping[str, Any]) -> ProfilePoin
     shape, scale = table.maybe("tukey_lambda", _number), table.maybe("tukey_scale", _positive)
     if (shape is None) != (scale is None):
         raise table.error("tukey_lambda and tukey_scale come together")
+    if shape is not None and not TAILS[0] < shape < TAILS[1]:
+        raise table.error(f"tukey_lambda of {shape:g} is absurd: it lies between {TAILS[0]} and {TAILS[1]}")
     point = ProfilePoint(
         iso=iso,
         gain=gain,

@@ -175,6 +175,7 @@ def test_every_key_is_explained_at_the_top() -> None:
         ("read_noise = 1.5", "read_noise = 0", "[iso.100] read_noise must be"),
         ("row_noise = 0.3", "row_noise = -1", "[iso.400] row_noise must be"),
         ("row_noise = 0.3", "tukey_lambda = 0.1", "come together"),
+        ("row_noise = 0.3", "tukey_lambda = -2\ntukey_scale = 1", "tukey_lambda of -2 is absurd"),
         ("row_noise = 0.3", "gain_interval = [1.1, 0.9]", "gain_interval must be two numbers"),
         ("row_noise = 0.3", "captures = 0", "captures must be a whole number above 0"),
         ("[iso.400]", "[iso.0400]", "write the ISO as 400"),
@@ -338,6 +339,16 @@ def test_one_point_alone_can_be_asked_too() -> None:
     found = point_at([point(100, 0.1, 1.0)], 200, allow_extrapolation=True)
     assert found is not None
     assert (found[0].gain[0], found[0].read_noise[0]) == pytest.approx((0.2, 2.0))
+
+
+def test_between_points_read_noise_keeps_its_tails() -> None:
+    known = [replace(amplified(iso), tukey=(-0.05, 1.5)) for iso in (100, 400)]
+    found = point_at(known, 300)
+    assert found is not None
+    assert found[0].tukey is not None
+    shape, scale = found[0].tukey
+    nearest = known[1]
+    assert (shape, scale / found[0].read_noise[0]) == pytest.approx((-0.05, 1.5 / nearest.read_noise[0]))
 
 
 def test_points_of_unstated_iso_speak_for_such_captures_only() -> None:
