@@ -33,9 +33,9 @@ FINE_FREEDOM = BLOCK**2 / (1 + 2 * (4 / 6) ** 2 + 2 * (1 / 6) ** 2) ** 2  # of a
 # How much fine variance comes with the coarse variance of texture: on photographs a tenth, give or take half.
 LEAKAGE, LEAKAGE_SIGMA, MOST_LEAKAGE = 0.1, 0.04, 0.3
 # The intervals are so much wider than by chance alone, because blocks share their texture; the leakage may be
-# off by so much; and no camera keeps to the model better than so. The first two are set so that the
-# intervals hold what they promise on simulated captures.
-CHANCE, LEAKAGE_ERROR, CAMERA_ERROR = 2.0, 0.075, 0.025
+# off by so much, and as much again for every unit of texture; and no camera keeps to the model better than
+# so. The first two are set so that the intervals hold what they promise on simulated captures.
+CHANCE, LEAKAGE_ERROR, CAMERA_ERROR = 2.0, 0.035, 0.025
 # Read noise in electrons, and relative error of its variance: what is believed where the pixels tell nothing.
 LIKELY_READ, READ_SPREAD = 3.0, 4.0
 SAMPLE_ERROR = 0.02  # relative: no group of blocks is taken for surer
@@ -427,7 +427,10 @@ def _scaled(samples: NoiseSamples, gain: float) -> NoiseSamples:
 
 
 def _fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> _Line:
-    """Fit the line and the leakage by reweighted least squares, from below: texture only ever adds."""
+    """Fit the line and the leakage by reweighted least squares, from below: texture only ever adds.
+
+    One more sample, of hardly any weight, says that sensors read out with a few electrons of noise.
+    """
     x, floor = np.maximum(samples.level, 0), samples.floor
     y = np.maximum(samples.variance, floor)
     lit = x > 0
@@ -435,23 +438,29 @@ def _fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> _Line:
     read, leakage = max(float(np.quantile(y, 0.05)) / 2, floor), LEAKAGE
     for _ in range(40):
         expected = shot * x + read
-        texture = samples.coarse / expected - 1
         weight = _weights(samples, expected, leakage)
-        likely = (LIKELY_READ * shot) ** 2
+        likely = max((LIKELY_READ * shot) ** 2, floor)
+        spread = READ_SPREAD * max(likely, read)  # a dark's shot noise tells nothing of its read noise
         shot, read = _nonnegative_line(
             np.append(x, 0.0),
             np.append(_without_texture(samples, leakage), likely),
-            np.append(weight / expected**2, (READ_SPREAD * likely) ** -2),
+            np.append(weight / expected**2, spread**-2),
             floor,
         )
-        if not learn_leakage:
-            continue
-        near = weight * (np.abs(texture) < 4)
-        slope = near @ (texture * (y / expected - 1)) + LEAKAGE / LEAKAGE_SIGMA**2
-        leakage = float(slope / (near @ texture**2 + LEAKAGE_SIGMA**-2))
-        leakage = min(max(leakage, 0.0), MOST_LEAKAGE)
-    shot, read = max(shot, FLOOR), max(read, floor)
-    return _with_errors(samples, shot, read, leakage)
+        if learn_leakage:
+            leakage = _leakage(samples, expected, weight)
+    return _with_errors(samples, max(shot, FLOOR), max(read, floor), leakage)
+
+
+def _leakage(
+    samples: NoiseSamples, expected: Float64[np.ndarray, " n"], weight: Float64[np.ndarray, " n"]
+) -> float:
+    """How much of the texture's coarse variance shows in the fine one: what is seen, and what is likely."""
+    texture = samples.coarse / expected - 1
+    near = weight * (np.abs(texture) < 4)
+    seen, sure = near @ (texture * (samples.variance / expected - 1)), near @ texture**2
+    leakage = (seen + LEAKAGE / LEAKAGE_SIGMA**2) / (sure + LEAKAGE_SIGMA**-2)
+    return min(max(float(leakage), 0.0), MOST_LEAKAGE)
 
 
 def _weights(
@@ -478,9 +487,9 @@ def _with_errors(samples: NoiseSamples, shot: float, read: float, leakage: float
     terms = np.stack([shot * x / expected, read / expected])  # so that the errors are relative
     covariance = np.linalg.pinv(terms * weight @ terms.T)
     chance = np.sqrt(np.diag(covariance)) * CHANCE
-    other = _nonnegative_line(
-        x, _without_texture(samples, leakage + LEAKAGE_ERROR), weight / expected**2, floor
-    )
+    texture = float(np.average(np.maximum(samples.coarse / expected - 1, 0), weights=weight))
+    less = _without_texture(samples, leakage + LEAKAGE_ERROR * (1 + texture))
+    other = _nonnegative_line(x, less, weight / expected**2, floor)
     shift = np.abs(np.array(other) / (shot, read) - 1)
     shot_error, read_error = (float(each) for each in np.sqrt(chance**2 + shift**2 + CAMERA_ERROR**2))
     return _Line(shot, read, leakage, shot_error, read_error)

@@ -200,6 +200,15 @@ def test_large_captures_are_measured_in_part_and_alike(monkeypatch: pytest.Monke
     np.testing.assert_allclose(variances(fit_noise([part]), 0.3), 3.1e-4, rtol=0.1)
 
 
+@pytest.mark.parametrize("level", [-1e-3, 0.0])
+def test_a_dark_shows_its_read_noise(level: float) -> None:
+    rng = np.random.default_rng(0)
+    planes = (level + 2e-3 * rng.standard_normal((4, 160, 224))).astype(np.float32)
+    found = estimate_with_interval([sample_noise(planes)])
+    np.testing.assert_allclose(found.noise.read_variance, 4e-6, rtol=0.15)
+    assert found.read_interval[0] <= 1 <= found.read_interval[1]
+
+
 def test_the_same_capture_gives_the_same_estimate() -> None:
     planes = noisy(ramps(), 1e-3, 1e-5)
     assert estimate_with_interval([sample_noise(planes)]) == estimate_with_interval([sample_noise(planes)])
