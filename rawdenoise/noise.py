@@ -18,14 +18,7 @@ from jaxtyping import Bool, Float32, Float64, Int
 BLOCK = 8  # packed pixels
 MOST_BLOCKS = 40_000  # per plane: more tell little more
 LEVELS = 24  # groups of blocks of about one level
-FLATNESS = (
-    0.0,
-    0.01,
-    0.04,
-    0.12,
-    0.3,
-    0.6,
-)  # shares of a group, the flattest first, that are averaged together
+FLATNESS = (0.0, 0.01, 0.04, 0.12, 0.3, 0.6)  # shares of a group, flattest first, that are averaged
 LEAST_TOGETHER = 4  # blocks
 CUT_OFF = 0.3  # share of pixels at the lowest value from which the noise is cut off there
 FLOOR = 1e-12  # variance: nothing is free of noise, and the transforms divide by it
