@@ -1,4 +1,4 @@
-"""What is taken off a capture before its noise is white: defect pixels, then row noise."""
+"""What is not a capture's white noise: defect pixels and row noise, left out of statistics and taken off."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from rawdenoise.defects import find_defects, repaired
-from rawdenoise.noise import NoiseModel
+from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise, sample_noise
 from rawdenoise.rows import add_rows, row_offsets
+
+FEW = 1e-5  # share of defects that changes no statistics
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,6 +21,17 @@ class Cleared:
     planes: Float32[np.ndarray, "4 h w"]
     defects: Bool[np.ndarray, "4 h w"]
     offsets: Float32[np.ndarray, "2 h"]
+
+
+def sample_sound(
+    planes: Float32[np.ndarray, "4 h w"], *, valid: Bool[np.ndarray, "4 h w"]
+) -> tuple[NoiseSamples, ...]:
+    """Measure the noise as `sample_noise` does, hot and dead pixels left out as well."""
+    samples = sample_noise(planes, valid=valid)
+    defects = find_defects(planes, fit_noise([samples]), valid=valid)
+    if defects.mean() <= FEW:
+        return samples
+    return sample_noise(planes, valid=valid & ~defects)
 
 
 def cleared(

@@ -11,12 +11,13 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float32
 
+from rawdenoise.artefacts import sample_sound
 from rawdenoise.camera_profile import point_at
 from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import FLOOR, NoiseModel, NoiseSamples, agreement, fit_noise, sample_noise
+from rawdenoise.noise import FLOOR, NoiseModel, NoiseSamples, agreement, fit_noise
 from rawdenoise.packing import clipped
 from rawdenoise.profiles import Method, ProfileStore, StoredProfile
 from rawdenoise.raw import RawImage
@@ -67,7 +68,7 @@ def evidence_for(
     Raises:
         ProfileError: the profile of this camera cannot be understood.
     """
-    samples = _Once(lambda: sample_noise(planes, valid=~clipped(raw)))
+    samples = _Once(lambda: sample_sound(planes, valid=~clipped(raw)))
     looks: dict[Kind, Callable[[], Answer]] = {
         Kind.PROFILE: partial(_from_profile, raw, profiles),
         Kind.POOLED: partial(_from_pool, raw, card_noise),

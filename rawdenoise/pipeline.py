@@ -79,9 +79,22 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
         return Denoised(raw, None, Provenance(__version__, "none", 0.0), 0.0)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
-    planes, valid = pack(raw), ~clipped(raw)
+    planes = pack(raw)
     noise = noise_for(raw, planes, model.card)
-    sound = cleared(planes, noise, valid=valid, known=defects_for(raw))
+    clean, network_s = _clean(raw, planes, noise, model, options)
+    image = unpack(blend(planes, clean, options.strength), like=raw)
+    return Denoised(image, noise, _provenance(model.card, noise, options.strength), network_s)
+
+
+def _clean(
+    raw: RawImage,
+    planes: Float32[np.ndarray, "4 h w"],
+    noise: NoiseModel,
+    model: Model,
+    options: DenoiseOptions,
+) -> tuple[Float32[np.ndarray, "4 h w"], float]:
+    """Clear a capture of its artefacts and denoise it; put back what is to be kept."""
+    sound = cleared(planes, noise, valid=~clipped(raw), known=defects_for(raw))
     start = time.perf_counter()
     clean = denoise_planes(sound.planes, noise, model, options)
     network_s = time.perf_counter() - start
@@ -89,8 +102,7 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
         clean = add_rows(clean, sound.offsets)
     if options.keep_defects:
         np.copyto(clean, planes, where=sound.defects)
-    image = unpack(blend(planes, clean, options.strength), like=raw)
-    return Denoised(image, noise, _provenance(model.card, noise, options.strength), network_s)
+    return clean, network_s
 
 
 def noise_for(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCard) -> NoiseModel:
@@ -143,7 +155,10 @@ def blend(
     """Mix the capture and its denoised version; noise left behind is `1 - strength` of what it was."""
     if strength == 1:
         return clean
-    return planes + np.float32(strength) * (clean - planes)
+    mixed = clean - planes
+    mixed *= np.float32(strength)
+    mixed += planes
+    return mixed
 
 
 def write(denoised: Denoised, output: Path, *, format: Format = Format.DNG, replace: bool = True) -> Path:

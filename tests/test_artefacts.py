@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from conftest import make_raw
 
-from rawdenoise.artefacts import cleared
-from rawdenoise.noise import NoiseModel
+from rawdenoise.artefacts import cleared, sample_sound
+from rawdenoise.noise import NoiseModel, fit_noise, sample_noise
 from rawdenoise.training import captures
 from rawdenoise.training.captures import Capture, CaptureSet, build_store
 
@@ -37,6 +37,21 @@ def test_defects_and_row_noise_go_and_say_where_they_were() -> None:
     assert rows < 0.6 * before
     taken = planes - sound.planes
     assert np.abs(taken[0] - sound.offsets[0][:, None]).max() < 1e-6
+
+
+def test_statistics_leave_hot_pixels_out() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.linspace(0, 0.05, 600, dtype=np.float32)
+    planes = signal + rng.standard_normal((4, 400, 600)) * np.sqrt(4e-4 * signal + 1e-6)
+    hot = rng.random(planes.shape) < 1e-3
+    spoilt = (planes + hot * rng.uniform(0.02, 0.1, planes.shape)).astype(np.float32)
+    everywhere = np.ones(planes.shape, bool)
+    grey = np.full((4, 1, 1), 0.02, np.float32)
+    truth = 4e-4 * 0.02 + 1e-6
+    plain = fit_noise([sample_noise(spoilt, valid=everywhere)]).variance(grey)
+    sound = fit_noise([sample_sound(spoilt, valid=everywhere)]).variance(grey)
+    assert plain.mean() > 1.1 * truth
+    np.testing.assert_allclose(sound, truth, rtol=0.05)
 
 
 def test_training_sees_neither_and_learns_from_no_defect(

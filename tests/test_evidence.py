@@ -183,7 +183,7 @@ def test_the_pixels_are_left_alone_where_something_stronger_speaks(
     def fail(*arguments: object, **more: object) -> None:
         raise AssertionError("the pixels were looked at")
 
-    monkeypatch.setattr("rawdenoise.evidence.sample_noise", fail)
+    monkeypatch.setattr("rawdenoise.evidence.sample_sound", fail)
     store.save(of_points(800))
     assert ask(capture(), store).kind is Kind.PROFILE
     assert ask(capture(), None, POOL).kind is Kind.POOLED

@@ -9,11 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rawdenoise.artefacts import sample_sound
 from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, iso_labels, read_untouched
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
-from rawdenoise.noise import NoiseSamples, estimate_with_interval, sample_noise
+from rawdenoise.noise import NoiseSamples, estimate_with_interval
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Levels
 
@@ -108,7 +109,7 @@ def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen:
     saturated = clipped(raw)
     if saturated.mean() > MOSTLY_CLIPPED:
         raise FileError(path, "is clipped all over and shows no noise")
-    samples = sample_noise(pack(raw), valid=~saturated)
+    samples = sample_sound(pack(raw), valid=~saturated)
     if not any(plane.level.size for plane in samples):
         raise FileError(path, "shows no noise anywhere: too small, clipped or black all over")
     return _Capture(path, raw.camera, raw.exposure.iso, raw.levels, saturation_level(raw), samples)

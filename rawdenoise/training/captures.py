@@ -17,13 +17,13 @@ from jaxtyping import Bool, Float32, Shaped
 from numpy.random import Generator
 from torch import Tensor
 
-from rawdenoise.artefacts import cleared
+from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
 from rawdenoise.formats import RAW_SUFFIXES, read_raw
 from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise, sample_noise
+from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
 from rawdenoise.packing import clipped, pack
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Camera, Levels
@@ -257,6 +257,7 @@ def build_store(
     share = max(1, limit // (3 * TILE**2 * len(captures.captures)))
     samples: dict[int | None, list[tuple[NoiseSamples, ...]]] = defaultdict(list)
     levels: dict[int | None, Levels] = {}
+    profiles = ProfileStore()
     cut: list[tuple[str, int | None, int]] = []
     side = TILE
     for number, capture in enumerate(captures.captures):
@@ -267,12 +268,11 @@ def build_store(
             continue
         levels[capture.iso] = raw.levels
         planes, valid = pack(raw), ~clipped(raw)
-        seen = sample_noise(planes, valid=valid)
-        sound = cleared(planes, fit_noise([seen]), valid=valid)
-        if sound.defects.any():
-            valid &= ~sound.defects
-            seen = sample_noise(planes, valid=valid)
+        seen = sample_sound(planes, valid=valid)
         samples[capture.iso].append(seen)
+        known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
+        sound = cleared(planes, known or fit_noise([seen]), valid=valid)
+        valid &= ~sound.defects
         file = folder / f"{number:05}.npy"
         count, fits = _cut(sound.planes, valid, file, share, rng)
         cut.append((file.name, capture.iso, count))
@@ -282,7 +282,6 @@ def build_store(
         raise TrainingError(f"none of the captures of {captures.camera.name} can be read any more")
 
     isos = sorted(samples, key=lambda iso: -1 if iso is None else iso)
-    profiles = ProfileStore()
     noise = tuple(
         IsoNoise(
             iso,
