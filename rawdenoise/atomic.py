@@ -12,6 +12,8 @@ from pathlib import Path
 from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
 
 MARK = ".rawdenoise-"
+LONGEST = 255  # bytes of a name, on nearly every file system
+_TOKEN = 4  # bytes, written as twice as many digits
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
         OutputExistsError: `output` exists and `replace` is false.
         OutputError: any other refusal of the file system.
     """
-    temporary = output.with_name(f"{MARK}{secrets.token_hex(4)}-{output.name}"[:250])
+    temporary = output.with_name(f"{MARK}{secrets.token_hex(_TOKEN)}-{_cut(output.name)}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -51,6 +53,18 @@ def write_bytes(output: Path, data: bytes) -> None:
     """Write a small file whole or not at all."""
     with atomic_output(output) as temporary:
         temporary.write_bytes(data)
+
+
+def is_temporary_of(path: Path, output: Path) -> bool:
+    """Whether a file is one that `atomic_output` has been writing to in place of `output`."""
+    token, _, name = path.name.removeprefix(MARK).partition("-")
+    return path.name.startswith(MARK) and len(token) == 2 * _TOKEN and name == _cut(output.name)
+
+
+def _cut(name: str) -> str:
+    """Leave of a name what fits behind mark and token; the bytes count, and no character is cut in two."""
+    room = LONGEST - len(MARK) - 2 * _TOKEN - 1
+    return name if len(os.fsencode(name)) <= room else os.fsencode(name)[:room].decode(errors="ignore")
 
 
 def _move_if_absent(temporary: Path, output: Path) -> None:

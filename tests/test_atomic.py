@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rawdenoise.atomic import atomic_output, write_bytes
+from rawdenoise.atomic import atomic_output, is_temporary_of, write_bytes
 from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
 
 
@@ -58,7 +58,12 @@ def test_a_file_in_the_way_of_a_folder_is_named(tmp_path: Path) -> None:
         write_bytes(tmp_path / "out" / "a.json", b"{}")
 
 
-def test_a_long_name_still_gets_a_temporary_one(tmp_path: Path) -> None:
-    output = tmp_path / ("n" * 251 + ".dng")
-    write_bytes(output, b"x")
+@pytest.mark.parametrize("stem", ["n" * 251, "写" * 83, "é" * 125, "n" + "写" * 80])
+def test_a_long_name_still_gets_a_temporary_one(tmp_path: Path, stem: str) -> None:
+    output = tmp_path / f"{stem}.dng"
+    with atomic_output(output) as temporary:
+        temporary.write_bytes(b"x")
+        assert is_temporary_of(temporary, output)
+        assert not is_temporary_of(temporary, tmp_path / "other.dng")
+        assert not is_temporary_of(output, output)
     assert output.read_bytes() == b"x"

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from conftest import TEST_CAMERA, make_raw
 from torch import nn
 
-from rawdenoise.atomic import MARK
+from rawdenoise.atomic import MARK, atomic_output
 from rawdenoise.cli import main
 from rawdenoise.cli.batches import remove_temporaries
 from rawdenoise.formats import read_raw
@@ -331,6 +331,15 @@ def test_only_temporaries_of_this_batch_are_removed(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_temporaries([tmp_path / "a.dng", tmp_path / "absent/b.dng"])
     assert files_in(tmp_path) == {f"{MARK}0123abcd-other.dng", "a.dng"}
+
+
+def test_temporaries_of_long_names_are_removed(tmp_path: Path) -> None:
+    output = tmp_path / ("写" * 80 + ".dng")
+    with atomic_output(output) as temporary:
+        temporary.touch()
+        remove_temporaries([output])
+        assert not temporary.exists()
+        temporary.touch()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

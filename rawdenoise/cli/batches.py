@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from rawdenoise.atomic import MARK
+from rawdenoise.atomic import MARK, is_temporary_of
 from rawdenoise.batch import Work, denoising, run_batch
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.report import BatchReport
@@ -17,7 +17,7 @@ from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import one_line
 from rawdenoise.devices import pick_device
 from rawdenoise.errors import SetupError
-from rawdenoise.formats import PLAIN_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.jobs import IfExists, Job, plan
 from rawdenoise.models import Model, ModelStore
@@ -44,7 +44,7 @@ def planned(
     """
     if output.exists() and not output.is_dir():
         raise click.UsageError(f"-o {one_line(output)} is a file; give a folder")
-    suffixes = RAW_SUFFIXES | PLAIN_SUFFIXES if layout else RAW_SUFFIXES
+    suffixes = RAW_SUFFIXES | LAYOUT_SUFFIXES if layout else RAW_SUFFIXES
     jobs = plan(
         inputs,
         output,
@@ -127,10 +127,10 @@ def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int, res
 
 def remove_temporaries(outputs: Iterable[Path]) -> None:
     """Remove what atomic outputs under way have left beside their targets."""
-    names: dict[Path, set[str]] = {}
+    by_folder: dict[Path, list[Path]] = {}
     for output in outputs:
-        names.setdefault(output.parent, set()).add(output.name)
-    for folder, wanted in names.items():
+        by_folder.setdefault(output.parent, []).append(output)
+    for folder, wanted in by_folder.items():
         for path in folder.glob(f"{MARK}*"):
-            if path.name.removeprefix(MARK).partition("-")[2] in wanted:
+            if any(is_temporary_of(path, output) for output in wanted):
                 path.unlink(missing_ok=True)
