@@ -14,10 +14,14 @@ from rawdenoise.errors import (
     NotAnImageError,
     NotFoundError,
     RawDenoiseError,
+    TruncatedError,
     UnreadableError,
     UnsupportedCompressionError,
 )
 from rawdenoise.formats import read_raw
+from rawdenoise.formats.libraw import read_libraw
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import LONG, Node, numbers_tag, write_tree
 from rawdenoise.packing import pack, unpack
 from rawdenoise.raw import Area, Cfa
 
@@ -80,6 +84,42 @@ def test_a_truncated_capture_is_refused(name: str, share: float, shared_data: Pa
     cut.write_bytes(whole[: int(len(whole) * share)])
     with pytest.raises((UnreadableError, NotAnImageError), match=cut.name):
         read_raw(cut)
+
+
+def panasonic(path: Path, *, offset: int, length: int) -> Path:
+    """The beginning of an RW2: no strip offset, the byte count of unpacked data, where the raw data lies."""
+    tags = {
+        Code.StripOffsets: numbers_tag(LONG, 0xFFFFFFFF),
+        Code.StripByteCounts: numbers_tag(LONG, 10**7),
+        280: numbers_tag(LONG, offset),
+    }
+    with path.open("wb") as file:
+        write_tree(file, Node(tags), magic=0x55)
+        file.truncate(length)
+    return path
+
+
+def test_a_panasonic_that_marks_its_strip_offset_as_unknown_is_not_truncated(tmp_path: Path) -> None:
+    whole = panasonic(tmp_path / "whole.rw2", offset=1024, length=4096)
+    with pytest.raises(RawDenoiseError) as refused:  # it has no picture; LibRaw is the one to say so
+        read_libraw(whole)
+    assert "but its picture ends at" not in str(refused.value)
+    cut = panasonic(tmp_path / "cut.rw2", offset=1024, length=1000)
+    with pytest.raises(TruncatedError, match="1000 bytes, but its picture ends at 1025"):
+        read_libraw(cut)
+
+
+def test_a_strip_without_offset_or_length_says_nothing_of_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.nef"
+    tags = {
+        Code.StripOffsets: numbers_tag(LONG, 0xFFFFFFFF, 9000),
+        Code.StripByteCounts: numbers_tag(LONG, 100, 0),
+    }
+    with path.open("wb") as file:
+        write_tree(file, Node(tags))
+    with pytest.raises(RawDenoiseError) as refused:
+        read_libraw(path)
+    assert "but its picture ends at" not in str(refused.value)
 
 
 def test_what_is_no_file_or_no_image_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from rawdenoise.errors import (
     XTransError,
 )
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, text
 from rawdenoise.raw import (
     Area,
@@ -43,6 +44,7 @@ from rawdenoise.raw import (
 )
 
 D65 = 21
+_PANASONIC_RAW_OFFSET, _NO_OFFSET = 280, 0xFFFFFFFF
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation
 _COMPRESSIONS = {9: "GoPro VC-5", 34892: "lossy JPEG", 52546: "JPEG XL", 8: "deflate", 32946: "deflate"}
 
@@ -157,20 +159,36 @@ def _bayer_pattern(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> UInt8[np
 
 def _refuse_truncated(path: Path, metadata: Metadata) -> None:
     """LibRaw fills what is missing with zeros and says nothing: compare the tags with the file's length."""
-    for offsets_tag, counts_tag in ((273, 279), (324, 325)):
+    size, end = path.stat().st_size, max(_block_ends(path, metadata), default=0)
+    if end > size:
+        raise TruncatedError(path, f"is truncated: {size} bytes, but its picture ends at {end}")
+
+
+def _block_ends(path: Path, metadata: Metadata) -> Iterator[int]:
+    """Where the strips and tiles of the picture end, or begin where their lengths cannot be believed."""
+    panasonic = _is_panasonic(path)
+    for offsets_tag, counts_tag in ((Code.StripOffsets, Code.StripByteCounts),
+                                    (Code.TileOffsets, Code.TileByteCounts)):  # fmt: skip
         offsets, counts = (_numbers(metadata.raw.get(tag)) for tag in (offsets_tag, counts_tag))
-        ends = [start + count for start, count in zip(offsets, counts, strict=False)]
-        size = path.stat().st_size
-        if ends and max(ends) > size:
-            raise TruncatedError(
-                path, f"is truncated: {size} bytes, but its picture ends at {int(max(ends))}"
-            )
+        if panasonic:
+            # The offset may be a mere mark, and the count that of unpacked data (ExifTool, PanasonicRaw).
+            offsets, counts = _numbers(metadata.raw.get(_PANASONIC_RAW_OFFSET)) or offsets, [1.0]
+        for start, count in zip(offsets, counts, strict=False):
+            if start != _NO_OFFSET and count > 0:
+                yield int(start + count)
+
+
+def _is_panasonic(path: Path) -> bool:
+    """Whether it is a RAW, RW2 or RWL of Panasonic or Leica, by its magic number."""
+    with path.open("rb") as file:
+        return file.read(4) == b"IIU\0"
 
 
 def _refuse_blank_tail(path: Path, mosaic: np.ndarray, metadata: Metadata) -> None:
-    """A file that tells no lengths (CRW, RAF, CR3): a cut one decodes to a tail without any noise."""
+    """A file that tells no lengths (CRW, RAF, CR3, RW2): a cut one decodes to a tail without any noise."""
+    tells_lengths = bool(metadata.raw) and not _is_panasonic(path)
     tail = mosaic[-max(2, mosaic.shape[0] // 50) :]
-    if not metadata.raw and tail.min() == tail.max() and mosaic.min() != mosaic.max():
+    if not tells_lengths and tail.min() == tail.max() and mosaic.min() != mosaic.max():
         raise TruncatedError(path, "is truncated: the last rows of its picture are missing")
 
 
