@@ -16,7 +16,8 @@ from test_dng import PROVENANCE, make_capture
 from rawdenoise.errors import DiskFullError, VerificationError
 from rawdenoise.formats import tiff as tiff_module
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.plain import read_plain
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import layout_json, parse_layout, render, write_mosaic_tiff, write_tiff
 from rawdenoise.formats.tiff_container import numbers, text
@@ -90,6 +91,35 @@ def test_a_mosaic_tiff_that_does_not_read_back_is_not_kept(
     monkeypatch.setattr(tiff_module.tifffile, "imread", lambda path: np.zeros((32, 48), np.uint16))
     with pytest.raises(VerificationError):
         write_mosaic_tiff(make_raw(), tmp_path / "a.tif", provenance=PROVENANCE)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_denoised_mosaic_is_known_as_ours_when_it_is_read_again(tmp_path: Path) -> None:
+    for name, provenance, ours in (
+        ("denoised.tif", PROVENANCE, True),
+        ("converted.tif", replace(PROVENANCE, strength=0.0), False),
+    ):
+        write_mosaic_tiff(make_raw(), tmp_path / name, provenance=provenance)
+        image = read_plain(tmp_path / name, None)
+        assert denoised_by_us(image.metadata, image.source) is ours
+    assert not denoised_by_us(parse_layout(layout_json(make_raw())).image(make_raw().mosaic, Path()).metadata,
+                              Path("a.tif"))  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["pixels", "directory"])
+def test_a_rendering_that_does_not_read_back_is_not_kept(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_tags = tiff_module._add_tags
+
+    def damaging(path: Path, *tags: object) -> None:
+        add_tags(path, *tags)  # type: ignore[arg-type]
+        other = np.zeros((60, 80, 3), np.uint16)
+        tifffile.imwrite(path, other, photometric="rgb") if damage == "pixels" else path.write_bytes(b"II")
+
+    monkeypatch.setattr(tiff_module, "_add_tags", damaging)
+    with pytest.raises(VerificationError, match=r"a\.tif"):
+        write_tiff(make_capture(60, 80), tmp_path / "a.tif", provenance=PROVENANCE)
     assert not list(tmp_path.iterdir())
 
 

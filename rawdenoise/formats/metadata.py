@@ -54,10 +54,12 @@ def denoised_by_us(metadata: Metadata, source: Path) -> bool:
     """Whether a capture is an output of this program, whose noise is no longer the camera's.
 
     Captures of a simulated camera are our writer's too, but say that nothing was applied to them.
+    TIFF files that say nothing of it are our renderings.
     """
     if not text(metadata.root.get(SOFTWARE)).startswith("rawdenoise"):
         return False
-    return source.suffix.lower() != ".dng" or any(numbers(metadata.raw.get(NOISE_REDUCTION_APPLIED)))
+    applied = metadata.raw.get(NOISE_REDUCTION_APPLIED)
+    return source.suffix.lower() != ".dng" if applied is None else any(numbers(applied))
 
 
 def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:

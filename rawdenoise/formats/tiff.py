@@ -22,6 +22,7 @@ from rawdenoise.formats.dng import dng_bytes
 from rawdenoise.formats.dng_directories import exif_node, provenance_packet
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
+    RATIONAL,
     SHORT,
     UNDEFINED,
     Node,
@@ -41,6 +42,7 @@ from rawdenoise.raw import (
     Exposure,
     Ifd,
     Levels,
+    Metadata,
     Provenance,
     RawImage,
     Tag,
@@ -68,7 +70,7 @@ class MosaicLayout:
     provenance: Provenance | None
 
     def image(self, mosaic: UInt16[np.ndarray, "h w"], source: Path) -> RawImage:
-        """The raw image with these pixels."""
+        """The raw image with these pixels, whose tags say what was done to it."""
         return RawImage(
             mosaic=mosaic,
             cfa=self.cfa,
@@ -80,6 +82,7 @@ class MosaicLayout:
             color=self.color,
             orientation=self.orientation,
             notes=self.notes,
+            metadata=_stated(self.provenance),
         )
 
 
@@ -87,7 +90,8 @@ def write_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace
     """Write a 16-bit sRGB rendering with its colour profile, upright, with EXIF, GPS and provenance.
 
     Raises:
-        OutputError: LibRaw could not render it, or it could not be written; nothing is left behind.
+        OutputError: LibRaw could not render it, it could not be written, or did not read back as it was
+            meant; nothing is left behind.
     """
     with atomic_output(output, replace=replace) as temporary:
         try:
@@ -109,6 +113,7 @@ def write_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace
             maxworkers=_THREADS,
         )
         _add_tags(temporary, _picture_tags(image, provenance), _rendering_exif(image), image.metadata.gps)
+        _verify(temporary, rgb, output)
 
 
 def render(image: RawImage, *, half_size: bool = False) -> UInt16[np.ndarray, "h w 3"]:
@@ -148,10 +153,7 @@ def write_mosaic_tiff(image: RawImage, output: Path, *, provenance: Provenance, 
             metadata=None,
             maxworkers=_THREADS,
         )
-        if not np.array_equal(tifffile.imread(temporary), image.mosaic):
-            raise VerificationError(
-                output, "the mosaic did not read back as it was written; nothing was kept"
-            )
+        _verify(temporary, image.mosaic, output)
 
 
 def layout_json(image: RawImage, provenance: Provenance | None = None) -> str:
@@ -201,6 +203,28 @@ def parse_layout(text: str) -> MosaicLayout:
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"its layout is broken ({error})") from error
+
+
+def _verify(temporary: Path, pixels: UInt16[np.ndarray, "h w *c"], output: Path) -> None:
+    """Read a file back before it gets its name."""
+    try:
+        found = tifffile.imread(temporary)
+    except (OSError, MemoryError):  # of the disk or the machine, not of the file
+        raise
+    except Exception as error:  # tifffile raises what it likes on damaged files
+        raise VerificationError(output, f"did not read back ({error}); nothing was kept") from error
+    if not np.array_equal(found, pixels):
+        raise VerificationError(output, "did not read back as it was written; nothing was kept")
+
+
+def _stated(provenance: Provenance | None) -> Metadata:
+    """The tags by which an output is known as ours, and how strongly it was denoised."""
+    if provenance is None:
+        return Metadata()
+    return Metadata(
+        root={Code.Software: ascii_tag(f"rawdenoise {provenance.version}")},
+        raw={Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength)},
+    )
 
 
 def _srgb_profile() -> bytes:
