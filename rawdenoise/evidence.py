@@ -139,13 +139,16 @@ def _how(stored: StoredProfile, iso: int | None, how: str) -> str:
     found = point_at(stored.profile.points, iso)
     assert found is not None  # for then it would not be measured
     point = found[0]
-    at = "unstated ISO" if point.iso is None else f"ISO {point.iso}"
     said = {
         Method.PHOTON_TRANSFER: "measured by photon transfer",
         Method.CAPTURES: "measured from captures",
         Method.PUBLISHED: "published",
     }
-    return f"{said[point.method]} for {at}"
+    return f"{said[point.method]} for {_at(point.iso)}"
+
+
+def _at(iso: int | None) -> str:
+    return "unstated ISO" if iso is None else f"ISO {iso}"
 
 
 def _levels(raw: RawImage) -> str:
@@ -157,13 +160,12 @@ def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> Answer:
         raise _UnfitError(f"no model of {raw.camera.name}")
     _refuse_denoised(raw)
     iso = raw.exposure.iso
-    if iso is None:
-        raise _UnfitError("the file states no ISO")
+    at = _at(iso)
     for known in card_noise:
         if known.iso == iso:
             number = f"{known.captures} capture{'' if known.captures == 1 else 's'}"
-            return known.noise, f"as the model was trained with, on {number} of ISO {iso}"
-    raise _UnfitError(f"the model was trained on no capture of ISO {iso}")
+            return known.noise, f"as the model was trained with, on {number} of {at}"
+    raise _UnfitError(f"the model was trained on no capture of {at}")
 
 
 def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> Answer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -94,7 +94,8 @@ def _clean(
     options: DenoiseOptions,
 ) -> tuple[Float32[np.ndarray, "4 h w"], float]:
     """Clear a capture of its artefacts and denoise it; put back what is to be kept."""
-    sound = cleared(planes, noise, valid=~clipped(raw), known=defects_for(raw))
+    known = defects_for(named_after(raw, model.card))
+    sound = cleared(planes, noise, valid=~clipped(raw), known=known)
     start = time.perf_counter()
     clean = denoise_planes(sound.planes, noise, model, options)
     network_s = time.perf_counter() - start
@@ -105,12 +106,21 @@ def _clean(
     return clean, network_s
 
 
+def named_after(raw: RawImage, card: ModelCard) -> RawImage:
+    """Name a nameless capture's camera after the model: who chose the model has said whose capture it is."""
+    camera = raw.camera
+    if camera.make.strip() or camera.model.strip():
+        return raw
+    return replace(raw, camera=replace(camera, make=card.camera.make, model=card.camera.model))
+
+
 def noise_for(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCard) -> NoiseModel:
     """The noise of a capture by the best evidence there is.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
+    raw = named_after(raw, card)
     pooled = card.noise if card.camera.is_like(raw.camera) else None
     return evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled).noise
 

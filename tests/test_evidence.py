@@ -123,7 +123,15 @@ def test_a_profile_of_stated_isos_does_not_speak_for_an_unstated_one(store: Prof
     said = ask(capture(iso=None), store, POOL)
     assert said.kind is Kind.CAPTURE
     assert said.considered[0] == "profile: test-one-test is for stated ISO, and the file states none"
-    assert said.considered[1] == "pooled: the file states no ISO"
+    assert said.considered[1] == "pooled: the model was trained on no capture of unstated ISO"
+
+
+def test_a_model_of_captures_without_iso_speaks_for_others_without_iso(store: ProfileStore) -> None:
+    pool = (*POOL, IsoNoise(None, TRUE, 3))
+    said = ask(capture(iso=None), store, pool)
+    assert (said.kind, said.noise) == (Kind.POOLED, TRUE)
+    assert said.why == "as the model was trained with, on 3 captures of unstated ISO"
+    assert ask(capture(), store, pool).noise == POOL[0].noise
 
 
 def test_a_profile_of_another_bit_depth_does_not_speak(store: ProfileStore) -> None:

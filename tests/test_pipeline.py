@@ -17,7 +17,7 @@ from rawdenoise.noise import NoiseModel
 from rawdenoise.packing import pack
 from rawdenoise.pipeline import DenoiseOptions, blend, defects_for, denoise, denoise_planes, noise_for
 from rawdenoise.profiles import ProfileStore
-from rawdenoise.raw import Cfa, Exposure, RawImage
+from rawdenoise.raw import Camera, Cfa, Exposure, RawImage
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
 
@@ -100,6 +100,26 @@ def test_the_noise_is_the_model_s_at_its_isos_and_the_capture_s_own_elsewhere() 
     assert estimated != NOISE
     grey = np.full((4, 1, 1), 0.3, np.float32)
     np.testing.assert_allclose(estimated.variance(grey), NOISE.variance(grey), rtol=0.2)
+
+
+def test_a_capture_that_names_no_camera_has_the_noise_of_the_chosen_model_s() -> None:
+    bench = Camera(model="Bench camera", mode="test")
+    raw = replace(noisy(96, 120), camera=Camera(mode="test"), exposure=Exposure())
+    card = replace(a_model().card, camera=bench, noise=(IsoNoise(None, NOISE, 1),))
+    assert noise_for(raw, pack(raw), card) == NOISE
+    assert noise_for(replace(raw, camera=Camera(mode="other")), pack(raw), card) != NOISE
+
+    measured = NoiseModel((3e-3,) * 4, (2e-5,) * 4)
+    known = KnownDefects("", (120, 96), hot=((40, 51),))
+    ProfileStore().save(CameraProfile(bench, (replace(published(measured), iso=None),), known))
+    assert noise_for(raw, pack(raw), card).shot == pytest.approx(measured.shot)
+
+    raw.mosaic[40, 51] += 300  # too little to be found without the profile
+    model, options = replace(a_model(), card=card), DenoiseOptions(device="cpu")
+    kept, gone = (denoise(raw, model, replace(options, keep_defects=keep)).image for keep in (True, False))
+    assert kept.mosaic[40, 51] == raw.mosaic[40, 51]
+    assert gone.mosaic[40, 51] != raw.mosaic[40, 51]
+    assert gone.camera == raw.camera
 
 
 @pytest.mark.parametrize("cfa", list(Cfa))
