@@ -102,18 +102,17 @@ class ModelStore:
         """Load the newest model of exactly this make, model and mode.
 
         Raises:
-            ModelMissingError: there is none; the line says how to train one.
+            ModelMissingError: there is none; the line says how to train one, or to choose one where the files
+            do not name their camera.
             ModelFileError: it is broken.
         """
-        cards = self.cards()
+        cards, broken = self._survey()
         for card in cards:
             if card.camera.is_like(camera):
                 return self.load(card.id)
-        modes = sorted({card.camera.mode for card in cards if _same_mode(card.camera, camera)})
-        others = f" in mode {camera.mode or 'unknown'} (there is one for {', '.join(modes)})" if modes else ""
-        raise ModelMissingError(
-            f"no model for {camera.name}{others}: train one with `rawdenoise train` on its captures"
-        )
+        reason = _missing(camera, cards) if camera.make or camera.model else _nameless(camera, cards)
+        hint = f" ({len(broken)} broken: `rawdenoise models verify` says why)" if broken else ""
+        raise ModelMissingError(reason + hint)
 
     def load(self, id: str) -> Model:
         """Load a model by its id or any unique beginning of it, checking all of it first.
@@ -218,7 +217,19 @@ class ModelStore:
         return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors
 
 
-def _same_mode(one: Camera, other: Camera) -> bool:
+def _missing(camera: Camera, cards: list[ModelCard]) -> str:
+    modes = sorted({card.camera.mode for card in cards if _same_body(card.camera, camera)})
+    others = f" in mode {camera.mode or 'unknown'} (there is one for {', '.join(modes)})" if modes else ""
+    return f"no model for {camera.name}{others}: train one with `rawdenoise train` on its captures"
+
+
+def _nameless(camera: Camera, cards: list[ModelCard]) -> str:
+    ids = [card.id for card in cards if card.camera.mode == camera.mode]
+    fitting = f"; in its mode ({camera.mode or 'unknown'}) there is {', '.join(ids)}" if ids else ""
+    return f"the file does not name its camera: give --model ID{fitting}"
+
+
+def _same_body(one: Camera, other: Camera) -> bool:
     """Same make and model, however they are spaced or capitalised."""
     return all(
         a.strip().lower() == b.strip().lower() for a, b in ((one.make, other.make), (one.model, other.model))

@@ -93,6 +93,23 @@ def test_a_missing_model_says_how_to_train_one(store: ModelStore) -> None:
         store.load("nonsense")
 
 
+def test_a_file_that_names_no_camera_has_its_model_chosen_by_hand(store: ModelStore) -> None:
+    nameless = Camera(mode=CAMERA.mode)
+    with pytest.raises(ModelMissingError, match=r"give --model ID$"):
+        store.find(nameless)
+    store.save(trained(replace(CAMERA, mode="1000x656 12-bit"), seed=1))
+    fitting = trained(seed=2)
+    store.save(fitting)
+    with pytest.raises(ModelMissingError, match=rf"--model ID; .*there is {fitting.card.id}$"):
+        store.find(nameless)
+
+
+def test_a_missing_model_may_be_a_broken_one(store: ModelStore) -> None:
+    card_is_no_json(store.save(trained()))
+    with pytest.raises(ModelMissingError, match=r"rawdenoise train.*\(1 broken: `rawdenoise models verify`"):
+        store.find(CAMERA)
+
+
 def test_an_ambiguous_beginning_is_refused(store: ModelStore) -> None:
     for seed in (1, 2):
         store.save(trained(seed=seed))
