@@ -10,13 +10,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from click.testing import CliRunner, Result
 from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
 
+from rawdenoise.calibration.frames import frame_files
 from rawdenoise.cli import main
+from rawdenoise.cli.batches import planned
 from rawdenoise.formats import read_raw
+from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models import ModelStore
-from rawdenoise.raw import Camera
+from rawdenoise.raw import Camera, Cfa
+from rawdenoise.training.captures import scan
 
 __all__ = ["_one_thread"]  # a fixture that pytest finds here too
 
@@ -110,3 +115,29 @@ def test_plain_mosaics_are_trained_on_by_the_name_given(tmp_path: Path) -> None:
     assert following[1:5] == ["-o", "out", "--model", card["id"]]
     said = denoise(tmp_path / "plain", "-o", tmp_path / "out", *following[3:])
     assert (said.exit_code, "3 done" in said.stderr) == (0, True), said.output
+
+
+def test_a_folder_is_searched_for_the_same_plain_mosaics_by_every_command(tmp_path: Path) -> None:
+    folder = tmp_path / "plain"
+    folder.mkdir()
+    mosaic = read_raw(a_capture(tmp_path / "a.dng")).mosaic
+    np.save(folder / "a.npy", mosaic)
+    for number, name in enumerate(("b.tif", "c.tiff")):
+        tifffile.imwrite(folder / name, mosaic + np.uint16(number), photometric="minisblack")
+    for number, name in enumerate(("d.bin", "e.raw")):
+        (folder / name).write_bytes((mosaic + np.uint16(2 + number)).astype("<u2").tobytes())
+    layout = PlainLayout(cfa=Cfa.RGGB, size=(mosaic.shape[1], mosaic.shape[0]))
+    (trained,) = scan([folder], camera_name="Plain", layout=layout)
+    jobs = planned([folder], tmp_path / "out", "dng", "skip", recursive=False, layout=layout)
+    names = ["a.npy", "b.tif", "c.tiff", "d.bin", "e.raw"]
+    assert sorted(capture.path.name for capture in trained.captures) == names
+    assert sorted(job.source.name for job in jobs) == names
+    assert sorted(path.name for path in frame_files([folder], layout, [])) == names
+
+
+@pytest.mark.parametrize("command", ["train", "demo"])
+@pytest.mark.parametrize("seed", ["-1", str(2**31)])
+def test_a_seed_that_no_generator_takes_is_a_wrong_option(tmp_path: Path, command: str, seed: str) -> None:
+    paths = [str(a_capture(tmp_path / "a.dng"))] if command == "train" else ["-o", str(tmp_path / "demo")]
+    said = CliRunner().invoke(main, [command, *paths, "--seed", seed])
+    assert (said.exit_code, "0<=x<=2147483647" in said.stderr) == (2, True), said.output

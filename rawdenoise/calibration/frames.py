@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
-from rawdenoise.formats import RAW_SUFFIXES, read_raw
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
 from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.noise import FourFloats
 from rawdenoise.packing import clipped, pack, saturation_level
@@ -167,7 +167,7 @@ def frame_files(
     paths: Iterable[Path], layout: PlainLayout | None, others: list[RawDenoiseError]
 ) -> Iterator[Path]:
     """Find the files under the paths; what is no raw file by its name is put with the others."""
-    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | {".npy", ".bin", ".tif", ".tiff"}
+    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | LAYOUT_SUFFIXES
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))

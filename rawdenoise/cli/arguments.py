@@ -15,6 +15,7 @@ from rawdenoise.errors import RawDenoiseError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps."
+SEED = click.IntRange(0, 2**31 - 1)  # what every generator of random numbers takes
 
 
 class NothingMatchedError(RawDenoiseError):
@@ -50,7 +51,7 @@ def layout_options(function: Command) -> Command:
         ),
         click.option(
             "--cfa", type=click.Choice(["RGGB", "GRBG", "GBRG", "BGGR"], case_sensitive=False),
-            help="Plain mosaics (.npy, .raw, .tif): colours of the top-left 2x2 pixels.",
+            help="Plain mosaics (.npy, .raw, .bin, .tif): colours of the top-left 2x2 pixels.",
         ),
     ):  # fmt: skip
         function = add(function)

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.arguments import SEED
 
 
 @click.command("demo", short_help=COMMANDS["demo"])
@@ -18,7 +19,9 @@ from rawdenoise.cli import COMMANDS
     "--minutes", type=click.FloatRange(min=0, min_open=True), default=2.5, show_default=True,
     help="How long to train.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Another seed, other captures.")
+@click.option(
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Another seed, other captures."
+)
 def command(output: Path, minutes: float, seed: int) -> None:
     """Simulate a camera, train on its noisy captures alone, denoise others and measure the gain."""
     from rawdenoise.demo import run_demo

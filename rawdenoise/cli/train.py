@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, path_options
+from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_options, path_options
 
 
 @click.command("train", short_help=COMMANDS["train"])
@@ -35,7 +35,9 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
     "--gamma", type=click.FloatRange(min=0), default=1.0, show_default=True,
     help="Weight of the pseudo-supervised term.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of everything random.")
+@click.option(
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of everything random."
+)
 @click.option(
     "--min-captures", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
     help="Cameras with fewer captures are not trained.",

@@ -18,6 +18,8 @@ LIBRAW_SUFFIXES = frozenset(
     .x3f""".split()
 )
 PLAIN_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})
+LAYOUT_SUFFIXES = PLAIN_SUFFIXES | {".bin"}
+"""What a folder is searched for besides where a layout is given; a `.raw` is searched for always."""
 SIDD_SUFFIXES = frozenset({".mat"})
 RAW_SUFFIXES = LIBRAW_SUFFIXES | SIDD_SUFFIXES
 """What a folder is searched for; plain mosaics are read when a layout is given, or named one by one."""
@@ -41,7 +43,7 @@ def read_raw(path: Path, *, layout: PlainLayout | None = None) -> RawImage:
         from rawdenoise.formats.sidd import read_sidd
 
         return read_sidd(path)
-    if suffix in PLAIN_SUFFIXES or (layout is not None and suffix in {".raw", ".bin"}):
+    if suffix in PLAIN_SUFFIXES or (layout is not None and suffix in LAYOUT_SUFFIXES | {".raw"}):
         from rawdenoise.formats.plain import read_plain
 
         return read_plain(path, layout)

@@ -20,7 +20,7 @@ from torch import Tensor
 from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
-from rawdenoise.formats import RAW_SUFFIXES, read_raw
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
 from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
@@ -101,7 +101,7 @@ def scan(
 
 
 def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileReport) -> Iterator[Path]:
-    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | {".npy", ".bin"}
+    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | LAYOUT_SUFFIXES
     for path in paths:
         if path.is_dir():
             found = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
