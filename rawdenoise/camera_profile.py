@@ -61,6 +61,11 @@ class ProfilePoint:
     gain_interval: tuple[float, float] | None = None
     read_interval: tuple[float, float] | None = None
 
+    @property
+    def span(self) -> float:
+        """White minus mean black, in DN."""
+        return self.white - sum(self.black) / 4
+
     def noise(self, levels: Levels | None = None) -> NoiseModel:
         """The noise on the packed scale of a capture with these levels (the point's own without)."""
         black, white = (self.black, self.white) if levels is None else (levels.black, levels.white)
@@ -120,11 +125,17 @@ class CameraProfile:
         None outside the points, unless `allow_extrapolation`; and None where white minus black of the capture
         is not that of the profile, as in another bit depth. Without `levels` the scale is the profile's own.
         """
-        found = point_at(self.points, iso, allow_extrapolation=allow_extrapolation)
-        if found is None or (levels is not None and not _same_scale(found[0], levels)):
+        points = self.points if levels is None else self.points_for(levels)
+        found = point_at(points, iso, allow_extrapolation=allow_extrapolation)
+        if found is None:
             return None
         point, how = found
         return point.noise(levels), how
+
+    def points_for(self, levels: Levels) -> tuple[ProfilePoint, ...]:
+        """The points in the scale of captures with these levels; those of another bit depth are left out."""
+        span = levels.white - sum(levels.black) / 4
+        return tuple(point for point in self.points if _same_scale(point.span, span))
 
 
 def profile_id(camera: Camera) -> str:
@@ -134,15 +145,26 @@ def profile_id(camera: Camera) -> str:
 
 
 def merged(new: CameraProfile, old: CameraProfile | None) -> CameraProfile:
-    """Put new points over old ones, ISO by ISO; a point gives way to as strong or stronger evidence only."""
+    """Put new points over old ones, ISO by ISO; a point gives way to as strong or stronger evidence only.
+
+    Old points in the scale of another bit depth go, whatever their evidence: DN of two scales do not mix.
+    """
     if old is None:
         return new
-    points = {point.iso: point for point in old.points}
+    gone = off_scale(new, old)
+    points = {point.iso: point for point in old.points if point not in gone}
     for point in new.points:
         there = points.get(point.iso)
         if there is None or point.method.rank >= there.method.rank:
             points[point.iso] = point
     return CameraProfile(new.camera, sorted_points(points.values()), new.defects or old.defects)
+
+
+def off_scale(new: CameraProfile, old: CameraProfile) -> tuple[ProfilePoint, ...]:
+    """The points of `old` in another scale than all of `new`, as of another bit depth."""
+    return tuple(
+        point for point in old.points if not any(_same_scale(point.span, each.span) for each in new.points)
+    )
 
 
 def sorted_points(points: Iterable[ProfilePoint]) -> tuple[ProfilePoint, ...]:
@@ -159,7 +181,7 @@ def point_at(
     the amplifier and from before it. Where the read noise falls with rising ISO the sensor has switched to
     another conversion gain; then each side goes on as far as the middle. Nothing is known outside the
     points, but for the rounding of ISO; with `allow_extrapolation` the last segment goes on there, the gain
-    in proportion to ISO.
+    in proportion to ISO. Points in another scale than that of the nearest one do not count.
     """
     for point in points:
         if point.iso == iso:
@@ -167,6 +189,8 @@ def point_at(
     stated = [point for point in points if point.iso is not None]
     if iso is None or not stated:
         return None
+    nearest = min(stated, key=lambda point: abs(math.log(_iso(point) / iso)))
+    stated = [point for point in stated if _same_scale(point.span, nearest.span)]
     below = [point for point in stated if _iso(point) < iso]
     above = [point for point in stated if _iso(point) > iso]
     if below and above:
@@ -266,6 +290,5 @@ def _planes(values: Iterable[float]) -> FourFloats:
     return r, g1, g2, b
 
 
-def _same_scale(point: ProfilePoint, levels: Levels) -> bool:
-    ratio = (levels.white - sum(levels.black) / 4) / (point.white - sum(point.black) / 4)
-    return abs(ratio - 1) <= SAME_SCALE
+def _same_scale(span: float, other: float) -> bool:
+    return abs(span / other - 1) <= SAME_SCALE

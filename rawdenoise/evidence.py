@@ -19,7 +19,7 @@ from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import FLOOR, NoiseModel, NoiseSamples, agreement, fit_noise
 from rawdenoise.packing import clipped
-from rawdenoise.profiles import Method, ProfileStore, StoredProfile
+from rawdenoise.profiles import Method, ProfilePoint, ProfileStore
 from rawdenoise.raw import RawImage
 
 # A phone's tag has been seen to promise 2.4 to 2.9 times the variance there is, whereas what one textured
@@ -115,7 +115,7 @@ def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> Answer:
     known = profile.noise_at(iso, levels=raw.levels)
     if known is not None:
         noise, how = known
-        return noise, f"{_how(stored, iso, how)} in the profile {profile.id}"
+        return noise, f"{_how(profile.points_for(raw.levels), iso, how)} in the profile {profile.id}"
     if iso is None:
         raise _UnfitError(f"{profile.id} is for stated ISO, and the file states none")
     if profile.noise_at(iso) is not None:
@@ -130,13 +130,13 @@ def _refuse_denoised(raw: RawImage) -> None:
         raise _UnfitError("the file has been denoised already")
 
 
-def _how(stored: StoredProfile, iso: int | None, how: str) -> str:
-    """Say how a profile knows the noise at an ISO."""
+def _how(points: Sequence[ProfilePoint], iso: int | None, how: str) -> str:
+    """Say how a profile's points know the noise at an ISO."""
     if how != "measured":
-        isos = [point.iso for point in stored.profile.points if point.iso is not None]
+        isos = [point.iso for point in points if point.iso is not None]
         low, high = max(i for i in isos if i < (iso or 0)), min(i for i in isos if i > (iso or 0))
         return f"interpolated between ISO {low} and {high}"
-    found = point_at(stored.profile.points, iso)
+    found = point_at(points, iso)
     assert found is not None  # for then it would not be measured
     point = found[0]
     said = {

@@ -113,6 +113,19 @@ def test_points_are_added_and_stronger_evidence_stays(
     assert load_profile(own_profiles / f"{NAME}.toml") == before
 
 
+def test_what_is_known_in_the_scale_of_another_bit_depth_goes_and_that_is_said(
+    frames: Path, own_profiles: Path
+) -> None:
+    run("calibrate", "--dark", frames / "dark", "--flat", frames / "flat")
+    ours = load_profile(own_profiles / f"{NAME}.toml")
+    (point,) = ours.points
+    finer = replace(point, iso=800, black=(960.0,) * 4, white=16383.0)
+    ProfileStore().save(replace(ours, points=(finer,)))
+    result = run("calibrate", "--dark", frames / "dark", "--flat", frames / "flat")
+    assert "ISO 800: what was known is in the scale of another bit depth, and goes" in result.stderr
+    assert load_profile(own_profiles / f"{NAME}.toml") == ours
+
+
 def test_a_dry_run_writes_nothing(frames: Path, own_profiles: Path) -> None:
     result = run("calibrate", "-n", "--dark", frames / "dark", "--flat", frames / "flat")
     assert result.exit_code == 0

@@ -11,7 +11,7 @@ from conftest import make_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.camera_profile import point_at
+from rawdenoise.camera_profile import off_scale, point_at
 from rawdenoise.errors import ProfileError
 from rawdenoise.profiles import (
     CameraProfile,
@@ -390,7 +390,46 @@ def test_stronger_evidence_replaces_weaker_point_by_point() -> None:
 def test_merging_twice_changes_nothing(new: CameraProfile, old: CameraProfile) -> None:
     once = merged(new, old)
     assert merged(new, once) == once
-    assert {p.iso for p in once.points} == {p.iso for p in (*new.points, *old.points)}
+    kept = set(old.points) - set(off_scale(new, old))
+    assert {p.iso for p in once.points} == {p.iso for p in (*new.points, *kept)}
+
+
+def twelve_bit(iso: int) -> ProfilePoint:
+    """The sensor of `amplified` read with 12 bits."""
+    fine = amplified(iso)
+    return replace(
+        fine,
+        gain=four(fine.gain[0] / 4), read_noise=four(fine.read_noise[0] / 4), row_noise=fine.row_noise / 4,
+        black=four(128), white=4095.0,
+    )  # fmt: skip
+
+
+def test_a_calibration_of_another_bit_depth_does_not_mix_with_what_was_known() -> None:
+    old = CameraProfile(replace(CAMERA, mode=""), (amplified(100), amplified(800), amplified(6400)))
+    new = CameraProfile(CAMERA, (twelve_bit(400), replace(twelve_bit(1600), white=4000.0)))
+    assert off_scale(new, old) == old.points
+    assert merged(new, old).points == new.points
+    close = CameraProfile(CAMERA, tuple(replace(p, white=15000.0) for p in old.points))
+    assert merged(close, old) == close
+    assert off_scale(close, old) == ()
+
+
+def test_points_of_two_scales_are_each_asked_for_their_own() -> None:
+    mixed = (amplified(100), twelve_bit(200), amplified(400), twelve_bit(800), amplified(1600))
+    profile = CameraProfile(CAMERA, mixed)
+    for levels, point_of in (
+        (Levels(four(128), 4095.0), twelve_bit),
+        (Levels(four(512), 16383.0), amplified),
+    ):
+        known = profile.noise_at(500, levels=levels)
+        assert known is not None
+        assert known[1] == "interpolated"
+        assert known[0].shot == pytest.approx(point_of(500).noise().shot)
+        assert known[0].read_variance == pytest.approx(point_of(500).noise().read_variance)
+    assert profile.noise_at(100, levels=Levels(four(128), 4095.0)) is None
+    found = point_at(mixed, 500)  # no levels: in the scale of ISO 400, the nearest
+    assert found is not None
+    assert found[0].gain == pytest.approx(amplified(500).gain)
 
 
 def a_store(tmp_path: Path) -> ProfileStore:

@@ -19,6 +19,7 @@ from rawdenoise.calibration import (
 )
 from rawdenoise.calibration.frames import frame_files
 from rawdenoise.calibration.profile import profile_of
+from rawdenoise.camera_profile import off_scale
 from rawdenoise.cli.profiles import profile_lines
 from rawdenoise.cli.text import counted, one_line
 from rawdenoise.errors import CalibrationError, RawDenoiseError
@@ -72,6 +73,8 @@ def run(given: Given, wanted: Wanted) -> int:
     _show(new, points)
     old = _former(new, wanted.output)
     profile = merged(new, old)
+    for point in () if old is None else off_scale(new, old):
+        _say(f"ISO {point.iso or 'unstated'}: what was known is in the scale of another bit depth, and goes")
     for point in new.points:
         if point not in profile.points:
             _say(f"ISO {point.iso or 'unstated'}: what is known already is stronger evidence, and stays")
