@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +16,8 @@ from hypothesis import strategies as st
 import rawdenoise.training.captures as captures_module
 from rawdenoise.errors import NotFoundError, RawDenoiseError, TrainingError
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.noise import NoiseModel
+from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Cfa
 from rawdenoise.training.captures import (
     CaptureSet,
@@ -155,6 +159,51 @@ def test_a_reopened_store_reads_no_capture(
     monkeypatch.delattr(captures_module, "read_raw")
     again = build_store(captures, tmp_path / "store", seed=0)
     assert (again.tiles, again.held_out, again.noise) == (store.tiles, store.held_out, store.noise)
+
+
+@pytest.mark.parametrize("name", ["00001.npy", "00001.valid.npy", "tiles.json"])
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b""), Path.unlink])
+def test_tiles_that_a_power_loss_has_cut_short_are_made_again(
+    captures: CaptureSet, tmp_path: Path, name: str, damage: Callable[[Path], object]
+) -> None:
+    store = build_store(captures, tmp_path / "store", seed=0)
+    crops = store.draw(np.random.default_rng(0), 8, 16).noisy
+    damage(tmp_path / "store" / name)
+    again = build_store(captures, tmp_path / "store", seed=0)
+    assert torch.equal(again.draw(np.random.default_rng(0), 8, 16).noisy, crops)
+
+
+def test_every_tile_is_on_the_disk_before_the_index(
+    captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    build_store(captures, tmp_path / "store", seed=0)
+    tiles = {file.stat().st_ino for file in (tmp_path / "store").glob("*.npy")}
+    assert len(tiles) == 6
+    assert tiles <= set(synced[: synced.index((tmp_path / "store" / "tiles.json").stat().st_ino)])
+
+
+@pytest.mark.parametrize("succeed", [0, 3, 6])  # writes before the disk is full; the last is of the index
+def test_a_full_disk_is_one_clear_line_and_is_made_room_on(
+    captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, succeed: int
+) -> None:
+    calls = iter([None] * succeed)
+
+    def full(descriptor: int) -> None:
+        if next(calls, "full"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(TrainingError, match=r"training.*no space left.*--scratch"):
+        train(captures, QUICK, folder=tmp_path / "training")
+    assert not list((tmp_path / "training").iterdir())
 
 
 def test_large_collections_are_sampled(tmp_path: Path) -> None:
@@ -319,6 +368,38 @@ def test_the_run_depends_on_what_is_trained_not_on_for_how_long(captures: Captur
     for other in (replace(QUICK, gamma=2.0), replace(QUICK, net="paper"), replace(QUICK, seed=4)):
         assert run_id(captures, other) != base
     assert run_id(replace(captures, captures=captures.captures[1:]), QUICK) != base
+
+
+def test_captures_that_are_read_in_another_way_are_trained_on_afresh(captures: CaptureSet) -> None:
+    base = run_id(captures, QUICK)
+    for layout in (
+        replace(LAYOUT, cfa=Cfa.RGGB),
+        replace(LAYOUT, black=90.0),
+        replace(LAYOUT, white=4000.0),
+    ):
+        (again,) = scan(
+            {capture.path for capture in captures.captures}, camera_name="Bench Camera", layout=layout
+        )
+        assert again.digest == captures.digest
+        assert run_id(again, QUICK) != base
+
+
+@pytest.mark.parametrize("name", ["TILE_FORMAT", "__version__"])
+def test_another_version_trains_afresh(
+    captures: CaptureSet, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    base = run_id(captures, QUICK)
+    monkeypatch.setattr(captures_module, name, "another")
+    assert run_id(captures, QUICK) != base
+
+
+def test_a_new_calibration_trains_afresh(captures: CaptureSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = run_id(captures, QUICK)
+    known = NoiseModel((1e-3,) * 4, (1e-6,) * 4)
+    monkeypatch.setattr(ProfileStore, "noise_of", lambda self, camera, iso, levels: known)
+    calibrated = run_id(captures, QUICK)
+    known = replace(known, row_variance=1e-7)
+    assert len({base, calibrated, run_id(captures, QUICK)}) == 3
 
 
 def test_a_loss_that_is_no_number_is_backed_off_from_then_refused(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -17,9 +20,17 @@ from jaxtyping import Bool, Float32, Shaped
 from numpy.random import Generator
 from torch import Tensor
 
+from rawdenoise import __version__
 from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.atomic import write_bytes
-from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, TrainingError, UnreadableError
+from rawdenoise.errors import (
+    FileError,
+    NotFoundError,
+    OutputError,
+    RawDenoiseError,
+    TrainingError,
+    UnreadableError,
+)
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
 from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.models import IsoNoise
@@ -33,6 +44,8 @@ if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
 TILE = 512  # mosaic pixels
+TILE_FORMAT = 2  # goes up whenever the same captures give other tiles or another index
+INDEX = "tiles.json"
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
 HELD_OUT = 16  # one tile in so many is kept from training, for the figures of the card
@@ -42,12 +55,14 @@ FileReport = Callable[[Path, RawDenoiseError | None], None]
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """A capture to train on; `digest` is the SHA-256 of its file."""
+    """A capture to train on; `digest` is the SHA-256 of its file, `named` whether that names its camera."""
 
     path: Path
     digest: str
     iso: int | None
     layout: PlainLayout | None = None
+    levels: Levels | None = None
+    named: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +136,12 @@ def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) ->
     if denoised_by_us(raw.metadata, path):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
     camera = raw.camera
-    if camera_name is not None and not (camera.make or camera.model):
+    named = bool(camera.make or camera.model)
+    if camera_name is not None and not named:
         camera = replace(camera, model=camera_name)
     if camera_name is not None and camera.name.lower() != camera_name.lower():
         raise FileError(path, f"is of another camera ({camera.name})")
-    return camera, Capture(path, _digest(path), raw.exposure.iso, layout)
+    return camera, Capture(path, _digest(path), raw.exposure.iso, layout, raw.levels, named)
 
 
 def _digest(path: Path) -> str:
@@ -230,6 +246,21 @@ def mosaic_rggb(planes: Shaped[np.ndarray, "4 h w"]) -> Shaped[np.ndarray, "h2 w
     return mosaic
 
 
+def tiles_digest(captures: CaptureSet) -> str:
+    """Identifies the tiles of a set: its files, how they are read, what a profile knows of their noise.
+
+    Raises:
+        ProfileError: the noise profile of this camera cannot be understood.
+    """
+    profiles = ProfileStore()
+    kinds = sorted({(c.iso, c.levels) for c in captures.captures if c.levels is not None}, key=repr)
+    noise = [(kind, profiles.noise_of(captures.camera, *kind)) for kind in kinds]
+    layouts = [capture.layout for capture in captures.captures]
+    # All are frozen records of numbers and words, whose repr says all there is in them.
+    whole = repr((__version__, TILE_FORMAT, captures.digest, layouts, noise))
+    return hashlib.sha256(whole.encode()).hexdigest()
+
+
 def build_store(
     captures: CaptureSet,
     folder: Path,
@@ -243,16 +274,18 @@ def build_store(
     Where the camera's profile knows the noise at an ISO, that is taken, as it will be to denoise.
     Hot and dead pixels are repaired, and take part in neither; row noise is taken off the tiles.
     A collection of more than `limit` bytes is sampled, as many tiles from each capture. One tile in
-    `HELD_OUT` is kept from training.
+    `HELD_OUT` is kept from training. Tiles that are there already are taken as they are, if they are whole.
 
     Raises:
-        TrainingError: no capture could be read.
+        TrainingError: no capture could be read, or `folder` cannot be written.
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    index = folder / "tiles.json"  # written last
-    if index.exists():
-        return _opened(index)
-    folder.mkdir(parents=True, exist_ok=True)
+    index = folder / INDEX  # written last
+    if (opened := _opened(index)) is not None:
+        return opened
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_tiles(folder)  # what an interruption or a power loss has left
     rng = np.random.default_rng(seed)
     share = max(1, limit // (3 * TILE**2 * len(captures.captures)))
     samples: dict[int | None, list[tuple[NoiseSamples, ...]]] = defaultdict(list)
@@ -274,7 +307,8 @@ def build_store(
         sound = cleared(planes, known or fit_noise([seen]), valid=valid)
         valid &= ~sound.defects
         file = folder / f"{number:05}.npy"
-        count, fits = _cut(sound.planes, valid, file, share, rng)
+        with _writing(folder):
+            count, fits = _cut(sound.planes, valid, file, share, rng)
         cut.append((file.name, capture.iso, count))
         side = min(side, fits)
         on_file(capture.path, None)
@@ -294,24 +328,58 @@ def build_store(
     order = [tiles[i] for i in rng.permutation(len(tiles))]
     kept = max(1, len(tiles) // HELD_OUT) if len(tiles) >= 4 else 0
     store = TileStore(folder, tuple(order[kept:]), tuple(order[:kept]), noise, side // 2 - 1)
-    write_bytes(index, json.dumps({**asdict(store), "folder": ""}).encode())
+    with _writing(folder):
+        sizes = {file.name: file.stat().st_size for file in folder.glob("*.npy")}
+        write_bytes(index, json.dumps({**asdict(store), "folder": "", "sizes": sizes}).encode())
     return store
 
 
-def _opened(index: Path) -> TileStore:
-    """Open what an earlier run left."""
-    fields = json.loads(index.read_bytes())
-    noise = [
-        IsoNoise(entry["iso"], NoiseModel(**_as_tuples(entry["noise"])), entry["captures"])
-        for entry in fields["noise"]
-    ]
-    tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
-    return TileStore(index.parent, tiles, held_out, tuple(noise), fields["largest_crop"])
+def _opened(index: Path) -> TileStore | None:
+    """Open what an earlier run left; None where it left nothing, or not all of it is there."""
+    try:
+        fields = json.loads(index.read_bytes())
+        if any((index.parent / name).stat().st_size != size for name, size in fields["sizes"].items()):
+            return None
+        noise = [
+            IsoNoise(entry["iso"], NoiseModel(**_as_tuples(entry["noise"])), entry["captures"])
+            for entry in fields["noise"]
+        ]
+        tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
+        return TileStore(index.parent, tiles, held_out, tuple(noise), fields["largest_crop"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
     """Give JSON's lists back as the tuples they were."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """Name the folder that cannot be written, and make room again where the disk is full.
+
+    Raises:
+        TrainingError: the file system refuses.
+    """
+    try:
+        yield
+    except (OSError, OutputError) as error:
+        cause = error.__cause__ if isinstance(error, OutputError) else error
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            with suppress(OSError):
+                _remove_tiles(folder)
+                folder.rmdir()  # unless a checkpoint lies there
+            reason = "no space left for tiles on its disk; they were removed"
+        else:
+            reason = f"cannot be written ({getattr(cause, 'strerror', None) or error})"
+        raise TrainingError(f"{folder}: {reason}; choose another folder with --scratch") from error
+
+
+def _remove_tiles(folder: Path) -> None:
+    (folder / INDEX).unlink(missing_ok=True)
+    for file in folder.glob("*.npy"):
+        file.unlink()
 
 
 def _cut(
@@ -327,9 +395,18 @@ def _cut(
     if len(corners) > share:
         corners = [corners[i] for i in sorted(rng.choice(len(corners), share, replace=False))]
     windows = [(slice(top, top + TILE), slice(left, left + TILE)) for top, left in corners]
-    np.save(file, np.stack([mosaic[window] for window in windows]))
-    np.save(_mask_file(file), np.stack([mask[window] for window in windows]))
+    _save(file, np.stack([mosaic[window] for window in windows]))
+    _save(_mask_file(file), np.stack([mask[window] for window in windows]))
     return len(windows), min(mosaic[windows[0]].shape)
+
+
+def _save(file: Path, array: Shaped[np.ndarray, "n h w"]) -> None:
+    """Write an array as `np.save` does, but through to the disk, and telling a full one by its number."""
+    with file.open("wb") as output:
+        np.lib.format.write_array_header_1_0(output, np.lib.format.header_data_from_array_1_0(array))
+        output.write(array.data)
+        output.flush()
+        os.fsync(output.fileno())
 
 
 def _starts(length: int) -> list[int]:

@@ -33,7 +33,9 @@ def save_checkpoint(folder: Path, counters: Counters, tensors: Mapping[str, Tens
     """Write the tensors and, in the same file, the counters."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_output(folder / FILE) as temporary:
-        safetensors.torch.save_file(contiguous, temporary, {"counters": json.dumps(asdict(counters))})
+        # Written by us, not by safetensors, whose errors do not tell a full disk from a defect.
+        data = safetensors.torch.save(contiguous, {"counters": json.dumps(asdict(counters))})
+        temporary.write_bytes(data)
 
 
 def load_checkpoint(folder: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:

@@ -22,7 +22,7 @@ from rawdenoise.devices import pick_device
 from rawdenoise.errors import RawDenoiseError, TrainingError
 from rawdenoise.models import Model, ModelCard, new_model
 from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
-from rawdenoise.training.captures import Batch, CaptureSet, TileStore, build_store
+from rawdenoise.training.captures import Batch, CaptureSet, TileStore, build_store, tiles_digest
 from rawdenoise.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from rawdenoise.training.objectives import OBJECTIVES, Step
 
@@ -87,12 +87,14 @@ def train(
 ) -> Model:
     """Train a camera's model on its noisy captures alone; checkpoints lie under `folder`.
 
-    The same captures and options go on where an earlier call stopped. With a budget in images the result is
-    the same on the same machine, interrupted or not.
+    The same captures and options go on where an earlier call stopped, unless the captures are now read in
+    another way, a profile says otherwise of their noise, or this is another version of rawdenoise. With a
+    budget in images the result is the same on the same machine, interrupted or not.
 
     Raises:
         TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too few or too
-        small captures, an unknown network or objective, or a loss that diverges.
+        small captures, an unknown network or objective, a folder that cannot be written, or a loss that
+        diverges. ProfileError: the noise profile of this camera cannot be understood.
     """
     _check(captures, options)
 
@@ -141,13 +143,17 @@ def train(
 
 
 def run_id(captures: CaptureSet, options: TrainingOptions) -> str:
-    """Name the checkpoint folder of a training: the same for the same captures and the same kind of model."""
+    """Name the checkpoint folder of a training: the same for the same tiles and the same kind of model.
+
+    Raises:
+        ProfileError: the noise profile of this camera cannot be understood.
+    """
     kind = {
         name: value
         for name, value in asdict(options).items()
         if name not in {"minutes", "images", "device", "min_captures", "checkpoint_s"}
     }
-    return hashlib.sha256(json.dumps([captures.digest, kind]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([tiles_digest(captures), kind]).encode()).hexdigest()[:16]
 
 
 def forget(captures: CaptureSet, options: TrainingOptions, *, folder: Path) -> None:
