@@ -117,6 +117,35 @@ def test_plain_mosaics_are_trained_on_by_the_name_given(tmp_path: Path) -> None:
     assert (said.exit_code, "3 done" in said.stderr) == (0, True), said.output
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_the_next_command_works_below_subfolders_and_without_a_camera_s_name(
+    tmp_path: Path, named: bool
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for number in range(3):
+        path = tmp_path / "captures/sub" / f"{number}.dng"
+        a_capture(path, 192, 256, seed=number, camera=CAMERA if named else Camera())
+        path.write_bytes(path.read_bytes().replace(b"unknown camera", b"\0" * 14))  # as our writer puts it
+    name = CAMERA.name if named else "My Sensor"
+    inputs = [tmp_path / "empty", tmp_path / "captures"]
+    result = train(tmp_path, *inputs, "--camera", name, "--images", "8")
+    assert result.exit_code == 0, result.output
+    following = result.stdout.splitlines()[-1].removeprefix("next: rawdenoise denoise ").split()
+    choice = [] if named else ["--model", ModelStore().cards()[0].id]
+    assert following == [str(tmp_path / "captures"), "-o", "out", "-r", *choice]
+    said = denoise(following[0], "-o", tmp_path / "out", *following[3:])
+    assert (said.exit_code, "3 done" in said.stderr) == (0, True), said.output
+
+
+def test_a_scratch_folder_that_cannot_be_written_is_named(captures: Path, tmp_path: Path) -> None:
+    (tmp_path / "scratch").write_text("a file in the way")
+    result = train(tmp_path, captures, "--images", "8")
+    assert result.exit_code == 1
+    (said,) = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert str(tmp_path / "scratch") in said
+    assert "choose another folder with --scratch" in said
+
+
 def test_a_folder_is_searched_for_the_same_plain_mosaics_by_every_command(tmp_path: Path) -> None:
     folder = tmp_path / "plain"
     folder.mkdir()

@@ -50,7 +50,7 @@ def run(
         for number, group in enumerate(groups, 1):
             _say(f"\n[{number}/{len(groups)}] {one_line(group.camera.name)}")
             try:
-                _announce(_train_one(group, options, folder, stop), inputs[0], layout)
+                _announce(_train_one(group, options, folder, stop), group, inputs, layout)
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
@@ -123,16 +123,26 @@ def _state(progress: Training) -> str:
     return ", ".join(parts)
 
 
-def _announce(model: Model, source: Path, layout: PlainLayout | None) -> None:
+def _announce(model: Model, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None) -> None:
     """Say which model there is now, how good it is, and what to type next."""
     card = model.card
     click.echo(f"model {card.id}")
     for name, value in card.figures.items():
         click.echo(f"  {name}: {value:.5g}")
-    words = ["rawdenoise", "denoise", one_line(source), "-o", "out"]
-    if layout is not None:  # such files do not name their camera
-        words += ["--model", card.id, *_options(layout)]
-    click.echo(f"next: {shlex.join(words)}")
+    click.echo(f"next: {shlex.join(_next(card.id, group, inputs, layout))}")
+
+
+def _next(id: str, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None) -> Iterator[str]:
+    """Spell the command that denoises the captures of the first of the inputs that has any."""
+    paths = [capture.path for capture in group.captures]
+    source = next(given for given in inputs if any(path.is_relative_to(given) for path in paths))
+    yield from ("rawdenoise", "denoise", one_line(source), "-o", "out")
+    if any(path.is_relative_to(source) and source not in (path, path.parent) for path in paths):
+        yield "-r"
+    if not all(capture.named for capture in group.captures):
+        yield from ("--model", id)
+    if layout is not None:
+        yield from _options(layout)
 
 
 def _options(layout: PlainLayout) -> Iterator[str]:
