@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rawdenoise.errors import UnreadableError
+from rawdenoise.formats import maker_note
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.shooting import stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     LONG,
@@ -25,6 +27,7 @@ from rawdenoise.formats.tiff_container import (
     text,
     write_tree,
 )
+from rawdenoise.raw import Camera, Exposure, Tag
 
 NOTE = b"a maker note with offsets of its own"
 
@@ -149,6 +152,119 @@ def test_exif_of_other_containers_comes_through_exifread(tmp_path: Path) -> None
     assert text(found.root[Code.Make]) == "Maker"
     assert numbers(found.exif[Code.ExposureTime]) == (0.004,)
     assert numbers(found.exif[Code.ISOSpeedRatings]) == (800,)
+
+
+def tiff(tags: dict[int, Tag], exif: dict[int, Tag] | None = None) -> bytes:
+    file = io.BytesIO()
+    write_tree(file, Node(tags, children={Code.ExifIFD: (Node(exif),)} if exif else {}))
+    return file.getvalue()
+
+
+ROOT = {Code.Make: ascii_tag("Maker"), Code.Model: ascii_tag("One"), Code.DateTime: ascii_tag("later")}
+EXIF = {
+    Code.ExposureTime: numbers_tag(RATIONAL, 0.004),
+    Code.FNumber: numbers_tag(RATIONAL, 5.6),
+    Code.ISOSpeedRatings: numbers_tag(SHORT, 65535),
+    Code.RecommendedExposureIndex: numbers_tag(LONG, 102400),
+    Code.DateTimeOriginal: ascii_tag("2024:05:06 07:08:09"),
+    Code.FocalLength: numbers_tag(RATIONAL, 35),
+    Code.BodySerialNumber: ascii_tag("0123"),
+}
+GPS = {1: ascii_tag("N")}
+
+
+def box(kind: bytes, content: bytes, *, wide: bool = False) -> bytes:
+    if wide:
+        return struct.pack(">I4sQ", 1, kind, 16 + len(content)) + content
+    return struct.pack(">I4s", 8 + len(content), kind) + content
+
+
+def cr3_file(wide: bool = False) -> bytes:
+    """A CR3 as Canon's cameras lay it out, without its pictures."""
+    canon = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48") + b"".join(
+        (
+            box(b"CNCV", b"CanonCR3_001/00.09.00/00.00.00"),
+            box(b"CMT1", tiff(ROOT)),
+            box(b"CMT2", tiff(EXIF)),
+            box(b"CMT3", tiff({1: numbers_tag(SHORT, 7)})),
+            box(b"CMT4", tiff(GPS)),
+        )
+    )
+    movie = box(b"uuid", bytes(16)) + box(b"uuid", canon, wide=wide) + box(b"mvhd", bytes(100))
+    return (
+        box(b"ftyp", b"crx \0\0\0\1crx isom")
+        + box(b"moov", movie, wide=wide)
+        + struct.pack(">I4s", 0, b"mdat")
+        + b"\0" * 64
+    )
+
+
+def raf_file(
+    preview: bytes = tiff(ROOT, {**EXIF, Code.MakerNote: bytes_tag(b"FUJIFILM", UNDEFINED)}),
+) -> bytes:
+    """The header of a RAF and its JPEG preview, without its picture."""
+    block = b"Exif\0\0" + preview
+    jpeg = b"\xff\xd8\xff\xe0\0\4ab\xff\xe1" + struct.pack(">H", len(block) + 2) + block + b"\xff\xda\0\2"
+    head = b"FUJIFILMCCD-RAW 0201FF179502" + b"X-A1".ljust(32, b"\0")
+    return head.ljust(84, b"\0") + struct.pack(">II", 148, len(jpeg)) + bytes(56) + jpeg
+
+
+@pytest.mark.parametrize("content", [cr3_file(), cr3_file(wide=True), raf_file()])
+def test_raws_that_hold_tiffs_keep_their_tags(tmp_path: Path, content: bytes) -> None:
+    source = tmp_path / "a.raw"
+    source.write_bytes(content)
+    found = read_metadata(source)
+    assert not found.is_dng
+    assert ROOT.items() <= found.root.items()
+    assert EXIF.items() <= found.exif.items()
+    assert not found.raw  # no directory describes the mosaic
+    assert found.gps == (GPS if b"crx" in content else {})
+    assert stated_camera(found, "mode") == Camera("Maker", "One", "0123", "mode")
+    assert stated_exposure(found) == Exposure(102400, 0.004, 5.6, 35.0, "2024:05:06 07:08:09")
+
+
+def test_the_maker_note_of_a_raf_is_kept_where_it_can_move(tmp_path: Path) -> None:
+    source = tmp_path / "a.raf"
+    source.write_bytes(raf_file())
+    found = read_metadata(source)
+    assert maker_note.can_move(found)
+    assert not maker_note.can_stay(found)
+
+
+def test_a_raf_without_exif_is_known_by_its_header(tmp_path: Path) -> None:
+    source = tmp_path / "a.raf"
+    source.write_bytes(raf_file(b"no tiff"))
+    assert stated_camera(read_metadata(source), "").name == "FUJIFILM X-A1"
+    assert stated_exposure(read_metadata(source)) == Exposure()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from([cr3_file(), cr3_file(wide=True), raf_file()]),
+    st.lists(st.tuples(st.integers(0, 10**6), st.binary(min_size=1, max_size=8)), max_size=6),
+    st.integers(0, 10**6),
+)
+def test_damage_of_other_containers_is_never_fatal(
+    tmp_path: Path, whole: bytes, damage: list[tuple[int, bytes]], cut: int
+) -> None:
+    data = bytearray(whole)
+    for at, replacement in damage:
+        at %= len(data)
+        data[at : at + len(replacement)] = replacement
+    source = tmp_path / "damaged.cr3"
+    source.write_bytes(data[: len(data) - cut % len(data)])
+    found = read_metadata(source)
+    stated_exposure(found)
+    assert sum(len(tag.data) for tag in {**found.root, **found.exif}.values()) <= 6 * len(data)
+
+
+def test_boxes_without_a_size_come_to_an_end(tmp_path: Path) -> None:
+    """A wide box of size 0 would be read for ever; a million tiny boxes would take long."""
+    start = box(b"ftyp", b"crx \0\0\0\1crx isom")
+    source = tmp_path / "a.cr3"
+    for rest in (struct.pack(">I4sQ", 1, b"free", 0), box(b"free", b"") * 1000 + cr3_file()[24:]):
+        source.write_bytes(start + rest)
+        assert not read_metadata(source).root
 
 
 def test_a_file_that_cannot_be_opened_is_an_error_of_ours(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
-import exifread
 import numpy as np
 import rawpy
 from jaxtyping import Float64, UInt8
@@ -27,8 +27,9 @@ from rawdenoise.errors import (
     XTransError,
 )
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.shooting import stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers, text
+from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.raw import (
     Area,
     Camera,
@@ -52,7 +53,8 @@ _COMPRESSIONS = {9: "GoPro VC-5", 34892: "lossy JPEG", 52546: "JPEG XL", 8: "def
 def read_libraw(path: Path) -> RawImage:
     """Read any raw file whose Bayer mosaic LibRaw can decode, DNG included.
 
-    Levels, colours and metadata of a DNG come from its own tags; of other files from LibRaw and EXIF.
+    Levels, colours and metadata of a DNG come from its own tags. Of other files the camera and the
+    exposure come from their tags, the rest from LibRaw.
 
     Raises: as `read_raw`.
     """
@@ -80,8 +82,7 @@ def read_libraw(path: Path) -> RawImage:
         order = (0, green, 4 - green, 2)
         r, g1, g2, b = (float(libraw_black[i]) for i in order)
         levels = Levels((r, g1, g2, b), libraw_white)
-    exif = _exif(path)
-    camera = _camera(path, metadata, exif, active, levels)
+    camera = _camera(path, metadata, active, levels)
     color, notes = _color(metadata, xyz_to_camera, camera_wb, daylight_wb)
     return RawImage(
         mosaic=mosaic,
@@ -90,7 +91,7 @@ def read_libraw(path: Path) -> RawImage:
         levels=levels,
         source=path,
         camera=camera,
-        exposure=_exposure(exif, other),
+        exposure=_exposure(metadata, other),
         color=color,
         orientation=_orientation(metadata, sizes.flip),
         metadata=metadata,
@@ -252,65 +253,34 @@ def _delta(tag: Tag | None, length: int) -> Float64[np.ndarray, " n"] | None:
 # ---------------------------------------------------------------- what the file says of its taking
 
 
-def _exif(path: Path) -> dict[str, object]:
-    """ExifRead's tags; none where it cannot make sense of the file, which must never stop a picture."""
-    try:
-        with path.open("rb") as file:
-            return dict(exifread.process_file(file, details=False))
-    except Exception:
-        return {}
-
-
-def _first_number(exif: dict[str, object], *names: str) -> float | None:
-    for name in names:
-        values = getattr(exif.get(name), "values", None)
-        value = values[0] if isinstance(values, (list, tuple)) and values else None
-        try:
-            number = float(value) if value is not None else 0.0
-        except (TypeError, ValueError, ZeroDivisionError):
-            continue
-        if number > 0 and math.isfinite(number):
-            return number
-    return None
-
-
-def _exposure(exif: dict[str, object], other: object) -> Exposure:
-    iso = _first_number(exif, "EXIF ISOSpeedRatings", "Image ISOSpeedRatings", "EXIF PhotographicSensitivity")
-    if iso is None or iso >= 65535:  # the tag is 16 bits wide; larger values stand elsewhere
-        iso = (
-            _first_number(
-                exif, "EXIF RecommendedExposureIndex", "EXIF ISOSpeed", "EXIF StandardOutputSensitivity"
-            )
-            or iso
-        )
+def _exposure(metadata: Metadata, other: object) -> Exposure:
+    """What the tags say of the exposure, and where they are silent what LibRaw knows."""
+    said = stated_exposure(metadata)
 
     def known(name: str) -> float | None:
         value = float(getattr(other, name, 0.0) or 0.0)
         return value if value > 0 and math.isfinite(value) else None
 
-    iso = iso or known("iso_speed")
-    taken = str(exif.get("EXIF DateTimeOriginal") or exif.get("Image DateTime") or "").strip()
-    timestamp = getattr(other, "timestamp", None)
-    if not taken and timestamp is not None and timestamp.year > 1970:
+    iso = said.iso or known("iso_speed")
+    taken, timestamp = said.taken_at, getattr(other, "timestamp", None)
+    if taken is None and timestamp is not None and timestamp.year > 1970:
         taken = timestamp.strftime("%Y:%m:%d %H:%M:%S")
     return Exposure(
         iso=round(iso) if iso else None,
-        exposure_s=_first_number(exif, "EXIF ExposureTime", "Image ExposureTime") or known("shutter_speed"),
-        f_number=_first_number(exif, "EXIF FNumber", "Image FNumber") or known("aperture"),
-        focal_length_mm=_first_number(exif, "EXIF FocalLength", "Image FocalLength") or known("focal_length"),
-        taken_at=taken or None,
+        exposure_s=said.exposure_s or known("shutter_speed"),
+        f_number=said.f_number or known("aperture"),
+        focal_length_mm=said.focal_length_mm or known("focal_length"),
+        taken_at=taken,
     )
 
 
-def _camera(path: Path, metadata: Metadata, exif: dict[str, object], active: Area, levels: Levels) -> Camera:
-    make = text(metadata.root.get(271)) or str(exif.get("Image Make") or "").strip()
-    model = text(metadata.root.get(272)) or str(exif.get("Image Model") or "").strip()
-    model = model or text(metadata.root.get(50708))
-    if not model:
-        make, model = _ciff_owner(path)
-    serial = str(exif.get("EXIF BodySerialNumber") or "").strip() or text(metadata.root.get(50735))
+def _camera(path: Path, metadata: Metadata, active: Area, levels: Levels) -> Camera:
     bits = max(1, math.ceil(math.log2(levels.white + 1)))
-    return Camera(make, model, serial, mode=f"{active.width}x{active.height} {bits}-bit")
+    camera = stated_camera(metadata, f"{active.width}x{active.height} {bits}-bit")
+    if camera.model:
+        return camera
+    make, model = _ciff_owner(path)
+    return replace(camera, make=make, model=model)
 
 
 def _ciff_owner(path: Path) -> tuple[str, str]:

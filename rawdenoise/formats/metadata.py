@@ -1,10 +1,11 @@
-"""What a raw file says about itself: its tags, byte for byte where it is a TIFF, else what exifread knows."""
+"""What a raw file says about itself: its tags, byte for byte where it is or holds a TIFF."""
 
 from __future__ import annotations
 
 import logging
 import struct
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from io import BufferedIOBase
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,6 +14,8 @@ import exifread
 import numpy as np
 
 from rawdenoise.errors import UnreadableError
+from rawdenoise.formats.containers import cr3_tiffs, raf_model, raf_tiff
+from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     PROFILE,
     Directory,
@@ -44,8 +47,8 @@ def read_metadata(path: Path) -> Metadata:
     try:
         with path.open("rb") as file:
             header = read_header(file)
-            found = _from_tiff(file, header) if header is not None else Metadata()
-            return found if found.root else _from_exifread(file)
+            found = _from_tiff(file, header) if header is not None else _from_cr3(file) or _from_raf(file)
+            return found if found is not None and found.root else _from_exifread(file)
     except OSError as error:
         raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
 
@@ -161,8 +164,34 @@ def _turn(data: bytes, size: int) -> bytes:
     return np.frombuffer(data[:whole], f">u{size}").byteswap().tobytes() + data[whole:]
 
 
+def _from_cr3(file: BufferedIOBase) -> Metadata | None:
+    """Of a CR3: IFD0, EXIF and GPS, each in a TIFF of its own; its MakerNote, a fourth one, is left out."""
+    tiffs = cr3_tiffs(file)
+    if not tiffs:
+        return None
+
+    def tags(kind: bytes) -> Ifd:
+        header = tiffs.get(kind)
+        if header is None:
+            return NO_TAGS
+        return _in_our_order(read_directory(file, header, header.first).tags, header.little_endian)
+
+    return Metadata(root=tags(b"CMT1"), exif=tags(b"CMT2"), gps=tags(b"CMT4"))
+
+
+def _from_raf(file: BufferedIOBase) -> Metadata | None:
+    """Of a RAF: the EXIF of its JPEG preview, and its header's camera where that names none."""
+    model, header = raf_model(file), raf_tiff(file)
+    found = Metadata() if header is None else _from_tiff(file, header)
+    root = dict(found.root)
+    if model and not text(root.get(Code.Model)):
+        root |= {Code.Make: ascii_tag("FUJIFILM"), Code.Model: ascii_tag(model)}
+    # The preview's directories tell nothing of the mosaic, and its MakerNote lay in no TIFF of the raw's own.
+    return replace(found, is_dng=False, root=root, raw=NO_TAGS, maker_note_offset=None) if root else None
+
+
 def _from_exifread(file: BufferedIOBase) -> Metadata:
-    """Tags rebuilt from what exifread understands of a file that is no TIFF (CR3, RAF, ...)."""
+    """Tags rebuilt from what exifread understands of other containers (JPEG, HEIF, ...)."""
     logging.getLogger("exifread").setLevel(
         logging.CRITICAL
     )  # broken files are no news to the user's terminal

@@ -38,6 +38,9 @@ class Code(IntEnum):
     ExifIFD = 34665
     GPSInfo = 34853
     ISOSpeedRatings = 34855
+    StandardOutputSensitivity = 34865
+    RecommendedExposureIndex = 34866
+    ISOSpeed = 34867
     ExifVersion = 36864
     DateTimeOriginal = 36867
     FocalLength = 37386
@@ -47,6 +50,7 @@ class Code(IntEnum):
     PixelXDimension = 40962
     PixelYDimension = 40963
     InteroperabilityIFD = 40965
+    BodySerialNumber = 42033
     LensSpecification = 42034
     DNGVersion = 50706
     DNGBackwardVersion = 50707
