@@ -20,6 +20,7 @@ from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.jobs import FileResult, Job, Status, result_of
+from rawdenoise.levels import fine_notes
 from rawdenoise.models import Model
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, denoise, write
 from rawdenoise.raw import Camera, RawImage
@@ -56,7 +57,8 @@ def denoising(
 
     def read_one(path: Path) -> RawImage:
         raw = read_raw(path, layout=layout)
-        return replace(raw, notes=(*raw.notes, *compromises(raw))) if format is Format.DNG else raw
+        notes = compromises(raw) if format is Format.DNG else ()
+        return replace(raw, notes=(*raw.notes, *notes, *(fine_notes(raw) if options.fine_levels else ())))
 
     def denoise_one(raw: RawImage, stopped: Stop) -> Denoised:
         model = models(raw.camera)

@@ -30,11 +30,14 @@ def pack(raw: RawImage) -> Float32[np.ndarray, "4 h w"]:
     return planes
 
 
-def unpack(planes: Float32[np.ndarray, "4 h w"], like: RawImage) -> RawImage:
+def unpack(
+    planes: Float32[np.ndarray, "4 h w"], like: RawImage, *, saturation: float | None = None
+) -> RawImage:
     """Put planes back into the mosaic they were packed from: the exact inverse of `pack`.
 
     Values are rounded and clipped to uint16. Pixels outside the active area and saturated pixels keep the
     values they have in `like`: readers measure black in the former, and the latter hold no noise to remove.
+    `saturation` is the DN from which pixels are saturated, by default what `like` shows.
     """
     active = like.mosaic[like.active.slices]
     cfa = _active_cfa(like)
@@ -50,8 +53,9 @@ def unpack(planes: Float32[np.ndarray, "4 h w"], like: RawImage) -> RawImage:
         np.rint(signal, out=signal)
         np.clip(signal, 0, 65535, out=signal)
         mirrored[row::2, column::2] = signal
+    unsaturated = active < (saturation_level(like) if saturation is None else saturation)
     mosaic = like.mosaic.copy()
-    np.copyto(mosaic[like.active.slices], full[:height, :width], where=active < saturation_level(like))
+    np.copyto(mosaic[like.active.slices], full[:height, :width], where=unsaturated)
     return replace(like, mosaic=mosaic)
 
 

@@ -20,10 +20,11 @@ from rawdenoise.errors import ModelMissingError
 from rawdenoise.evidence import evidence_for
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
+from rawdenoise.levels import fine_scale, scaled
 from rawdenoise.models import Model, ModelCard
 from rawdenoise.nets import StabilisedDenoiser
 from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import clipped, pack, unpack
+from rawdenoise.packing import clipped, pack, saturation_level, unpack
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Provenance, RawImage
 from rawdenoise.rows import add_rows
@@ -48,7 +49,8 @@ class Format(StrEnum):
 class DenoiseOptions:
     """How to denoise: `strength` 0 is the input and 1 the model's full answer; `tile` is in packed pixels.
 
-    `keep_defects` and `keep_rows` put hot and dead pixels, and row noise, back on the result.
+    `keep_defects` and `keep_rows` put hot and dead pixels, and row noise, back on the result. `fine_levels`
+    writes it in a scale of nearly 16 bits instead of the sensor's, so that less is lost to rounding.
     """
 
     strength: float = 1.0
@@ -56,6 +58,7 @@ class DenoiseOptions:
     tile: int | None = None
     keep_defects: bool = False
     keep_rows: bool = False
+    fine_levels: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,20 +72,24 @@ class Denoised:
 
 
 def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = DenoiseOptions()) -> Denoised:
-    """Denoise one capture with a camera's model; at strength 0 no model is needed and nothing changes.
+    """Denoise one capture with a camera's model; at strength 0 no model is needed and no signal changes.
 
     Raises:
         ModelMissingError: there is no model and the strength is not 0.
         SetupError: the device is not there.
     """
+    scale = fine_scale(raw) if options.fine_levels else 1
+    like = scaled(raw, scale)
     if options.strength == 0:
-        return Denoised(raw, None, Provenance(__version__, "none", 0.0), 0.0)
+        return Denoised(like, None, Provenance(__version__, "none", 0.0), 0.0)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
     planes = pack(raw)
     noise = noise_for(raw, planes, model.card)
     clean, network_s = _clean(raw, planes, noise, model, options)
-    image = unpack(blend(planes, clean, options.strength), like=raw)
+    # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.
+    saturation = scale * saturation_level(raw)
+    image = unpack(blend(planes, clean, options.strength), like, saturation=saturation)
     return Denoised(image, noise, _provenance(model.card, noise, options.strength), network_s)
 
 

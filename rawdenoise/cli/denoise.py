@@ -28,6 +28,10 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 )  # fmt: skip
 @click.option("--keep-hot-pixels", is_flag=True, help="Leave hot and dead pixels in the result.")
 @click.option("--keep-row-noise", is_flag=True, help="Leave the offsets of whole rows in the result.")
+@click.option(
+    "--levels", type=click.Choice(["sensor", "fine"]), default="sensor", show_default=True,
+    help="The sensor's own DN, or finer ones, so that a low-bit sensor's result loses less to rounding.",
+)  # fmt: skip
 @click.option("--model", metavar="ID", help="Use this model (any unique beginning of its id) for all files.")
 @click.option(
     "--if-exists", type=click.Choice(["skip", "overwrite", "rename", "error"]),
@@ -47,7 +51,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
     output: Path, format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
-    model: str | None, if_exists: str, jobs: int, device: str, dry_run: bool, as_json: bool,
+    levels: str, model: str | None, if_exists: str, jobs: int, device: str, dry_run: bool, as_json: bool,
     keep_mtime: bool, **layout: Any,
 ) -> None:  # fmt: skip
     """Denoise raw files, and folders of them, with their camera's model.
@@ -70,7 +74,8 @@ def command(
     if dry_run:
         ctx.exit(report.planned(planned))
     models = batches.models_for(model, device=device, strength=strength)
-    options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise)
+    options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise,
+                             fine_levels=levels == "fine")  # fmt: skip
     work = batches.work(output, models, format, plain, options=options,
                         overwrite=if_exists == "overwrite", keep_mtime=keep_mtime)  # fmt: skip
     ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip"))

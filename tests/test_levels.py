@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rawpy
+import tifffile
+from click.testing import CliRunner
+from conftest import make_raw, raw_images
+from hypothesis import given
+from test_dng import write_source
+from test_pipeline import NOISE, a_model
+
+from rawdenoise.artefacts import cleared
+from rawdenoise.cli import main
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import bytes_tag, numbers
+from rawdenoise.levels import fine_notes, fine_scale, scaled
+from rawdenoise.packing import clipped, pack
+from rawdenoise.pipeline import DenoiseOptions, Format, denoise, denoise_planes, write
+from rawdenoise.raw import Exposure, Metadata, Provenance, RawImage
+
+FINE = DenoiseOptions(device="cpu", fine_levels=True)
+WHITE, BLACK = 1023.0, 60.0
+
+
+def ten_bit(height: int = 90, width: int = 128, **more: object) -> RawImage:
+    """A gradient with noise, saturated at the right, with margins."""
+    rng = np.random.default_rng(0)
+    top, left, bottom, right = margins = (2, 4, 1, 3)
+    signal = np.linspace(0, 1.2, width + left + right) * np.ones((height + top + bottom, 1))
+    dn = BLACK + (WHITE - BLACK) * (
+        signal + rng.standard_normal(signal.shape) * np.sqrt(2e-3 * signal + 1e-5)
+    )
+    mosaic = np.clip(np.rint(dn), 0, WHITE).astype(np.uint16)
+    return make_raw(
+        height, width, margins=margins, mosaic=mosaic, black=(BLACK,) * 4, white=WHITE,
+        exposure=Exposure(iso=800), **more,
+    )  # fmt: skip
+
+
+@given(raw_images())
+def test_a_finer_scale_is_the_same_signal(raw: RawImage) -> None:
+    scale = fine_scale(raw)
+    fine = scaled(raw, scale)
+    assert scale == {4095.0: 16, 16383.0: 4, 65535.0: 1}[raw.levels.white]
+    assert np.array_equal(fine.mosaic, raw.mosaic.astype(int) * scale)
+    np.testing.assert_allclose(pack(fine), pack(raw), atol=1e-6)
+
+
+@pytest.mark.parametrize(("white", "highest", "scale"), [(1023, 1023, 64), (2000, 4095, 16), (40000, 9, 1)])
+def test_everything_fits_into_16_bits(white: int, highest: int, scale: int) -> None:
+    raw = make_raw(8, 8, mosaic=np.full((8, 8), highest, np.uint16), black=(4.0,) * 4, white=float(white))
+    assert fine_scale(raw) == scale
+
+
+@pytest.mark.parametrize("one_directory", [False, True])
+def test_a_fine_dng_states_its_own_levels(tmp_path: Path, one_directory: bool) -> None:
+    write_source(tmp_path / "source.dng", one_directory=one_directory)
+    source = read_raw(tmp_path / "source.dng")
+    assert fine_scale(source) == 1
+    assert "OpcodeList1" in fine_notes(source)[0]
+    kept = denoise(source, None, replace(FINE, strength=0.0)).image
+    assert kept is source
+
+    metadata = replace(source.metadata, **{
+        name: {code: tag for code, tag in getattr(source.metadata, name).items() if code != Code.OpcodeList1}
+        for name in ("root", "raw")
+    })  # fmt: skip
+    raw = replace(source, metadata=metadata)
+    assert fine_notes(raw) == ()
+    output = tmp_path / "fine.dng"
+    write(denoise(raw, None, replace(FINE, strength=0.0)), output)
+    tags = read_metadata(output).raw
+    assert numbers(tags[Code.WhiteLevel]) == (1023 * 64,)
+    assert numbers(tags[Code.BlackLevel]) == tuple(64 * each for each in (60.25, 60.5, 60.5, 60.75))
+    deltas = numbers(tags[Code.BlackLevelDeltaV])
+    np.testing.assert_allclose(deltas, 64 * np.linspace(0, 0.5, 94), atol=1e-3)
+    assert tags[Code.OpcodeList3] == metadata.raw[Code.OpcodeList3]
+    back = read_raw(output)
+    assert np.array_equal(back.mosaic, raw.mosaic * 64)
+    np.testing.assert_allclose(pack(back), pack(raw), atol=1e-5)
+
+
+def test_fine_levels_lose_less_to_rounding(tmp_path: Path) -> None:
+    raw, model = ten_bit(), a_model()
+    output = write(denoise(raw, model, FINE), tmp_path / "fine.dng")
+    back = read_raw(output)
+    planes = cleared(pack(raw), NOISE, valid=~clipped(raw), known=None).planes
+    exact = denoise_planes(planes, NOISE, model, FINE)
+    sound = (pack(raw) < 0.9) & (exact > -0.05) & (exact < 1)
+    fine = np.abs(pack(back) - exact)[sound].max() * (WHITE - BLACK)
+    coarse = np.abs(pack(denoise(raw, model, DenoiseOptions(device="cpu")).image) - exact)[sound].max()
+    assert fine <= 1 / 128 + 1e-3
+    assert coarse * (WHITE - BLACK) > 0.4
+
+    margin = np.ones(raw.mosaic.shape, bool)
+    margin[raw.active.slices] = False
+    as_they_are = margin | (raw.mosaic == WHITE)
+    assert np.array_equal(back.mosaic[as_they_are], 64 * raw.mosaic[as_they_are])
+    with rawpy.imread(str(output)) as reader:
+        assert np.array_equal(reader.raw_image, back.mosaic)
+        assert reader.white_level == 1023 * 64
+        assert reader.black_level_per_channel == [60 * 64] * 4
+
+
+def test_what_is_saturated_is_looked_for_in_the_sensor_s_scale() -> None:
+    raw = ten_bit()
+    mosaic = np.minimum(raw.mosaic, 700 - np.random.default_rng(1).integers(0, 9, raw.mosaic.shape))
+    raw, model = replace(raw, mosaic=mosaic.astype(np.uint16)), a_model()
+    coarse = denoise(raw, model, DenoiseOptions(device="cpu")).image
+    fine = denoise(raw, model, FINE).image
+    assert np.abs(fine.mosaic / 64 - coarse.mosaic).max() <= 0.5
+
+
+@pytest.mark.parametrize("format", [Format.TIFF, Format.MOSAIC_TIFF])
+def test_other_formats_take_fine_levels(tmp_path: Path, format: Format) -> None:
+    raw = ten_bit()
+    outputs = [
+        write(
+            denoise(raw, None, replace(FINE, strength=0.0, fine_levels=fine)), tmp_path / name, format=format
+        )
+        for fine, name in ((True, "fine.tif"), (False, "sensor.tif"))
+    ]
+    if format is Format.MOSAIC_TIFF:
+        fine, sensor = map(read_raw, outputs)
+        np.testing.assert_allclose(pack(fine), pack(sensor), atol=1e-6)
+        assert fine.levels.white == 1023 * 64
+    else:
+        fine_rgb, sensor_rgb = (tifffile.imread(path).astype(int) for path in outputs)
+        assert np.abs(fine_rgb - sensor_rgb).max() <= 64
+
+
+def test_the_option_says_what_is_not_done(tmp_path: Path) -> None:
+    opcodes = Metadata(is_dng=True, raw={Code.OpcodeList1: bytes_tag(bytes(4))})
+    untouched = Provenance("0", "none", 0.0)
+    write_dng(ten_bit(), tmp_path / "in/a.dng", provenance=untouched)
+    write_dng(ten_bit(metadata=opcodes), tmp_path / "in/b.dng", provenance=untouched)
+    whites, said = [], []
+    for levels in ("sensor", "fine"):
+        out = tmp_path / levels
+        arguments = ["denoise", str(tmp_path / "in"), "-o", str(out), "--strength", "0", "--levels", levels]
+        result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+        assert result.exit_code == 0
+        said.append("OpcodeList1" in result.stderr)
+        whites.append([read_raw(out / name).levels.white for name in ("a.dng", "b.dng")])
+    assert whites == [[1023, 1023], [1023 * 64, 1023]]
+    assert said == [False, True]
