@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
@@ -52,7 +52,7 @@ def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool) ->
 
 def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
     """Gather what is known of a capture and what would be done with it; levels and noise in DN."""
-    planes = pack(raw)
+    planes, saturated = pack(raw), clipped(raw)
     height, width = raw.mosaic.shape
     area = raw.active
     return {
@@ -71,8 +71,8 @@ def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
         "daylight_neutral": raw.color.daylight_neutral,
         "color_matrices": [matrix.illuminant for matrix in raw.color.matrices],
         "metadata_kept": _kept(raw.metadata),
-        "clipped": round(float(clipped(raw).mean()), 6),
-        **_evidence(raw, planes, store),
+        "clipped": round(float(saturated.mean()), 6),
+        **_evidence(raw, planes, store, valid=~saturated),
         "notes": [*raw.notes, *compromises(raw)],
         **_model(raw.camera, store),
         "output": raw.source.stem + Format.DNG.suffix,
@@ -133,11 +133,17 @@ def _kept(metadata: Metadata) -> list[str]:
     return [f"{name} ({len(tags)})" for name, tags in groups.items() if tags]
 
 
-def _evidence(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], store: ModelStore) -> dict[str, object]:
+def _evidence(
+    raw: RawImage,
+    planes: Float32[np.ndarray, "4 h w"],
+    store: ModelStore,
+    *,
+    valid: Bool[np.ndarray, "4 h w"],
+) -> dict[str, object]:
     """The noise that would be assumed, where it is from, and how that compares with the pixels."""
     pooled = next((card.noise for card in store.cards() if card.camera.is_like(raw.camera)), None)
     evidence = evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled)
-    seen = agreement(sample_noise(planes, valid=~clipped(raw)), evidence.noise)
+    seen = agreement(sample_noise(planes, valid=valid), evidence.noise)
     return {
         "noise": _noise(evidence.noise, raw),
         "row_noise_dn": round(evidence.noise.row_variance**0.5 * _span(raw), 6),
