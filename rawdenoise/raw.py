@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float64, UInt16
 
 PLANES = ("R", "G1", "G2", "B")
+UNKNOWN_CAMERA = "unknown camera"
 
 
 class Cfa(StrEnum):
@@ -95,7 +96,7 @@ class Camera:
         make, model = self.make.strip(), self.model.strip()
         if make and model.lower().startswith(make.split()[0].lower()):
             return model
-        return f"{make} {model}".strip() or "unknown camera"
+        return f"{make} {model}".strip() or UNKNOWN_CAMERA
 
     def is_like(self, other: Camera) -> bool:
         """Whether make, model and mode are the same, however they are spaced or capitalised."""

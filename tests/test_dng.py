@@ -467,3 +467,11 @@ def test_an_output_that_is_there_can_be_left_alone(tmp_path: Path) -> None:
     with pytest.raises(OutputExistsError):
         write_dng(make_capture(), tmp_path / "a.dng", provenance=PROVENANCE, replace=False)
     assert (tmp_path / "a.dng").read_bytes() == b"mine"
+
+
+def test_a_capture_without_a_camera_s_name_stays_nameless(tmp_path: Path) -> None:
+    image = replace(make_capture(), camera=Camera(mode="test"))
+    write_dng(image, tmp_path / "out.dng", provenance=UNTOUCHED)
+    assert read_metadata(tmp_path / "out.dng").root[Code.UniqueCameraModel].data == b"unknown camera\0"
+    again = read_libraw(tmp_path / "out.dng").camera
+    assert (again.make, again.model) == ("", "")

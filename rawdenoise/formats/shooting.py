@@ -6,7 +6,7 @@ import math
 
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, text
-from rawdenoise.raw import Camera, Exposure, Metadata
+from rawdenoise.raw import UNKNOWN_CAMERA, Camera, Exposure, Metadata
 
 _ISO_IS_ELSEWHERE = 65535  # the tag is 16 bits wide
 
@@ -14,9 +14,13 @@ _ISO_IS_ELSEWHERE = 65535  # the tag is 16 bits wide
 def stated_camera(metadata: Metadata, mode: str) -> Camera:
     """The camera as the tags name it, nameless where they do not."""
     root, exif = metadata.root, metadata.exif
+    make = text(root.get(Code.Make))
+    model = text(root.get(Code.Model)) or text(root.get(Code.UniqueCameraModel))
+    if model == UNKNOWN_CAMERA:  # what our own DNGs say where readers need a name
+        make, model = "", ""
     return Camera(
-        make=text(root.get(Code.Make)),
-        model=text(root.get(Code.Model)) or text(root.get(Code.UniqueCameraModel)),
+        make=make,
+        model=model,
         serial=text(exif.get(Code.BodySerialNumber)) or text(root.get(Code.CameraSerialNumber)),
         mode=mode,
     )
