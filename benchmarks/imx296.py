@@ -4,7 +4,8 @@
 
 DATA holds `train/*.dng`, `burst/*.dng` and `burst/reference_mean58_x64.npy`: the mean of 58 other frames of
 the burst, times 64, in DN, black included. The peak of the PSNR is the 99.9th percentile of the reference
-above black. It is taken of the planes as the network leaves them and of the mosaic as written, in whole DN.
+above black. It is taken of the planes as the network leaves them, of the mosaic as written in whole DN, and
+as written with `--levels fine`.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from rawdenoise.formats import read_raw
+from rawdenoise.levels import scaled
 from rawdenoise.metrics import psnr
 from rawdenoise.models import Model, ModelStore
-from rawdenoise.packing import pack, unpack
-from rawdenoise.pipeline import denoise_planes, noise_for
-from rawdenoise.raw import Levels, RawImage
+from rawdenoise.packing import pack
+from rawdenoise.pipeline import DenoiseOptions, denoise, denoise_planes, noise_for
 from rawdenoise.training import TrainingOptions, scan, train
 
 SCALE = 64  # of the reference
@@ -59,24 +60,18 @@ def trained(captures: Path, options: TrainingOptions) -> Model:
 def compare(model: Model, burst: Path) -> None:
     """Print PSNR before and after, and how far the mean of each frame moved."""
     mean = np.load(burst / "reference_mean58_x64.npy")
-    print("| frame | noisy dB | denoised dB | as written dB | its mean moved by, DN |\n|---|---|---|---|---|")
+    print("| frame | noisy dB | denoised dB | written, whole DN | written, fine | its mean moved by, DN |")
+    print("|---|---|---|---|---|---|")
     for path in sorted(burst.glob("*.dng")):
         raw = read_raw(path)
-        noisy, reference = pack(raw), pack(scaled(raw, mean))
+        noisy, reference = pack(raw), pack(replace(scaled(raw, SCALE), mosaic=mean))
         peak = float(np.percentile(reference, 99.9))
         clean = denoise_planes(noisy, noise_for(raw, noisy, model.card), model)
-        written = unpack(clean, like=raw)
-        before, after, rounded = (
-            psnr(planes, reference, peak=peak) for planes in (noisy, clean, pack(written))
-        )
-        moved = written.mosaic.mean(dtype=np.float64) - raw.mosaic.mean(dtype=np.float64)
-        print(f"| {path.stem} | {before:.2f} | {after:.2f} | {rounded:.2f} | {moved:+.4f} |")
-
-
-def scaled(raw: RawImage, mosaic: np.ndarray) -> RawImage:
-    """The same capture with a mosaic in units of 1/64 DN."""
-    black = tuple(SCALE * level for level in raw.levels.black)
-    return replace(raw, mosaic=mosaic, levels=Levels(black, SCALE * raw.levels.white))
+        whole = denoise(raw, model).image
+        fine = denoise(raw, model, DenoiseOptions(fine_levels=True)).image
+        figures = [psnr(planes, reference, peak=peak) for planes in (noisy, clean, pack(whole), pack(fine))]
+        moved = whole.mosaic.mean(dtype=np.float64) - raw.mosaic.mean(dtype=np.float64)
+        print(f"| {path.stem} | {' | '.join(f'{figure:.2f}' for figure in figures)} | {moved:+.4f} |")
 
 
 if __name__ == "__main__":
