@@ -351,6 +351,19 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     assert other.card.weights_sha256 != whole.card.weights_sha256
 
 
+def test_two_processes_do_not_train_the_same_at_once(captures: CaptureSet, tmp_path: Path) -> None:
+    folder = tmp_path / "training"
+
+    def meanwhile(progress: Progress) -> None:
+        if progress.images == 8:
+            forget(captures, QUICK, folder=folder)  # what the other one does when it is done
+            with pytest.raises(TrainingError, match="another process is training on these captures"):
+                train(captures, QUICK, folder=folder)
+
+    assert train(captures, QUICK, folder=folder, on_progress=meanwhile).card.captures
+    assert not list(folder.glob("*.lock"))
+
+
 def test_a_checkpoint_of_another_network_is_started_over(captures: CaptureSet, tmp_path: Path) -> None:
     folder = tmp_path / "training"
     whole = train(captures, QUICK, folder=folder)

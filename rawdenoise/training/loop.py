@@ -10,11 +10,13 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from rawdenoise import __version__
@@ -93,13 +95,24 @@ def train(
 
     Raises:
         TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too few or too
-        small captures, an unknown network or objective, a folder that cannot be written, or a loss that
-        diverges. ProfileError: the noise profile of this camera cannot be understood.
+        small captures, an unknown network or objective, a folder that cannot be written, a loss that
+        diverges, or another process at the same training. ProfileError: the noise profile of this camera
+        cannot be understood.
     """
     _check(captures, options)
-
     run = run_id(captures, options)
-    folder = folder / run
+    with _alone(folder, run):
+        return _trained(captures, options, run, folder / run, on_progress, stop)
+
+
+def _trained(
+    captures: CaptureSet,
+    options: TrainingOptions,
+    run: str,
+    folder: Path,
+    on_progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> Model:
     state: _State | None = None
     try:
         # Captures: tiles on disk, noise per ISO.
@@ -157,8 +170,41 @@ def run_id(captures: CaptureSet, options: TrainingOptions) -> str:
 
 
 def forget(captures: CaptureSet, options: TrainingOptions, *, folder: Path) -> None:
-    """Remove the tiles and the checkpoint of a training, once its model is safe in a store."""
-    shutil.rmtree(folder / run_id(captures, options), ignore_errors=True)
+    """Remove the tiles and the checkpoint of a training, once its model is safe in a store.
+
+    They stay where another process has taken them up meanwhile.
+    """
+    run = run_id(captures, options)
+    with suppress(TrainingError), _alone(folder, run):
+        shutil.rmtree(folder / run, ignore_errors=True)
+
+
+@contextmanager
+def _alone(folder: Path, run: str) -> Iterator[None]:
+    """Keep other processes out of a training; the lock is the system's, and gone with the process.
+
+    Raises:
+        TrainingError: another process is at the same training, or the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / f"{run}.lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            "another process is training on these captures: wait for it, or stop it"
+        ) from None
+    except OSError as error:
+        reason = error.strerror or error
+        raise TrainingError(
+            f"{folder}: cannot be written ({reason}); choose another with --scratch"
+        ) from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # Windows keeps it while it is open
+            Path(lock.lock_file).unlink()
+        lock.release()
 
 
 class _State:
