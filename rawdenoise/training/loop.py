@@ -191,14 +191,10 @@ def _alone(folder: Path, run: str) -> Iterator[None]:
         lock = FileLock(folder / f"{run}.lock", timeout=0)
         lock.acquire()
     except Timeout:
-        raise TrainingError(
-            "another process is training on these captures: wait for it, or stop it"
-        ) from None
+        raise TrainingError("another process is training on these captures: wait for it or stop it") from None
     except OSError as error:
-        reason = error.strerror or error
-        raise TrainingError(
-            f"{folder}: cannot be written ({reason}); choose another with --scratch"
-        ) from error
+        reason = f"cannot be written ({error.strerror or error})"
+        raise TrainingError(f"{folder}: {reason}; choose another folder with --scratch") from error
     try:
         yield
     finally:
