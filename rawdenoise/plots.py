@@ -76,6 +76,15 @@ def plot_calibration(points: Sequence[CalibrationPoint], folder: Path) -> Path:
     return folder / PAGE
 
 
+def check_drawing() -> None:
+    """Refuse at once what could not be drawn in the end.
+
+    Raises:
+        SetupError: matplotlib is not installed.
+    """
+    _matplotlib()
+
+
 def _matplotlib() -> Any:
     """Import matplotlib only when something is drawn.
 

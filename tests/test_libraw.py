@@ -10,6 +10,7 @@ import pytest
 from rawdenoise.errors import (
     DirectoryError,
     EmptyFileError,
+    LayoutError,
     LinearRawError,
     NotAnImageError,
     NotFoundError,
@@ -131,8 +132,11 @@ def test_what_is_no_file_or_no_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(EmptyFileError, match="empty"):
         read_raw(tmp_path / "empty.nef")
     (tmp_path / "letter.cr2").write_text("Dear Sir or Madam,\n" * 200)
-    with pytest.raises(NotAnImageError, match="no raw format"):
+    with pytest.raises(NotAnImageError, match="is a text"):
         read_raw(tmp_path / "letter.cr2")
+    (tmp_path / "noise.cr2").write_bytes(np.random.default_rng(0).bytes(4000))
+    with pytest.raises((NotAnImageError, UnreadableError), match=r"noise\.cr2"):
+        read_raw(tmp_path / "noise.cr2")
     os.mkfifo(tmp_path / "pipe.dng")
     with pytest.raises(UnreadableError, match="regular file"):
         read_raw(tmp_path / "pipe.dng")
@@ -144,6 +148,12 @@ def test_a_forbidden_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret.dng").chmod(0)
     with pytest.raises(UnreadableError, match="Permission"):
         read_raw(tmp_path / "secret.dng")
+
+
+def test_bare_numbers_are_not_guessed_at(tmp_path: Path) -> None:
+    np.zeros((512, 768), "<u2").tofile(tmp_path / "frame.raw")  # a length LibRaw takes for another camera's
+    with pytest.raises(LayoutError, match="--cfa"):
+        read_raw(tmp_path / "frame.raw")
 
 
 def test_reading_leaves_the_source_as_it_was(shared_data: Path, tmp_path: Path) -> None:

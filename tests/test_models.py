@@ -315,3 +315,14 @@ def test_an_id_is_not_taken_over(store: ModelStore, tmp_path: Path) -> None:
     other.save(impostor)
     with pytest.raises(ModelFileError, match="another model"):
         store.import_file(other.export(model.card.id, tmp_path))
+
+
+def test_importing_a_model_mends_the_store_s_broken_copy(store: ModelStore, tmp_path: Path) -> None:
+    model = trained()
+    folder = store.save(model)
+    file = store.export(model.card.id, tmp_path)
+    truncate(folder)
+    with pytest.raises(ModelFileError):
+        store.verify(model.card.id)
+    assert store.import_file(file) == model.card
+    assert store.verify(model.card.id) == model.card

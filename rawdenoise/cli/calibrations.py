@@ -59,6 +59,11 @@ def run(given: Given, wanted: Wanted) -> int:
         CalibrationError: nothing could be measured, and why.
         ProfileError: the profile to merge with cannot be understood; nothing is written.
     """
+    if wanted.plot is not None:
+        # Loaded only where asked for: matplotlib is an extra, and slow to load.
+        from rawdenoise.plots import check_drawing, plot_calibration
+
+        check_drawing()
     frames = _frames(given)
     refusals: list[CalibrationError] = []
     points = [_named(point, given.camera) for point in measure(given, frames, refusals)]
@@ -81,8 +86,6 @@ def run(given: Given, wanted: Wanted) -> int:
     if not wanted.dry_run:
         _keep(profile, wanted.output)
     if wanted.plot is not None:
-        from rawdenoise.plots import plot_calibration  # matplotlib is an extra, and slow to load
-
         click.echo(f"pictures: {one_line(plot_calibration(points, wanted.plot))}")
     return 1 if refusals else 0
 

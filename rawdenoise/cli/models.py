@@ -92,3 +92,4 @@ def remove(ids: tuple[str, ...], yes: bool) -> None:
         if not yes:
             click.confirm(f"Delete model {fitting}?", abort=True)
         store.remove(id)
+        click.echo(f"removed {fitting}")

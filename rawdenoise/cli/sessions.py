@@ -102,8 +102,13 @@ def _isos(group: CaptureSet) -> str:
 
 def _train_one(group: CaptureSet, options: TrainingOptions, folder: Path, stop: Stop) -> Model:
     with _live("training") as update:
+        before = 0
 
         def on_progress(progress: Training) -> None:
+            nonlocal before
+            if not before and progress.images > options.batch:
+                _say(f"going on after {progress.images - options.batch} crops of an earlier run")
+            before = progress.images or before
             update(progress.done, _state(progress))
 
         model = train(group, options, folder=folder, on_progress=on_progress, stop=stop)

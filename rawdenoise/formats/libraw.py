@@ -16,6 +16,7 @@ from jaxtyping import Float64, UInt8
 
 from rawdenoise.errors import (
     FoveonError,
+    LayoutError,
     LinearRawError,
     MonochromeError,
     NotAnImageError,
@@ -47,6 +48,7 @@ from rawdenoise.raw import (
 D65 = 21
 _PANASONIC_RAW_OFFSET, _NO_OFFSET = 280, 0xFFFFFFFF
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation
+_TEXT = bytes([*range(32, 127), 9, 10, 13])
 _COMPRESSIONS = {9: "GoPro VC-5", 34892: "lossy JPEG", 52546: "JPEG XL", 8: "deflate", 32946: "deflate"}
 
 
@@ -59,6 +61,7 @@ def read_libraw(path: Path) -> RawImage:
     Raises: as `read_raw`.
     """
     metadata = read_metadata(path)
+    _refuse_headerless(path, metadata)
     _refuse_truncated(path, metadata)
     with _open(path, metadata) as raw:
         pattern = _bayer_pattern(path, raw, metadata)
@@ -156,6 +159,18 @@ def _bayer_pattern(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> UInt8[np
             path, "holds floating-point raw data; only integer mosaics are supported"
         )
     return pattern.astype(np.uint8)
+
+
+def _refuse_headerless(path: Path, metadata: Metadata) -> None:
+    """LibRaw guesses from its length what an array of bare numbers is, mostly wrongly, and calls texts damaged."""
+    if metadata.root:
+        return
+    if path.suffix.lower() == ".raw":
+        raise LayoutError(path, "has no header: give --cfa, --black, --white, --bits and --size")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start.strip(_TEXT):
+        raise NotAnImageError(path, "is a text, not an image")
 
 
 def _refuse_truncated(path: Path, metadata: Metadata) -> None:
