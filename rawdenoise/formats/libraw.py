@@ -162,7 +162,7 @@ def _bayer_pattern(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> UInt8[np
 
 
 def _refuse_headerless(path: Path, metadata: Metadata) -> None:
-    """LibRaw guesses from its length what an array of bare numbers is, mostly wrongly, and calls texts damaged."""
+    """LibRaw guesses from its length what an array of bare numbers is; texts it calls damaged."""
     if metadata.root:
         return
     if path.suffix.lower() == ".raw":
