@@ -114,7 +114,7 @@ def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
     except RawDenoiseError:
         raise
     except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError) as error:
-        compression = _numbers(metadata.raw.get(259))
+        compression = _numbers(metadata.raw.get(Code.Compression))
         if metadata.is_dng and compression:
             name = _COMPRESSIONS.get(int(compression[0]), f"number {int(compression[0])}")
             raise UnsupportedCompressionError(
@@ -224,7 +224,7 @@ def _numbers(tag: Tag | None) -> list[float]:
 def _active_area(metadata: Metadata, sizes: object, shape: tuple[int, ...]) -> Area:
     height, width = shape
     if metadata.is_dng:
-        area = _numbers(metadata.raw.get(50829)) or [0, 0, height, width]
+        area = _numbers(metadata.raw.get(Code.ActiveArea)) or [0, 0, height, width]
     else:
         top, left = sizes.top_margin, sizes.left_margin  # type: ignore[attr-defined]
         area = [top, left, top + sizes.height, left + sizes.width]  # type: ignore[attr-defined]
@@ -238,11 +238,11 @@ def _dng_levels(ifd: Ifd, cfa: Cfa, active: Area) -> Levels | None:
 
     DNG 1.7, BlackLevel: repeats from the top-left of the active area; the deltas add to it.
     """
-    white = _numbers(ifd.get(50717))
+    white = _numbers(ifd.get(Code.WhiteLevel))
     if not white:
         return None
-    values = _numbers(ifd.get(50714)) or [0.0]
-    rows, columns = (int(v) for v in _numbers(ifd.get(50713)) or (1, 1))
+    values = _numbers(ifd.get(Code.BlackLevel)) or [0.0]
+    rows, columns = (int(v) for v in _numbers(ifd.get(Code.BlackLevelRepeatDim)) or (1, 1))
     if rows < 1 or columns < 1 or len(values) < rows * columns:
         rows, columns = 1, 1
     grid = np.reshape(values[: rows * columns], (rows, columns))
@@ -255,8 +255,8 @@ def _dng_levels(ifd: Ifd, cfa: Cfa, active: Area) -> Levels | None:
     return Levels(
         (r, g1, g2, b),
         white[0],
-        black_delta_rows=_delta(ifd.get(50716), active.height),
-        black_delta_columns=_delta(ifd.get(50715), active.width),
+        black_delta_rows=_delta(ifd.get(Code.BlackLevelDeltaV), active.height),
+        black_delta_columns=_delta(ifd.get(Code.BlackLevelDeltaH), active.width),
     )
 
 
@@ -307,7 +307,7 @@ def _ciff_owner(path: Path) -> tuple[str, str]:
 
 
 def _orientation(metadata: Metadata, flip: int) -> int:
-    stated = _numbers(metadata.root.get(274))
+    stated = _numbers(metadata.root.get(Code.Orientation))
     if stated and 1 <= stated[0] <= 8:
         return int(stated[0])
     return _ORIENTATION.get(flip, 1)
@@ -327,7 +327,7 @@ def _color(
         matrices = (_matrix(D65, xyz_to_camera),)
     if not matrices:
         notes.append("colour matrix unknown: raw developers will show approximate colours")
-    stated = _numbers(root.get(50728)) if metadata.is_dng else []
+    stated = _numbers(root.get(Code.AsShotNeutral)) if metadata.is_dng else []
     as_shot = (
         _neutral([1 / v for v in stated]) if len(stated) == 3 and min(stated) > 0 else _neutral(camera_wb)
     )
@@ -341,7 +341,10 @@ def _color(
 
 def _dng_matrices(ifd: Ifd) -> tuple[ColorMatrix, ...]:
     found = []
-    for matrix_tag, illuminant_tag in ((50721, 50778), (50722, 50779)):
+    for matrix_tag, illuminant_tag in (
+        (Code.ColorMatrix1, Code.CalibrationIlluminant1),
+        (Code.ColorMatrix2, Code.CalibrationIlluminant2),
+    ):
         values = _numbers(ifd.get(matrix_tag))
         if len(values) == 9 and any(values):
             illuminant = _numbers(ifd.get(illuminant_tag)) or [0]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from rawdenoise.formats.tags import Code
 from rawdenoise.raw import Metadata
-
-MAKER_NOTE, PRIVATE_DATA = 37500, 50740
 
 # These name their byte order or have a fixed one, and count their offsets from their own beginning.
 _SELF_RELATIVE = (b"Nikon\0\x02", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"Apple iOS\0", b"PENTAX \0")
@@ -16,7 +15,7 @@ _FARTHEST_PIN = 1 << 20  # raws hold it near their start; farther out a pin woul
 
 def can_move(metadata: Metadata) -> bool:
     """Whether the MakerNote stays readable wherever it lies."""
-    return metadata.exif[MAKER_NOTE].data.startswith(_SELF_RELATIVE)
+    return metadata.exif[Code.MakerNote].data.startswith(_SELF_RELATIVE)
 
 
 def can_stay(metadata: Metadata) -> bool:
@@ -30,7 +29,7 @@ def adobe_private_data(metadata: Metadata) -> bytes | None:
 
     This is the form of Adobe's DNG Converter.
     """
-    data, offset = metadata.exif[MAKER_NOTE].data, metadata.maker_note_offset
+    data, offset = metadata.exif[Code.MakerNote].data, metadata.maker_note_offset
     if offset is None or offset > 0xFFFFFFFF:
         return None
     order = b"II" if metadata.little_endian else b"MM"

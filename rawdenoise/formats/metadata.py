@@ -30,10 +30,7 @@ from rawdenoise.formats.tiff_container import (
 )
 from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
 
-SUB_IFDS, EXIF_IFD, GPS_IFD, INTEROP_IFD, MAKER_NOTE = 330, 34665, 34853, 40965, 37500
-DNG_VERSION, CAMERA_PROFILES = 50706, 50933
-SOFTWARE, NOISE_REDUCTION_APPLIED = 305, 50935
-_PHOTOMETRIC, _CFA = 262, 32803
+_CFA = 32803  # a PhotometricInterpretation
 _GAIN_TABLE_MAP, _EXIF_CFA_PATTERN, _USER_COMMENT = 52525, 41730, 37510
 _MOST_DIRECTORIES = 64  # raws have at most about a dozen; more means a loop
 
@@ -59,9 +56,9 @@ def denoised_by_us(metadata: Metadata, source: Path) -> bool:
     Captures of a simulated camera are our writer's too, but say that nothing was applied to them.
     TIFF files that say nothing of it are our renderings.
     """
-    if not text(metadata.root.get(SOFTWARE)).startswith("rawdenoise"):
+    if not text(metadata.root.get(Code.Software)).startswith("rawdenoise"):
         return False
-    applied = metadata.raw.get(NOISE_REDUCTION_APPLIED)
+    applied = metadata.raw.get(Code.NoiseReductionApplied)
     return source.suffix.lower() != ".dng" if applied is None else any(numbers(applied))
 
 
@@ -71,16 +68,16 @@ def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
         return Metadata()
     root = directories[0].tags
     raw = max((d.tags for d in directories), key=_mosaic_likelihood)
-    exif = _pointed(file, header, EXIF_IFD, root, raw)
+    exif = _pointed(file, header, Code.ExifIFD, root, raw)
     order = header.little_endian
     return Metadata(
-        is_dng=DNG_VERSION in root,
+        is_dng=Code.DNGVersion in root,
         root=_in_our_order(root, order),
         raw=_in_our_order(raw, order),
         exif=_in_our_order(exif.tags, order),
-        gps=_pointed(file, header, GPS_IFD, root, raw).tags,
-        interop=_pointed(file, header, INTEROP_IFD, exif.tags).tags,
-        maker_note_offset=exif.value_offsets.get(MAKER_NOTE),
+        gps=_pointed(file, header, Code.GPSInfo, root, raw).tags,
+        interop=_pointed(file, header, Code.InteroperabilityIFD, exif.tags).tags,
+        maker_note_offset=exif.value_offsets.get(Code.MakerNote),
         extra=_camera_profiles(file, root),
         little_endian=header.little_endian,
     )
@@ -97,7 +94,7 @@ def _image_directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Dir
         directory = read_directory(file, header, offset)
         if directory.tags:
             yield directory
-        sub_directories = numbers(directory.tags.get(SUB_IFDS))[:_MOST_DIRECTORIES]
+        sub_directories = numbers(directory.tags.get(Code.SubIFDs))[:_MOST_DIRECTORIES]
         waiting += [int(sub) for sub in sub_directories if sub] + [directory.following] * bool(
             directory.following
         )
@@ -105,8 +102,13 @@ def _image_directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Dir
 
 def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
     """Orders directories: a colour filter array first, the main picture first, the larger first."""
-    first = {code: (numbers(tags.get(code)) or (0.0,))[0] for code in (_PHOTOMETRIC, 254, 256, 257)}
-    return first[_PHOTOMETRIC] == _CFA, 254 in tags and first[254] == 0, first[256] * first[257]
+
+    def first(code: Code) -> float:
+        return (numbers(tags.get(code)) or (0.0,))[0]
+
+    main = Code.NewSubfileType in tags and first(Code.NewSubfileType) == 0
+    size = first(Code.ImageWidth) * first(Code.ImageLength)
+    return first(Code.PhotometricInterpretation) == _CFA, main, size
 
 
 def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd) -> Directory:
@@ -121,12 +123,12 @@ def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd)
 def _camera_profiles(file: BufferedIOBase, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
     """ExtraCameraProfiles: small TIFF files inside the DNG, with their own byte order and offsets."""
     profiles = []
-    for base in numbers(root.get(CAMERA_PROFILES))[:_MOST_DIRECTORIES]:
+    for base in numbers(root.get(Code.ExtraCameraProfiles))[:_MOST_DIRECTORIES]:
         header = read_header(file, int(base))
         if header is not None and header.magic == PROFILE:
             tags = read_directory(file, header, header.first).tags
             profiles.append(_in_our_order(tags, header.little_endian))
-    return {CAMERA_PROFILES: tuple(profiles)} if profiles else {}
+    return {Code.ExtraCameraProfiles: tuple(profiles)} if profiles else {}
 
 
 def _in_our_order(tags: Ifd, little_endian: bool) -> Ifd:

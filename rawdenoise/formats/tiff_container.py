@@ -19,7 +19,7 @@ import numpy as np
 from rawdenoise.raw import NO_TAGS, Ifd, Tag
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
-SRATIONAL, DOUBLE, IFD, LONG8 = 10, 12, 13, 16
+SRATIONAL, DOUBLE, LONG8 = 10, 12, 16
 
 CLASSIC, BIG, PROFILE = 42, 43, 0x4352
 _MAGICS = {CLASSIC, BIG, PROFILE, 0x4F52, 0x5352, 0x55}  # 'RO' and 'RS' are Olympus, 0x55 is Panasonic
