@@ -1,6 +1,6 @@
 """Real noise: train on one camera's captures, denoise a burst of a static scene, compare with its mean frame.
 
-    python benchmarks/imx296.py DATA [--minutes 9] [--net light] [--model ID]
+    python benchmarks/imx296.py DATA [--minutes 9] [--net fast] [--model ID]
 
 DATA holds `train/*.dng`, `burst/*.dng` and `burst/reference_mean58_x64.npy`: the mean of 58 other frames of
 the burst, times 64, in DN, black included. The peak of the PSNR is the 99.9th percentile of the reference
@@ -35,7 +35,7 @@ def main() -> None:
     )
     parser.add_argument("data", type=Path)
     parser.add_argument("--minutes", type=float, default=9.0)
-    parser.add_argument("--net", default="light")
+    parser.add_argument("--net", default="fast")
     parser.add_argument("--model", help="a model of the store, instead of training one")
     arguments = parser.parse_args()
 

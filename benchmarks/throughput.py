@@ -4,7 +4,7 @@ Each stage runs in a process of its own on a synthetic 14-bit mosaic, so that it
 interpreter and libraries included) is its own. `read` opens our own compressed DNG, `write` also reads back
 what it wrote; `whole` is `rawdenoise denoise` on one file, from reading to the verified DNG.
 
-    python benchmarks/throughput.py --megapixels 1 12 24 --nets light paper
+    python benchmarks/throughput.py --megapixels 1 12 24 --nets fast paper
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; `--stage` is how the script calls itself."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--megapixels", type=int, nargs="+", choices=sorted(SIZES), default=[1, 12, 24])
-    parser.add_argument("--nets", nargs="+", choices=("light", "paper"), default=["light", "paper"])
+    parser.add_argument("--nets", nargs="+", choices=("fast", "best", "paper"), default=["fast", "paper"])
     parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--stage", nargs=3, metavar=("STAGE", "NET", "FILE"), help=argparse.SUPPRESS)

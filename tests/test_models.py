@@ -24,17 +24,17 @@ NOISE = NoiseModel((1e-3, 1.1e-3, 1.1e-3, 1e-3), (1e-6,) * 4)
 
 def trained(camera: Camera = CAMERA, seed: int = 0, created: str | None = None) -> Model:
     torch.manual_seed(seed)
-    net = build_net("light")
+    net = build_net("fast")
     nn.init.normal_(net.backbone.exit.weight, std=0.05)
     card = ModelCard(
         id="",
         camera=camera,
-        net="light",
+        net="fast",
         iso_range=(100, 1600),
         noise=(IsoNoise(100, NOISE, 2), IsoNoise(None, NOISE, 1)),
         captures=("ab" * 32, "cd" * 32),
         objective="gr2r",
-        options={"gamma": 1.0, "net": "light"},
+        options={"gamma": 1.0, "net": "fast"},
         seed=seed,
         versions={"torch": "2"},
         created="",

@@ -17,6 +17,9 @@ def awake(name: str, seed: int = 0, exit_scale: float = 0.05) -> StabilisedDenoi
     torch.manual_seed(seed)
     net = build_net(name).eval()
     nn.init.normal_(net.backbone.exit.weight, std=exit_scale)
+    for convolution in net.modules():  # as zero as the last layer: the ends of residual blocks
+        if isinstance(convolution, nn.Conv2d) and not convolution.weight.any():
+            nn.init.kaiming_normal_(convolution.weight)
     return net
 
 
@@ -45,7 +48,9 @@ def test_the_paper_network_has_the_papers_size() -> None:
     assert parameters == pytest.approx(1.10e6, rel=0.02)
 
 
-@pytest.mark.parametrize(("name", "offsets"), [("light", range(8)), ("paper", (0, 1, 15, 31))])
+@pytest.mark.parametrize(
+    ("name", "offsets"), [("fast", range(8)), ("best", range(8)), ("paper", (0, 1, 15, 31))]
+)
 def test_nothing_farther_than_the_radius_matters(name: str, offsets: range | tuple[int, ...]) -> None:
     """Shake one column; what changes lies within the radius."""
     net = awake(name)
@@ -64,11 +69,11 @@ def test_nothing_farther_than_the_radius_matters(name: str, offsets: range | tup
             columns = (net(shaken, WHITE) != before).any(2).any(1)[0].nonzero().flatten() - (middle + offset)
             farthest = max(farthest, -int(columns.min()), int(columns.max()))
     assert farthest <= radius
-    if name == "light":  # no pooling that hides influence: the radius is reached
+    if name != "paper":  # no pooling that hides influence: the radius is reached
         assert farthest == radius
 
 
-@pytest.mark.parametrize("name", ["light"])
+@pytest.mark.parametrize("name", ["fast", "best"])
 def test_tiles_change_nothing(name: str) -> None:
     net = awake(name, exit_scale=0.02)
     noise = NoiseModel((1e-3,) * 4, (1e-5,) * 4)

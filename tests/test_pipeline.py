@@ -22,7 +22,7 @@ from rawdenoise.raw import Camera, Cfa, Exposure, RawImage
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
 
 
-def a_model(name: str = "light", *, seed: int = 0) -> Model:
+def a_model(name: str = "fast", *, seed: int = 0) -> Model:
     """A model that does something, though nothing sensible."""
     torch.manual_seed(seed)
     net = build_net(name)

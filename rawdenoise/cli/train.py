@@ -17,8 +17,8 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
     "--camera", metavar="NAME", help="Only this camera; also names captures that do not say theirs."
 )
 @click.option(
-    "--net", type=click.Choice(["light", "paper"]), default="light", show_default=True,
-    help="The network: a light one, or the paper's (better, several times slower).",
+    "--net", type=click.Choice(["fast", "best", "paper"]), default="fast", show_default=True,
+    help="The network: a fast one, a better one several times slower, or the paper's.",
 )  # fmt: skip
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.  [default: 10]"

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from rawdenoise.nets.stabilised import Backbone, StabilisedDenoiser
-from rawdenoise.nets.unet import LightUNet, PaperUNet
+from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet
 
-NETS: Mapping[str, Callable[[], Backbone]] = MappingProxyType({"light": LightUNet, "paper": PaperUNet})
+NETS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
+    {"fast": FastUNet, "best": BestUNet, "paper": PaperUNet}
+)
 
 
 def build_net(name: str) -> StabilisedDenoiser:

@@ -1,6 +1,9 @@
-"""Two U-Nets: the noise-to-noise one of the papers, and a light one for 24 megapixels in seconds."""
+"""Three U-Nets: one for 24 megapixels in seconds, a better one, and the noise-to-noise one of the papers."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +55,7 @@ class PaperUNet(Backbone):
         return out
 
 
-class LightUNet(Backbone):
+class FastUNet(Backbone):
     """A U-Net of 48, 96 and 96 features on 2x2 groups of packed pixels: about 10 s for 24 MP, 2 cores.
 
     Skips are added, not concatenated. Half the resolution at the widest level costs little, as a group's
@@ -85,6 +88,63 @@ class LightUNet(Backbone):
         middle = self.decoder2(middle + _double(self.up2(coarse)))
         fine = self.decoder(fine + _double(self.up(middle)))
         return F.pixel_shuffle(self.exit(fine), 2)
+
+
+class BestUNet(Backbone):
+    """A residual U-Net on 2x2 groups of packed pixels: several times the work of `FastUNet`.
+
+    `widths` are the features of its levels, from fine to coarse; `blocks` how many residual blocks each level
+    has on the way down, at the bottom, and on the way up.
+    """
+
+    def __init__(
+        self, widths: Sequence[int] = (64, 96, 128), blocks: Sequence[int] = (1, 1, 2, 1, 2)
+    ) -> None:
+        super().__init__()
+        depth = len(widths) - 1
+        self.multiple = 2 << depth
+        # Each convolution reaches one pixel of its level, and a group's first pixel knows of its last.
+        levels = [min(i, 2 * depth - i) for i in range(len(blocks))]
+        reached = [2 * count << level for level, count in zip(levels, blocks, strict=True)]
+        self.radius = 2 * (sum(reached) + 2) + self.multiple - 1
+        self.entry = nn.Conv2d(4 * INPUTS, widths[0], 3, padding=1)
+        down, bottom, up = blocks[:depth], blocks[depth], blocks[depth + 1 :]
+        self.encoders = nn.ModuleList([_residuals(f, n) for f, n in zip(widths, down, strict=False)])
+        self.downs = nn.ModuleList([nn.Conv2d(f, g, 2, stride=2) for f, g in pairwise(widths)])
+        self.bottom = _residuals(widths[-1], bottom)
+        self.ups = nn.ModuleList([nn.Conv2d(g, f, 1) for f, g in pairwise(widths)][::-1])
+        self.decoders = nn.ModuleList([_residuals(f, n) for f, n in zip(widths[-2::-1], up, strict=True)])
+        self.exit = _zero(nn.Conv2d(widths[0], 4 * OUTPUTS, 3, padding=1))
+
+    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 16 h w"]:
+        """Tell what is noise."""
+        x = self.entry(F.pixel_unshuffle(features, 2))
+        skips = []
+        for encoder, down in zip(self.encoders, self.downs, strict=True):
+            skips.append(encoder(x))
+            x = down(skips[-1])
+        x = self.bottom(x)
+        for up, decoder in zip(self.ups, self.decoders, strict=True):
+            x = decoder(skips.pop() + _double(up(x)))
+        return F.pixel_shuffle(self.exit(x), 2)
+
+
+class _Residual(nn.Module):
+    """Two convolutions whose answer is added to what goes in (He et al. 2016), at first with no effect."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.inner = _Conv(features, features)
+        self.outer = _zero(nn.Conv2d(features, features, 3, padding=1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add what the convolutions find."""
+        out: Tensor = x + self.outer(self.inner(x))
+        return out
+
+
+def _residuals(features: int, count: int) -> nn.Sequential:
+    return nn.Sequential(*(_Residual(features) for _ in range(count)))
 
 
 class _Conv(nn.Sequential):

@@ -49,7 +49,7 @@ class TrainingOptions:
     pseudo-supervised term.
     """
 
-    net: str = "light"
+    net: str = "fast"
     objective: str = "gr2r"
     gamma: float = 1.0
     minutes: float | None = 10.0
