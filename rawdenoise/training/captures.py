@@ -202,6 +202,12 @@ class TileStore:
         noisy, valid, white = zip(*crops, strict=True)
         return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white))
 
+    def whole(self, tile: Tile) -> tuple[Float32[np.ndarray, "4 h w"], Bool[np.ndarray, "4 h w"]]:
+        """Read all of a tile: its packed planes, and which of their pixels are valid."""
+        mosaic = np.load(self.folder / tile.file, mmap_mode="r")[tile.index]
+        mask = np.load(_mask_file(self.folder / tile.file), mmap_mode="r")[tile.index]
+        return pack_rggb(mosaic).astype(np.float32), pack_rggb(mask)
+
     def _crop(
         self, rng: Generator, tile: Tile, size: int
     ) -> tuple[Float32[Tensor, "4 h w"], Bool[Tensor, "4 h w"], Float32[Tensor, "4"]]:
