@@ -29,6 +29,7 @@ from rawdenoise.raw import Camera
 FORMAT = 1
 SUFFIX = ".rawdenoise"
 CARD, WEIGHTS = "card.json", "weights.safetensors"
+PAGE = "card.html"  # of the store alone: it shows pieces of the captures, and is trusted by who opens it
 LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
 T = TypeVar("T")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,120}")
@@ -47,7 +48,8 @@ class IsoNoise:
 class ModelCard:
     """What is known of a model: whose it is, what it was trained on and how, and how well it does.
 
-    `captures` are the SHA-256 of the files; `created` is ISO 8601 in UTC.
+    `captures` are the SHA-256 of the files; `created` is ISO 8601 in UTC. `history` is the training's curve,
+    `evidence` what the model did to held-out captures, ISO by ISO (`rawdenoise.residuals`).
     """
 
     id: str
@@ -63,6 +65,8 @@ class ModelCard:
     created: str
     figures: Mapping[str, float]
     weights_sha256: str
+    history: tuple[Mapping[str, float], ...] = ()
+    evidence: tuple[Mapping[str, object], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,8 +136,8 @@ class ModelStore:
         """Check a model as `load` does, and return its card."""
         return self.load(id).card
 
-    def save(self, model: Model) -> Path:
-        """Keep a model; the card is written last, so that a folder with a card is whole.
+    def save(self, model: Model, page: str | None = None) -> Path:
+        """Keep a model, and its page; the card is written last, so that a folder with a card is whole.
 
         Raises:
             ModelFileError: the weights are not those the card was made for.
@@ -141,10 +145,13 @@ class ModelStore:
         weights = _weights(model.net)
         if hashlib.sha256(weights).hexdigest() != model.card.weights_sha256:
             raise ModelFileError(f"{model.card.id}: the network's weights are not those of its card")
-        return self._write(model.card, weights)
+        return self._write(model.card, weights, page)
 
     def export(self, id: str, target: Path) -> Path:
-        """Write a model as one file, into `target` if that is a folder; returns its path."""
+        """Write a model as one file, into `target` if that is a folder; returns its path.
+
+        Its page stays: that shows pieces of somebody's captures, and a stranger's could show anything.
+        """
         model = self.load(id)
         folder = self.folder / model.card.id
         output = target / f"{model.card.id}{SUFFIX}" if target.is_dir() else target
@@ -182,9 +189,13 @@ class ModelStore:
         (folder / CARD).unlink(missing_ok=True)
         shutil.rmtree(folder)
 
-    def _write(self, card: ModelCard, weights: bytes) -> Path:
+    def _write(self, card: ModelCard, weights: bytes, page: str | None = None) -> Path:
         folder = self.folder / card.id
         write_bytes(folder / WEIGHTS, weights)
+        if page is None:
+            (folder / PAGE).unlink(missing_ok=True)  # of another card
+        else:
+            write_bytes(folder / PAGE, page.encode())
         write_bytes(folder / CARD, _card_bytes(card))
         return folder
 
@@ -304,9 +315,28 @@ def _card(fields: dict[str, Any]) -> ModelCard:
         seed=_typed(fields["seed"], int),
         versions={name: _typed(version, str) for name, version in fields["versions"].items()},
         created=datetime.fromisoformat(fields["created"]).isoformat(),
-        figures={name: float(value) for name, value in fields["figures"].items()},
+        figures=_numbers(fields["figures"]),
         weights_sha256=_typed(fields["weights_sha256"], str),
+        # Cards made before these were known do not speak of them.
+        history=tuple(_numbers(check) for check in fields.get("history", [])),
+        evidence=tuple(_evidence(entry) for entry in fields.get("evidence", [])),
     )
+
+
+def _evidence(entry: dict[str, Any]) -> dict[str, object]:
+    """Check what stands in a card of held-out captures at one ISO."""
+    across, down = (float(value) for value in entry["autocorrelation"])
+    figures = ("gain_db", "error_db", "mean", "chi2", "divergence", "structure")
+    return {
+        "iso": None if entry["iso"] is None else _typed(entry["iso"], int),
+        **{name: _typed(entry[name], int) for name in ("tiles", "pixels")},
+        **_numbers({name: entry[name] for name in figures}),
+        "autocorrelation": [across, down],
+    }
+
+
+def _numbers(entry: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in entry.items()}
 
 
 def _iso_noise(entry: dict[str, Any]) -> IsoNoise:
