@@ -25,3 +25,11 @@ def pick_device(name: str = "auto") -> torch.device:
     if (device.index or 0) >= count.get(device.type, 0):
         raise SetupError(f"device {name!r} is not available to torch {torch.__version__} on this machine")
     return device
+
+
+def prefers_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies bfloat16 matrices faster than float32: CUDA since Ampere, CPUs with AMX."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)  # not public yet
+    return device.type == "cpu" and tiles is not None and bool(tiles())

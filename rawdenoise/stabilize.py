@@ -50,6 +50,17 @@ def unstabilize(stabilized: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> F
     return algebraic + transform.shot * _looked_up(transform.lift, z)
 
 
+def stabilized_mean(planes: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> Float32[Tensor, "*b 4 h w"]:
+    """Give the mean of the stabilised noisy values of a clean signal: `unstabilize` leads back to the signal.
+
+    It is what a denoiser has to answer; `stabilize` of a clean signal is not, at a few electrons.
+    """
+    transform = _transform(noise, planes.device)
+    signal = planes - transform.shot * transform.lifted
+    z = 2 * signal / ((transform.shot * signal.clamp_min(0) + transform.at_black**2).sqrt() + transform.at_black)
+    return z + _looked_up(transform.rise, z) + transform.bent
+
+
 def stabilized_white(noise: NoiseModel) -> Float32[Tensor, "4"]:
     """Where white lies after `stabilize`, per plane: the range in sigmas, the same for every tile."""
     return stabilize(torch.ones(4, 1, 1), noise).reshape(4)
@@ -67,13 +78,18 @@ class _Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Transform:
-    """The constants and tables of one noise model; `bent` is what `bend` comes to at high signals."""
+    """The constants and tables of one noise model.
+
+    `bent` and `lifted` are what `bend` and `lift` come to at high signals; `rise` undoes both tables at once.
+    """
 
     shot: Float32[Tensor, "4 1 1"]
     at_black: Float32[Tensor, "4 1 1"]
     bent: Float32[Tensor, "4 1 1"]
+    lifted: Float32[Tensor, "4 1 1"]
     bend: _Table
     lift: _Table
+    rise: _Table
 
 
 @lru_cache(maxsize=64)
@@ -87,13 +103,16 @@ def _transform(noise: NoiseModel, device: torch.device) -> _Transform:
     bend = np.stack([curve.bend for curve in curves]) * far[:, None]
     lift = np.stack([curve.lift for curve in curves])
     lift_first = np.array([curve.lift_first for curve in curves]) - bend[:, -1]
+    rise = np.stack([_rise(*of) for of in zip(lift, lift_first, np.hypot(math.sqrt(3 / 8), electrons), strict=True)])
     with torch.inference_mode(False):  # they outlive the call, and training needs gradients through them
         return _Transform(
             shot=_per_plane(shot, device),
             at_black=_per_plane(np.sqrt(3 / 8 * shot**2 + read), device),
             bent=_per_plane(bend[:, -1], device),
+            lifted=_per_plane(lift[:, -1], device),
             bend=_table(bend, np.full(4, FIRST), device),
             lift=_table(lift, lift_first, device),
+            rise=_table(rise, np.full(4, FIRST), device),
         )
 
 
@@ -170,6 +189,13 @@ def _curves(read: float, tail: float | None) -> _Curves:
     at_zero = float(np.interp(0.0, levels, mean))  # an entry lies here, where shot noise sets in
     lift = np.interp(at_zero + grid, mean, levels - _algebraic(mean - bend[-1], at_black))
     return _Curves(bend, lift, at_zero + FIRST)
+
+
+def _rise(lift: Float64[np.ndarray, " n"], first: float, at_black: float) -> Float64[np.ndarray, " n"]:
+    """What lacks the algebraic transform of a signal in electrons, less the last `lift`, to undo `lift`."""
+    z = first + _steps()
+    algebraic = _anscombe(_algebraic(z, at_black) + lift - lift[-1], at_black)
+    return np.interp(FIRST + _steps(), algebraic, z - algebraic)
 
 
 def _anscombe(values: Float64[np.ndarray, " n"], at_black: float) -> Float64[np.ndarray, " n"]:

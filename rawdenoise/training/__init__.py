@@ -1,12 +1,14 @@
 """Training: a camera's captures in, its model out."""
 
+from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import Capture, CaptureSet, scan
-from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped, forget, train
+from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
 
 __all__ = [
     "Capture",
     "CaptureSet",
     "Progress",
+    "Trained",
     "TrainingOptions",
     "TrainingStopped",
     "forget",

@@ -39,6 +39,7 @@ from rawdenoise.packing import clipped, pack
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Camera, Levels
 from rawdenoise.stabilize import stabilize, stabilized_white
+from rawdenoise.training.batches import Batch
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -157,19 +158,6 @@ def _grouped(members: list[tuple[Camera, Capture]]) -> CaptureSet:
     one_body = len({camera.serial for camera in cameras}) == 1
     camera = members[0][0] if one_body else replace(members[0][0], serial="")
     return CaptureSet(camera, tuple(sorted((c for _, c in members), key=lambda capture: capture.digest)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Crops in the stabilised domain; `valid` is false where the sensor was saturated or defect."""
-
-    noisy: Float32[Tensor, "b 4 h w"]
-    valid: Bool[Tensor, "b 4 h w"]
-    white: Float32[Tensor, "b 4"]
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on another device."""
-        return Batch(self.noisy.to(device), self.valid.to(device), self.white.to(device))
 
 
 @dataclass(frozen=True, slots=True)

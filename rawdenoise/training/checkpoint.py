@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -13,13 +14,28 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
+from rawdenoise.training.risk import RiskFigures
 
 FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
+class Check:
+    """What the averaged network was worth, in held-out crops, after so many images and seconds."""
+
+    images: int
+    elapsed_s: float
+    loss: float
+    figures: RiskFigures
+
+
+@dataclass(frozen=True, slots=True)
 class Counters:
-    """How far a training is; `run` identifies captures and options, `loss` is a running average."""
+    """How far a training is; `run` identifies captures and options, `loss` is a running average.
+
+    `flat_since` is how much of the budget was used when nothing more was gained at the full learning rate, 0
+    until then. `best` counts in `history`.
+    """
 
     run: str
     step: int = 0
@@ -27,6 +43,9 @@ class Counters:
     elapsed_s: float = 0.0
     loss: float = 0.0
     learning_rate_scale: float = 1.0
+    flat_since: float = 0.0
+    best: int = 0
+    history: tuple[Check, ...] = ()
 
 
 def save_checkpoint(folder: Path, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
@@ -42,9 +61,14 @@ def load_checkpoint(folder: Path, run: str) -> tuple[Counters, dict[str, Tensor]
     """Read the checkpoint of this very run; None where there is none, or it is of another run or damaged."""
     try:
         with safetensors.safe_open(folder / FILE, "pt") as file:
-            counters = Counters(**json.loads(file.metadata()["counters"]))
+            counters = _counters(json.loads(file.metadata()["counters"]))
             if counters.run != run:
                 return None
             return counters, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
+
+
+def _counters(fields: dict[str, Any]) -> Counters:
+    history = [Check(**{**check, "figures": RiskFigures(**check["figures"])}) for check in fields["history"]]
+    return Counters(**{**fields, "history": tuple(history)})

@@ -1,17 +1,14 @@
-"""The training loop. To resume an interrupted run, run the same command again."""
+"""The training loop, for any source of crops. To resume an interrupted run, call it again."""
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
-import platform
-import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +16,24 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
-from rawdenoise import __version__
-from rawdenoise.devices import pick_device
-from rawdenoise.errors import RawDenoiseError, TrainingError
-from rawdenoise.models import Model, ModelCard, new_model
+from rawdenoise.devices import pick_device, prefers_bfloat16
+from rawdenoise.errors import TrainingError
 from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
-from rawdenoise.training.captures import Batch, CaptureSet, TileStore, build_store, tiles_digest
-from rawdenoise.training.checkpoint import Counters, load_checkpoint, save_checkpoint
+from rawdenoise.training.batches import Batch, Source
+from rawdenoise.training.checkpoint import Check, Counters, load_checkpoint, save_checkpoint
 from rawdenoise.training.objectives import OBJECTIVES, Step
+from rawdenoise.training.risk import RiskFigures, crop_sums, summarise
 
 WARM_UP = 0.02  # share of the budget over which the learning rate rises
 SETTLE = 0.3  # share from which it stays before it falls to zero
 LARGEST_GRADIENT = 1.0
 SMALLEST_CROP = 16
 RETRIES = 4  # losses that are no numbers, each answered by going back and halving the learning rate
+CHECKS = 20  # looks at the estimated risk in a training
+CHECKED = (4, 16)  # batches, and crops in each, that a look is on
+FROM_NOTHING, FROM_TRAINED = 1e-3, 3e-4  # learning rates
+FLAT = (4, 0.002, 20_000)  # looks without a gain of such a share, and crops before which nothing is flat
+RISING = (3, 1.1)  # looks in a row that are so many times worse than the best one
 
 
 class TrainingStopped(TrainingError):  # noqa: N818, not a failure
@@ -45,8 +46,10 @@ class TrainingStopped(TrainingError):  # noqa: N818, not a failure
 class TrainingOptions:
     """How to train. The budget is `images` (crops seen; repeatable) if given, else `minutes`.
 
-    `crop` is in packed pixels, and is cut down to what the captures have room for. `gamma` weighs the
-    pseudo-supervised term.
+    `crop` is in packed pixels, and is cut down to what there is room for. `gamma` weighs the pseudo-supervised
+    term. Without a `learning_rate` it is 1e-3 from nothing and 3e-4 from a trained network. `precision` is
+    float32, bfloat16 (weights and losses stay float32), or auto: bfloat16 where the device is faster at it.
+    With `guard` the training ends where nothing more is gained, and where the estimated risk rises for good.
     """
 
     net: str = "fast"
@@ -54,12 +57,14 @@ class TrainingOptions:
     gamma: float = 1.0
     minutes: float | None = 10.0
     images: int | None = None
-    batch: int = 4
+    batch: int = 16
     crop: int = 64
-    learning_rate: float = 1e-3
-    ema_decay: float = 0.995
+    learning_rate: float | None = None
+    ema_decay: float = 0.998
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"
+    guard: bool = True
     min_captures: int = 3
     checkpoint_s: float = 30.0
 
@@ -68,7 +73,7 @@ class TrainingOptions:
 class Progress:
     """How far a training is. `stage` is "reading captures" or "training"; `done` runs from 0 to 1 in each.
 
-    `loss` is a running average; `remaining_s` is None until it can be told.
+    `loss` is a running average; `remaining_s` and the estimated `gain_db` are None until they can be told.
     """
 
     stage: str
@@ -77,156 +82,202 @@ class Progress:
     elapsed_s: float = 0.0
     remaining_s: float | None = None
     loss: float = 0.0
+    gain_db: float | None = None
 
 
-def train(
-    captures: CaptureSet,
-    options: TrainingOptions = TrainingOptions(),
+@dataclass(frozen=True, slots=True, eq=False)
+class Fitted:
+    """What a training gave, in eval mode on the CPU.
+
+    `net` is the averaged network at the look where its estimated risk was least, `figures` that look's;
+    `last` is the averaged network at the end. `stopped` says why the training ended before its budget did.
+    """
+
+    net: StabilisedDenoiser
+    last: StabilisedDenoiser
+    figures: RiskFigures
+    history: tuple[Check, ...]
+    images: int
+    training_s: float
+    crop: int
+    stopped: str = ""
+
+
+def fit(
+    source: Source,
+    options: TrainingOptions,
     *,
     folder: Path,
+    run: str,
+    start: StabilisedDenoiser | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
-) -> Model:
-    """Train a camera's model on its noisy captures alone; checkpoints lie under `folder`.
+) -> Fitted:
+    """Train a network, `start` or a new one, on what `source` draws; the checkpoint lies in `folder`.
 
-    The same captures and options go on where an earlier call stopped, unless the captures are now read in
-    another way, a profile says otherwise of their noise, or this is another version of rawdenoise. With a
-    budget in images the result is the same on the same machine, interrupted or not.
+    A checkpoint there of the same `run` is taken up, whatever budget it was made for. With a budget in images
+    the result is the same on the same machine, interrupted or not.
 
     Raises:
-        TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too few or too
-        small captures, an unknown network or objective, a folder that cannot be written, a loss that
-        diverges, or another process at the same training. ProfileError: the noise profile of this camera
-        cannot be understood.
+        TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too small
+        captures, an unknown network, objective or precision, or a loss that diverges. OutputError: the
+        checkpoint cannot be written; the last one is still there.
     """
-    _check(captures, options)
-    run = run_id(captures, options)
-    with _alone(folder, run):
-        return _trained(captures, options, run, folder / run, on_progress, stop)
-
-
-def _trained(
-    captures: CaptureSet,
-    options: TrainingOptions,
-    run: str,
-    folder: Path,
-    on_progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> Model:
-    state: _State | None = None
+    check_options(options)
+    crop = _crop_size(source, start or build_net(options.net), options)
+    state = _State(source, options, run, crop, start)
     try:
-        # Captures: tiles on disk, noise per ISO.
-        store = _read_captures(captures, folder, options, on_progress, stop)
-        crop = _crop_size(store, options)
-
-        # Network, its running average and optimiser; or those of the last checkpoint.
-        state = _State(options, run)
         if not state.resume(folder):
+            state.look()
             state.save(folder)
-
-        # Loop.
-        saved = time.monotonic()
-        while (done := _done(state.counters, options)) < 1:
-            if stop():
-                raise KeyboardInterrupt
-            start = time.monotonic()
-            rng = np.random.default_rng([options.seed, state.counters.step])
-            batch = store.draw(rng, options.batch, crop)
-            loss = state.step(batch, done, options)
-            if not math.isfinite(loss):
-                state.back_off(folder)
-                continue
-            state.count(loss, options.batch, time.monotonic() - start)
-            on_progress(_progress(state.counters, options))
-            if time.monotonic() - saved > options.checkpoint_s:
-                state.save(folder)
-                saved = time.monotonic()
-        state.save(folder)
+        ended = _run(state, folder, on_progress, stop)
     except KeyboardInterrupt:
-        seen = 0
-        if state is not None:
-            seen = state.counters.images
-            if not state.updating:  # caught half-way through an update, the last checkpoint is the better one
-                state.save(folder)
+        if not state.updating:  # caught half-way through an update, the last checkpoint is the better one
+            state.save(folder)
+        seen = state.counters.images
         raise TrainingStopped(f"stopped after {seen} crops; to resume, run the same command again") from None
+    finally:
+        state.ahead.close()
+    counters = state.counters
+    best = counters.history[counters.best]
+    return Fitted(
+        _finished(state.best), _finished(state.average), best.figures, counters.history, counters.images,
+        counters.elapsed_s, crop, ended,
+    )  # fmt: skip
 
-    # The averaged weights are the model.
-    net = state.average.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    return new_model(net, _card(captures, store, state, options, crop))
+
+def _run(
+    state: _State, folder: Path, on_progress: Callable[[Progress], None], stop: Callable[[], bool]
+) -> str:
+    """Train to the end of the budget; returns why it ended before, if it did."""
+    options, saved, ended = state.options, time.monotonic(), ""
+    while (done := _done(state.counters, options)) < 1 and not ended:
+        if stop():
+            raise KeyboardInterrupt
+        start = time.monotonic()
+        loss = state.step(done)
+        if not math.isfinite(loss):
+            state.back_off(folder)
+            continue
+        state.count(loss, time.monotonic() - start)
+        if math.floor(done * CHECKS) < math.floor(_done(state.counters, options) * CHECKS):
+            state.look()
+            ended = state.verdict(done) if options.guard else ""
+        on_progress(_progress(state.counters, options))
+        if time.monotonic() - saved > options.checkpoint_s:
+            state.save(folder)
+            saved = time.monotonic()
+    if state.counters.images > state.counters.history[-1].images:
+        state.look()
+    state.save(folder)
+    return ended
 
 
-def run_id(captures: CaptureSet, options: TrainingOptions) -> str:
-    """Name the checkpoint folder of a training: the same for the same tiles and the same kind of model.
+def check_options(options: TrainingOptions) -> None:
+    """Refuse options that no training can have.
 
     Raises:
-        ProfileError: the noise profile of this camera cannot be understood.
+        TrainingError: an unknown network, objective or precision, or no budget.
     """
-    kind = {
-        name: value
-        for name, value in asdict(options).items()
-        if name not in {"minutes", "images", "device", "min_captures", "checkpoint_s"}
-    }
-    return hashlib.sha256(json.dumps([tiles_digest(captures), kind]).encode()).hexdigest()[:16]
+    known = {"net": NETS, "objective": OBJECTIVES, "precision": ("auto", "float32", "bfloat16")}
+    for kind, names in known.items():
+        if (chosen := getattr(options, kind)) not in names:
+            raise TrainingError(f"no {kind} called {chosen!r}; there are {', '.join(names)}")
+    if options.images is None and options.minutes is None:
+        raise TrainingError("training needs a budget, in minutes or in images")
 
 
-def forget(captures: CaptureSet, options: TrainingOptions, *, folder: Path) -> None:
-    """Remove the tiles and the checkpoint of a training, once its model is safe in a store.
+class Alone:
+    """Keeps other processes out of a training; the lock is the system's, and gone with the process.
 
-    They stay where another process has taken them up meanwhile.
-    """
-    run = run_id(captures, options)
-    with suppress(TrainingError), _alone(folder, run):
-        shutil.rmtree(folder / run, ignore_errors=True)
-
-
-@contextmanager
-def _alone(folder: Path, run: str) -> Iterator[None]:
-    """Keep other processes out of a training; the lock is the system's, and gone with the process.
-
-    Raises:
+    Raises, on entering:
         TrainingError: another process is at the same training, or the folder cannot be written.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / f"{run}.lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise TrainingError("another process is training on these captures: wait for it or stop it") from None
-    except OSError as error:
-        reason = f"cannot be written ({error.strerror or error})"
-        raise TrainingError(f"{folder}: {reason}; choose another folder with --scratch") from error
-    try:
-        yield
-    finally:
+
+    def __init__(self, folder: Path, run: str) -> None:
+        self._folder = folder
+        self._lock = FileLock(folder / f"{run}.lock", timeout=0)
+
+    def __enter__(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        except Timeout:
+            reason = "another process is training on these captures: wait for it or stop it"
+            raise TrainingError(reason) from None
+        except OSError as error:
+            reason = f"cannot be written ({error.strerror or error})"
+            raise TrainingError(f"{self._folder}: {reason}; choose another folder with --scratch") from error
+
+    def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # Windows keeps it while it is open
-            Path(lock.lock_file).unlink()
-        lock.release()
+            Path(self._lock.lock_file).unlink()
+        self._lock.release()
+
+
+class _Ahead:
+    """Draws the crops of the next step while this one runs; what a step gets depends on its number alone."""
+
+    def __init__(self, source: Source, options: TrainingOptions, crop: int) -> None:
+        self._source, self._options, self._crop = source, options, crop
+        self._pool = ThreadPoolExecutor(1)
+        self._next: tuple[int, Future[Batch]] | None = None
+
+    def batch(self, step: int) -> Batch:
+        """The crops of a step."""
+        waiting, self._next = self._next, None
+        ready = waiting[1] if waiting and waiting[0] == step else self._pool.submit(self._draw, step)
+        batch = ready.result()
+        self._next = step + 1, self._pool.submit(self._draw, step + 1)
+        return batch
+
+    def _draw(self, step: int) -> Batch:
+        return self._source.draw(
+            np.random.default_rng([self._options.seed, step]), self._options.batch, self._crop
+        )
+
+    def close(self) -> None:
+        """Let go of the thread."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
 
 
 class _State:
     """All that changes during a training."""
 
-    def __init__(self, options: TrainingOptions, run: str) -> None:
+    def __init__(
+        self, source: Source, options: TrainingOptions, run: str, crop: int, start: StabilisedDenoiser | None
+    ) -> None:
+        self.options = options
         self.device = pick_device(options.device)
+        self.rate = options.learning_rate or (FROM_NOTHING if start is None else FROM_TRAINED)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
-            net = build_net(options.net).train()
+            net = (copy.deepcopy(start) if start is not None else build_net(options.net)).train()
         # Channels last: a sixth faster to train on a CPU, and more on a GPU.
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.net: StabilisedDenoiser = net.to(self.device)
+        self.net: StabilisedDenoiser = net.to(self.device).requires_grad_(True)
         self.average: StabilisedDenoiser = copy.deepcopy(self.net).requires_grad_(False).eval()
-        self.adam = torch.optim.Adam(self.net.parameters(), lr=options.learning_rate)
+        self.best: StabilisedDenoiser = copy.deepcopy(self.average)
+        self.adam = torch.optim.Adam(self.net.parameters(), lr=self.rate)
         self.counters = Counters(run)
         self.updating = False
+        self.ahead = _Ahead(source, options, crop)
+        batches, crops = CHECKED
+        rng = np.random.default_rng([options.seed, 1 << 40])
+        self.held_out = [source.draw(rng, crops, crop, held_out=True) for _ in range(batches)]
+        wanted = options.precision == "bfloat16"
+        self.bfloat16 = prefers_bfloat16(self.device) if options.precision == "auto" else wanted
 
-    def step(self, batch: Batch, done: float, options: TrainingOptions) -> float:
+    def step(self, done: float) -> float:
         """Make one update; returns the loss, and makes none where loss or gradient are no numbers."""
-        counters, white = self.counters, batch.white.to(self.device)
+        options, counters = self.options, self.counters
+        batch = self.ahead.batch(counters.step).to(self.device)
         step = Step(
-            denoise=lambda noisy: self.net(noisy, white),
-            teacher=torch.no_grad()(lambda noisy: self.average(noisy, white)),
-            noisy=batch.noisy.to(self.device),
-            valid=batch.valid.to(self.device),
+            denoise=self._denoiser(self.net, batch.white),
+            teacher=torch.no_grad()(self._denoiser(self.average, batch.white)),
+            noisy=batch.noisy,
+            valid=batch.valid,
+            target=batch.target,
             done=done,
             gamma=options.gamma,
             generator=torch.Generator().manual_seed(options.seed << 32 | counters.step),
@@ -238,7 +289,7 @@ class _State:
         if not bool(torch.isfinite(gradient)):
             return math.nan
         for group in self.adam.param_groups:
-            group["lr"] = options.learning_rate * counters.learning_rate_scale * _schedule(done)
+            group["lr"] = self.rate * counters.learning_rate_scale * _schedule(done)
         self.updating = True
         self.adam.step()
         decay = min(options.ema_decay, (1 + counters.step) / (10 + counters.step))
@@ -247,14 +298,53 @@ class _State:
         self.updating = False
         return float(loss.detach())
 
-    def count(self, loss: float, images: int, seconds: float) -> None:
+    def _denoiser(self, net: StabilisedDenoiser, white: Tensor) -> Callable[..., Tensor]:
+        """A network as objectives see it: its noise is always of unit variance, whatever theirs is."""
+
+        def denoise(noisy: Tensor, sigma: float = 1.0) -> Tensor:
+            with self._autocast():
+                clean: Tensor = net(noisy / sigma, white / sigma)
+            return clean.float() * sigma
+
+        return denoise
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+    def look(self) -> None:
+        """Estimate the risk of the averaged network, and keep it if it is the best so far."""
+        counters = self.counters
+        figures = summarise(crop_sums(self.average, self.held_out, self.options.seed))
+        check = Check(counters.images, counters.elapsed_s, counters.loss, figures)
+        history = (*counters.history, check)
+        best = counters.best
+        if len(history) == 1 or not figures.risk >= history[best].figures.risk:
+            best = len(history) - 1
+            self.best.load_state_dict(self.average.state_dict())
+        self.counters = replace(counters, history=history, best=best)
+
+    def verdict(self, done: float) -> str:
+        """Begin to settle where nothing more is gained; returns why to end, where the risk rises for good."""
+        counters = self.counters
+        risks = [check.figures.risk for check in counters.history]
+        looks, worse = RISING
+        if len(risks) > looks and min(risks[-looks:]) > worse * risks[counters.best] > 0:
+            return f"the estimated risk rises; the best is that after {counters.history[counters.best].images} crops"
+        looks, share, crops = FLAT
+        settled = counters.flat_since or done >= SETTLE
+        if not settled and counters.images >= crops and len(risks) > looks:
+            if min(risks[-looks:]) > (1 - share) * min(risks[:-looks]):
+                self.counters = replace(counters, flat_since=_used(counters, self.options)[0])
+        return ""
+
+    def count(self, loss: float, seconds: float) -> None:
         """Note that a step was made."""
         old = self.counters
         share = max(0.01, 1 / (old.step + 1))
         self.counters = replace(
             old,
             step=old.step + 1,
-            images=old.images + images,
+            images=old.images + self.options.batch,
             elapsed_s=old.elapsed_s + seconds,
             loss=old.loss + share * (loss - old.loss),
         )
@@ -293,13 +383,17 @@ class _State:
         return True
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        for name, tensor in self.net.state_dict().items():
-            yield f"net.{name}", tensor
-        for name, tensor in self.average.state_dict().items():
-            yield f"average.{name}", tensor
+        for kind in ("net", "average", "best"):
+            for name, tensor in getattr(self, kind).state_dict().items():
+                yield f"{kind}.{name}", tensor
         for index, moments in self.adam.state_dict()["state"].items():
             for name, tensor in moments.items():
                 yield f"adam.{index}.{name}", tensor
+
+
+def _finished(net: StabilisedDenoiser) -> StabilisedDenoiser:
+    plain: StabilisedDenoiser = net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    return plain.eval()
 
 
 def _adam_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
@@ -316,50 +410,28 @@ def _without_state(adam: torch.optim.Adam) -> dict[str, object]:
     return {"param_groups": adam.state_dict()["param_groups"]}
 
 
-def _check(captures: CaptureSet, options: TrainingOptions) -> None:
-    name, count = captures.camera.name, len(captures.captures)
-    if count < options.min_captures:
-        raise TrainingError(f"{name}: {count} captures, at least {options.min_captures} are needed")
-    if options.net not in NETS:
-        raise TrainingError(f"no network called {options.net!r}; there are {', '.join(NETS)}")
-    if options.objective not in OBJECTIVES:
-        raise TrainingError(f"no objective called {options.objective!r}; there are {', '.join(OBJECTIVES)}")
-    if options.images is None and options.minutes is None:
-        raise TrainingError("training needs a budget, in minutes or in images")
-
-
-def _read_captures(
-    captures: CaptureSet,
-    folder: Path,
-    options: TrainingOptions,
-    on_progress: Callable[[Progress], None],
-    stop: Callable[[], bool],
-) -> TileStore:
-    read = 0
-
-    def on_file(path: Path, error: RawDenoiseError | None) -> None:
-        nonlocal read
-        read += 1
-        on_progress(Progress("reading captures", read / len(captures.captures)))
-        if stop():
-            raise KeyboardInterrupt
-
-    return build_store(captures, folder, seed=options.seed, on_file=on_file)
-
-
-def _crop_size(store: TileStore, options: TrainingOptions) -> int:
-    multiple = build_net(options.net).multiple
-    size = min(options.crop, store.largest_crop) // multiple * multiple
-    if size < max(SMALLEST_CROP, multiple):
-        raise TrainingError(f"the captures are too small to train on ({2 * store.largest_crop} pixels)")
+def _crop_size(source: Source, net: StabilisedDenoiser, options: TrainingOptions) -> int:
+    size = min(options.crop, source.largest_crop) // net.multiple * net.multiple
+    if size < max(SMALLEST_CROP, net.multiple):
+        raise TrainingError(f"the captures are too small to train on ({2 * source.largest_crop} pixels)")
     return size
 
 
-def _done(counters: Counters, options: TrainingOptions) -> float:
-    """How much of the budget is used up, 0 to 1."""
+def _used(counters: Counters, options: TrainingOptions) -> tuple[float, float]:
+    """How much of the budget is used, and what it is, in images or in seconds."""
     if options.images is not None:
-        return min(1.0, counters.images / max(1, options.images))
-    return min(1.0, counters.elapsed_s / max(1e-9, 60 * (options.minutes or 0)))
+        return float(counters.images), float(max(1, options.images))
+    return counters.elapsed_s, max(1e-9, 60 * (options.minutes or 0))
+
+
+def _done(counters: Counters, options: TrainingOptions) -> float:
+    """How far the training is, 0 to 1; where nothing more was gained, it takes as long again to settle."""
+    used, budget = _used(counters, options)
+    natural = used / budget
+    if counters.flat_since:
+        settling = (used - counters.flat_since) / counters.flat_since
+        natural = max(natural, SETTLE + (1 - SETTLE) * settling)
+    return min(1.0, natural)
 
 
 def _schedule(done: float) -> float:
@@ -372,67 +444,5 @@ def _schedule(done: float) -> float:
 def _progress(counters: Counters, options: TrainingOptions) -> Progress:
     done = _done(counters, options)
     remaining = counters.elapsed_s * (1 - done) / done if done > 0 else None
-    return Progress("training", done, counters.images, counters.elapsed_s, remaining, counters.loss)
-
-
-def _card(
-    captures: CaptureSet, store: TileStore, state: _State, options: TrainingOptions, crop: int
-) -> ModelCard:
-    return ModelCard(
-        id="",
-        camera=captures.camera,
-        net=options.net,
-        iso_range=captures.iso_range,
-        noise=store.noise,
-        captures=tuple(capture.digest for capture in captures.captures),
-        objective=options.objective,
-        options={**asdict(options), "crop": crop},
-        seed=options.seed,
-        versions={
-            "rawdenoise": __version__,
-            "torch": str(torch.__version__),
-            "numpy": np.__version__,
-            "python": platform.python_version(),
-        },
-        created="",
-        figures={
-            "images": float(state.counters.images),
-            "training_s": round(state.counters.elapsed_s, 1),
-            "loss": round(state.counters.loss, 5),
-            **_held_out_figures(state, store, crop, options.seed),
-        },
-        weights_sha256="",
-    )
-
-
-@torch.no_grad()
-def _held_out_figures(state: _State, store: TileStore, crop: int, seed: int) -> dict[str, float]:
-    """How the model does on tiles it has not trained on, in sigmas of the noise.
-
-    `chi2` is the mean squared residual: near 0 the model has collapsed to the identity. `bias` is the mean
-    residual. `risk` is Stein's unbiased estimate of the mean squared error (1 for the capture itself), with a
-    Monte-Carlo divergence (Ramani, Blu & Unser 2008); `gain_db` says the same in dB. The latter two are as
-    right as the noise model.
-    """
-    if not store.held_out:
-        return {}
-    rng, generator = np.random.default_rng([seed, 1 << 40]), torch.Generator().manual_seed(seed)
-    sums = np.zeros(4)
-    for _ in range(8):
-        batch = store.draw(rng, 8, crop, held_out=True)
-        noisy, white = batch.noisy.to(state.device), batch.white.to(state.device)
-        probe = torch.randn(noisy.shape, generator=generator).to(noisy)
-        clean = state.average(noisy, white)
-        divergence = probe * (state.average(noisy + 0.01 * probe, white) - clean) / 0.01
-        valid, residual = batch.valid.to(noisy), noisy - clean
-        terms = (torch.ones_like(valid), residual.square(), residual, divergence)
-        sums += [float((term * valid).sum()) for term in terms]
-    count, square, plain, divergence_sum = (float(total) for total in sums)
-    chi2, bias, slope = (total / max(count, 1) for total in (square, plain, divergence_sum))
-    risk = chi2 - 1 + 2 * slope
-    return {
-        "chi2": round(chi2, 4),
-        "bias": round(bias, 5),
-        "risk": round(risk, 4),
-        "gain_db": round(-10 * math.log10(max(risk, 1e-4)), 2),
-    }
+    gain = counters.history[-1].figures.gain_db if counters.history else None
+    return Progress("training", done, counters.images, counters.elapsed_s, remaining, counters.loss, gain)

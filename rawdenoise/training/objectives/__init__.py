@@ -6,8 +6,22 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from rawdenoise.training.objectives import gr2r
+from rawdenoise.training.objectives.neighbor2neighbor import neighbor2neighbor
+from rawdenoise.training.objectives.pairs import noise2noise, supervised, supervised_decibels
+from rawdenoise.training.objectives.r2r import r2r
 from rawdenoise.training.objectives.step import Objective, Step
 
-OBJECTIVES: Mapping[str, Objective] = MappingProxyType({"gr2r": gr2r.calibrated, "gr2r-paper": gr2r.paper})
+OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
+    {
+        "gr2r": gr2r.calibrated,
+        "gr2r-paper": gr2r.paper,
+        "r2r": r2r,
+        "neighbor2neighbor": neighbor2neighbor,
+        "noise2noise": noise2noise,
+        "supervised": supervised,
+        "supervised-decibels": supervised_decibels,
+    }
+)
+NEED_PAIRS = frozenset({"noise2noise", "supervised", "supervised-decibels"})  # a camera's captures alone will not do
 
-__all__ = ["OBJECTIVES", "Objective", "Step"]
+__all__ = ["NEED_PAIRS", "OBJECTIVES", "Objective", "Step"]

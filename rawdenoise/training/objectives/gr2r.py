@@ -11,15 +11,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 from torch import Tensor
 
-from rawdenoise.training.objectives.step import Denoiser, Step, gaussian, signs, squared_error
+from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
+from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, gaussian, signs, squared_error
 
-Planes = Float32[Tensor, "b 4 h w"]
-Mask = Bool[Tensor, "b 4 h w"]
-
-TAU = 0.5  # how much noise is added to the input, in sigmas; the target gets 1/TAU
 ALONE = 0.5  # share of the training before there is a teacher worth listening to
 
 
@@ -64,17 +61,6 @@ def fidelity_loss(denoised: Planes, y: Planes, valid: Mask) -> Float32[Tensor, "
 def pseudo_supervised_loss(denoise: Denoiser, target: Planes, n: Planes, valid: Mask) -> Float32[Tensor, ""]:
     """L_s = |f(t + n) - t|^2 with t the denoised capture, no gradient through it (GR2R)."""
     return squared_error(denoise(target + n), target, valid)
-
-
-def independent_recorruption_loss(
-    denoise: Denoiser, y: Planes, w: Planes, valid: Mask
-) -> Float32[Tensor, ""]:
-    """|f(y + tau w) - (y - w / tau)|^2 (Pang et al., Recorrupted-to-Recorrupted, CVPR 2021).
-
-    With w independent of y and of the noise's variance the two sides have independent noise, and the minimum
-    is that of supervised training with noise sqrt(1 + tau^2) times as strong.
-    """
-    return squared_error(denoise(y + TAU * w), y - w / TAU, valid)
 
 
 def held_to_unit_variance(residual: Planes, valid: Mask) -> Planes:

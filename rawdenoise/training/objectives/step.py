@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-Denoiser = Callable[[Tensor], Tensor]  # Float32[Tensor, "b 4 h w"] to the same, stabilised planes
+Planes = Float32[Tensor, "b 4 h w"]
+Mask = Bool[Tensor, "b 4 h w"]
+
+
+class Denoiser(Protocol):
+    """A network on stabilised planes."""
+
+    def __call__(self, noisy: Tensor, sigma: float = 1.0) -> Tensor:
+        """Denoise planes whose noise has a standard deviation of `sigma`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -17,14 +27,16 @@ class Step:
     """One training step.
 
     `denoise` is the network in training, `teacher` its running average (no gradients). `noisy` are stabilised
-    crops: noise of unit variance. Where `valid` is false the sensor was saturated. `done` runs from 0 to 1
-    over the training. All randomness comes from `generator`.
+    crops: noise of unit variance. Where `valid` is false the sensor was saturated. `target` is what
+    objectives for pairs learn from, None where captures are all there is. `done` runs from 0 to 1 over the
+    training. All randomness comes from `generator`.
     """
 
     denoise: Denoiser
     teacher: Denoiser
     noisy: Float32[Tensor, "b 4 h w"]
     valid: Bool[Tensor, "b 4 h w"]
+    target: Float32[Tensor, "b 4 h w"] | None
     done: float
     gamma: float
     generator: torch.Generator
@@ -33,18 +45,16 @@ class Step:
 Objective = Callable[[Step], Tensor]  # the loss, a scalar
 
 
-def squared_error(
-    one: Float32[Tensor, "b 4 h w"], other: Float32[Tensor, "b 4 h w"], valid: Bool[Tensor, "b 4 h w"]
-) -> Float32[Tensor, ""]:
+def squared_error(one: Planes, other: Planes, valid: Mask) -> Float32[Tensor, ""]:
     """Mean squared difference over the valid pixels; 0 where there are none."""
     return ((one - other).square() * valid).sum() / valid.sum().clamp_min(1)
 
 
-def gaussian(like: Float32[Tensor, "b 4 h w"], generator: torch.Generator) -> Float32[Tensor, "b 4 h w"]:
-    """Independent noise of the kind the stabilised planes have: unit variance."""
+def gaussian(like: Planes, generator: torch.Generator) -> Planes:
+    """Draw standard normal noise; on the CPU, so that all devices train on the same."""
     return torch.randn(like.shape, generator=generator).to(like)
 
 
-def signs(like: Float32[Tensor, "b 4 h w"], generator: torch.Generator) -> Float32[Tensor, "b 4 h w"]:
-    """Plus and minus one, evenly."""
+def signs(like: Planes, generator: torch.Generator) -> Planes:
+    """Draw -1 or +1, evenly and independently."""
     return (2 * torch.randint(0, 2, like.shape, generator=generator) - 1).to(like)

@@ -1,0 +1,43 @@
+"""What a training sees at each step, and where it comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float32
+from numpy.random import Generator
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Crops in the stabilised domain; `valid` is false where the sensor was saturated or defect.
+
+    `white` is `stabilized_white` of each crop's noise. `target` is there for objectives that learn from pairs
+    alone: another capture of the same scene, or the scene itself (`stabilized_mean`).
+    """
+
+    noisy: Float32[Tensor, "b 4 h w"]
+    valid: Bool[Tensor, "b 4 h w"]
+    white: Float32[Tensor, "b 4"]
+    target: Float32[Tensor, "b 4 h w"] | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        """The same batch on another device."""
+        target = None if self.target is None else self.target.to(device)
+        return Batch(self.noisy.to(device), self.valid.to(device), self.white.to(device), target)
+
+
+class Source(Protocol):
+    """Where crops come from; the same generator state gives the same crops."""
+
+    @property
+    def largest_crop(self) -> int:
+        """The largest `size` there is room for, in packed pixels."""
+        ...
+
+    def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+        """Draw random crops of `size` packed pixels; `held_out` ones are never trained on."""
+        ...

@@ -1,0 +1,237 @@
+"""A camera's captures in, its model out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from rawdenoise import __version__
+from rawdenoise.errors import RawDenoiseError, TrainingError
+from rawdenoise.models import Model, ModelCard, new_model
+from rawdenoise.training.batches import Batch
+from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tiles_digest
+from rawdenoise.training.loop import (
+    Alone,
+    Fitted,
+    Progress,
+    TrainingOptions,
+    TrainingStopped,
+    check_options,
+    fit,
+)
+from rawdenoise.training.objectives import NEED_PAIRS
+from rawdenoise.training.risk import RiskFigures, crop_sums, difference, summarise
+
+JUDGED = (8, 16)  # batches, and crops in each, on which models are compared
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A camera's new model, its page, and what it replaces.
+
+    `before` is the risk, on the same held-out crops, of the model that the camera would otherwise have, None
+    where there is none. `better` says that the new one has not more: in doubt, within twice the standard error
+    of the difference, the old one stays.
+    """
+
+    model: Model
+    page: str
+    risk: RiskFigures
+    before: RiskFigures | None
+    better: bool
+
+
+def train(
+    captures: CaptureSet,
+    options: TrainingOptions = TrainingOptions(),
+    *,
+    folder: Path,
+    start: Model | None = None,
+    rival: Model | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Trained:
+    """Train a camera's model on its noisy captures alone; checkpoints lie under `folder`.
+
+    It begins with the weights of `start`, or with none, and is compared with `rival`. The same captures,
+    options and start go on where an earlier call stopped, unless the captures are now read in another way, a
+    profile says otherwise of their noise, or this is another version of rawdenoise. With a budget in images
+    the result is the same on the same machine, interrupted or not.
+
+    Raises:
+        TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too few or too
+        small captures, unknown options, a folder that cannot be written, a loss that diverges, or another
+        process at the same training. ProfileError: the noise profile of this camera cannot be understood.
+    """
+    _check(captures, options, start)
+    run = run_id(captures, options, start)
+    with Alone(folder, run):
+        try:
+            store = _read_captures(captures, folder / run, options, on_progress, stop)
+        except KeyboardInterrupt:
+            raise TrainingStopped(
+                "stopped while reading the captures; to resume, run the same command again"
+            ) from None
+        net = start.net if start else None
+        fitted = fit(store, options, folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop)
+        return _judged(captures, store, fitted, options, start, rival)
+
+
+def run_id(captures: CaptureSet, options: TrainingOptions, start: Model | None = None) -> str:
+    """Name the checkpoint folder of a training: the same for the same tiles and the same kind of model.
+
+    Raises:
+        ProfileError: the noise profile of this camera cannot be understood.
+    """
+    kind = {
+        name: value
+        for name, value in asdict(options).items()
+        if name not in {"minutes", "images", "device", "precision", "min_captures", "checkpoint_s"}
+    }
+    whole = [tiles_digest(captures), kind, start.card.weights_sha256 if start else ""]
+    return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
+
+
+def forget(
+    captures: CaptureSet, options: TrainingOptions, *, folder: Path, start: Model | None = None
+) -> None:
+    """Remove the tiles and the checkpoint of a training, once its model is safe in a store.
+
+    They stay where another process has taken them up meanwhile.
+    """
+    run = run_id(captures, options, start)
+    with suppress(TrainingError), Alone(folder, run):
+        shutil.rmtree(folder / run, ignore_errors=True)
+
+
+def _check(captures: CaptureSet, options: TrainingOptions, start: Model | None) -> None:
+    name, count = captures.camera.name, len(captures.captures)
+    if count < options.min_captures:
+        raise TrainingError(f"{name}: {count} captures, at least {options.min_captures} are needed")
+    check_options(options)
+    if options.objective in NEED_PAIRS:
+        raise TrainingError(f"the objective {options.objective!r} needs pairs, and captures are none")
+    if start is not None and start.card.net != options.net:
+        raise TrainingError(f"{start.card.id} is a {start.card.net} network, {options.net} was asked for")
+
+
+def _read_captures(
+    captures: CaptureSet,
+    folder: Path,
+    options: TrainingOptions,
+    on_progress: Callable[[Progress], None],
+    stop: Callable[[], bool],
+) -> TileStore:
+    read = 0
+
+    def on_file(path: Path, error: RawDenoiseError | None) -> None:
+        nonlocal read
+        read += 1
+        on_progress(Progress("reading captures", read / len(captures.captures)))
+        if stop():
+            raise KeyboardInterrupt
+
+    return build_store(captures, folder, seed=options.seed, on_file=on_file)
+
+
+def _judged(
+    captures: CaptureSet,
+    store: TileStore,
+    fitted: Fitted,
+    options: TrainingOptions,
+    start: Model | None,
+    rival: Model | None,
+) -> Trained:
+    """Write the card, and compare with the model there was."""
+    from rawdenoise.model_page import gather, render
+
+    rng = np.random.default_rng([options.seed, 1 << 41])
+    batches = [store.draw(rng, JUDGED[1], fitted.crop, held_out=True) for _ in range(JUDGED[0])]
+    sums = crop_sums(fitted.net, batches, options.seed)
+    risk = summarise(sums)
+    before, better = None, True
+    if rival is not None:
+        others = crop_sums(rival.net, _on_cpu(batches), options.seed)
+        before = summarise(others)
+        gained, error = difference(others, sums)
+        better = gained > 2 * error
+    evidence = gather(fitted.net, store, seed=options.seed)
+    model = new_model(fitted.net, _card(captures, store, fitted, options, start, risk))
+    model = replace(model, card=replace(model.card, evidence=tuple(each.as_json() for each in evidence)))
+    return Trained(model, render(model.card, evidence), risk, before, better)
+
+
+def _on_cpu(batches: list[Batch]) -> list[Batch]:
+    return [batch.to(torch.device("cpu")) for batch in batches]
+
+
+def _card(
+    captures: CaptureSet,
+    store: TileStore,
+    fitted: Fitted,
+    options: TrainingOptions,
+    start: Model | None,
+    risk: RiskFigures,
+) -> ModelCard:
+    return ModelCard(
+        id="",
+        camera=captures.camera,
+        net=options.net,
+        iso_range=captures.iso_range,
+        noise=store.noise,
+        captures=tuple(capture.digest for capture in captures.captures),
+        objective=options.objective,
+        options={**asdict(options), "crop": fitted.crop, "start": start.card.id if start else None},
+        seed=options.seed,
+        versions=versions(),
+        created="",
+        figures=figures_of(fitted, risk),
+        weights_sha256="",
+        history=history_of(fitted),
+    )
+
+
+def versions() -> dict[str, str]:
+    """What a model was made with."""
+    return {
+        "rawdenoise": __version__,
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def figures_of(fitted: Fitted, risk: RiskFigures) -> dict[str, float]:
+    """What a card says in numbers."""
+    return {
+        "images": float(fitted.images),
+        "training_s": round(fitted.training_s, 1),
+        "chi2": round(risk.chi2, 4),
+        "bias": round(risk.bias, 5),
+        "divergence": round(risk.divergence, 4),
+        "risk": round(risk.risk, 4),
+        "gain_db": round(risk.gain_db, 2),
+    }
+
+
+def history_of(fitted: Fitted) -> tuple[dict[str, float], ...]:
+    """The training curve as a card keeps it."""
+    return tuple(
+        {
+            "images": float(check.images),
+            "elapsed_s": round(check.elapsed_s, 1),
+            "loss": round(check.loss, 5),
+            "risk": round(check.figures.risk, 5),
+            "chi2": round(check.figures.chi2, 5),
+        }
+        for check in fitted.history
+    )

@@ -1,0 +1,98 @@
+"""How far a denoiser is from the truth, told from noisy captures alone.
+
+Stein's unbiased risk estimate of the mean squared error, in the stabilised domain, where the noise is Gaussian
+of unit variance: E|f(y) - x|^2 = E|y - f(y)|^2 - 1 + 2 E div f(y) (Stein 1981), the divergence by Monte Carlo:
+b . (f(y + eps b) - f(y)) / eps with b standard normal (Ramani, Blu & Unser, IEEE TIP 2008).
+
+A noise variance that is wrong by a share delta moves it by about delta (1 - 2 div): the risk itself is as
+right as the noise model, but not the difference between two denoisers on the same captures, where that share
+counts only as delta times twice the difference of their divergences. So it is trusted to choose, and believed
+only with the noise model's own uncertainty where it is quoted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64
+from torch import Tensor
+
+from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.training.batches import Batch
+
+PROBE = 0.01  # how far the divergence looks, in sigmas
+LEAST_RISK = 1e-4  # in units of the noise's variance: no gain is quoted beyond 40 dB
+
+
+@dataclass(frozen=True, slots=True)
+class RiskFigures:
+    """Means over the valid pixels, in units of the noise's variance (its deviation, for `bias`).
+
+    `risk` = `chi2` - 1 + 2 `divergence` estimates the mean squared error: 1 for the capture itself. `chi2` is
+    the mean squared residual and `bias` the mean residual; `error` is the standard error of `risk`, by the
+    spread over crops.
+    """
+
+    risk: float
+    chi2: float
+    bias: float
+    divergence: float
+    error: float
+
+    @property
+    def gain_db(self) -> float:
+        """The risk as a gain over the capture."""
+        return -10 * math.log10(max(self.risk, LEAST_RISK))
+
+
+def estimate_risk(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> RiskFigures:
+    """Estimate a denoiser's risk on crops, best ones it was not trained on; the same seed, the same figures."""
+    return summarise(crop_sums(net, batches, seed))
+
+
+@torch.no_grad()
+def crop_sums(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> Float64[Tensor, "n 4"]:
+    """Sum, for every crop, what a risk is made of: pixels, squared residual, residual, divergence."""
+    generator, rows = torch.Generator().manual_seed(seed), []
+    device = next(net.parameters()).device
+    for batch in batches:
+        probe = torch.randn(batch.noisy.shape, generator=generator).to(device)
+        here = batch.to(device)
+        clean = net(here.noisy, here.white)
+        divergence = probe * (net(here.noisy + PROBE * probe, here.white) - clean) / PROBE
+        residual = here.noisy - clean
+        terms = torch.stack([torch.ones_like(residual), residual.square(), residual, divergence])
+        rows.append((terms * here.valid).sum(dim=(2, 3, 4), dtype=torch.float32).T.cpu().double())
+    return torch.cat(rows)
+
+
+def summarise(sums: Float64[Tensor, "n 4"]) -> RiskFigures:
+    """Turn the sums of crops into means, and their spread into a standard error."""
+    pixels = sums[:, 0].sum().clamp_min(1)
+    chi2, bias, divergence = (float(total / pixels) for total in sums[:, 1:].sum(dim=0))
+    risk = chi2 - 1 + 2 * divergence
+    return RiskFigures(risk, chi2, bias, divergence, _error(_excess(sums), risk, sums[:, 0]))
+
+
+def difference(one: Float64[Tensor, "n 4"], other: Float64[Tensor, "n 4"]) -> tuple[float, float]:
+    """How much more the first denoiser risks than the second on the same crops, and its standard error."""
+    pixels = one[:, 0]
+    excess = _excess(one) - _excess(other)
+    mean = float(excess.sum() / pixels.sum().clamp_min(1))
+    return mean, _error(excess, mean, pixels)
+
+
+def _excess(sums: Float64[Tensor, "n 4"]) -> Float64[Tensor, " n"]:
+    return sums[:, 1] - sums[:, 0] + 2 * sums[:, 3]
+
+
+def _error(totals: Float64[Tensor, " n"], mean: float, pixels: Float64[Tensor, " n"]) -> float:
+    """Standard error of a ratio of sums over crops."""
+    count = len(totals)
+    if count < 2:
+        return math.inf
+    spread = (totals - mean * pixels).square().sum() / (count - 1)
+    return float(math.sqrt(spread * count) / pixels.sum().clamp_min(1))

@@ -1,0 +1,181 @@
+"""Captures of procedural scenes by cameras that are drawn at random: what the bundled models learn from.
+
+In the stabilised domain all cameras have the same noise, so one network serves them all, if it has seen scenes
+in all brightnesses, contrasts and colours that a sensor may give, and all the shapes noise takes at a few
+electrons. Scenes are painted once, to a folder (`scenes.make_scene`); cameras and noise are new at every step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from numpy.random import Generator
+from PIL import Image
+
+from rawdenoise.atomic import atomic_output
+from rawdenoise.errors import UnreadableError
+from rawdenoise.noise import NoiseModel
+from rawdenoise.scenes import make_scene
+from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white
+from rawdenoise.training.batches import Batch
+from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
+
+SCENE = 768  # pixels a side
+HELD_OUT = 20  # one scene in so many is kept from training
+CROPS_PER_CAMERA = 4
+# Electrons at white: from a small sensor at its highest ISO to a large one at its lowest. Read noise in
+# electrons and the shape of its tails (None: Gaussian): those of published calibrations and beyond them.
+FULL_WELL = (50.0, 12_000.0)
+READ_NOISE = tuple(float(value) for value in np.geomspace(0.6, 16.0, 24))
+TAILS = (None, None, 0.1, 0.0, -0.1)
+EXPOSURE = (0.06, 1.1)  # of a scene's own, which brings its highlights to white
+RED, BLUE, CROSSTALK = (0.3, 0.9), (0.35, 0.95), 0.35  # of a camera's raw colours, against green
+HALF_SIZE = 0.3  # chance that a scene is taken at half its size: finer detail, sharper edges
+
+
+@dataclass(frozen=True, slots=True)
+class SyntheticCaptures:
+    """A `Source` with clean targets; `scenes` are files of linear sRGB, float16, height x width x 3."""
+
+    scenes: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+
+    @property
+    def largest_crop(self) -> int:
+        """What a scene at half its size has room for, in packed pixels."""
+        return SCENE // 4
+
+    def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+        """Draw crops; every `CROPS_PER_CAMERA` share a camera."""
+        scenes = self.held_out if held_out else self.scenes
+        parts = [
+            _captured([_light(rng, scenes, size) for _ in range(min(CROPS_PER_CAMERA, count - done))], rng)
+            for done in range(0, count, CROPS_PER_CAMERA)
+        ]
+        noisy, valid, white, target = (torch.cat(of) for of in zip(*parts, strict=True))
+        return Batch(noisy, valid, white, target)
+
+
+def paint_scenes(
+    folder: Path,
+    count: int,
+    *,
+    seed: int = 0,
+    images: Sequence[Path] = (),
+    on_scene: Callable[[int, int], None] = lambda done, of: None,
+) -> SyntheticCaptures:
+    """Paint `count` scenes into a folder, those that are there already left alone, and add pictures of a user.
+
+    `images` are sRGB pictures; they are reduced by two, which takes their noise and compression away, and cut
+    into squares. The same seed paints the same scenes.
+
+    Raises:
+        UnreadableError: a picture cannot be read. OutputError: the folder cannot be written.
+    """
+    painted = []
+    for number in range(count):
+        path = folder / f"scene-{seed}-{number:05}.npy"
+        if not path.exists():
+            _save(path, make_scene(SCENE, SCENE, np.random.default_rng([seed, number])))
+        painted.append(path)
+        on_scene(number + 1, count)
+    for image in images:
+        painted.extend(_cut_image(image, folder))
+    kept = max(1, len(painted) // HELD_OUT)
+    order = [painted[i] for i in np.random.default_rng(seed).permutation(len(painted))]
+    return SyntheticCaptures(tuple(order[kept:]), tuple(order[:kept]))
+
+
+def scenes_digest(count: int, seed: int, images: Sequence[Path]) -> str:
+    """Identify the scenes that `paint_scenes` would give."""
+    files = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in images)
+    return hashlib.sha256(json.dumps([count, seed, SCENE, files]).encode()).hexdigest()
+
+
+def _cut_image(image: Path, folder: Path) -> list[Path]:
+    try:
+        with Image.open(image) as opened:
+            srgb = np.asarray(opened.convert("RGB"), np.float32) / 255
+    except (OSError, ValueError) as error:
+        raise UnreadableError(image, "is no picture that can be read") from error
+    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    height, width = (length // 2 for length in linear.shape[:2])
+    half = linear[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
+    stem = hashlib.sha256(image.read_bytes()).hexdigest()[:16]
+    path = folder / f"image-{stem}.npy"
+    if not path.exists():
+        _save(path, half)
+    return [path]
+
+
+def _save(path: Path, scene: Float32[np.ndarray, "h w 3"]) -> None:
+    with atomic_output(path) as temporary, temporary.open("wb") as file:
+        np.save(file, scene.astype(np.float16))
+
+
+def _light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np.ndarray, "h w 3"]:
+    """Draw a crop of a scene, turned or mirrored, in linear sRGB."""
+    scene = np.load(scenes[int(rng.integers(len(scenes)))], mmap_mode="r")
+    side, factor = 2 * size, 1
+    if rng.random() < HALF_SIZE and min(scene.shape[:2]) >= 2 * side:
+        factor = 2
+    reach = min(factor * side, *scene.shape[:2])
+    top, left = (int(rng.integers(length - reach + 1)) for length in scene.shape[:2])
+    light = np.asarray(scene[top : top + reach, left : left + reach], np.float32)
+    if factor == 2:
+        light = (light[::2, ::2] + light[1::2, ::2] + light[::2, 1::2] + light[1::2, 1::2]) / 4
+    way = int(rng.integers(8))
+    if way & 4:
+        light = light.transpose(1, 0, 2)
+    return np.ascontiguousarray(light[:: -1 if way & 2 else 1, :: -1 if way & 1 else 1])
+
+
+def _captured(
+    lights: Sequence[Float32[np.ndarray, "h w 3"]], rng: Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Take crops of light with one camera: noisy, valid, white and clean, stabilised."""
+    full_well = float(np.exp(rng.uniform(*np.log(FULL_WELL))))
+    read = READ_NOISE[int(rng.integers(len(READ_NOISE)))]
+    tail = TAILS[int(rng.integers(len(TAILS)))]
+    noise = NoiseModel((1 / full_well,) * 4, ((read / full_well) ** 2,) * 4, tail=tail)
+    to_camera = _camera_colors(rng)
+    exposure = np.exp(rng.uniform(*np.log(EXPOSURE), (len(lights), 1, 1, 1)))
+    clean = np.stack([_mosaiced(light @ to_camera) for light in lights]) * exposure.astype(np.float32)
+    clean = np.minimum(clean, 1)
+    noisy = rng.poisson(clean * full_well) + read * _read_noise(rng, clean.shape, tail)
+    noisy = np.minimum(noisy / full_well, 1).astype(np.float32)
+    planes = torch.from_numpy(noisy)
+    white = stabilized_white(noise).expand(len(lights), 4)
+    target = stabilized_mean(torch.from_numpy(clean), noise)
+    return stabilize(planes, noise), planes < 1, white, target
+
+
+def _camera_colors(rng: Generator) -> Float32[np.ndarray, "3 3"]:
+    """Draw a matrix from linear sRGB to raw colours, by multiplication from the right; white's green is 1."""
+    mixed = (1 - CROSSTALK) * np.eye(3) + CROSSTALK * rng.dirichlet((1.0, 1.0, 1.0), 3)
+    return (mixed * np.array([[rng.uniform(*RED)], [1.0], [rng.uniform(*BLUE)]])).T.astype(np.float32)
+
+
+def _mosaiced(raw: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "4 h2 w2"]:
+    red, green, blue = raw[..., 0], raw[..., 1], raw[..., 2]
+    return np.stack([red[::2, ::2], green[::2, 1::2], green[1::2, ::2], blue[1::2, 1::2]])
+
+
+def _read_noise(rng: Generator, shape: tuple[int, ...], tail: float | None) -> Float32[np.ndarray, "b 4 h w"]:
+    if tail is None:
+        return rng.standard_normal(shape, dtype=np.float32)
+    uniform = rng.uniform(1e-6, 1 - 1e-6, shape)
+    return (tukey_lambda(uniform, tail) / _deviation(tail)).astype(np.float32)
+
+
+@lru_cache
+def _deviation(tail: float) -> float:
+    return tukey_lambda_deviation(tail)
