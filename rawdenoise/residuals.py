@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -42,6 +42,12 @@ LEAST_RISK = 1e-4  # of the capture's own error: 40 dB, more than can be told
 CROP = 160  # packed pixels of the pictures' sides
 DETAIL = (1, 4)  # radii of the boxes between which detail is looked for, in packed pixels
 MOST_LIGHT = 64.0  # times the light that a dark crop is shown with
+
+# From here on a statistic is to be looked at, and from there it is not as it should be: see `verdicts`.
+MEAN_LIMITS = (0.03, 0.1)
+STRONGER, WEAKER = (1.08, 1.2), (0.97, 0.93)
+NEIGHBOUR_LIMITS = (0.03, 0.08)
+STRUCTURE_LIMITS = (0.05, 0.12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +86,7 @@ class IsoEvidence:
     tiles: int
     pixels: int
 
-    @property
-    def figures(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """All but the pictures, in JSON's own types, as the card keeps it."""
         tests = self.residual
         across, down = tests.autocorrelation
@@ -97,6 +102,14 @@ class IsoEvidence:
             "autocorrelation": [round(across, 5), round(down, 5)],
             "structure": round(tests.structure, 5),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a statistic says, in plain words."""
+
+    level: Literal["good", "fair", "poor"]
+    words: str
 
 
 def gather(net: StabilisedDenoiser, store: TileStore, *, seed: int) -> tuple[IsoEvidence, ...]:
@@ -149,6 +162,90 @@ def _aligned(array: Shaped[np.ndarray, "4 h w"], multiple: int) -> Shaped[np.nda
     """Cut packed planes down to sides that the network takes."""
     height, width = (length // multiple * multiple for length in array.shape[1:])
     return np.ascontiguousarray(array[:, :height, :width])
+
+
+# ---------------------------------------------------------------- verdicts
+
+
+def tests_of(figures: Mapping[str, Any]) -> ResidualTests:
+    """Take the statistics out of the figures that a card keeps."""
+    across, down = figures["autocorrelation"]
+    mean, chi2, divergence, structure = (
+        figures[name] for name in ("mean", "chi2", "divergence", "structure")
+    )
+    return ResidualTests(mean, chi2, divergence, (across, down), structure)
+
+
+def verdicts(tests: ResidualTests, *, pixels: int) -> dict[str, Verdict]:
+    """Say what the statistics of so many pixels mean: `mean`, `strength`, `autocorrelation`, `structure`.
+
+    LIMITS_DOC
+    """
+    chance = 3 / math.sqrt(max(pixels, 1))
+    strength = tests.chi2 + tests.divergence
+    return {
+        "mean": _judge_mean(tests.mean, chance),
+        "strength": _judge_strength(strength, math.sqrt(2) * chance),
+        "autocorrelation": _judge_neighbours(tests.autocorrelation, chance),
+        "structure": _judge_structure(tests.structure, chance),
+    }
+
+
+def _judge_mean(mean: float, chance: float) -> Verdict:
+    level = _level(abs(mean), MEAN_LIMITS, chance)
+    if level == "good":
+        return Verdict(level, "The brightness stays as it is.")
+    moved = "darker" if mean > 0 else "brighter"
+    return Verdict(level, f"Pictures become {moved}, by {abs(mean):.2f} sigma of their noise on average.")
+
+
+def _judge_strength(strength: float, chance: float) -> Verdict:
+    if strength < 1:
+        level = _level(-strength, (-WEAKER[0], -WEAKER[1]), chance)
+        words = (
+            f"Only {100 * strength:.0f} % of the noise that the noise model promises is found: it takes the "
+            "captures for noisier than they are, and the gain for larger than it is."
+        )
+    else:
+        level = _level(strength, STRONGER, chance)
+        words = (
+            f"{100 * strength:.0f} % of the noise that the noise model promises is found: there is more "
+            "than it says, or the model is not trained to its end and takes some of the scene away."
+        )
+    return Verdict(level, "The noise is as strong as the noise model says." if level == "good" else words)
+
+
+def _judge_neighbours(autocorrelation: tuple[float, float], chance: float) -> Verdict:
+    largest = max(autocorrelation, key=abs)
+    level = _level(abs(largest), NEIGHBOUR_LIMITS, chance)
+    if level == "good":
+        return Verdict(level, "What is taken away is white: each pixel's noise is its own.")
+    if largest < 0:
+        return Verdict(level, "Next neighbours differ more than noise does: the captures were sharpened, or "
+                       "the model sharpens.")  # fmt: skip
+    return Verdict(
+        level,
+        "Next neighbours are alike in what is taken away: their noise is not independent (captures that were "
+        "smoothed or scaled in the camera), or some of the scene goes with it.",
+    )
+
+
+def _judge_structure(structure: float, chance: float) -> Verdict:
+    level = _level(abs(structure), STRUCTURE_LIMITS, chance)
+    if level == "good":
+        return Verdict(level, "Hardly any of the scene is seen in what is taken away.")
+    if structure < 0:
+        return Verdict(
+            level, "The model adds detail of the scene that one plane of the captures does not have."
+        )
+    return Verdict(level, "Detail of the scene is taken away with the noise: training longer may help.")
+
+
+def _level(value: float, limits: tuple[float, float], chance: float) -> Literal["good", "fair", "poor"]:
+    """Judge a value that should be small; `chance` is what it may be off by nothing but chance."""
+    if not value > limits[0] + chance:
+        return "good" if math.isfinite(value) else "poor"
+    return "fair" if value <= limits[1] + chance else "poor"
 
 
 # ---------------------------------------------------------------- statistics

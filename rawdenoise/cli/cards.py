@@ -9,9 +9,12 @@ from pathlib import Path
 
 import click
 
+from rawdenoise.atomic import write_bytes
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
-from rawdenoise.models import ModelCard, ModelStore
+from rawdenoise.model_page import render
+from rawdenoise.models import PAGE, ModelCard, ModelStore
+from rawdenoise.residuals import tests_of, verdicts
 
 
 def json_of(card: ModelCard) -> dict[str, object]:
@@ -51,7 +54,21 @@ def text_of(card: ModelCard) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "weights": f"sha256 {card.weights_sha256}",
     }
-    return "\n".join(f"{name + ':':<12} {one_line(value)}" for name, value in lines.items())
+    text = "\n".join(f"{name + ':':<12} {one_line(value)}" for name, value in lines.items())
+    return "\n".join([text, *_evidence(card)])
+
+
+def page_of(store: ModelStore, id: str) -> Path:
+    """Where a model's page lies; made from its card, without pictures, where it has none yet.
+
+    Raises:
+        ModelError: no such model, or it is broken. OutputError: the store cannot be written.
+    """
+    card = store.verify(id)
+    page = store.folder / card.id / PAGE
+    if not page.exists():
+        write_bytes(page, render(card).encode())
+    return page
 
 
 def verify(store: ModelStore, ids: Iterable[str]) -> int:
@@ -66,6 +83,26 @@ def verify(store: ModelStore, ids: Iterable[str]) -> int:
     for line in errors:
         click.echo(f"broken: {one_line(line)}", err=True)
     return ModelError.exit_code if errors else 0
+
+
+def _evidence(card: ModelCard) -> list[str]:
+    """Say what the model did to held-out captures: a line for each ISO, and one for each complaint."""
+    if not card.evidence:
+        return []
+    columns = f"{'ISO':>7}{'gain dB':>16}{'mean':>9}{'strength':>10}{'neighbours':>18}{'scene':>9}"
+    lines = [f"{'held out:':<12} {columns}"]
+    for entry in card.evidence:
+        tests = tests_of(entry)
+        across, down = tests.autocorrelation
+        iso = "unknown" if entry["iso"] is None else str(entry["iso"])
+        gain = f"{entry['gain_db']:+.2f} +- {entry['error_db']:.2f}"
+        lines.append(
+            f"{'':<12} {iso:>7}{gain:>16}{tests.mean:>+9.3f}{tests.chi2 + tests.divergence:>10.3f}"
+            f"{f'{across:+.3f} {down:+.3f}':>18}{tests.structure:>+9.3f}"
+        )
+        judged = verdicts(tests, pixels=int(str(entry["pixels"]))).values()
+        lines += [f"{'':<20} {each.words}" for each in judged if each.level != "good"]
+    return lines
 
 
 def _iso(card: ModelCard) -> str:

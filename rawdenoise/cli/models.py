@@ -38,11 +38,15 @@ def list_(as_json: bool) -> None:
 @command.command()
 @click.argument("id")
 @click.option("--json", "as_json", is_flag=True, help="The whole card as JSON.")
-def show(id: str, as_json: bool) -> None:
+@click.option("--html", "as_html", is_flag=True, help="The path of its page, with curves and pictures.")
+def show(id: str, as_json: bool, as_html: bool) -> None:
     """Show a model's card."""
     from rawdenoise.cli import cards
     from rawdenoise.models import ModelStore
 
+    if as_html:
+        click.echo(cards.page_of(ModelStore(), id))
+        return
     card = ModelStore().verify(id)
     click.echo(json.dumps(cards.json_of(card), indent=2) if as_json else cards.text_of(card))
 
