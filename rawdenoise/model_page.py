@@ -17,11 +17,11 @@ import numpy as np
 from rawdenoise.charts import MINUS, Axis, Series, chart
 from rawdenoise.models import IsoNoise, ModelCard
 from rawdenoise.noise import NoiseModel
-from rawdenoise.residuals import IsoEvidence, ResidualTests, gather, tests_of, verdicts
+from rawdenoise.residuals import IsoEvidence, ResidualTests, gather, residual_of, verdicts
 
 __all__ = ["IsoEvidence", "ResidualTests", "gather", "render"]
 
-DASH = "\N{EN DASH}"
+DASH, THIN_SPACE = "\N{EN DASH}", "\N{NARROW NO-BREAK SPACE}"
 MOST_CURVES = 12
 UNTOLD_DB = 3.0  # standard error from which a gain is not worth its number
 SIGNALS = np.geomspace(1e-4, 1, 49)  # packed scale: 0 is black, 1 is white
@@ -48,7 +48,7 @@ def render(card: ModelCard, evidence: Sequence[IsoEvidence] = ()) -> str:
         _section("Provenance", _provenance(card)),
     ]
     return _PAGE.format(
-        title=html.escape(card.camera.name),
+        title=_escaped(card.camera.name),
         style=_STYLE,
         facts=_facts(card),
         sections="\n".join(section for section in sections if section),
@@ -91,15 +91,15 @@ def _provenance(card: ModelCard) -> str:
         "camera": ", ".join(part for part in (card.camera.make, card.camera.model) if part) or DASH,
         "serial": card.camera.serial or DASH,
         "seed": str(card.seed),
-        **{name: f"{value:.6g}" for name, value in card.figures.items() if name not in FIGURES},
-        **{f"{name} (version)": version for name, version in card.versions.items()},
+        **{name: f"{value:.6g}" for name, value in sorted(card.figures.items()) if name not in FIGURES},
+        **{f"{name} (version)": version for name, version in sorted(card.versions.items())},
         "weights": f"sha256 {card.weights_sha256}",
     }
     digests = "\n".join(f"<li><code>{_escaped(digest)}</code></li>" for digest in card.captures)
     return "\n".join(
         [
             _pairs(rows),
-            f"<details><summary>Options</summary>\n{_pairs(card.options)}\n</details>"
+            f"<details><summary>Options</summary>\n{_pairs(dict(sorted(card.options.items())))}\n</details>"
             if card.options
             else "",
             f"<details><summary>SHA-256 of the {len(card.captures)} captures</summary>\n<ul>{digests}</ul>\n"
@@ -152,7 +152,7 @@ def _gain(card: ModelCard) -> str:
 
 def _summary(entry: Mapping[str, object]) -> str:
     """Say in a word or two how the residual is, the worst first."""
-    judged = verdicts(tests_of(entry), pixels=int(_number(entry["pixels"]))).values()
+    judged = verdicts(residual_of(entry), pixels=int(_number(entry["pixels"]))).values()
     count = {level: sum(each.level == level for each in judged) for level in ("poor", "fair")}
     for level, word in (("poor", "not as it should be"), ("fair", "to be looked at")):
         if count[level]:
@@ -184,13 +184,13 @@ def _picture(png: bytes, name: str) -> str:
 
 
 def _tests(entry: Mapping[str, object]) -> str:
-    tests = tests_of(entry)
+    tests = residual_of(entry)
     across, down = tests.autocorrelation
     values = {
-        "mean": f"{_signed(tests.mean, 4)} sigma",
+        "mean": f"{_signed(tests.mean, 3)} sigma",
         "strength": f"{tests.chi2 + tests.divergence:.3f} = {tests.chi2:.3f} + {tests.divergence:.3f}",
-        "autocorrelation": f"{_signed(across, 4)} across, {_signed(down, 4)} down",
-        "structure": _signed(tests.structure, 4),
+        "autocorrelation": f"{_signed(across, 3)} across, {_signed(down, 3)} down",
+        "structure": _signed(tests.structure, 3),
     }
     judged = verdicts(tests, pixels=int(_number(entry["pixels"])))
     rows = "\n".join(
@@ -293,7 +293,7 @@ def _number(value: object) -> float:
 
 
 def _count(value: float) -> str:
-    return f"{value:,.0f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+    return f"{value:,.0f}".replace(",", THIN_SPACE)
 
 
 def _time(seconds: float) -> str:
@@ -303,14 +303,17 @@ def _time(seconds: float) -> str:
 def _escaped(value: object) -> str:
     """Escape what stands in a card, so that it is text wherever it came from."""
     return html.escape(
-        "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in str(value))
+        "".join(
+            each if each.isprintable() or each == THIN_SPACE else "\N{REPLACEMENT CHARACTER}"
+            for each in str(value)
+        )
     )
 
 
 _TESTS = {
     "mean": "Brightness: mean",
     "strength": "Strength: chi² + divergence",
-    "autocorrelation": "Whiteness: next neighbours",
+    "autocorrelation": "Whiteness: neighbours",
     "structure": "Scene: correlation with detail",
 }
 _GAIN_WORDS = (
@@ -348,7 +351,8 @@ article { background: var(--raised); border: 1px solid var(--line); border-radiu
 figure { margin: 0; }
 img { display: block; width: 100%; height: auto; image-rendering: pixelated; border-radius: .25rem; }
 figcaption { font-size: .85rem; margin-top: .25rem; }
-.tests { display: grid; grid-template-columns: repeat(auto-fit, minmax(19rem, 1fr)); gap: .8rem 1.5rem;
+.tests { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(22rem, 100%), 1fr));
+  gap: .8rem 1.5rem;
   margin: 1rem 0 0; }
 .test dt { display: flex; flex-wrap: wrap; align-items: baseline; column-gap: .45rem; }
 .test .value { margin-left: auto; color: var(--ink); }

@@ -45,7 +45,7 @@ MOST_LIGHT = 64.0  # times the light that a dark crop is shown with
 
 # From here on a statistic is to be looked at, and from there it is not as it should be: see `verdicts`.
 MEAN_LIMITS = (0.03, 0.1)
-STRONGER, WEAKER = (1.08, 1.2), (0.97, 0.93)
+STRONGER, WEAKER = (1.06, 1.15), (0.97, 0.93)
 NEIGHBOUR_LIMITS = (0.03, 0.08)
 STRUCTURE_LIMITS = (0.05, 0.12)
 
@@ -167,7 +167,7 @@ def _aligned(array: Shaped[np.ndarray, "4 h w"], multiple: int) -> Shaped[np.nda
 # ---------------------------------------------------------------- verdicts
 
 
-def tests_of(figures: Mapping[str, Any]) -> ResidualTests:
+def residual_of(figures: Mapping[str, Any]) -> ResidualTests:
     """Take the statistics out of the figures that a card keeps."""
     across, down = figures["autocorrelation"]
     mean, chi2, divergence, structure = (

@@ -14,7 +14,7 @@ from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
 from rawdenoise.model_page import render
 from rawdenoise.models import PAGE, ModelCard, ModelStore
-from rawdenoise.residuals import tests_of, verdicts
+from rawdenoise.residuals import residual_of, verdicts
 
 
 def json_of(card: ModelCard) -> dict[str, object]:
@@ -92,7 +92,7 @@ def _evidence(card: ModelCard) -> list[str]:
     columns = f"{'ISO':>7}{'gain dB':>16}{'mean':>9}{'strength':>10}{'neighbours':>18}{'scene':>9}"
     lines = [f"{'held out:':<12} {columns}"]
     for entry in card.evidence:
-        tests = tests_of(entry)
+        tests = residual_of(entry)
         across, down = tests.autocorrelation
         iso = "unknown" if entry["iso"] is None else str(entry["iso"])
         gain = f"{entry['gain_db']:+.2f} +- {entry['error_db']:.2f}"
