@@ -68,7 +68,10 @@ def chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str) -> str:
     if not shown:
         return ""
     names = LABELS if len(shown) > 1 else 0
-    across = _scale([p[0] for each in shown for p in each.points], x, LEFT, WIDTH - RIGHT - names)
+    reached = [point[0] for each in shown for point in each.points]
+    if x.log and any(each.dots for each in shown):  # dots do not lie on the frame
+        reached += [min(reached) / 1.3, max(reached) * 1.3]
+    across = _scale(reached, x, LEFT, WIDTH - RIGHT - names)
     up = _scale(list(_reach(shown, y)), y, HEIGHT - BOTTOM, TOP)
     parts = [*_grid(across, up), *_axis_labels(across, up, x, y)]
     ends = []
