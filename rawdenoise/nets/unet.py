@@ -94,31 +94,34 @@ class BestUNet(Backbone):
     """A residual U-Net on 2x2 groups of packed pixels: several times the work of `FastUNet`.
 
     `widths` are the features of its levels, from fine to coarse; `blocks` how many residual blocks each level
-    has on the way down, at the bottom, and on the way up.
+    has on the way down, at the bottom, and on the way up; `group` the sides of the groups.
     """
 
     def __init__(
-        self, widths: Sequence[int] = (64, 96, 128), blocks: Sequence[int] = (1, 1, 2, 1, 2)
+        self,
+        widths: Sequence[int] = (64, 96, 128),
+        blocks: Sequence[int] = (1, 1, 2, 1, 2),
+        group: int = 2,
     ) -> None:
         super().__init__()
         depth = len(widths) - 1
-        self.multiple = 2 << depth
+        self.group, self.multiple = group, group << depth
         # Each convolution reaches one pixel of its level, and a group's first pixel knows of its last.
         levels = [min(i, 2 * depth - i) for i in range(len(blocks))]
         reached = [2 * count << level for level, count in zip(levels, blocks, strict=True)]
-        self.radius = 2 * (sum(reached) + 2) + self.multiple - 1
-        self.entry = nn.Conv2d(4 * INPUTS, widths[0], 3, padding=1)
+        self.radius = group * (sum(reached) + 2) + self.multiple - 1
+        self.entry = nn.Conv2d(group**2 * INPUTS, widths[0], 3, padding=1)
         down, bottom, up = blocks[:depth], blocks[depth], blocks[depth + 1 :]
         self.encoders = nn.ModuleList([_residuals(f, n) for f, n in zip(widths, down, strict=False)])
         self.downs = nn.ModuleList([nn.Conv2d(f, g, 2, stride=2) for f, g in pairwise(widths)])
         self.bottom = _residuals(widths[-1], bottom)
         self.ups = nn.ModuleList([nn.Conv2d(g, f, 1) for f, g in pairwise(widths)][::-1])
         self.decoders = nn.ModuleList([_residuals(f, n) for f, n in zip(widths[-2::-1], up, strict=True)])
-        self.exit = _zero(nn.Conv2d(widths[0], 4 * OUTPUTS, 3, padding=1))
+        self.exit = _zero(nn.Conv2d(widths[0], group**2 * OUTPUTS, 3, padding=1))
 
     def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 16 h w"]:
         """Tell what is noise."""
-        x = self.entry(F.pixel_unshuffle(features, 2))
+        x = self.entry(F.pixel_unshuffle(features, self.group))
         skips = []
         for encoder, down in zip(self.encoders, self.downs, strict=True):
             skips.append(encoder(x))
@@ -126,7 +129,7 @@ class BestUNet(Backbone):
         x = self.bottom(x)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             x = decoder(skips.pop() + _double(up(x)))
-        return F.pixel_shuffle(self.exit(x), 2)
+        return F.pixel_shuffle(self.exit(x), self.group)
 
 
 class _Residual(nn.Module):
