@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float32
@@ -30,6 +30,7 @@ class Batch:
         return Batch(self.noisy.to(device), self.valid.to(device), self.white.to(device), target)
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where crops come from; the same generator state gives the same crops."""
 

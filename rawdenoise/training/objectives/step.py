@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float32
@@ -14,6 +14,7 @@ Planes = Float32[Tensor, "b 4 h w"]
 Mask = Bool[Tensor, "b 4 h w"]
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """A network on stabilised planes."""
 
