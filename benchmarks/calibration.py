@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
-from PIL import Image
+from photographs import landscape, linear_half, side_by_side
 from published import published_cameras, true_noise
 
 from rawdenoise.formats import read_raw
@@ -81,25 +81,8 @@ def draw_scenes(folder: Path, count: int, rng: Generator) -> Iterator[Scene]:
             yield make_scene(HEIGHT, WIDTH, rng)
         else:
             chosen = rng.choice(len(pictures), TILES**2, replace=False)
-            yield side_by_side([photographed(pictures[each]) for each in chosen])
-
-
-def photographed(path: Path) -> Scene:
-    """A picture in linear light at half size, which does away with most of what JPEG has left of noise."""
-    with Image.open(path) as image:
-        encoded = np.asarray(image.convert("RGB"), np.float32) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-    if linear.shape[0] > linear.shape[1]:
-        linear = linear.transpose(1, 0, 2)
-    height, width = HEIGHT // TILES, WIDTH // TILES
-    halves = linear[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3)
-    return halves.mean(axis=(1, 3)).astype(np.float32)
-
-
-def side_by_side(pictures: list[Scene]) -> Scene:
-    """Lay pictures out in a square of rows and columns."""
-    rows = [np.concatenate(pictures[at : at + TILES], axis=1) for at in range(0, len(pictures), TILES)]
-    return np.concatenate(rows, axis=0)
+            halves = [linear_half(pictures[each]) for each in chosen]
+            yield side_by_side([landscape(half, HEIGHT // TILES, WIDTH // TILES) for half in halves], TILES)
 
 
 def print_simulated(facts: Path, scenes: list[Scene], captures: int, seed: int) -> None:

@@ -7,7 +7,7 @@ tenth of the read noise, and long tails.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,20 @@ ENTRIES = {
     "IMX385": ("IMX385_CRVD_PNNP", 12, (3200, 12800)),
     "IMX686": ("IMX686_PNNP", 10, (6400,)),
 }
+PHONE, PHONE_ENTRY, PHONE_BITS = "PMRID", "PMRID_OppoReno10x", 10
 TAIL = -0.05
 ROW_SHARE = 0.1
+
+
+def published_camera(table: Path, name: str, isos: Sequence[int], width: int, height: int) -> SimulatedCamera:
+    """One camera, or the phone, at any of its ISOs, `width` x `height` lit pixels."""
+    entries = json.loads(table.read_text())
+    if name == PHONE:
+        entry, bits = _phone(entries[PHONE_ENTRY], isos), PHONE_BITS
+    else:
+        key, bits, _ = ENTRIES[name]
+        entry = entries[key]
+    return _camera(name, entry, bits, tuple(isos), width, height)
 
 
 def published_cameras(table: Path, width: int, height: int) -> list[SimulatedCamera]:
@@ -31,6 +43,28 @@ def published_cameras(table: Path, width: int, height: int) -> list[SimulatedCam
     return [
         _camera(name, entries[key], bits, isos, width, height) for name, (key, bits, isos) in ENTRIES.items()
     ]
+
+
+def _phone(entry: Mapping[str, Any], isos: Sequence[int]) -> dict[str, Any]:
+    """Gain and read variance by the formulae that are published for the phone (PMRID's k-sigma transform)."""
+    white = 2**PHONE_BITS - 1
+    figures = {
+        str(iso): {
+            "K": _polynomial(entry["K(iso)"], iso),
+            "read_var": _polynomial(entry["sigma2(iso)"], iso),
+        }
+        for iso in isos
+    }
+    return {"black": white - entry["V"], "white": white, "iso": figures}
+
+
+def _polynomial(formula: str, iso: int) -> float:
+    """Take the value of a sum of terms like `2e-7*iso^2`, `3e-4*iso` and `.1`."""
+    total = 0.0
+    for term in formula.split("+"):
+        factor, variable, power = term.partition("*iso")
+        total += float(factor) * float(iso) ** (int(power.removeprefix("^") or 1) if variable else 0)
+    return total
 
 
 def _camera(

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+from rawdenoise.noise import NoiseModel
+from rawdenoise.scenes import make_scene
+from rawdenoise.stabilize import stabilize, unstabilize
+from rawdenoise.training.captures import mosaic_rggb, pack_rggb, turned
+from rawdenoise.training.objectives import NEED_PAIRS
+
+NOISE = NoiseModel((2e-3, 1.9e-3, 1.8e-3, 2.1e-3), (1e-5,) * 4)
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+FORMULAE = {"V": 959, "K(iso)": "0.0005995267*iso+0.00868861", "sigma2(iso)": "7e-7*iso^2+6e-4*iso+0.1"}
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import simulated
+
+    return simulated
+
+
+def pair_source(simulated: ModuleType, target: str, *, noise: float) -> object:
+    """A source of two captures of a drawn scene with noise of so many sigmas, one of which is held out."""
+    rng = np.random.default_rng(5)
+    clean = make_scene(96, 128, rng).transpose(2, 0, 1)[[0, 1, 1, 2]].clip(0.01, 1)
+    everywhere = np.ones((192, 256), bool)
+
+    def captured() -> np.ndarray:
+        drawn = noise * rng.standard_normal(clean.shape, dtype=np.float32)
+        return mosaic_rggb(clean + drawn * np.sqrt(NOISE.variance(clean)))
+
+    def pair() -> object:
+        return simulated.Pair(NOISE, captured(), everywhere, captured(), everywhere, mosaic_rggb(clean))
+
+    return simulated.PairSource((pair(),), (pair(),), simulated.Target(target))
+
+
+def draw(source: object, *, held_out: bool = False) -> object:
+    return source.draw(np.random.default_rng(3), 48, 24, held_out=held_out)
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_all_objectives_see_the_same_crops_and_no_more_than_they_may(
+    simulated: ModuleType, held_out: bool
+) -> None:
+    nothing, capture, clean = (
+        draw(pair_source(simulated, target, noise=1.0), held_out=held_out)
+        for target in ("nothing", "capture", "clean")
+    )
+    assert nothing.target is None
+    for other in (capture, clean):
+        assert torch.equal(other.noisy, nothing.noisy)
+        assert torch.equal(other.white, nothing.white)
+    # Two captures differ by the noise of both, a capture and its scene by the noise of one.
+    assert (capture.target - capture.noisy).var().item() == pytest.approx(2, rel=0.05)
+    assert (clean.target - clean.noisy).var().item() == pytest.approx(1, rel=0.05)
+
+
+def test_only_objectives_that_learn_from_pairs_are_given_targets(
+    simulated: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import experiments
+
+    for method in experiments.METHODS.values():
+        assert (method.target is simulated.Target.NOTHING) == (method.objective not in NEED_PAIRS)
+
+
+def test_targets_lie_on_their_crops_however_they_are_turned(simulated: ModuleType) -> None:
+    clean = draw(pair_source(simulated, "clean", noise=0.0))
+    again = draw(pair_source(simulated, "capture", noise=0.0))
+    assert torch.equal(again.target, again.noisy)
+    torch.testing.assert_close(
+        stabilize(unstabilize(clean.target, NOISE), NOISE), clean.noisy, rtol=0, atol=0.02
+    )
+    # Were the scene the same in every direction, nothing would have been shown; and all ways are drawn.
+    mosaic = mosaic_rggb(clean.noisy[0].numpy())
+    ways = [pack_rggb(turned(mosaic, way)) for way in range(8)]
+    assert all(np.abs(ways[i] - ways[j]).max() > 0.5 for i in range(8) for j in range(i))
+
+
+def test_the_phone_has_the_noise_of_its_formulae(simulated: ModuleType, tmp_path: Path) -> None:
+    from published import published_camera
+
+    table = tmp_path / "published.json"
+    table.write_text(json.dumps({"PMRID_OppoReno10x": FORMULAE}))
+    camera = published_camera(table, "PMRID", (800, 3200), 64, 48)
+    for iso, gain, variance in ((800, 0.48831, 1.028), (3200, 1.927174, 9.188)):
+        assert camera.noise[iso].gain == pytest.approx(gain, rel=1e-5)
+        assert camera.noise[iso].read_deviation ** 2 == pytest.approx(variance, rel=1e-5)
+    assert (camera.black, camera.white) == (64, 1023)
+
+
+def test_a_result_is_found_by_its_own_settings_alone(simulated: ModuleType, tmp_path: Path) -> None:
+    from experiments import Experiment, Figures, Result, Results
+
+    results, done = Results(tmp_path), Experiment(simulated.Conditions("A7S2"), "r2r", crops=100)
+    result = Result({1600: Figures((40.0, 42.0), (0.9, 0.8), 3.5)}, 12.5, 100)
+    results.save(done, result)
+    assert results.find(done) == result
+    assert results.find(Experiment(simulated.Conditions("A7S2"), "r2r", crops=1000)) is None
+    assert results.find(Experiment(simulated.Conditions("A7S2", seed=1), "r2r", crops=100)) is None
