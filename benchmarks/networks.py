@@ -15,6 +15,7 @@ the slowest last, and draws it to DIR/networks.png.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import time
@@ -28,13 +29,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
+from numpy.random import Generator
 from photographs import linear_half, pictures_in
 from published import true_noise
 from throughput import READ_VARIANCE, SHOT, SIZES, noisy_mosaic, processor, untrained
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rawdenoise.atomic import write_bytes
+from rawdenoise.atomic import atomic_output, write_bytes
 from rawdenoise.metrics import psnr
 from rawdenoise.models import Model
 from rawdenoise.nets import Backbone, StabilisedDenoiser
@@ -46,14 +48,16 @@ from rawdenoise.raw import Area, Cfa
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, capture
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
+from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.captures import pack_rggb
 from rawdenoise.training.loop import TrainingOptions, fit
-from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
+from rawdenoise.training.synthetic import paint_scenes
 
 ISOS = (1600, 6400, 25600)  # of the simulated camera
 TESTED, TESTED_SIZE = 12, 512  # procedural scenes no network is trained on, and their sides
 REPEATS = 3  # timings, the least of which counts
 NOISE_LEVEL = INPUTS - 1  # the plane that holds it
+BATCH = ("noisy", "valid", "white", "target")
 COUNTED = 96  # packed pixels a side, to count multiplications on
 
 Planes = Float32[np.ndarray, "4 h w"]
@@ -201,6 +205,32 @@ CANDIDATES: Mapping[str, tuple[str, Callable[[], Backbone]]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A `Source` that draws once and keeps: all see the same, and drawing costs as much as a small net."""
+
+    source: Source
+    folder: Path
+
+    @property
+    def largest_crop(self) -> int:
+        """What the source has room for."""
+        return self.source.largest_crop
+
+    def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+        """Draw crops, or read those that were drawn with a generator in this state."""
+        state = json.dumps([rng.bit_generator.state, count, size, held_out])
+        file = self.folder / f"{hashlib.sha256(state.encode()).hexdigest()[:24]}.npz"
+        if not file.exists():
+            batch = self.source.draw(rng, count, size, held_out=held_out)
+            after = json.dumps(rng.bit_generator.state)
+            with atomic_output(file) as temporary, temporary.open("wb") as opened:
+                np.savez(opened, after=np.array(after), **{name: getattr(batch, name) for name in BATCH})
+        kept = np.load(file)
+        rng.bit_generator.state = json.loads(str(kept["after"]))
+        return Batch(*(torch.from_numpy(kept[name]) for name in BATCH))
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """A scene as a camera took it: packed, without noise and with, and what the noise is."""
 
@@ -226,7 +256,8 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.train:
-        source = paint_scenes(options.work / "scenes", options.scenes, seed=options.seed)
+        drawn = paint_scenes(options.work / "scenes", options.scenes, seed=options.seed)
+        source = Kept(drawn, options.work / f"crops-{options.scenes}")
         tests = {"scenes": list(taken(painted(options.seed), options.seed))}
         if options.images:
             tests["photographs"] = list(taken(map(linear_half, pictures_in(options.images)), options.seed))
@@ -279,7 +310,7 @@ def taken(scenes: Iterator[Float32[np.ndarray, "h w 3"]], seed: int) -> Iterator
 
 
 def train(
-    name: str, source: SyntheticCaptures, tests: Mapping[str, Sequence[Scene]], options: argparse.Namespace
+    name: str, source: Source, tests: Mapping[str, Sequence[Scene]], options: argparse.Namespace
 ) -> None:
     """Train one network and write its figures, unless they are there."""
     file = result_file(name, options)
