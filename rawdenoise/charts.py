@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 WIDTH, HEIGHT = 520, 340
-LEFT, RIGHT, TOP, BOTTOM = 66, 18, 14, 48  # margins
+LEFT, RIGHT, TOP, BOTTOM = 72, 28, 14, 48  # margins
 LABELS = 84  # width of the names of the curves, where there are several
 LINE = 15  # height of one
 HUES = (215, 20)  # of the first and the last series: blue to orange

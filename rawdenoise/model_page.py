@@ -73,7 +73,7 @@ def _facts(card: ModelCard) -> str:
         "Captures": str(len(card.captures)),
         "Network": card.net,
         "Objective": card.objective,
-        "Trained": card.created.replace("T", " ").replace("+00:00", " UTC"),
+        "Trained": card.created[:10],
     }
     if "training_s" in card.figures:
         facts["Training time"] = _time(card.figures["training_s"])
@@ -90,6 +90,7 @@ def _provenance(card: ModelCard) -> str:
         "id": card.id,
         "camera": ", ".join(part for part in (card.camera.make, card.camera.model) if part) or DASH,
         "serial": card.camera.serial or DASH,
+        "trained": card.created.replace("T", " ").replace("+00:00", " UTC"),
         "seed": str(card.seed),
         **{name: f"{value:.6g}" for name, value in sorted(card.figures.items()) if name not in FIGURES},
         **{f"{name} (version)": version for name, version in sorted(card.versions.items())},
@@ -127,10 +128,10 @@ def _gain(card: ModelCard) -> str:
         return (
             '<p class="quiet">No captures were held out for this model, so nothing is known of its gain.</p>'
         )
-    head = "<th>ISO</th><th>gain</th><th>tiles</th><th>residual</th>"
+    head = "<th>ISO</th><th>gain</th><th>tests</th><th>tiles</th>"
     rows = "\n".join(
         f'<tr><th scope="row">{_iso(entry["iso"], "")}</th><td>{_gain_text(entry)}</td>'
-        f"<td>{entry['tiles']}</td><td>{_summary(entry)}</td></tr>"
+        f"<td>{_summary(entry)}</td><td>{entry['tiles']}</td></tr>"
         for entry in entries
     )
     table = (
@@ -151,13 +152,13 @@ def _gain(card: ModelCard) -> str:
 
 
 def _summary(entry: Mapping[str, object]) -> str:
-    """Say in a word or two how the residual is, the worst first."""
+    """Say in a word or two how the tests went, the worst first."""
     judged = verdicts(residual_of(entry), pixels=int(_number(entry["pixels"]))).values()
     count = {level: sum(each.level == level for each in judged) for level in ("poor", "fair")}
-    for level, word in (("poor", "not as it should be"), ("fair", "to be looked at")):
+    for level, word in (("poor", "failed"), ("fair", "to look at")):
         if count[level]:
-            return f'<span class="mark {level}"></span>{count[level]} {word}'
-    return '<span class="mark good"></span>as it should be'
+            return f'<span class="mark {level}"></span>{count[level]} of {len(judged)} {word}'
+    return '<span class="mark good"></span>all passed'
 
 
 def _iso_card(entry: Mapping[str, object], pictures: Mapping[int | None, tuple[bytes, bytes]]) -> str:
@@ -224,9 +225,7 @@ def _noise(noise: Sequence[IsoNoise]) -> str:
         title="Variance of the noise against the signal, a curve for each ISO, mean of the planes",
     )
     alone = "" if len(curves) == len(noise) else f" Of {len(noise)} ISOs {len(curves)} are drawn."
-    head = "".join(
-        f"<th>{name}</th>" for name in ("ISO", "captures", "shot", "read (variance)", "row (variance)")
-    )
+    head = "".join(f"<th>{name}</th>" for name in ("ISO", "captures", "shot", "read", "row"))
     rows = "\n".join(
         f'<tr><th scope="row">{_iso(each.iso, "")}</th><td>{each.captures}</td>'
         f"<td>{_plain(fmean(each.noise.shot))}</td><td>{_plain(fmean(each.noise.read_variance))}</td>"
@@ -323,7 +322,7 @@ _GAIN_WORDS = (
 )
 _NOISE_WORDS = (
     "What the captures showed, or the camera's noise profile: variance = shot \N{MULTIPLICATION SIGN} "
-    "signal + read, mean of the four planes."
+    "signal + read, mean of the four planes; row is the variance of the offset that a row shares."
 )
 _TRAINING_WORDS = "Estimated on held-out captures while training went on; the best state became the model."
 _STYLE = """
@@ -340,7 +339,7 @@ h3 { font-size: 1.05rem; margin: 0 0 .75rem; display: flex; flex-wrap: wrap; jus
 p { max-width: 44rem; }
 .quiet, figcaption, header p, section > p { color: var(--quiet); }
 header p { margin: .25rem 0 1.5rem; }
-.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .9rem 1.2rem;
+.facts { display: grid; grid-template-columns: repeat(auto-fill, minmax(9.5rem, 1fr)); gap: .9rem 1.2rem;
   margin: 0; }
 dt { color: var(--quiet); font-size: .85rem; }
 dd { margin: 0; }
@@ -369,7 +368,7 @@ th, td { text-align: right; padding: .35rem .8rem; border-bottom: 1px solid var(
 th { font-weight: 600; }
 .pairs th { text-align: left; font-weight: 400; color: var(--quiet); padding-left: 0;
   vertical-align: top; }
-.pairs .word { text-align: left; white-space: normal; }
+.pairs .word { text-align: left; white-space: normal; min-width: 9rem; }
 details { margin-top: 1rem; }
 summary { cursor: pointer; }
 code { font-size: .8rem; }
@@ -384,6 +383,8 @@ ul { padding-left: 1.2rem; }
 .axis { stroke: var(--quiet); }
 .curve, .whisker { stroke: hsl(var(--hue) 70% var(--lightness)); stroke-width: 2; stroke-linejoin: round; }
 .dot { fill: hsl(var(--hue) 70% var(--lightness)); }
+@media (max-width: 34rem) { th, td { padding: .35rem .45rem; } .pairs th { white-space: normal; }
+  .chart { font-size: 15px; } }
 @media print { article { break-inside: avoid; } }
 """
 _PAGE = """<!doctype html>

@@ -179,7 +179,13 @@ def residual_of(figures: Mapping[str, Any]) -> ResidualTests:
 def verdicts(tests: ResidualTests, *, pixels: int) -> dict[str, Verdict]:
     """Say what the statistics of so many pixels mean: `mean`, `strength`, `autocorrelation`, `structure`.
 
-    LIMITS_DOC
+    The limits were set on a simulated camera at three ISOs, each case with a model of its own, trained from
+    nothing for 600 updates (the cases of benchmarks/residuals.py). With the true noise model means were off
+    by 0.01 sigma at most, strengths 1.03 to 1.05, neighbours within 0.02, structure at most 0.03; after 60
+    updates up to 0.03, 1.17, 0.07 and 0.21. Of 1.25 times the true variance 0.87 to 0.95 were found, of twice
+    0.68 to 0.79: both are told. Of 0.8 times 1.07 were found, hardly more than where training is unfinished,
+    and nothing here tells the two apart. Neighbours that shared noise (a correlation of 0.29) showed 0.19 to
+    0.22.
     """
     chance = 3 / math.sqrt(max(pixels, 1))
     strength = tests.chi2 + tests.divergence
