@@ -14,23 +14,27 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rawdenoise import __version__
 from rawdenoise.atomic import atomic_output
+from rawdenoise.bases import load_base
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.preview import camera_to_srgb
 from rawdenoise.metrics import psnr, ssim
-from rawdenoise.models import Model, ModelStore
+from rawdenoise.models import PAGE, Model, ModelStore
 from rawdenoise.packing import pack
 from rawdenoise.pipeline import denoise, write
 from rawdenoise.raw import Color, Provenance
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, SimulatedCamera, capture
+from rawdenoise.training.camera import forget, train
 from rawdenoise.training.captures import scan
-from rawdenoise.training.loop import Progress, TrainingOptions, forget, train
+from rawdenoise.training.loop import Progress, TrainingOptions
 
 Planes = Float32[np.ndarray, "4 h w"]
 Picture = UInt8[np.ndarray, "h w 3"]
+DEMO = 1  # sets the demo's scenes apart from those that the bundled models have seen
 UNTOUCHED = Provenance(version=__version__, method="none", strength=0.0)
-HEADER = f"{'capture':<18}{'ISO':>6}{'noisy dB':>10}{'denoised':>10}{'gain':>7}{'SSIM':>15}{'s/MP':>7}"
+COLUMNS = "capture", "ISO", "noisy dB", "bundled", "own model", "gain", "SSIM", "s/MP"
+HEADER = "{:<18}{:>6}{:>10}{:>9}{:>11}{:>7}{:>15}{:>7}".format(*COLUMNS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,15 @@ class DemoPlan:
 
 @dataclass(frozen=True, slots=True)
 class CaptureResult:
-    """One unseen capture: PSNR (dB, peak 1) and SSIM to its clean packed planes, before and after."""
+    """One unseen capture: PSNR (dB, peak 1) and SSIM to its clean packed planes, before and after.
+
+    `base_psnr` is what the bundled model gives, before the camera has one of its own.
+    """
 
     output: Path
     iso: int
     noisy_psnr: float
+    base_psnr: float
     denoised_psnr: float
     noisy_ssim: float
     denoised_ssim: float
@@ -136,7 +144,7 @@ def _take(
     folder: Path, index: int, camera: SimulatedCamera, plan: DemoPlan, seed: int
 ) -> tuple[Path, Float32[np.ndarray, "h w"]]:
     """Take one capture, write it as a DNG, and give its path and its clean mosaic."""
-    rng = np.random.default_rng([seed, index])
+    rng = np.random.default_rng([seed, index, DEMO])  # no scene that a base was trained on
     iso = plan.isos[index % len(plan.isos)]
     scene = np.float32(plan.exposure) * make_scene(camera.active.height, camera.active.width, rng)
     noisy, clean = capture(scene, camera, iso, rng)
@@ -151,11 +159,13 @@ def _train(
     """Train as `rawdenoise train` does, but into a store of the demo's own."""
     (captures,) = scan(paths)
     checkpoints = output / "training"
-    model = train(captures, options, folder=checkpoints, on_progress=_every_tenth(on_line))
-    ModelStore(output / "models").save(model)
-    forget(captures, options, folder=checkpoints)
+    base = load_base(options.net)
+    trained = train(captures, options, folder=checkpoints, start=base, on_progress=_every_tenth(on_line))
+    page = ModelStore(output / "models").save(trained.model, trained.page) / PAGE
+    forget(captures, options, folder=checkpoints, start=base)
     shutil.rmtree(checkpoints, ignore_errors=True)
-    return model
+    on_line(f"   its card: {page}")
+    return trained.model
 
 
 def _every_tenth(on_line: Callable[[str], None]) -> Callable[[Progress], None]:
@@ -183,10 +193,12 @@ def _denoise(path: Path, clean: Float32[np.ndarray, "h w"], model: Model, folder
     # In whole DN, as a mosaic is: that is 80 dB away from the exact values, far from any result here.
     truth = pack(replace(raw, mosaic=np.rint(clean).astype(np.uint16)))
     before, after = pack(raw), pack(denoised.image)
+    by_base = pack(denoise(raw, load_base(model.card.net)).image)
     result = CaptureResult(
         output=output,
         iso=raw.exposure.iso or 0,
         noisy_psnr=psnr(before, truth),
+        base_psnr=psnr(by_base, truth),
         denoised_psnr=psnr(after, truth),
         noisy_ssim=ssim(before, truth),
         denoised_ssim=ssim(after, truth),
@@ -200,7 +212,8 @@ def _report(results: tuple[CaptureResult, ...], on_line: Callable[[str], None]) 
     on_line(HEADER)
     for result in results:
         on_line(
-            f"{result.output.stem:<18}{result.iso:>6}{result.noisy_psnr:>10.2f}{result.denoised_psnr:>10.2f}"
+            f"{result.output.stem:<18}{result.iso:>6}{result.noisy_psnr:>10.2f}{result.base_psnr:>9.2f}"
+            f"{result.denoised_psnr:>11.2f}"
             f"{result.gain:>+7.2f}{result.noisy_ssim:>7.3f} > {result.denoised_ssim:.3f}"
             f"{result.seconds_per_megapixel:>7.2f}"
         )

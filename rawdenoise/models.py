@@ -28,7 +28,7 @@ from rawdenoise.raw import Camera
 
 FORMAT = 1
 SUFFIX = ".rawdenoise"
-CARD, WEIGHTS = "card.json", "weights.safetensors"
+CARD, WEIGHTS, PAGE = "card.json", "weights.safetensors", "card.html"
 PAGE = "card.html"  # of the store alone: it shows pieces of the captures, and is trusted by who opens it
 LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
 T = TypeVar("T")
@@ -81,9 +81,14 @@ def new_model(net: StabilisedDenoiser, card: ModelCard) -> Model:
     """Finish the card of a trained network: its id, date and the digest of its weights."""
     now = datetime.now(UTC).replace(microsecond=0)
     digest = hashlib.sha256(_weights(net)).hexdigest()
+    return Model(_named(replace(card, created=now.isoformat()), digest), net.eval())
+
+
+def _named(card: ModelCard, digest: str) -> ModelCard:
+    """Name a model after its camera, its day and its weights."""
     slug = re.sub(r"[^a-z0-9]+", "-", card.camera.name.lower()).strip("-")[:60].rstrip("-") or "camera"
-    stamp = f"{slug}-{now:%Y%m%d}-{digest[:8]}"
-    return Model(replace(card, id=stamp, created=now.isoformat(), weights_sha256=digest), net.eval())
+    day = datetime.fromisoformat(card.created)
+    return replace(card, id=f"{slug}-{day:%Y%m%d}-{digest[:8]}", weights_sha256=digest)
 
 
 class ModelStore:
@@ -155,13 +160,7 @@ class ModelStore:
         model = self.load(id)
         folder = self.folder / model.card.id
         output = target / f"{model.card.id}{SUFFIX}" if target.is_dir() else target
-        with (
-            atomic_output(output) as temporary,
-            zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
-        ):
-            for name in (CARD, WEIGHTS):
-                # A fixed date: the same model gives the same file.
-                archive.writestr(zipfile.ZipInfo(name), (folder / name).read_bytes())
+        _write_archive(output, {name: (folder / name).read_bytes() for name in (CARD, WEIGHTS)})
         return output
 
     def import_file(self, path: Path) -> ModelCard:
@@ -250,8 +249,8 @@ def _same_body(one: Camera, other: Camera) -> bool:
     )
 
 
-def _weights(net: nn.Module) -> bytes:
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+def _weights(net: nn.Module, kind: torch.dtype = torch.float32) -> bytes:
+    state = {name: tensor.detach().cpu().to(kind).contiguous() for name, tensor in net.state_dict().items()}
     return safetensors.torch.save(state)
 
 
@@ -266,6 +265,34 @@ def _read(path: Path, largest: int) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def export_halved(model: Model, output: Path) -> Path:
+    """Write a model as one file with float16 weights: half the size, under another id and digest."""
+    weights = _weights(model.net, torch.float16)
+    card = _named(model.card, hashlib.sha256(weights).hexdigest())
+    _write_archive(output, {CARD: _card_bytes(card), WEIGHTS: weights})
+    return output
+
+
+def read_model(path: Path) -> Model:
+    """Load a model from a file that `export` or `export_halved` made, checked whole.
+
+    Raises:
+        ModelFileError: it is not such a file, or is altered.
+    """
+    parts = _read_archive(path)
+    card = _parse_card(parts[CARD], path)
+    return Model(card, _parse_weights(parts[WEIGHTS], card, path))
+
+
+def _write_archive(output: Path, parts: Mapping[str, bytes]) -> None:
+    with (
+        atomic_output(output) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, data in parts.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # a fixed date: the same model gives the same file
 
 
 def _read_archive(path: Path) -> dict[str, bytes]:
@@ -381,9 +408,9 @@ def _parse_weights(data: bytes, card: ModelCard, path: Path) -> StabilisedDenois
     if state.keys() != expected.keys():
         raise ModelFileError(f"{path}: the tensors are not those of a {card.net} network")
     for name, tensor in state.items():
-        if tensor.shape != expected[name].shape or tensor.dtype != expected[name].dtype:
+        if tensor.shape != expected[name].shape or tensor.dtype not in (torch.float32, torch.float16):
             raise ModelFileError(f"{path}: {name} has another shape or type than in a {card.net} network")
         if not bool(torch.isfinite(tensor).all()):
             raise ModelFileError(f"{path}: {name} holds values that are no numbers")
-    net.load_state_dict(state)
+    net.load_state_dict(state)  # copies: float16 becomes float32
     return net.eval()

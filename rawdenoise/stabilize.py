@@ -57,7 +57,11 @@ def stabilized_mean(planes: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> F
     """
     transform = _transform(noise, planes.device)
     signal = planes - transform.shot * transform.lifted
-    z = 2 * signal / ((transform.shot * signal.clamp_min(0) + transform.at_black**2).sqrt() + transform.at_black)
+    z = (
+        2
+        * signal
+        / ((transform.shot * signal.clamp_min(0) + transform.at_black**2).sqrt() + transform.at_black)
+    )
     return z + _looked_up(transform.rise, z) + transform.bent
 
 
@@ -103,7 +107,9 @@ def _transform(noise: NoiseModel, device: torch.device) -> _Transform:
     bend = np.stack([curve.bend for curve in curves]) * far[:, None]
     lift = np.stack([curve.lift for curve in curves])
     lift_first = np.array([curve.lift_first for curve in curves]) - bend[:, -1]
-    rise = np.stack([_rise(*of) for of in zip(lift, lift_first, np.hypot(math.sqrt(3 / 8), electrons), strict=True)])
+    rise = np.stack(
+        [_rise(*of) for of in zip(lift, lift_first, np.hypot(math.sqrt(3 / 8), electrons), strict=True)]
+    )
     with torch.inference_mode(False):  # they outlive the call, and training needs gradients through them
         return _Transform(
             shot=_per_plane(shot, device),

@@ -20,6 +20,7 @@ COMMANDS = {
     "calibrate": "Measure a camera's noise from darks and flats, or from any captures.",
     "cameras": "List, show and share the noise profiles of cameras.",
     "models": "List, share, check and remove trained models.",
+    "train-base": "Make a model for all cameras, as the bundled ones were made.",
     "doctor": "Check the installation.",
     "demo": "See it all work on simulated captures, in minutes.",
 }
@@ -37,7 +38,7 @@ class Commands(click.Group):
         """Import a command; its module imports nothing heavy until it is called."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"rawdenoise.cli.{cmd_name}").command
+        command: click.Command = import_module(f"rawdenoise.cli.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import click
 
 from rawdenoise.atomic import MARK, is_temporary_of
+from rawdenoise.bases import model_called, model_for
 from rawdenoise.batch import Work, denoising, run_batch
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.report import BatchReport
@@ -60,7 +61,7 @@ def planned(
 
 
 def models_for(id: str | None, *, device: str, strength: float) -> Models:
-    """Choose the model asked for, whatever the camera; else each camera's own; at strength 0 none.
+    """Choose the model asked for, whatever the camera; else its camera's own or a base; at strength 0 none.
 
     Raises:
         SetupError: the device is absent. Said now, it fails once and not for every file.
@@ -71,8 +72,8 @@ def models_for(id: str | None, *, device: str, strength: float) -> Models:
     pick_device(device)
     store = ModelStore()
     if id is None:
-        return cache(store.find)
-    chosen = store.load(id)
+        return cache(partial(model_for, store=store))
+    chosen = model_called(id, store)
     return lambda camera: chosen
 
 
@@ -85,12 +86,16 @@ def work(
     options: DenoiseOptions,
     overwrite: bool,
     keep_mtime: bool,
+    min_gain: float | None = None,
 ) -> Work:
     """Make the output folder and the steps that fill it.
 
     Raises:
+        click.UsageError: a least gain is asked for that nothing would be compared with.
         SetupError: the folder cannot be made.
     """
+    if min_gain is not None and not (options.estimate and options.strength):
+        raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -102,6 +107,7 @@ def work(
         layout=layout,
         overwrite=overwrite,
         keep_mtime=keep_mtime,
+        min_gain=min_gain,
     )
 
 

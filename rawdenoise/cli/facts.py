@@ -12,6 +12,7 @@ import click
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from rawdenoise.bases import model_for
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
 from rawdenoise.evidence import evidence_for
@@ -171,6 +172,9 @@ def _span(raw: RawImage) -> float:
 
 def _model(camera: Camera, store: ModelStore) -> dict[str, object]:
     try:
-        return {"model": store.find(camera).card.id, "model_why": "the newest for this camera and mode"}
+        card = model_for(camera, store).card
+        own = "the newest for this camera and mode"
+        why = own if card.camera.is_like(camera) else "the bundled one: this camera and mode have none"
+        return {"model": card.id, "model_why": why}
     except ModelError as error:
         return {"model": None, "model_why": str(error)}

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -14,18 +15,35 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
+from rawdenoise.bases import BASES, load_base, model_for
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.signals import Stop, stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.devices import pick_device
-from rawdenoise.errors import RawDenoiseError, TrainingError
+from rawdenoise.errors import ModelFileError, RawDenoiseError, TrainingError
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.models import Model, ModelStore
+from rawdenoise.models import Model, ModelStore, export_halved, read_model
+from rawdenoise.training.base import train_base
+from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import CaptureSet, scan
 from rawdenoise.training.loop import Progress as Training
-from rawdenoise.training.loop import TrainingOptions, TrainingStopped, forget, train
+from rawdenoise.training.loop import TrainingOptions, TrainingStopped
 
 PLAIN_LINE_S = 10.0
+PICTURES = frozenset({".jpg", ".jpeg", ".png"})
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a session does besides training: where from, where to, and with what comes out.
+
+    `from_base` starts with the bundled model of the network, if there is one. `keep_if_worse` keeps a new
+    model even where the camera's present one is better. `scratch` is the folder for tiles and checkpoints.
+    """
+
+    from_base: bool = True
+    keep_if_worse: bool = False
+    scratch: Path | None = None
 
 
 def run(
@@ -33,7 +51,7 @@ def run(
     camera: str | None,
     layout: PlainLayout | None,
     options: TrainingOptions,
-    scratch: Path | None,
+    session: SessionOptions,
 ) -> int:
     """Train every camera among the inputs; returns the exit code.
 
@@ -44,13 +62,14 @@ def run(
     """
     pick_device(options.device)
     groups = _large_enough(_scanned(inputs, camera, layout), options.min_captures)
-    folder = scratch or platformdirs.user_cache_path("rawdenoise") / "training"
+    start = load_base(options.net) if session.from_base and options.net in BASES else None
     failures = 0
     with stop_on_signal(lambda: None) as stop:
         for number, group in enumerate(groups, 1):
             _say(f"\n[{number}/{len(groups)}] {one_line(group.camera.name)}")
             try:
-                _announce(_train_one(group, options, folder, stop), group, inputs, layout)
+                trained = _train_one(group, options, session, start, stop)
+                _announce(trained, group, inputs, layout, kept=_kept(trained, session))
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
@@ -58,6 +77,40 @@ def run(
                 failures += 1
                 _say(f"failed: {one_line(str(error))}")
     return int(failures > 0)
+
+
+def run_base(
+    output: Path, options: TrainingOptions, scenes: int, pictures: Path | None, scratch: Path | None
+) -> int:
+    """Train a base model and write it to a file; returns the exit code.
+
+    Raises:
+        SetupError: the device is absent. RawDenoiseError: as `train_base`.
+    """
+    pick_device(options.device)
+    folder = scratch or platformdirs.user_cache_path("rawdenoise") / "base"
+    images = (
+        sorted(path for path in pictures.rglob("*") if path.suffix.lower() in PICTURES) if pictures else []
+    )
+    if pictures and not images:
+        raise NothingMatchedError(f"no JPEG or PNG pictures in {pictures}")
+    with stop_on_signal(lambda: None) as stop:
+        try:
+            with _live("training") as update:
+                model = train_base(
+                    options, folder=folder, scenes=scenes, images=images, stop=stop,
+                    on_progress=lambda progress: update(progress.done, _state(progress)),
+                )  # fmt: skip
+        except TrainingStopped as stopped:
+            _say(str(stopped))
+            return stop.exit_code if stop() else TrainingStopped.exit_code
+    export_halved(model, output)
+    card = read_model(output).card
+    click.echo(f"model {card.id}")
+    for name, value in card.figures.items():
+        click.echo(f"  {name}: {value:.5g}")
+    click.echo(f"next: {shlex.join(('rawdenoise', 'models', 'import', str(output)))}")
+    return 0
 
 
 def _scanned(inputs: Sequence[Path], camera: str | None, layout: PlainLayout | None) -> list[CaptureSet]:
@@ -100,7 +153,12 @@ def _isos(group: CaptureSet) -> str:
     return f"ISO {', '.join(map(str, isos))}" if isos else "ISO not stated"
 
 
-def _train_one(group: CaptureSet, options: TrainingOptions, folder: Path, stop: Stop) -> Model:
+def _train_one(
+    group: CaptureSet, options: TrainingOptions, session: SessionOptions, start: Model | None, stop: Stop
+) -> Trained:
+    """Train one camera, and keep its model unless the camera has a better one."""
+    store = ModelStore()
+    folder = session.scratch or platformdirs.user_cache_path("rawdenoise") / "training"
     with _live("training") as update:
         before = 0
 
@@ -111,10 +169,27 @@ def _train_one(group: CaptureSet, options: TrainingOptions, folder: Path, stop: 
             before = progress.images or before
             update(progress.done, _state(progress))
 
-        model = train(group, options, folder=folder, on_progress=on_progress, stop=stop)
-    ModelStore().save(model)
-    forget(group, options, folder=folder)
-    return model
+        trained = train(
+            group, options, folder=folder, start=start, rival=_present(group, store, start),
+            on_progress=on_progress, stop=stop,
+        )  # fmt: skip
+    if _kept(trained, session):
+        store.save(trained.model, trained.page)
+    forget(group, options, folder=folder, start=start)
+    return trained
+
+
+def _present(group: CaptureSet, store: ModelStore, start: Model | None) -> Model | None:
+    """The model these captures would be denoised with now; none where it is broken."""
+    try:
+        return model_for(group.camera, store)
+    except ModelFileError as error:
+        _say(f"the present model cannot be compared with: {one_line(str(error))}")
+        return start
+
+
+def _kept(trained: Trained, session: SessionOptions) -> bool:
+    return trained.better or session.keep_if_worse
 
 
 def _state(progress: Training) -> str:
@@ -122,19 +197,33 @@ def _state(progress: Training) -> str:
     parts = [progress.stage]
     if progress.images:
         speed = progress.images / max(progress.elapsed_s, 1e-3)
-        parts += [f"loss {progress.loss:.4g}", f"{progress.images} crops", f"{speed:.0f} crops/s"]
+        parts += [f"{progress.images} crops", f"{speed:.0f} crops/s"]
+    if progress.gain_db is not None:
+        parts.append(f"estimated gain {progress.gain_db:.2f} dB")
     if progress.remaining_s is not None:
         parts.append(f"{duration(progress.remaining_s)} left")
     return ", ".join(parts)
 
 
-def _announce(model: Model, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None) -> None:
-    """Say which model there is now, how good it is, and what to type next."""
-    card = model.card
-    click.echo(f"model {card.id}")
+def _announce(
+    trained: Trained, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None, *, kept: bool
+) -> None:
+    """Say which model there is now, how good it is, what it was compared with, and what to type next."""
+    card = trained.model.card
+    click.echo(
+        f"model {card.id}" if kept else "no new model: the present one is as good on held-out captures"
+    )
     for name, value in card.figures.items():
         click.echo(f"  {name}: {value:.5g}")
-    click.echo(f"next: {shlex.join(_next(card.id, group, inputs, layout))}")
+    if trained.ended:
+        click.echo(f"  ended early: {trained.ended}")
+    if trained.before is not None and trained.rival_id:
+        gain = trained.risk.gain_db - trained.before.gain_db
+        click.echo(f"  against {trained.rival_id}: {gain:+.2f} dB")
+    if kept:
+        click.echo(f"next: {shlex.join(_next(card.id, group, inputs, layout))}")
+    else:
+        click.echo("--keep-if-worse keeps it nevertheless; more captures or minutes may make a better one")
 
 
 def _next(id: str, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None) -> Iterator[str]:

@@ -18,8 +18,11 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
 )
 @click.option(
     "--net", type=click.Choice(["fast", "best", "paper"]), default="fast", show_default=True,
-    help="The network: a fast one, a better one several times slower, or the paper's.",
+    help="The network: fast, best (several times slower), or the paper's (slower still, and not bundled).",
 )  # fmt: skip
+@click.option(
+    "--from-nothing", is_flag=True, help="Start with random weights instead of the bundled model's."
+)
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.  [default: 10]"
 )
@@ -28,8 +31,8 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
     help="How many crops to train on, instead of a time: the same seed then gives the same model.",
 )  # fmt: skip
 @click.option(
-    "--objective", type=click.Choice(["gr2r", "gr2r-paper"]), default="gr2r", show_default=True,
-    help="The loss: guarded against collapse, or the paper's own.",
+    "--objective", type=click.Choice(["gr2r", "gr2r-paper", "r2r", "neighbor2neighbor"]), default="gr2r",
+    show_default=True, help="The loss: GR2R guarded against collapse, the paper's own, or other papers'.",
 )  # fmt: skip
 @click.option(
     "--gamma", type=click.FloatRange(min=0), default=1.0, show_default=True,
@@ -42,6 +45,15 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
     "--min-captures", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
     help="Cameras with fewer captures are not trained.",
 )  # fmt: skip
+@click.option(
+    "--keep-if-worse", is_flag=True,
+    help="Keep the new model even if the camera's present one is estimated to be as good.",
+)  # fmt: skip
+@click.option("--finish", is_flag=True, help="Make a model of what an interrupted training has learned.")
+@click.option(
+    "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
+    help="What the network is multiplied in while training; auto takes bfloat16 where it is faster.",
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option(
     "--scratch", type=click.Path(path_type=Path), metavar="DIR",
@@ -52,22 +64,28 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, camera: str | None,
     minutes: float | None, images: int | None, device: str, scratch: Path | None,
+    from_nothing: bool, keep_if_worse: bool, finish: bool,
     cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
     **options: Any,
 ) -> None:  # fmt: skip
     """Train a model for each camera among the captures, on their noise alone: no clean pictures are needed.
 
     PATHs are raw files and folders of them (searched through). A dozen captures of everyday scenes will do;
-    several ISO make one model for all of them. Ctrl-C keeps what was learned: the same command goes on.
+    several ISO make one model for all of them. It starts from the bundled model, and is kept only if it is
+    better on captures held out: a camera never gets a worse one.
+
+    Ctrl-C keeps what was learned: the same command goes on, and with --finish it makes a
+    model of the best so far.
     """
     from rawdenoise.cli import sessions
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.training.loop import TrainingOptions
 
-    if minutes and images:
-        raise click.UsageError("give --minutes or --images, not both")
+    if sum((bool(minutes), bool(images), finish)) > 1:
+        raise click.UsageError("give one of --minutes, --images and --finish")
     inputs = given_paths(paths, files_from, null=null)
     plain = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
-    budget = None if images else minutes or 10.0
+    budget = None if images else 0.0 if finish else minutes or 10.0
     training = TrainingOptions(minutes=budget, images=images, device=device, **options)
-    ctx.exit(sessions.run(inputs, camera, plain, training, scratch))
+    session = sessions.SessionOptions(not from_nothing, keep_if_worse, scratch)
+    ctx.exit(sessions.run(inputs, camera, plain, training, session))

@@ -31,6 +31,7 @@ from rawdenoise.training.loop import (
 from rawdenoise.training.objectives import NEED_PAIRS
 from rawdenoise.training.risk import RiskFigures, crop_sums, difference, summarise
 
+DEFAULTS = TrainingOptions()
 JUDGED = (8, 16)  # batches, and crops in each, on which models are compared
 
 
@@ -39,8 +40,8 @@ class Trained:
     """A camera's new model, its page, and what it replaces.
 
     `before` is the risk, on the same held-out crops, of the model that the camera would otherwise have, None
-    where there is none. `better` says that the new one has not more: in doubt, within twice the standard error
-    of the difference, the old one stays.
+    where there is none; `rival_id` names it. `better` says that the new one risks less, by more than twice
+    the standard error of the difference. `ended` says why the training ended before its budget did.
     """
 
     model: Model
@@ -48,11 +49,13 @@ class Trained:
     risk: RiskFigures
     before: RiskFigures | None
     better: bool
+    rival_id: str = ""
+    ended: str = ""
 
 
 def train(
     captures: CaptureSet,
-    options: TrainingOptions = TrainingOptions(),
+    options: TrainingOptions = DEFAULTS,
     *,
     folder: Path,
     start: Model | None = None,
@@ -82,7 +85,9 @@ def train(
                 "stopped while reading the captures; to resume, run the same command again"
             ) from None
         net = start.net if start else None
-        fitted = fit(store, options, folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop)
+        fitted = fit(
+            store, options, folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop
+        )
         return _judged(captures, store, fitted, options, start, rival)
 
 
@@ -167,7 +172,8 @@ def _judged(
     evidence = gather(fitted.net, store, seed=options.seed)
     model = new_model(fitted.net, _card(captures, store, fitted, options, start, risk))
     model = replace(model, card=replace(model.card, evidence=tuple(each.as_json() for each in evidence)))
-    return Trained(model, render(model.card, evidence), risk, before, better)
+    page, rival_id = render(model.card, evidence), rival.card.id if rival else ""
+    return Trained(model, page, risk, before, better, rival_id, fitted.stopped)
 
 
 def _on_cpu(batches: list[Batch]) -> list[Batch]:

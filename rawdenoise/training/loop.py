@@ -46,8 +46,8 @@ class TrainingStopped(TrainingError):  # noqa: N818, not a failure
 class TrainingOptions:
     """How to train. The budget is `images` (crops seen; repeatable) if given, else `minutes`.
 
-    `crop` is in packed pixels, and is cut down to what there is room for. `gamma` weighs the pseudo-supervised
-    term. Without a `learning_rate` it is 1e-3 from nothing and 3e-4 from a trained network. `precision` is
+    `crop` is in packed pixels, cut down to what there is room for. `gamma` weighs the pseudo-supervised term.
+    Without a `learning_rate` it is 1e-3 from nothing and 3e-4 from a trained network. `precision` is
     float32, bfloat16 (weights and losses stay float32), or auto: bfloat16 where the device is faster at it.
     With `guard` the training ends where nothing more is gained, and where the estimated risk rises for good.
     """
@@ -329,12 +329,13 @@ class _State:
         risks = [check.figures.risk for check in counters.history]
         looks, worse = RISING
         if len(risks) > looks and min(risks[-looks:]) > worse * risks[counters.best] > 0:
-            return f"the estimated risk rises; the best is that after {counters.history[counters.best].images} crops"
+            crops = counters.history[counters.best].images
+            return f"the estimated risk rises; the best was after {crops} crops"
         looks, share, crops = FLAT
         settled = counters.flat_since or done >= SETTLE
-        if not settled and counters.images >= crops and len(risks) > looks:
-            if min(risks[-looks:]) > (1 - share) * min(risks[:-looks]):
-                self.counters = replace(counters, flat_since=_used(counters, self.options)[0])
+        enough = counters.images >= crops and len(risks) > looks
+        if not settled and enough and min(risks[-looks:]) > (1 - share) * min(risks[:-looks]):
+            self.counters = replace(counters, flat_since=_used(counters, self.options)[0])
         return ""
 
     def count(self, loss: float, seconds: float) -> None:

@@ -1,8 +1,8 @@
 """How far a denoiser is from the truth, told from noisy captures alone.
 
-Stein's unbiased risk estimate of the mean squared error, in the stabilised domain, where the noise is Gaussian
-of unit variance: E|f(y) - x|^2 = E|y - f(y)|^2 - 1 + 2 E div f(y) (Stein 1981), the divergence by Monte Carlo:
-b . (f(y + eps b) - f(y)) / eps with b standard normal (Ramani, Blu & Unser, IEEE TIP 2008).
+Stein's unbiased risk estimate of the mean squared error, in the stabilised domain, where the noise is
+Gaussian of unit variance: E|f(y) - x|^2 = E|y - f(y)|^2 - 1 + 2 E div f(y) (Stein 1981), the divergence by
+Monte Carlo: b . (f(y + eps b) - f(y)) / eps with b standard normal (Ramani, Blu & Unser, IEEE TIP 2008).
 
 A noise variance that is wrong by a share delta moves it by about delta (1 - 2 div): the risk itself is as
 right as the noise model, but not the difference between two denoisers on the same captures, where that share
@@ -49,7 +49,7 @@ class RiskFigures:
 
 
 def estimate_risk(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> RiskFigures:
-    """Estimate a denoiser's risk on crops, best ones it was not trained on; the same seed, the same figures."""
+    """Estimate a denoiser's risk on crops it was not trained on; the same seed gives the same figures."""
     return summarise(crop_sums(net, batches, seed))
 
 

@@ -1,8 +1,9 @@
 """Captures of procedural scenes by cameras that are drawn at random: what the bundled models learn from.
 
-In the stabilised domain all cameras have the same noise, so one network serves them all, if it has seen scenes
-in all brightnesses, contrasts and colours that a sensor may give, and all the shapes noise takes at a few
-electrons. Scenes are painted once, to a folder (`scenes.make_scene`); cameras and noise are new at every step.
+In the stabilised domain all cameras have the same noise, so one network serves them all, if it has seen
+scenes in all brightnesses, contrasts and colours that a sensor may give, and all the shapes noise takes at a
+few electrons. Scenes are painted once, to a folder (`scenes.make_scene`); cameras and noise are new at every
+step.
 """
 
 from __future__ import annotations
@@ -72,10 +73,10 @@ def paint_scenes(
     images: Sequence[Path] = (),
     on_scene: Callable[[int, int], None] = lambda done, of: None,
 ) -> SyntheticCaptures:
-    """Paint `count` scenes into a folder, those that are there already left alone, and add pictures of a user.
+    """Paint `count` scenes into a folder, unless they are there already, and add a user's pictures.
 
-    `images` are sRGB pictures; they are reduced by two, which takes their noise and compression away, and cut
-    into squares. The same seed paints the same scenes.
+    `images` are sRGB pictures; they are reduced by two, which takes their noise and compression away. The
+    same seed paints the same scenes.
 
     Raises:
         UnreadableError: a picture cannot be read. OutputError: the folder cannot be written.
@@ -87,8 +88,7 @@ def paint_scenes(
             _save(path, make_scene(SCENE, SCENE, np.random.default_rng([seed, number])))
         painted.append(path)
         on_scene(number + 1, count)
-    for image in images:
-        painted.extend(_cut_image(image, folder))
+    painted += [_reduced(image, folder) for image in images]
     kept = max(1, len(painted) // HELD_OUT)
     order = [painted[i] for i in np.random.default_rng(seed).permutation(len(painted))]
     return SyntheticCaptures(tuple(order[kept:]), tuple(order[:kept]))
@@ -100,7 +100,8 @@ def scenes_digest(count: int, seed: int, images: Sequence[Path]) -> str:
     return hashlib.sha256(json.dumps([count, seed, SCENE, files]).encode()).hexdigest()
 
 
-def _cut_image(image: Path, folder: Path) -> list[Path]:
+def _reduced(image: Path, folder: Path) -> Path:
+    """Bring a picture to linear sRGB at half its size, in a file of its own."""
     try:
         with Image.open(image) as opened:
             srgb = np.asarray(opened.convert("RGB"), np.float32) / 255
@@ -113,7 +114,7 @@ def _cut_image(image: Path, folder: Path) -> list[Path]:
     path = folder / f"image-{stem}.npy"
     if not path.exists():
         _save(path, half)
-    return [path]
+    return path
 
 
 def _save(path: Path, scene: Float32[np.ndarray, "h w 3"]) -> None:

@@ -22,6 +22,8 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "supervised-decibels": supervised_decibels,
     }
 )
-NEED_PAIRS = frozenset({"noise2noise", "supervised", "supervised-decibels"})  # a camera's captures alone will not do
+NEED_PAIRS = frozenset(
+    {"noise2noise", "supervised", "supervised-decibels"}
+)  # a camera's captures alone will not do
 
 __all__ = ["NEED_PAIRS", "OBJECTIVES", "Objective", "Step"]

@@ -1,0 +1,47 @@
+"""The models that come with the package, for cameras that have none of their own."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import as_file, files
+
+from rawdenoise.errors import ModelMissingError
+from rawdenoise.models import Model, ModelStore, read_model
+from rawdenoise.raw import Camera
+
+BASES = ("fast", "best")  # named after their networks
+
+
+@cache
+def load_base(name: str) -> Model:
+    """Load a bundled model; it serves any camera.
+
+    Raises:
+        ModelMissingError: there is none of that name. ModelFileError: the installation is damaged.
+    """
+    resource = files("rawdenoise") / "_base" / f"{name}.rawdenoise"
+    if name not in BASES or not resource.is_file():
+        raise ModelMissingError(f"no bundled model called {name!r}; there are {', '.join(BASES)}")
+    with as_file(resource) as path:
+        return read_model(path)
+
+
+def model_for(camera: Camera, store: ModelStore, *, base: str = "fast") -> Model:
+    """Load the newest model of exactly this make, model and mode, or else a bundled one.
+
+    Raises:
+        ModelFileError: the camera's own model is broken.
+    """
+    try:
+        return store.find(camera)
+    except ModelMissingError:
+        return load_base(base)
+
+
+def model_called(id: str, store: ModelStore) -> Model:
+    """Load a model by its id, any unique beginning of it, or the name of a bundled one.
+
+    Raises:
+        ModelMissingError: no such model, or several begin like this. ModelFileError: it is broken.
+    """
+    return load_base(id) if id in BASES else store.load(id)

@@ -1,0 +1,61 @@
+"""`rawdenoise train-base`: make the bundled models, or one of one's own kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.arguments import DEVICE_HELP, SEED
+
+
+@click.command("train-base", short_help=COMMANDS["train-base"])
+@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--net", type=click.Choice(["fast", "best", "paper"]), default="fast", show_default=True,
+    help="The network.",
+)  # fmt: skip
+@click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.")
+@click.option(
+    "--images", type=click.IntRange(min=1), metavar="N",
+    help="How many crops to train on, instead of a time: the same seed then gives the same model.",
+)  # fmt: skip
+@click.option(
+    "--scenes", type=click.IntRange(min=20), default=400, show_default=True, metavar="N",
+    help="How many procedural scenes to paint; each takes half a second and 3.4 MB of the scratch folder.",
+)  # fmt: skip
+@click.option(
+    "--add", "pictures", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
+    help="Also learn from the JPEG and PNG pictures of a folder, reduced by two.",
+)  # fmt: skip
+@click.option(
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of everything random."
+)
+@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
+@click.option(
+    "--scratch", type=click.Path(path_type=Path), metavar="DIR",
+    help="Folder for scenes and checkpoint; they stay, to go on from.  [default: the user's cache]",
+)  # fmt: skip
+@click.pass_context
+def command(
+    ctx: click.Context, output: Path, net: str, minutes: float | None, images: int | None, scenes: int,
+    pictures: Path | None, seed: int, device: str, scratch: Path | None,
+) -> None:  # fmt: skip
+    """Train a base model on procedural scenes and write it to OUTPUT (float16; `models import` takes it).
+
+    A base serves any camera, before it has a model of its own and as the start of one. It learns from painted
+    scenes, photographed by simulated cameras of all noise levels; nobody's pictures are in it unless --add
+    gives some.
+
+    The same command goes on after an interruption, and with a larger budget goes on where it ended.
+    """
+    from rawdenoise.cli import sessions
+    from rawdenoise.training.loop import TrainingOptions
+
+    if (minutes is None) == (images is None):
+        raise click.UsageError("give --minutes or --images")
+    options = TrainingOptions(
+        net=net, objective="supervised-decibels", minutes=minutes, images=images, seed=seed, device=device
+    )
+    ctx.exit(sessions.run_base(output, options, scenes, pictures, scratch))
