@@ -37,11 +37,15 @@ class Stopped(Exception):  # noqa: N818 - no error: a file was given up because 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The three steps of a file; `denoise` gives up with `Stopped` soon after its second argument says so."""
+    """The three steps of a file; `denoise` gives up with `Stopped` soon after its second argument says so.
+
+    `unwanted` gives the reason why a result is not written, or nothing.
+    """
 
     read: Callable[[Path], RawImage]
     denoise: Callable[[RawImage, Stop], Denoised]
     write: Callable[[Denoised, Path], Path]
+    unwanted: Callable[[Denoised], str] = lambda denoised: ""
 
 
 def denoising(
@@ -52,8 +56,12 @@ def denoising(
     layout: PlainLayout | None = None,
     overwrite: bool = False,
     keep_mtime: bool = False,
+    min_gain: float | None = None,
 ) -> Work:
-    """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed."""
+    """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed.
+
+    Pictures that gained less than `min_gain` dB by their estimate are not written.
+    """
 
     def read_one(path: Path) -> RawImage:
         raw = read_raw(path, layout=layout)
@@ -74,7 +82,13 @@ def denoising(
             os.utime(written, ns=(times.st_atime_ns, times.st_mtime_ns))
         return written
 
-    return Work(read_one, denoise_one, write_one)
+    def unwanted(denoised: Denoised) -> str:
+        quality = denoised.quality
+        if min_gain is None or quality is None or quality.gain_db >= min_gain:
+            return ""
+        return f"gained {quality.gain_db:+.1f} dB only, less than {min_gain:g} dB"
+
+    return Work(read_one, denoise_one, write_one, unwanted)
 
 
 @contextmanager
@@ -143,9 +157,16 @@ def _do(job: Job, work: Work, network: ThreadPoolExecutor, stopped: Stop) -> Fil
         )
         denoised = network.submit(_unless, stopped, work.denoise, raw).result()
         del raw
-        result = replace(result, model_id=denoised.provenance.model_id, network_s=denoised.network_s)
+        result = replace(
+            result,
+            model_id=denoised.provenance.model_id,
+            network_s=denoised.network_s,
+            quality=denoised.quality,
+        )
         if stopped():
             return None
+        if reason := work.unwanted(denoised):
+            return replace(result, output=None, status=Status.SKIPPED, reason=reason)
         start = time.perf_counter()
         output = work.write(denoised, job.output)
         return replace(result, output=output, status=Status.DONE, write_s=time.perf_counter() - start)

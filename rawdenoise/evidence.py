@@ -17,7 +17,14 @@ from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import FLOOR, NoiseModel, NoiseSamples, agreement, fit_noise
+from rawdenoise.noise import (
+    FLOOR,
+    NoiseEstimate,
+    NoiseModel,
+    NoiseSamples,
+    agreement,
+    estimate_with_interval,
+)
 from rawdenoise.packing import clipped
 from rawdenoise.profiles import Method, ProfilePoint, ProfileStore
 from rawdenoise.raw import RawImage
@@ -25,6 +32,11 @@ from rawdenoise.raw import RawImage
 # A phone's tag has been seen to promise 2.4 to 2.9 times the variance there is, whereas what one textured
 # capture shows is seldom this far from the truth.
 AGREES = 1.6
+# Relative standard errors of the variance, where the evidence states none of its own. Bodies of one model
+# differ by a few percent, and what is published or pooled is of other bodies or other scenes; tags are worse,
+# if within a factor of AGREES.
+CALIBRATED_ERROR, OTHERS_ERROR, TAG_ERROR = 0.02, 0.04, 0.15
+MOST_ERROR = 1.0
 
 
 class Kind(StrEnum):
@@ -38,19 +50,23 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The noise a capture is taken to have, where that comes from, and why from nowhere else."""
+    """The noise a capture is taken to have, where that comes from, and why from nowhere else.
+
+    `error` is the relative standard error of its variance.
+    """
 
     noise: NoiseModel
     kind: Kind
     why: str
     considered: tuple[str, ...]
+    error: float
 
 
 class _UnfitError(Exception):
     """Why a kind of evidence does not speak for a capture."""
 
 
-Answer = tuple[NoiseModel, str]
+Answer = tuple[NoiseModel, str, float]  # the noise, why, and its relative error
 
 
 def evidence_for(
@@ -73,7 +89,7 @@ def evidence_for(
         Kind.PROFILE: partial(_from_profile, raw, profiles),
         Kind.POOLED: partial(_from_pool, raw, card_noise),
         Kind.TAG: partial(_from_tag, raw, samples),
-        Kind.CAPTURE: lambda: (fit_noise([samples()]), "estimated from this capture's own pixels"),
+        Kind.CAPTURE: lambda: _from_pixels(samples()),
     }
     considered: list[str] = []
     found: tuple[Kind, Answer] | None = None
@@ -86,8 +102,8 @@ def evidence_for(
         except _UnfitError as reason:
             considered.append(f"{kind}: {reason}")
     assert found is not None  # a capture always has pixels
-    kind, (noise, why) = found
-    return Evidence(noise, kind, why, tuple(considered))
+    kind, (noise, why, error) = found
+    return Evidence(noise, kind, why, tuple(considered), error)
 
 
 class _Once:
@@ -115,7 +131,10 @@ def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> Answer:
     known = profile.noise_at(iso, levels=raw.levels)
     if known is not None:
         noise, how = known
-        return noise, f"{_how(profile.points_for(raw.levels), iso, how)} in the profile {profile.id}"
+        points = profile.points_for(raw.levels)
+        measured = all(point.method is Method.PHOTON_TRANSFER for point in points)
+        error = CALIBRATED_ERROR if measured else OTHERS_ERROR
+        return noise, f"{_how(points, iso, how)} in the profile {profile.id}", error
     if iso is None:
         raise _UnfitError(f"{profile.id} is for stated ISO, and the file states none")
     if profile.noise_at(iso) is not None:
@@ -164,7 +183,7 @@ def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> Answer:
     for known in card_noise:
         if known.iso == iso:
             number = f"{known.captures} capture{'' if known.captures == 1 else 's'}"
-            return known.noise, f"as the model was trained with, on {number} of {at}"
+            return known.noise, f"as the model was trained with, on {number} of {at}", OTHERS_ERROR
     raise _UnfitError(f"the model was trained on no capture of {at}")
 
 
@@ -181,7 +200,28 @@ def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> A
         raise _UnfitError(
             f"the pixels show {seen:.2g} times the variance that the file's NoiseProfile promises"
         )
-    return promised, f"the file's NoiseProfile, of whose variance the pixels show {seen:.2g} times"
+    why = f"the file's NoiseProfile, of whose variance the pixels show {seen:.2g} times"
+    return promised, why, TAG_ERROR
+
+
+def _from_pixels(samples: Sequence[NoiseSamples]) -> Answer:
+    estimate = estimate_with_interval([samples])
+    error = variance_error(estimate, samples)
+    return estimate.noise, "estimated from this capture's own pixels", error
+
+
+def variance_error(estimate: NoiseEstimate, samples: Sequence[NoiseSamples]) -> float:
+    """The relative standard error of the variance at the capture's levels, from its 95 % intervals."""
+    if not estimate.samples:
+        return MOST_ERROR
+    shot = read = 0.0
+    for each, gain, variance in zip(samples, estimate.noise.shot, estimate.noise.read_variance, strict=True):
+        shot += float(each.blocks @ np.maximum(each.level, 0)) * gain
+        read += float(each.blocks.sum()) * variance
+    shot_error = (estimate.shot_interval[1] - 1) / 1.96
+    read_error = (estimate.read_interval[1] ** 2 - 1) / 1.96
+    error = math.hypot(shot * shot_error, read * read_error) / (shot + read)
+    return min(error, MOST_ERROR)
 
 
 def tag_noise(raw: RawImage) -> NoiseModel | None:

@@ -15,6 +15,7 @@ from rawdenoise.errors import RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.tiff_container import text
+from rawdenoise.quality import PictureQuality
 
 CAPTURE_TAGS = (36867, 37521, 42033)  # DateTimeOriginal, SubSecTimeOriginal, BodySerialNumber
 
@@ -54,7 +55,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one job; `exit_code` is the error's own, 0 where nothing failed."""
+    """What became of one job; `exit_code` is the error's own, 0 where nothing failed.
+
+    `quality` is the estimate of how much better the picture became, None where there is none.
+    """
 
     source: Path
     output: Path | None
@@ -68,6 +72,7 @@ class FileResult:
     network_s: float = 0.0
     write_s: float = 0.0
     notes: tuple[str, ...] = ()
+    quality: PictureQuality | None = None
 
 
 def result_of(job: Job) -> FileResult:

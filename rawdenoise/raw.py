@@ -177,7 +177,7 @@ class Provenance:
     """What was done to a picture, as its output says it (XMP, Software, NoiseReductionApplied).
 
     `noise_left` is the (shot, read_variance) pair per plane (R, G1, G2, B) that remains after denoising,
-    on the packed scale, or None where it is not known.
+    on the packed scale, or None where it is not known. `gain_db` is the estimated gain in PSNR.
     """
 
     version: str
@@ -186,6 +186,7 @@ class Provenance:
     model_id: str = ""
     model_digest: str = ""
     noise_left: tuple[tuple[float, float], ...] | None = None
+    gain_db: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -136,6 +136,70 @@ def test_a_plain_mosaic_is_read_with_its_layout(tmp_path: Path) -> None:
     assert (back.cfa, back.levels.white) == (Cfa.BGGR, 1023.0)
 
 
+# ---------------------------------------------------------------- how much better
+
+
+def test_every_picture_says_how_much_better_it_became(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    a_model(source)
+    (said,) = lines(denoise(source, "-o", tmp_path / "json", "--json"))
+    assert isinstance(said["gain_db"], float)
+    assert said["gain_db"] == pytest.approx(said["psnr_after"] - said["psnr_before"], abs=0.011)
+    low, high = said["gain_interval"]
+    assert low < said["gain_db"] < high
+    assert isinstance(said["flags"], list)
+    result = denoise(source, "-o", tmp_path / "plain")
+    gain = f"{said['gain_db']:+.1f} dB"
+    assert f"a.dng ({gain}, " in result.stdout
+    assert f"estimated gain: {gain}" in result.stderr
+    assert f"{said['gain_db']:+.2f} dB".encode() in (tmp_path / "plain/a.dng").read_bytes()
+
+
+def test_nothing_is_estimated_where_it_is_not_asked_for(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    a_model(source)
+    for option in (["--no-estimate"], ["--strength", "0"]):
+        result = denoise(source, "-o", tmp_path / option[0], "--json", *option)
+        (said,) = lines(result)
+        assert said["status"] == "done"
+        assert [said[name] for name in ("psnr_before", "psnr_after", "gain_db", "gain_interval")] == [
+            None
+        ] * 4
+        assert said["flags"] == []
+        assert "gain" not in result.stderr
+        refused = denoise(source, "-o", tmp_path / "refused", "--min-gain", "1", *option)
+        assert refused.exit_code == 2
+        assert not (tmp_path / "refused").exists()
+
+
+def test_pictures_that_gain_too_little_are_not_written_and_are_no_failures(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    a_model(source)
+    for _ in range(2):  # nothing is written that the next run could go by, so that it looks again
+        result = denoise(source, "-o", tmp_path / "out", "--json", "--min-gain", "30")
+        (said,) = lines(result)
+        assert (result.exit_code, said["status"], said["output"]) == (0, "skipped", None)
+        assert f"{said['gain_db']:+.1f} dB" in str(said["reason"])
+        assert "1 skipped" in result.stderr
+        assert files_in(tmp_path / "out") == set()
+    result = denoise(source, "-o", tmp_path / "out", "--json", "--min-gain", "-30")
+    assert lines(result)[0]["status"] == "done"
+    assert files_in(tmp_path / "out") == {"a.dng"}
+
+
+def test_flagged_pictures_are_named_in_the_summary(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    model = a_model(source)
+    wrong = IsoNoise(800, NoiseModel((6e-3,) * 4, (3e-5,) * 4), 1)
+    net = build_net(model.card.net)
+    ModelStore().save(new_model(net, replace(model.card, noise=(wrong,), captures=("1",))))
+    ModelStore().remove(model.card.id)
+    result = denoise(source, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    assert f"the noise model does not fit: {source}" in result.stderr
+    assert f"{source}: note: the noise model does not fit" in result.stderr
+
+
 # ---------------------------------------------------------------- exit codes
 
 

@@ -45,6 +45,11 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output.")
+@click.option(
+    "--min-gain", type=float, metavar="DB",
+    help="Do not write pictures whose estimated gain is less; they count as skipped.",
+)  # fmt: skip
+@click.option("--no-estimate", is_flag=True, help="Do not estimate how much better each picture became.")
 @click.option("--keep-mtime", is_flag=True, help="Give outputs the modification time of their source.")
 @layout_options
 @click.pass_context
@@ -52,7 +57,7 @@ def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
     output: Path, format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
     levels: str, model: str | None, if_exists: str, jobs: int, device: str, dry_run: bool, as_json: bool,
-    keep_mtime: bool, **layout: Any,
+    min_gain: float | None, no_estimate: bool, keep_mtime: bool, **layout: Any,
 ) -> None:  # fmt: skip
     """Denoise raw files, and folders of them, with their camera's model.
 
@@ -75,7 +80,8 @@ def command(
         ctx.exit(report.planned(planned))
     models = batches.models_for(model, device=device, strength=strength)
     options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise,
-                             fine_levels=levels == "fine")  # fmt: skip
+                             fine_levels=levels == "fine", estimate=not no_estimate)  # fmt: skip
     work = batches.work(output, models, format, plain, options=options,
-                        overwrite=if_exists == "overwrite", keep_mtime=keep_mtime)  # fmt: skip
+                        overwrite=if_exists == "overwrite", keep_mtime=keep_mtime,
+                        min_gain=min_gain)  # fmt: skip
     ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip"))

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from statistics import median
 from typing import IO
 
 import click
@@ -23,9 +24,11 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.jobs import FileResult, Job, Status, result_of
+from rawdenoise.quality import Flag
 
 ENVIRONMENT = 3
 MOST_REASONS = 20
+MOST_FLAGGED = 5
 
 
 class BatchReport:
@@ -70,7 +73,8 @@ class BatchReport:
         elif self._bar is None:
             self._out(line_of(result))
         if not self.as_json and result.status is not Status.FAILED:
-            for note in result.notes:
+            flags = () if result.quality is None else result.quality.flags
+            for note in (*result.notes, *(flag.words for flag in flags)):
                 self._err(f"{one_line(result.source)}: note: {one_line(note)}")
 
     def planned(self, jobs: list[Job]) -> int:
@@ -118,7 +122,8 @@ def line_of(result: FileResult) -> str:
     source, output = one_line(result.source), one_line(result.output or "")
     match result.status:
         case Status.DONE:
-            return f"{source} -> {output} ({_speed(_seconds(result), result.megapixels)})"
+            gain = f"{result.quality.gain_db:+.1f} dB, " if result.quality else ""
+            return f"{source} -> {output} ({gain}{_speed(_seconds(result), result.megapixels)})"
         case Status.PLANNED:
             return f"{source} -> {output}"
         case status:
@@ -126,7 +131,8 @@ def line_of(result: FileResult) -> str:
 
 
 def json_of(result: FileResult) -> dict[str, object]:
-    """Give a result as what `--json` prints; times in seconds."""
+    """Give a result as what `--json` prints; times in seconds, the estimates in dB."""
+    quality = result.quality
     return {
         "source": str(result.source),
         "output": None if result.output is None else str(result.output),
@@ -139,6 +145,11 @@ def json_of(result: FileResult) -> dict[str, object]:
         "read_s": round(result.read_s, 4),
         "network_s": round(result.network_s, 4),
         "write_s": round(result.write_s, 4),
+        "psnr_before": None if quality is None else round(quality.psnr_before, 2),
+        "psnr_after": None if quality is None else round(quality.psnr_after, 2),
+        "gain_db": None if quality is None else round(quality.gain_db, 2),
+        "gain_interval": None if quality is None else [round(bound, 2) for bound in quality.interval],
+        "flags": [] if quality is None else [str(flag) for flag in quality.flags],
         "notes": list(result.notes),
     }
 
@@ -154,6 +165,7 @@ def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
         used = f"{'model' if len(models) == 1 else 'models'} {', '.join(models)}" if models else "no model"
         line += f"; {_speed(elapsed_s, sum(each.megapixels for each in done))}; {used}"
     yield line
+    yield from _gain_lines(results)
     failed: dict[str, list[FileResult]] = {}
     for each in results:
         if each.status is Status.FAILED:
@@ -163,6 +175,20 @@ def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
         yield f"  failed: {one_line(alike[0].source)}{more}: {one_line(reason)}"
     if len(failed) > MOST_REASONS:
         yield f"  and {counted(len(failed) - MOST_REASONS, 'other reason')}; --json says all of them"
+
+
+def _gain_lines(results: list[FileResult]) -> Iterator[str]:
+    """Say what the pictures gained, and which ones should be looked at."""
+    judged = [(each, each.quality) for each in results if each.quality is not None]
+    if not judged:
+        return
+    gain = median(quality.gain_db for _, quality in judged)
+    yield f"  estimated gain: {gain:+.1f} dB{'' if len(judged) == 1 else ' in the median'}"
+    for flag in Flag:
+        flagged = [one_line(each.source) for each, quality in judged if flag in quality.flags]
+        if flagged:
+            more = f" and {len(flagged) - MOST_FLAGGED} more" if len(flagged) > MOST_FLAGGED else ""
+            yield f"  {flag.words}: {', '.join(flagged[:MOST_FLAGGED])}{more}"
 
 
 def _seconds(result: FileResult) -> float:

@@ -50,6 +50,7 @@ def _entry(provenance: Provenance, former_software: str) -> str:
         "Strength": f"{provenance.strength:g}",
         "ModelId": provenance.model_id,
         "ModelDigest": provenance.model_digest,
+        "EstimatedGain": "" if provenance.gain_db is None else f"{provenance.gain_db:+.2f} dB",
         "FormerSoftware": former_software,
     }
     said = "".join(

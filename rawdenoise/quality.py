@@ -1,0 +1,393 @@
+"""How much better one picture became, told without its clean version.
+
+With g(y) the denoised capture, V the noise's variance and D the mean of V dg/dy, Stein's unbiased estimate of
+the mean squared error is |y - g|^2 - V + 2 D, D by a Monte-Carlo probe (Ramani, Blu & Unser, IEEE TIP 2008).
+Taken on the signal every pixel weighs as in its PSNR, and the first two terms are exact for any noise of
+that variance; the probe is of unit size in the stabilised domain. It is as right as V: a variance wrong by
+1 % moves it by nearly 1 % of V, which is a fifth of what is left after a gain of 13 dB.
+
+D alone is a second estimate, which knows nothing of |y - g|^2: the error of a network that has learnt how
+much noise to take away is uncorrelated with what it takes away, and then their equality follows from Stein's
+lemma (for the posterior mean it is Tweedie's formula). That holds on average over a training, and for one
+picture give or take `OWN`. The two are weighed by their errors. Where they differ by more than those explain,
+the first one is kept and the picture is flagged: then either the noise model or the network is wrong here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int
+
+from rawdenoise.noise import NoiseModel
+
+SEED = 20
+TILES, TILE = 40, 64  # probed, packed pixels: a tenth of the network's time at 24 megapixels
+BLOCK = 8  # packed pixels
+STRATA = 12  # of blocks, by how much structure they show
+LEVELS = 6  # groups of blocks by signal
+LEAST = 1024  # sound pixels, below which nothing is said
+PROBE = 0.05  # in sigmas
+OWN = 0.3  # relative standard error of D as an estimate of the error
+# What raises a flag; set on simulated cameras by `benchmarks/risk.py`, see `_flags`.
+KEPT, FITS, LEVEL_FITS, STRUCTURED, CORRELATED = 0.25, 1.12, 1.25, 0.5, 0.1
+DB = 10 / math.log(10)
+
+Planes = Float32[np.ndarray, "4 h w"]
+Blocks = Float64[np.ndarray, "rows columns"]
+
+
+class Flag(StrEnum):
+    """What may be wrong with a result; `words` says it to a person."""
+
+    NOISE = "noise-model"
+    STRUCTURE = "structure"
+    COLLAPSED = "collapsed"
+    OVERSMOOTHED = "over-smoothed"
+
+    @property
+    def words(self) -> str:
+        """The flag in words."""
+        return {
+            "noise-model": "the noise model does not fit",
+            "structure": "what was taken away holds structure",
+            "collapsed": "hardly anything was taken away",
+            "over-smoothed": "no better than the capture",
+        }[self.value]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureQuality:
+    """How much better a picture became: PSNR in dB (peak: white above black), estimated, never measured.
+
+    `interval` holds the gain with 95 %: by chance, and by what the noise model may be wrong. The rest is of
+    the network's full answer, in units of the noise's variance: `chi2` is the mean squared residual and
+    `divergence` the share of the noise that is left, by Stein's lemma. Their sum is 1 where noise model and
+    network are right: `fit` is that of flat parts, `level_fit` of the level where it is farthest from 1, and
+    `structure` is how much more it is in structured parts. `correlation` is that of neighbouring residuals.
+    """
+
+    psnr_before: float
+    psnr_after: float
+    interval: tuple[float, float]
+    flags: tuple[Flag, ...]
+    chi2: float
+    divergence: float
+    fit: float
+    level_fit: float
+    structure: float
+    correlation: float
+
+    @property
+    def gain_db(self) -> float:
+        """PSNR won."""
+        return self.psnr_after - self.psnr_before
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkReach:
+    """How a network is asked about part of a picture: `halo` around it, in multiples of `multiple`."""
+
+    halo: int
+    multiple: int
+
+
+def assess(
+    planes: Planes,
+    clean: Planes,
+    noise: NoiseModel,
+    denoiser: Callable[[Planes], Planes],
+    reach: NetworkReach,
+    *,
+    valid: Bool[np.ndarray, "4 h w"],
+    strength: float = 1.0,
+    variance_error: float = 0.0,
+    rounding: float = 0.0,
+) -> PictureQuality | None:
+    """Estimate the PSNR of a denoised capture; None where it has too few sound pixels to tell.
+
+    `clean` is the full answer of `denoiser` to `planes`, of which `strength` is written, in whole steps of
+    `rounding`. Pixels outside `valid` (clipped, repaired) are left out. `variance_error` is the relative
+    standard error of the noise model's variance. The same picture has the same estimate.
+    """
+    height, width = (length // BLOCK * BLOCK for length in planes.shape[1:])
+    if np.count_nonzero(valid[:, :height, :width]) < LEAST:
+        return None
+    counts = _count(planes, clean, noise, valid, height, width)
+    strata = _stratified(counts)
+    probed = _probe(planes, clean, noise, denoiser, reach, valid, counts.variance.shape)
+    shares, divergence_error = _divergence(counts, strata, probed)
+    return _judge(
+        counts, strata, shares, divergence_error,
+        strength=strength, variance_error=variance_error, rounding=rounding,
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- what the whole picture shows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Counts:
+    """Sums over the sound pixels of blocks of 8x8 of all planes.
+
+    `variance` is the noise model's, `residual` what was taken away, squared; `level` and `structure` are the
+    block's mean signal, and how much the denoised picture varies inside of it for its noise. `total` is the
+    variance without the bias of cutting it off at black, `chance` the standard error of the sum of
+    residuals, `pixels` the number of sound ones, `correlation` that of neighbouring residuals.
+    """
+
+    variance: Blocks
+    residual: Blocks
+    level: Blocks
+    structure: Blocks
+    total: float
+    chance: float
+    pixels: int
+    correlation: float
+
+
+def _count(
+    planes: Planes,
+    clean: Planes,
+    noise: NoiseModel,
+    valid: Bool[np.ndarray, "4 h w"],
+    height: int,
+    width: int,
+) -> _Counts:
+    """Count plane by plane, so that little memory is needed."""
+    blocks = np.zeros((4, height // BLOCK, width // BLOCK))
+    total = spread = 0.0
+    beside = np.zeros(2)
+    reach = np.s_[:height, :width]
+    for y, g, sound, shot, read in zip(planes, clean, valid, noise.shot, noise.read_variance, strict=True):
+        y, g, sound = y[reach], g[reach], sound[reach]
+        variance = np.float32(shot) * np.maximum(g, 0) + np.float32(read)
+        residual = (y - g) * sound
+        square = residual**2
+        blocks[0] += _in_blocks(variance * sound)
+        blocks[1] += _in_blocks(square)
+        blocks[2] += _in_blocks(g * sound)
+        blocks[3] += _in_blocks(_variation(g) * sound / variance)
+        total += shot * float(y.sum(where=sound, dtype=np.float64)) + read * np.count_nonzero(sound)
+        spread += float(((square - variance) ** 2).sum(where=sound, dtype=np.float64))
+        residual /= np.sqrt(variance)
+        for one, other in ((residual[1:], residual[:-1]), (residual[:, 1:], residual[:, :-1])):
+            beside += float((one * other).sum(dtype=np.float64)), float((one * one).sum(dtype=np.float64))
+    pixels = int(np.count_nonzero(valid[:, :height, :width]))
+    variance_sum, residual_sum, level, structure = blocks
+    return _Counts(
+        variance_sum,
+        residual_sum,
+        level,
+        structure,
+        total=max(total, 1e-3 * float(variance_sum.sum())),
+        chance=math.sqrt(spread),
+        pixels=pixels,
+        correlation=float(beside[0] / max(beside[1], 1e-30)),
+    )
+
+
+def _in_blocks(plane: Float32[np.ndarray, "h w"]) -> Blocks:
+    height, width = plane.shape
+    tall = plane.reshape(height // BLOCK, BLOCK, width).sum(axis=1)
+    return tall.reshape(height // BLOCK, width // BLOCK, BLOCK).sum(axis=2, dtype=np.float64)
+
+
+def _variation(plane: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
+    """Squared differences to the next pixel down and across."""
+    squares = np.zeros_like(plane)
+    squares[:-1] += np.diff(plane, axis=0) ** 2
+    squares[:, :-1] += np.diff(plane, axis=1) ** 2
+    return squares
+
+
+def _stratified(counts: _Counts) -> Int[np.ndarray, "rows columns"]:
+    """Number the blocks from the flattest to the most structured, in strata of one size."""
+    bounds = np.quantile(counts.structure, np.arange(1, STRATA) / STRATA)
+    return np.searchsorted(bounds, counts.structure, side="left")
+
+
+# ---------------------------------------------------------------- the divergence
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Probed:
+    """Blocks that were probed: where, in which group of neighbours, and the sums of V dg/dy and of V."""
+
+    block: Int[np.ndarray, "n 2"]
+    group: Int[np.ndarray, " n"]
+    divergence: Float64[np.ndarray, " n"]
+    variance: Float64[np.ndarray, " n"]
+
+
+def _probe(
+    planes: Planes,
+    clean: Planes,
+    noise: NoiseModel,
+    denoiser: Callable[[Planes], Planes],
+    reach: NetworkReach,
+    valid: Bool[np.ndarray, "4 h w"],
+    blocks: tuple[int, int],
+) -> _Probed:
+    """Ask how the answer changes with the capture: in tiles all over it, or everywhere where that is less."""
+    rng = np.random.default_rng(SEED)
+    parts = []
+    for group, (rows, columns) in enumerate(_places(planes.shape[1], planes.shape[2], blocks, reach)):
+        window = tuple(_with_halo(span, length, reach)
+                       for span, length in zip((rows, columns), planes.shape[1:], strict=True))  # fmt: skip
+        part = planes[:, *window]
+        signs = rng.integers(0, 2, part.shape, np.int8).astype(np.float32) * 2 - 1
+        disturbed = denoiser(part + np.float32(PROBE) * signs * np.sqrt(noise.variance(part)))
+        inside = np.s_[
+            :,
+            rows.start - window[0].start : rows.stop - window[0].start,
+            columns.start - window[1].start : columns.stop - window[1].start,
+        ]
+        here = clean[:, rows, columns]
+        variance = noise.variance(here)
+        change = np.sqrt(variance) * signs[inside] * (disturbed[inside] - here) / np.float32(PROBE)
+        sound = valid[:, rows, columns]
+        sums = [sum(_in_blocks(plane) for plane in each * sound) for each in (change, variance)]
+        down, across = np.mgrid[rows.start // BLOCK : rows.stop // BLOCK,
+                                columns.start // BLOCK : columns.stop // BLOCK]  # fmt: skip
+        place = np.stack([down.ravel(), across.ravel()], axis=1)
+        parts.append((place, np.full(len(place), group), *(np.ravel(each) for each in sums)))
+    place, group_of, divergence, variance_sum = (np.concatenate(each) for each in zip(*parts, strict=True))
+    if len(parts) == 1:
+        group_of = np.arange(len(place))
+    return _Probed(place, group_of, divergence, variance_sum)
+
+
+def _places(
+    height: int, width: int, blocks: tuple[int, int], reach: NetworkReach
+) -> Iterator[tuple[slice, slice]]:
+    """Where to probe: tiles spread evenly over the picture, or all of it where those would be more work."""
+    down, across = height // TILE, width // TILE
+    if down * across <= TILES or height * width <= TILES * (TILE + 2 * reach.halo) ** 2:
+        yield slice(0, blocks[0] * BLOCK), slice(0, blocks[1] * BLOCK)
+        return
+    # Roberts' sequence (2018): evenly spread however many are taken.
+    ratio = 1.32471795724474602596
+    steps = np.arange(4 * TILES)
+    order = zip(
+        (down * ((0.5 + steps / ratio) % 1)).astype(int),
+        (across * ((0.5 + steps / ratio**2) % 1)).astype(int),
+        strict=True,
+    )
+    for row, column in list(dict.fromkeys(order))[:TILES]:
+        yield slice(row * TILE, (row + 1) * TILE), slice(column * TILE, (column + 1) * TILE)
+
+
+def _with_halo(span: slice, length: int, reach: NetworkReach) -> slice:
+    start = max(0, span.start - reach.halo) // reach.multiple * reach.multiple
+    return slice(start, min(length, span.stop + reach.halo))
+
+
+def _divergence(
+    counts: _Counts, strata: Int[np.ndarray, "rows columns"], probed: _Probed
+) -> tuple[Float64[np.ndarray, " strata"], float]:
+    """D relative to V in each stratum, and the standard error of its sum over the picture.
+
+    What structure there is decides how much a denoiser leaves: with the strata, places that were not probed
+    are known from those that were.
+    """
+    of = strata[probed.block[:, 0], probed.block[:, 1]]
+    divergence = np.bincount(of, probed.divergence, STRATA)
+    variance = np.bincount(of, probed.variance, STRATA)
+    overall = probed.divergence.sum() / max(float(probed.variance.sum()), 1e-30)
+    few = 0.01 * variance.sum() / STRATA  # a stratum that was hardly probed is taken for the average one
+    shares = (divergence + few * overall) / np.maximum(variance + few, 1e-30)
+    missed = np.bincount(probed.group, probed.divergence - shares[of] * probed.variance)
+    scale = float(counts.variance.sum()) / max(float(probed.variance.sum()), 1e-30)
+    return shares, scale * math.sqrt(float(np.square(missed).sum()))
+
+
+# ---------------------------------------------------------------- the verdict
+
+
+def _judge(
+    counts: _Counts,
+    strata: Int[np.ndarray, "rows columns"],
+    shares: Float64[np.ndarray, " strata"],
+    divergence_error: float,
+    *,
+    strength: float,
+    variance_error: float,
+    rounding: float,
+) -> PictureQuality:
+    before = counts.total
+    residual = float(counts.residual.sum())
+    divergence = float((counts.variance * shares[strata]).sum())
+    stein = residual - before + 2 * divergence
+    # By chance and, if the noise's variance is another, for that.
+    unsure = math.hypot(counts.chance, 2 * divergence_error, variance_error * abs(before - 2 * divergence))
+    own = max(divergence, 1e-4 * before)
+    # Whatever the difference has more than Stein's error explains is the other's.
+    own_error = math.sqrt(max((OWN * own) ** 2, (stein - own) ** 2 - unsure**2))
+    weight = own_error**2 / (own_error**2 + unsure**2)
+    error = max(weight * stein + (1 - weight) * own, own / 4)
+    error_error = math.sqrt(weight) * unsure
+
+    left = 1 - strength  # of the noise, beside what the network leaves
+    known = left**2 * before + 2 * strength * left * divergence
+    after = known + strength**2 * error + counts.pixels * rounding**2 / 12
+    after_error = math.hypot(strength**2 * error_error, known * variance_error)
+    gain = DB * math.log(before / after)
+    reach = 1.96 * DB * (after_error / after + variance_error)
+    fit, level_fit, structure = _residuals(counts, strata, shares)
+    quality = PictureQuality(
+        psnr_before=-DB * math.log(before / counts.pixels),
+        psnr_after=-DB * math.log(after / counts.pixels),
+        interval=(gain - reach, gain + reach),
+        flags=(),
+        chi2=residual / before,
+        divergence=divergence / before,
+        fit=fit,
+        level_fit=level_fit,
+        structure=structure,
+        correlation=counts.correlation,
+    )
+    return replace(quality, flags=tuple(_flags(quality)))
+
+
+def _flags(quality: PictureQuality) -> Iterator[Flag]:
+    """Tell what may be wrong.
+
+    A residual that holds structure makes flat parts, too, show more than the noise, so that only what they
+    lack is then put down to the noise model.
+    """
+    structured = quality.structure > STRUCTURED or quality.correlation > CORRELATED
+    collapsed = quality.chi2 < KEPT
+    misfit = [math.log(max(each, 1e-3)) for each in (quality.fit, quality.level_fit)]
+    if structured:
+        misfit = [min(each, 0.0) for each in misfit]
+    if abs(misfit[0]) > math.log(FITS) or abs(misfit[1]) > math.log(LEVEL_FITS):
+        yield Flag.NOISE
+    if structured and not collapsed:
+        yield Flag.STRUCTURE
+    if collapsed:
+        yield Flag.COLLAPSED
+    if quality.interval[1] < 0:
+        yield Flag.OVERSMOOTHED
+
+
+def _residuals(
+    counts: _Counts, strata: Int[np.ndarray, "rows columns"], shares: Float64[np.ndarray, " strata"]
+) -> tuple[float, float, float]:
+    """Chi2 plus divergence: of flat parts, of their worst level, and how much more of structured parts."""
+    shown = counts.residual + shares[strata] * counts.variance
+
+    def ratio(of: Bool[np.ndarray, "rows columns"]) -> float:
+        return float(shown[of].sum() / max(float(counts.variance[of].sum()), 1e-30))
+
+    flat = strata < STRATA // 2
+    fit = ratio(flat)
+    bounds = np.quantile(counts.level[flat], np.arange(1, LEVELS) / LEVELS)
+    level = np.searchsorted(bounds, counts.level, side="left")
+    of_level = [ratio(flat & (level == each)) for each in range(LEVELS)]
+    worst = max(of_level, key=lambda each: abs(math.log(max(each, 1e-30))))
+    return fit, worst, ratio(strata >= STRATA - STRATA // 6) - fit
