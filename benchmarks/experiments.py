@@ -27,7 +27,7 @@ from rawdenoise.nets import StabilisedDenoiser, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.training import TrainingOptions
+from rawdenoise.training import TrainingOptions, TrainingStopped
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.loop import Fitted, fit
 from rawdenoise.training.risk import estimate_risk
@@ -145,6 +145,10 @@ class Results:
         fields = {"experiment": asdict(experiment), **asdict(result)}
         write_bytes(self.folder / f"{experiment.name}.json", json.dumps(fields, indent=1).encode())
 
+    def scratch(self, experiment: Experiment) -> Path:
+        """Where the checkpoint of its training lies, until there is a result."""
+        return self.folder / "training" / experiment.name
+
     def save_net(self, experiment: Experiment, net: StabilisedDenoiser) -> None:
         """Keep a trained network."""
         state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
@@ -199,8 +203,12 @@ def perform(
         if data is None or data[0] != experiment.conditions:
             tell(f"taking captures: {described(experiment.conditions)}")
             data = experiment.conditions, simulate(experiment.conditions, sources)
-        result = carry_out(experiment, data[1], results, device)
+        try:
+            result = carry_out(experiment, data[1], results, device)
+        except TrainingStopped as stopped:
+            raise SystemExit(f"{experiment.name}: {stopped}") from None
         results.save(experiment, result)
+        shutil.rmtree(results.scratch(experiment), ignore_errors=True)
         means = ", ".join(f"{iso}: {each.mean_psnr:.2f} dB" for iso, each in result.isos.items())
         budget = f"; {result.images} crops in {result.training_s:.0f} s" if result.images else ""
         tell(f"{experiment.method}: {means}{budget}")
@@ -229,7 +237,7 @@ def carry_out(experiment: Experiment, data: Data, results: Results, device: str)
 
 def trained(experiment: Experiment, data: Data, results: Results, device: str) -> Fitted:
     """Train, or go on where an interrupted run has stopped, and keep the network."""
-    method, scratch = METHODS[experiment.method], results.folder / "training"
+    method = METHODS[experiment.method]
     assert method.objective is not None
     start = base(method.base) if method.base is not None else None
     options = TrainingOptions(
@@ -245,12 +253,11 @@ def trained(experiment: Experiment, data: Data, results: Results, device: str) -
     fitted = fit(
         data.source(method.target),
         options,
-        folder=scratch / experiment.name,
+        folder=results.scratch(experiment),
         run=experiment.name,
         start=None if start is None else start.net,
     )
     results.save_net(experiment, fitted.net if method.guard else fitted.last)
-    shutil.rmtree(scratch / experiment.name, ignore_errors=True)
     return fitted
 
 

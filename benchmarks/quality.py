@@ -71,8 +71,8 @@ def main() -> None:
     wanted = {camera: list(possible(experiments(camera, options))) for camera in options.cameras}
     sources = Sources(options.published, options.train, options.test)
     if not options.table:
-        for each in wanted.values():
-            perform(each, results, sources, device=options.device)
+        for planned in wanted.values():
+            perform(planned, results, sources, device=options.device)
     found = {
         camera: {each.method: result for each in wanted[camera] if (result := results.find(each)) is not None}
         for camera in options.cameras
@@ -85,8 +85,8 @@ def main() -> None:
     print(claims(found))
     write_bytes(options.work / "quality.csv", comma_separated(found).encode())
     if options.strips:
-        for each in wanted.values():
-            write_strip(each, results, sources, options.strips, image=options.strip_image)
+        for planned in wanted.values():
+            write_strip(planned, results, sources, options.strips, image=options.strip_image)
 
 
 def parse() -> argparse.Namespace:
@@ -191,7 +191,7 @@ def table(camera: str, found: Found) -> str:
 
 
 def claims(found: Mapping[str, Found]) -> str:
-    """What should hold, in dB at each camera and ISO, and whether it does."""
+    """What should hold, in dB at each camera and ISO, and whether it does; nothing where nothing can be said."""
     places = [(camera, iso) for camera in found for iso in CAMERAS[camera].tested]
     head = ["claim", "target", *(f"{camera} {iso}" for camera, iso in places), "holds"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
@@ -204,7 +204,7 @@ def claims(found: Mapping[str, Found]) -> str:
         cells = ["" if value is None else f"{value:+.2f}" for value in values]
         words = f"{METHODS[claim.method].title} - {METHODS[claim.other].title}"
         lines.append(f"| {words} | >= {claim.target:+.1f} | {' | '.join(cells)} | {kept} of {len(known)} |")
-    return "\n".join(lines)
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def difference(found: Found, claim: Claim, iso: int) -> float | None:
