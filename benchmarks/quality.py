@@ -191,7 +191,7 @@ def table(camera: str, found: Found) -> str:
 
 
 def claims(found: Mapping[str, Found]) -> str:
-    """What should hold, in dB at each camera and ISO, and whether it does; nothing where nothing can be said."""
+    """What should hold, in dB at each camera and ISO, and whether it does; empty where nothing is known."""
     places = [(camera, iso) for camera in found for iso in CAMERAS[camera].tested]
     head = ["claim", "target", *(f"{camera} {iso}" for camera, iso in places), "holds"]
     lines = [f"| {' | '.join(head)} |", "|" + "---|" * len(head)]
