@@ -42,7 +42,10 @@ def render(card: ModelCard, evidence: Sequence[IsoEvidence] = ()) -> str:
     pictures = {each.iso: (each.before_png, each.after_png) for each in evidence}
     sections = [
         _section("Gain on held-out captures", _gain(card)),
-        _section("Before and after", "\n".join(_iso_card(entry, pictures) for entry in card.evidence)),
+        _section(
+            "Before and after" if pictures else "What is taken away",
+            "\n".join(_iso_card(entry, pictures) for entry in card.evidence),
+        ),
         _section("Noise", _noise(card.noise)),
         _section("Training", _training(card)),
         _section("Provenance", _provenance(card)),

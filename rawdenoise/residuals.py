@@ -21,7 +21,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float32, Shaped, UInt8
-from numpy.random import Generator
 from PIL import Image
 from torch import Tensor
 
@@ -35,7 +34,8 @@ if TYPE_CHECKING:
 Planes = Float32[np.ndarray, "4 h w"]
 Stabilised = Float32[Tensor, "1 4 h w"]
 
-MOST_TILES, MOST_ISOS = 4, 12  # tiles an ISO: a quarter of a million pixels each, seconds on two cores
+MOST_ISOS, MOST_TILES = 12, 24  # tiles of all ISOs, a quarter of a million pixels each: seconds on two cores
+TILES_AN_ISO = 4
 PROBE = 0.01  # sigmas by which a capture is moved to see how the denoiser follows
 BLOCK = 32  # packed pixels; blocks of this side are taken for independent
 LEAST_RISK = 1e-4  # of the capture's own error: 40 dB, more than can be told
@@ -115,8 +115,8 @@ class Verdict:
 def gather(net: StabilisedDenoiser, store: TileStore, *, seed: int) -> tuple[IsoEvidence, ...]:
     """Denoise held-out tiles of each ISO and measure what is taken away; the lowest ISO first.
 
-    At most `MOST_ISOS`, spread evenly, and `MOST_TILES` of each. ISOs of which no tile was held out are left
-    out, as are tiles without a valid pixel. `net` is in eval mode, on the CPU.
+    At most `MOST_ISOS`, spread evenly, and `TILES_AN_ISO` of each, fewer where there are many. ISOs of which
+    no tile was held out are left out, as are those without a valid pixel. `net` is in eval mode, on the CPU.
     """
     rng, generator = np.random.default_rng([seed, 2 << 40]), torch.Generator().manual_seed(seed)
     per_iso = [
@@ -125,7 +125,12 @@ def gather(net: StabilisedDenoiser, store: TileStore, *, seed: int) -> tuple[Iso
     ]
     present = [(entry, tiles) for entry, tiles in per_iso if tiles]
     places = np.linspace(0, len(present) - 1, min(MOST_ISOS, len(present))).round().astype(int)
-    found = (_evidence(net, store, present[place], rng, generator) for place in places)
+    count = min(TILES_AN_ISO, MOST_TILES // max(1, len(places)))
+    found = []
+    for place in places:
+        entry, tiles = present[place]
+        chosen = [tiles[i] for i in rng.permutation(len(tiles))[:count]]
+        found.append(_evidence(net, store, entry, chosen, generator))
     return tuple(evidence for evidence in found if evidence is not None)
 
 
@@ -133,15 +138,13 @@ def gather(net: StabilisedDenoiser, store: TileStore, *, seed: int) -> tuple[Iso
 def _evidence(
     net: StabilisedDenoiser,
     store: TileStore,
-    present: tuple[IsoNoise, Sequence[Tile]],
-    rng: Generator,
+    iso_noise: IsoNoise,
+    tiles: Sequence[Tile],
     generator: torch.Generator,
 ) -> IsoEvidence | None:
-    iso_noise, tiles = present
-    chosen = [tiles[i] for i in rng.permutation(len(tiles))[:MOST_TILES]]
     white = stabilized_white(iso_noise.noise)[None]
     sums, seen = _Sums(), []
-    for tile in chosen:
+    for tile in tiles:
         planes, valid = (_aligned(array, net.multiple) for array in store.whole(tile))
         noisy = stabilize(torch.from_numpy(planes), iso_noise.noise)[None]
         clean = net(noisy, white)
@@ -153,9 +156,7 @@ def _evidence(
         return None
     before, after = _pictures(seen)
     gain_db, error_db = sums.gain()
-    return IsoEvidence(
-        iso_noise.iso, before, after, gain_db, error_db, sums.tests(), len(chosen), sums.pixels
-    )
+    return IsoEvidence(iso_noise.iso, before, after, gain_db, error_db, sums.tests(), len(tiles), sums.pixels)
 
 
 def _aligned(array: Shaped[np.ndarray, "4 h w"], multiple: int) -> Shaped[np.ndarray, "4 h2 w2"]:
