@@ -26,7 +26,10 @@ from jaxtyping import Bool, Float32, Float64, Int
 from rawdenoise.noise import NoiseModel
 
 SEED = 20
-TILES, TILE = 40, 64  # probed, packed pixels: a tenth of the network's time at 24 megapixels
+TILE = 64  # probed at once, packed pixels
+# How many tiles are probed: as many as add this share to the picture's pixels, halos included, within limits.
+# That is a tenth of the network's time for 24 megapixels, and more for smaller pictures.
+SHARE, FEWEST, MOST = 0.16, 24, 40
 BLOCK = 8  # packed pixels
 STRATA = 12  # of blocks, by how much structure they show
 LEVELS = 6  # groups of blocks by signal
@@ -267,18 +270,20 @@ def _places(
 ) -> Iterator[tuple[slice, slice]]:
     """Where to probe: tiles spread evenly over the picture, or all of it where those would be more work."""
     down, across = height // TILE, width // TILE
-    if down * across <= TILES or height * width <= TILES * (TILE + 2 * reach.halo) ** 2:
+    cost = (TILE + 2 * reach.halo) ** 2
+    count = min(max(round(SHARE * height * width / cost), FEWEST), MOST)
+    if down * across <= count or height * width <= count * cost:
         yield slice(0, blocks[0] * BLOCK), slice(0, blocks[1] * BLOCK)
         return
     # Roberts' sequence (2018): evenly spread however many are taken.
     ratio = 1.32471795724474602596
-    steps = np.arange(4 * TILES)
+    steps = np.arange(4 * count)
     order = zip(
         (down * ((0.5 + steps / ratio) % 1)).astype(int),
         (across * ((0.5 + steps / ratio**2) % 1)).astype(int),
         strict=True,
     )
-    for row, column in list(dict.fromkeys(order))[:TILES]:
+    for row, column in list(dict.fromkeys(order))[:count]:
         yield slice(row * TILE, (row + 1) * TILE), slice(column * TILE, (column + 1) * TILE)
 
 
