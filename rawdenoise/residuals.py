@@ -182,13 +182,13 @@ def verdicts(tests: ResidualTests, *, pixels: int) -> dict[str, Verdict]:
 
     The limits were set on a simulated camera at three ISOs, each case with a model of its own, trained from
     nothing. As benchmarks/residuals.py trains (300 updates of 16 crops), the true noise model gave means
-    within 0.012 sigma, strengths of 1.00 to 1.02, neighbours within 0.004 and structure of 0.01; a model of
-    0.8 times the true variance gave strengths of 1.07 to 1.09. Trained by recorruption alone (600 updates of
-    8 crops), the true one gave strengths of 1.03 to 1.05, neighbours within 0.02 and structure of 0.03; after
-    only 60 updates up to 1.17, 0.07 and 0.21. There 1.25 times the true variance gave strengths of 0.87 to
-    0.95, twice 0.68 to 0.79; and neighbours that shared noise, with a correlation of 0.29, showed 0.19 to
-    0.22. So noise that is stronger than claimed by a quarter looks like a training cut short: the words name
-    both.
+    within 0.012 sigma, strengths of 1.00 to 1.02, neighbours within 0.004 and structure of 0.01; one of 0.8
+    times the true variance gave strengths of 1.07 to 1.09, of 1.25 times 0.84 to 0.90. Trained by
+    recorruption alone (600 updates of 8 crops), the true one gave strengths of 1.03 to 1.05, neighbours
+    within 0.02 and structure of 0.03; after only 60 updates up to 1.17, 0.07 and 0.21. There twice the true
+    variance gave strengths of 0.68 to 0.79, and neighbours that shared noise, with a correlation of 0.29,
+    showed 0.19 to 0.22. So noise that is stronger than claimed by a quarter looks like a training cut short:
+    the words name both.
     """
     chance = 3 / math.sqrt(max(pixels, 1))
     strength = tests.chi2 + tests.divergence
