@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from rawdenoise.nets.stabilised import INPUTS, OUTPUTS, Backbone
@@ -41,7 +41,7 @@ class PaperUNet(Backbone):
         self.tail = nn.Sequential(_Conv(wide, wide, 1), _Conv(wide, wide, 1))
         self.exit = _zero(nn.Conv2d(wide, OUTPUTS, 1))
 
-    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 16 h w"]:
+    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float[Tensor, "b 16 h w"]:
         """Tell what is noise."""
         skips = [features]
         x = self.entry(features)
@@ -51,7 +51,7 @@ class PaperUNet(Backbone):
         x = self.bottom(skips.pop())
         for decoder in self.decoders:
             x = decoder(torch.cat([F.interpolate(x, scale_factor=2.0, mode="nearest"), skips.pop()], dim=1))
-        out: Float32[Tensor, "b 16 h w"] = self.exit(self.tail(x))
+        out: Float[Tensor, "b 16 h w"] = self.exit(self.tail(x))
         return out
 
 
@@ -80,7 +80,7 @@ class FastUNet(Backbone):
         self.decoder = nn.Sequential(_Conv(f, f), _Conv(f, f))
         self.exit = _zero(nn.Conv2d(f, 4 * OUTPUTS, 3, padding=1))
 
-    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 16 h w"]:
+    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float[Tensor, "b 16 h w"]:
         """Tell what is noise."""
         fine = self.encoder(self.entry(F.pixel_unshuffle(features, 2)))
         middle = self.encoder2(self.down(fine))
@@ -91,22 +91,24 @@ class FastUNet(Backbone):
 
 
 class BestUNet(Backbone):
-    """A residual U-Net on 2x2 groups of packed pixels: several times the work of `FastUNet`.
+    """A residual U-Net with few features where pixels are many: 32 at packed resolution, up to 96 below.
 
     `widths` are the features of its levels, from fine to coarse; `blocks` how many residual blocks each level
-    has on the way down, at the bottom, and on the way up; `group` the sides of the groups.
+    has on the way down, at the bottom, and on the way up; `group` the sides of the groups of packed pixels
+    that its finest level sees as one.
     """
 
     def __init__(
         self,
-        widths: Sequence[int] = (64, 96, 128),
-        blocks: Sequence[int] = (1, 1, 2, 1, 2),
-        group: int = 2,
+        widths: Sequence[int] = (32, 64, 96, 96),
+        blocks: Sequence[int] = (1, 1, 1, 1, 1, 1, 2),
+        group: int = 1,
     ) -> None:
         super().__init__()
         depth = len(widths) - 1
         self.group, self.multiple = group, group << depth
-        # Each convolution reaches one pixel of its level, and a group's first pixel knows of its last.
+        # Each convolution reaches one pixel of its level, and each pixel of a coarse level is one square of
+        # the finest, whose first pixel thereby knows of its last.
         levels = [min(i, 2 * depth - i) for i in range(len(blocks))]
         reached = [2 * count << level for level, count in zip(levels, blocks, strict=True)]
         self.radius = group * (sum(reached) + 2) + self.multiple - 1
@@ -119,7 +121,7 @@ class BestUNet(Backbone):
         self.decoders = nn.ModuleList([_residuals(f, n) for f, n in zip(widths[-2::-1], up, strict=True)])
         self.exit = _zero(nn.Conv2d(widths[0], group**2 * OUTPUTS, 3, padding=1))
 
-    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float32[Tensor, "b 16 h w"]:
+    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float[Tensor, "b 16 h w"]:
         """Tell what is noise."""
         x = self.entry(F.pixel_unshuffle(features, self.group))
         skips = []
