@@ -194,8 +194,27 @@ CANDIDATES: Mapping[str, tuple[str, Callable[[], Backbone]]] = {
     "fast": ("**fast**: U-Net on 2x2 groups, 48 features", FastUNet),
     "fast-blind": ("`fast`, not told the noise level", lambda: Blind(FastUNet())),
     "fast-64": ("`fast` with 64 features", lambda: FastUNet(64)),
-    "best": ("**best**", BestUNet),
-    "best-48": ("`best` of 48, 72, 96 features", lambda: BestUNet((48, 72, 96))),
+    "packed-16": (
+        "`best` of 16, 48, 64 features, 5 blocks",
+        lambda: BestUNet((16, 48, 64), (1, 1, 1, 1, 1)),
+    ),
+    "best": ("**best**: residual U-Net on packed pixels, 32 to 96 features", BestUNet),
+    "packed-48": (
+        "`best` of 48, 64, 96, 96 features, 7 blocks",
+        lambda: BestUNet((48, 64, 96, 96), (1,) * 7),
+    ),
+    "groups-128": (
+        "`best` on 2x2 groups, 64, 96, 128 features, 7 blocks",
+        lambda: BestUNet((64, 96, 128), (1, 1, 2, 1, 2), 2),
+    ),
+    "groups-64": (
+        "`best` on 2x2 groups, 64, 96, 96 features, 8 blocks",
+        lambda: BestUNet((64, 96, 96), (2, 1, 1, 1, 3), 2),
+    ),
+    "groups-96": (
+        "`best` on 2x2 groups, 96, 96, 96 features, 7 blocks",
+        lambda: BestUNet((96, 96, 96), (2, 1, 1, 1, 2), 2),
+    ),
     "dncnn": ("DnCNN on 2x2 groups, 9 layers of 64", DnCnn),
     "separable": ("`fast` with depthwise separable convolutions, 96 features", lambda: SeparableUNet(96)),
     "naf-groups": ("NAFNet on 2x2 groups, width 48", lambda: NafNet(48, (2, 2, 4, 2, 2), 2)),
