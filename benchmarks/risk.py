@@ -28,6 +28,7 @@ from published import published_cameras, true_noise
 from torch import nn
 
 from rawdenoise.artefacts import cleared, sample_sound
+from rawdenoise.bases import model_called
 from rawdenoise.calibration import calibrate_from_frames
 from rawdenoise.evidence import CALIBRATED_ERROR, variance_error
 from rawdenoise.metrics import psnr
@@ -105,7 +106,7 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("published", type=Path)
-    parser.add_argument("--model", help="a model of the store, instead of training a network")
+    parser.add_argument("--model", help="a model of the store or a bundled one, after those of the training")
     parser.add_argument("--net", default=next(iter(NETS)))
     parser.add_argument("--images", type=int, default=8000, help="crops to train on")
     parser.add_argument("--size", default="1024x768")
@@ -115,7 +116,7 @@ def main() -> None:
 
     nets = trained(options.net, options.images, options.seed)
     if options.model:
-        nets.append(ModelStore().load(options.model).net)
+        nets.append(model_called(options.model, ModelStore()).net)
     pictures = list(take_pictures(options.published, width, height, options.seed))
     print_errors(pictures, nets[-1])
     print_flags(pictures, nets[-1])
