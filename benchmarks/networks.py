@@ -417,7 +417,7 @@ def table(known: Sequence[tuple[str, Mapping[str, float]]]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|"
     for name, row in known:
         scenes, photographs = (_mean(row, [c for c in columns if c.startswith(t)]) for t in ("sc", "ph"))
-        each = " / ".join(_cell(row.get(f"photographs {iso}"), 2) for iso in ISOS)
+        each = " / ".join(_cell(row.get(f"photographs {iso}"), 2) for iso in ISOS).strip(" /")
         cells = [
             CANDIDATES[name][0], f"{row['weights'] / 1e6:.2f}", f"{row['gmac']:.1f}",
             _cell(row.get("seconds"), 1), _cell(scenes, 2), _cell(photographs, 2), each,
