@@ -28,7 +28,7 @@ from rawdenoise.raw import Camera
 
 FORMAT = 1
 SUFFIX = ".rawdenoise"
-CARD, WEIGHTS, PAGE = "card.json", "weights.safetensors", "card.html"
+CARD, WEIGHTS = "card.json", "weights.safetensors"
 PAGE = "card.html"  # of the store alone: it shows pieces of the captures, and is trusted by who opens it
 LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
 T = TypeVar("T")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import math
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -45,11 +46,13 @@ if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
 TILE = 512  # mosaic pixels
-TILE_FORMAT = 2  # goes up whenever the same captures give other tiles or another index
+TILE_FORMAT = 3  # goes up whenever the same captures give other tiles or another index
 INDEX = "tiles.json"
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
-HELD_OUT = 16  # one tile in so many is kept from training, for the figures of the card
+HELD_OUT = 16  # one tile in so many is kept from training, to choose by and for the figures of the card
+LEAST_HELD_OUT = 8  # but no more than a quarter of all
+LEVELS = 4  # groups of tiles, by brightness, that have a say of their own
 
 FileReport = Callable[[Path, RawDenoiseError | None], None]
 
@@ -162,11 +165,15 @@ def _grouped(members: list[tuple[Camera, Capture]]) -> CaptureSet:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A square of one capture: the file of the capture's tiles, its place in it, its entry in the noise."""
+    """A square of one capture: the file of the capture's tiles, its place in it, its entry in the noise.
+
+    `weight` is how often it is drawn, against others.
+    """
 
     file: str
     index: int
     noise: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,9 +191,14 @@ class TileStore:
     largest_crop: int
 
     def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
-        """Draw random crops of `size` packed pixels, each turned or mirrored in one of eight ways."""
-        tiles = self.held_out if held_out else self.tiles
-        crops = [self._crop(rng, tiles[int(rng.integers(len(tiles)))], size) for _ in range(count)]
+        """Draw random crops of `size` packed pixels, each turned or mirrored in one of eight ways.
+
+        Where there are too few tiles for some to be held out, those trained on stand in for them.
+        """
+        tiles = (self.held_out or self.tiles) if held_out else self.tiles
+        heights = np.cumsum([tile.weight for tile in tiles])
+        places = np.searchsorted(heights, rng.uniform(0, heights[-1], count), side="right")
+        crops = [self._crop(rng, tiles[min(int(at), len(tiles) - 1)], size) for at in places]
         noisy, valid, white = zip(*crops, strict=True)
         return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white))
 
@@ -285,7 +297,7 @@ def build_store(
     samples: dict[int | None, list[tuple[NoiseSamples, ...]]] = defaultdict(list)
     levels: dict[int | None, Levels] = {}
     profiles = ProfileStore()
-    cut: list[tuple[str, int | None, int]] = []
+    cut: list[tuple[str, int | None, list[float]]] = []
     side = TILE
     for number, capture in enumerate(captures.captures):
         try:
@@ -302,8 +314,8 @@ def build_store(
         valid &= ~sound.defects
         file = folder / f"{number:05}.npy"
         with _writing(folder):
-            count, fits = _cut(sound.planes, valid, file, share, rng)
-        cut.append((file.name, capture.iso, count))
+            seen_levels, fits = _cut(sound.planes, valid, file, share, rng)
+        cut.append((file.name, capture.iso, seen_levels))
         side = min(side, fits)
         on_file(capture.path, None)
     if not cut:
@@ -318,14 +330,40 @@ def build_store(
         )
         for iso in isos
     )
-    tiles = [Tile(file, index, isos.index(iso)) for file, iso, count in cut for index in range(count)]
+    tiles = _balanced(
+        [
+            (Tile(file, index, isos.index(iso)), level)
+            for file, iso, levels_seen in cut
+            for index, level in enumerate(levels_seen)
+        ]
+    )
     order = [tiles[i] for i in rng.permutation(len(tiles))]
-    kept = max(1, len(tiles) // HELD_OUT) if len(tiles) >= 4 else 0
+    kept = min(max(len(tiles) // HELD_OUT, LEAST_HELD_OUT), len(tiles) // 4)
     store = TileStore(folder, tuple(order[kept:]), tuple(order[:kept]), noise, side // 2 - 1)
     with _writing(folder):
         sizes = {file.name: file.stat().st_size for file in folder.glob("*.npy")}
         write_bytes(index, json.dumps({**asdict(store), "folder": "", "sizes": sizes}).encode())
     return store
+
+
+def _balanced(tiles: list[tuple[Tile, float]]) -> list[Tile]:
+    """Weigh tiles so that ISOs and brightnesses that are rare are seen more often than they occur.
+
+    A group of one ISO and one brightness (quarters of the range of the roots of levels, which is that of
+    stabilised ones) is drawn as the root of its size: neither by its size alone, nor all alike, which would
+    show one bright tile again and again.
+    """
+    roots = [math.sqrt(max(level, 0.0)) for _, level in tiles]
+    lowest, span = min(roots), max(max(roots) - min(roots), 1e-9)
+    groups = [
+        (tile.noise, min(int(LEVELS * (root - lowest) / span), LEVELS - 1))
+        for (tile, _), root in zip(tiles, roots, strict=True)
+    ]
+    sizes = Counter(groups)
+    return [
+        replace(tile, weight=1 / math.sqrt(sizes[group]))
+        for (tile, _), group in zip(tiles, groups, strict=True)
+    ]
 
 
 def _opened(index: Path) -> TileStore | None:
@@ -382,8 +420,8 @@ def _cut(
     file: Path,
     share: int,
     rng: Generator,
-) -> tuple[int, int]:
-    """Write at most `share` tiles of a capture; returns how many, and the shorter side of one."""
+) -> tuple[list[float], int]:
+    """Write at most `share` tiles of a capture; returns their mean levels, and the shorter side of one."""
     mosaic, mask = mosaic_rggb(planes).astype(np.float16), mosaic_rggb(valid)
     corners = list(product(*(_starts(length) for length in mosaic.shape)))
     if len(corners) > share:
@@ -391,7 +429,8 @@ def _cut(
     windows = [(slice(top, top + TILE), slice(left, left + TILE)) for top, left in corners]
     _save(file, np.stack([mosaic[window] for window in windows]))
     _save(_mask_file(file), np.stack([mask[window] for window in windows]))
-    return len(windows), min(mosaic[windows[0]].shape)
+    levels = [float(mosaic[window].mean(dtype=np.float64)) for window in windows]
+    return levels, min(mosaic[windows[0]].shape)
 
 
 def _save(file: Path, array: Shaped[np.ndarray, "n h w"]) -> None:

@@ -29,8 +29,8 @@ SETTLE = 0.3  # share from which it stays before it falls to zero
 LARGEST_GRADIENT = 1.0
 SMALLEST_CROP = 16
 RETRIES = 4  # losses that are no numbers, each answered by going back and halving the learning rate
-CHECKS = 20  # looks at the estimated risk in a training
-CHECKED = (4, 16)  # batches, and crops in each, that a look is on
+LOOKS, STEPS_APART = 20, 10  # at the estimated risk in a training, and the least steps between two
+LOOKED_AT = (4, 16)  # batches, and crops in each
 FROM_NOTHING, FROM_TRAINED = 1e-3, 3e-4  # learning rates
 FLAT = (4, 0.002, 20_000)  # looks without a gain of such a share, and crops before which nothing is flat
 RISING = (3, 1.1)  # looks in a row that are so many times worse than the best one
@@ -160,7 +160,7 @@ def _run(
             state.back_off(folder)
             continue
         state.count(loss, time.monotonic() - start)
-        if math.floor(done * CHECKS) < math.floor(_done(state.counters, options) * CHECKS):
+        if state.due(done):
             state.look()
             ended = state.verdict(done) if options.guard else ""
         on_progress(_progress(state.counters, options))
@@ -179,9 +179,13 @@ def check_options(options: TrainingOptions) -> None:
     Raises:
         TrainingError: an unknown network, objective or precision, or no budget.
     """
-    known = {"net": NETS, "objective": OBJECTIVES, "precision": ("auto", "float32", "bfloat16")}
-    for kind, names in known.items():
-        if (chosen := getattr(options, kind)) not in names:
+    known = (
+        ("network", options.net, NETS),
+        ("objective", options.objective, OBJECTIVES),
+        ("precision", options.precision, ("auto", "float32", "bfloat16")),
+    )
+    for kind, chosen, names in known:
+        if chosen not in names:
             raise TrainingError(f"no {kind} called {chosen!r}; there are {', '.join(names)}")
     if options.images is None and options.minutes is None:
         raise TrainingError("training needs a budget, in minutes or in images")
@@ -262,7 +266,7 @@ class _State:
         self.counters = Counters(run)
         self.updating = False
         self.ahead = _Ahead(source, options, crop)
-        batches, crops = CHECKED
+        batches, crops = LOOKED_AT
         rng = np.random.default_rng([options.seed, 1 << 40])
         self.held_out = [source.draw(rng, crops, crop, held_out=True) for _ in range(batches)]
         wanted = options.precision == "bfloat16"
@@ -310,6 +314,12 @@ class _State:
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
+
+    def due(self, before: float) -> bool:
+        """Whether the last step, `before` which so much was done, is one to look after."""
+        since = self.counters.images - self.counters.history[-1].images
+        crossed = math.floor(before * LOOKS) < math.floor(_done(self.counters, self.options) * LOOKS)
+        return crossed and since >= STEPS_APART * self.options.batch
 
     def look(self) -> None:
         """Estimate the risk of the averaged network, and keep it if it is the best so far."""
@@ -421,14 +431,14 @@ def _crop_size(source: Source, net: StabilisedDenoiser, options: TrainingOptions
 def _used(counters: Counters, options: TrainingOptions) -> tuple[float, float]:
     """How much of the budget is used, and what it is, in images or in seconds."""
     if options.images is not None:
-        return float(counters.images), float(max(1, options.images))
-    return counters.elapsed_s, max(1e-9, 60 * (options.minutes or 0))
+        return float(counters.images), float(options.images)
+    return counters.elapsed_s, 60 * (options.minutes or 0.0)
 
 
 def _done(counters: Counters, options: TrainingOptions) -> float:
     """How far the training is, 0 to 1; where nothing more was gained, it takes as long again to settle."""
     used, budget = _used(counters, options)
-    natural = used / budget
+    natural = used / budget if budget > 0 else 1.0
     if counters.flat_since:
         settling = (used - counters.flat_since) / counters.flat_since
         natural = max(natural, SETTLE + (1 - SETTLE) * settling)

@@ -1,0 +1,297 @@
+"""The loop on sources whose truth is known: what it picks, when it ends, and where its figures come from."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import Generator
+
+from rawdenoise.bases import BASES, load_base, model_called, model_for
+from rawdenoise.errors import ModelFileError, ModelMissingError, TrainingError
+from rawdenoise.models import ModelStore, export_halved, new_model, read_model
+from rawdenoise.nets import build_net
+from rawdenoise.noise import NoiseModel
+from rawdenoise.raw import Camera
+from rawdenoise.stabilize import stabilize, stabilized_mean, unstabilize
+from rawdenoise.training.base import train_base
+from rawdenoise.training.batches import Batch
+from rawdenoise.training.loop import TrainingOptions, TrainingStopped, fit
+from rawdenoise.training.objectives import Step
+from rawdenoise.training.objectives.pairs import noise2noise, supervised
+from rawdenoise.training.risk import crop_sums, difference, estimate_risk, summarise
+from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
+
+QUICK = TrainingOptions(images=320, minutes=None, batch=8, crop=32, device="cpu", precision="float32")
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Sloping planes under white noise of unit variance, with the slope itself as target."""
+
+    largest_crop: int = 64
+    steepness: float = 0.2
+
+    def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+        rows, columns = np.mgrid[:size, :size]
+        directions = rng.normal(0, self.steepness, (count, 4, 2, 1, 1))
+        clean = 60 + directions[:, :, 0] * rows + directions[:, :, 1] * columns
+        noisy = clean + rng.standard_normal(clean.shape)
+        noisy, clean = (torch.from_numpy(planes.astype(np.float32)) for planes in (noisy, clean))
+        return Batch(noisy, torch.ones(noisy.shape, dtype=torch.bool), torch.full((count, 4), 120.0), clean)
+
+
+def batches(count: int = 4) -> list[Batch]:
+    rng = np.random.default_rng(5)
+    return [Slopes().draw(rng, 8, 32) for _ in range(count)]
+
+
+# Risk
+
+
+def test_the_risk_is_unbiased() -> None:
+    """Against the truth, which the estimate does not see, for a network that does neither well nor nothing."""
+    net, drawn = build_net("fast").eval(), batches(8)
+    figures = estimate_risk(net, drawn, seed=0)
+    with torch.no_grad():
+        errors = [float((net(b.noisy, b.white) - b.target).square().mean()) for b in drawn]
+    assert figures.risk == pytest.approx(np.mean(errors), abs=4 * figures.error)
+    assert figures.error < 0.02
+    assert figures.risk == pytest.approx(figures.chi2 - 1 + 2 * figures.divergence)
+    assert figures.gain_db == pytest.approx(-10 * math.log10(figures.risk))
+
+
+def test_two_denoisers_are_compared_on_the_same_crops() -> None:
+    one, drawn = build_net("fast").eval(), batches()
+    other = copy.deepcopy(one)
+    sums = crop_sums(one, drawn, 0)
+    assert difference(sums, crop_sums(other, drawn, 0)) == (0, 0)
+    with torch.no_grad():
+        other.backbone.exit.bias += 0.5
+    moved = crop_sums(other, drawn, 0)
+    gain, error = difference(moved, sums)
+    assert gain == pytest.approx(summarise(moved).risk - summarise(sums).risk, abs=1e-9)
+    assert abs(gain) > 2 * error
+    assert error < summarise(sums).error  # what the crops have in common does not count
+
+
+def test_invalid_pixels_have_no_say() -> None:
+    drawn = batches(1)[0]
+    valid = drawn.valid.clone()
+    valid[..., :8] = False
+    spoiled = drawn.noisy.clone()
+    spoiled[..., :2] = float("inf")
+    net = build_net("fast").eval()
+    sums = crop_sums(net, [replace(drawn, valid=valid)], 0)
+    assert float(sums[:, 0].sum()) == pytest.approx(0.75 * valid.numel())
+
+
+# The loop
+
+
+def test_it_keeps_the_look_with_the_least_risk(tmp_path: Path) -> None:
+    fitted = fit(Slopes(), replace(QUICK, objective="r2r", images=800), folder=tmp_path, run="a")
+    risks = [check.figures.risk for check in fitted.history]
+    assert fitted.figures.risk == min(risks) < 0.5 * risks[0]
+    assert fitted.images == 800
+    assert not fitted.net.training
+    images = [check.images for check in fitted.history]
+    assert images == sorted(set(images))
+    assert (images[0], images[-1]) == (0, 800)
+
+
+def test_a_rising_risk_ends_the_training_with_the_best_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ruin(step: Step) -> torch.Tensor:
+        return -supervised(step).clamp_max(100)
+
+    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"r2r": ruin})
+    options = replace(QUICK, objective="r2r", images=8000)
+    fitted = fit(Slopes(), options, folder=tmp_path / "guarded", run="a")
+    assert "rises" in fitted.stopped
+    assert fitted.images < 8000
+    assert fitted.figures.risk == min(check.figures.risk for check in fitted.history)
+    to_the_end = fit(
+        Slopes(), replace(options, images=1600, guard=False), folder=tmp_path / "not", run="a"
+    )
+    assert (to_the_end.images, to_the_end.stopped) == (1600, "")
+
+
+def test_where_nothing_more_is_gained_it_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rawdenoise.training.loop.FLAT", (2, 0.002, 100))
+    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"r2r": lambda step: 0 * supervised(step)})
+    fitted = fit(Slopes(), replace(QUICK, objective="r2r", images=4000), folder=tmp_path, run="a")
+    assert fitted.images < 2000
+
+
+def test_a_budget_of_nothing_gives_what_it_began_with(tmp_path: Path) -> None:
+    start = build_net("fast")
+    fitted = fit(
+        Slopes(), replace(QUICK, images=None, minutes=0.0), folder=tmp_path, run="a", start=start
+    )
+    assert fitted.images == 0
+    for name, tensor in start.state_dict().items():
+        assert torch.equal(fitted.net.state_dict()[name], tensor)
+
+
+def test_a_larger_budget_goes_on_where_the_smaller_ended(tmp_path: Path) -> None:
+    seen: list[int] = []
+    fit(Slopes(), replace(QUICK, images=160), folder=tmp_path, run="a")
+    fit(
+        Slopes(), replace(QUICK, images=320), folder=tmp_path, run="a",
+        on_progress=lambda progress: seen.append(progress.images),
+    )  # fmt: skip
+    assert (seen[0], seen[-1]) == (168, 320)
+
+
+def test_what_a_step_sees_depends_on_its_number_alone(tmp_path: Path) -> None:
+    whole = fit(Slopes(), QUICK, folder=tmp_path / "one", run="a")
+    calls = iter([False] * 17)
+    with pytest.raises(TrainingStopped):
+        fit(Slopes(), QUICK, folder=tmp_path / "two", run="a", stop=lambda: next(calls, True))
+    resumed = fit(Slopes(), QUICK, folder=tmp_path / "two", run="a")
+    for name, tensor in whole.last.state_dict().items():
+        assert torch.equal(resumed.last.state_dict()[name], tensor)
+    assert [check.figures for check in resumed.history] == [check.figures for check in whole.history]
+
+
+def test_a_source_that_fails_is_an_error_and_leaves_a_checkpoint(tmp_path: Path) -> None:
+    class Failing(Slopes):
+        def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+            if not held_out and rng.bit_generator.seed_seq.entropy[1] >= 3:
+                raise TrainingError("the captures are gone")
+            return super().draw(rng, count, size, held_out=held_out)
+
+    with pytest.raises(TrainingError, match="gone"):
+        fit(Failing(), QUICK, folder=tmp_path, run="a")
+    assert (tmp_path / "checkpoint.safetensors").exists()
+
+
+def test_it_learns_in_bfloat16_too(tmp_path: Path) -> None:
+    fitted = fit(Slopes(), replace(QUICK, precision="bfloat16"), folder=tmp_path, run="a")
+    assert fitted.figures.risk < 0.8 * fitted.history[0].figures.risk
+    assert all(tensor.dtype == torch.float32 for tensor in fitted.net.state_dict().values())
+
+
+def test_pairs_are_taken_from_the_target() -> None:
+    noisy, target = torch.zeros(1, 4, 4, 4), torch.full((1, 4, 4, 4), 3.0)
+    valid = torch.ones(noisy.shape, dtype=torch.bool)
+    step = Step(
+        denoise=lambda z, sigma=1.0: z + 1, teacher=lambda z, sigma=1.0: z, noisy=noisy, valid=valid,
+        target=target, done=0.5, gamma=1.0, generator=torch.Generator(),
+    )  # fmt: skip
+    assert float(noise2noise(step)) == float(supervised(step)) == 4
+    with pytest.raises(ValueError, match="pairs"):
+        supervised(replace(step, target=None))
+
+
+# Synthetic captures and the base
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SyntheticCaptures]:
+    folder = tmp_path_factory.mktemp("base")
+    return folder, paint_scenes(folder / "scenes", 2, seed=3)
+
+
+def test_synthetic_noise_is_white_and_of_unit_variance(scenes: tuple[Path, SyntheticCaptures]) -> None:
+    _, source = scenes
+    rng = np.random.default_rng(0)
+    drawn = [source.draw(rng, 8, 64) for _ in range(6)]
+    residual = torch.cat([batch.noisy - batch.target for batch in drawn])
+    valid = torch.cat([batch.valid for batch in drawn])
+    assert float(residual[valid].mean()) == pytest.approx(0, abs=0.02)
+    assert float(residual[valid].var()) == pytest.approx(1, abs=0.03)
+    neighbours = (residual * valid)[..., 1:] * (residual * valid)[..., :-1]
+    assert float(neighbours.mean()) == pytest.approx(0, abs=0.01)
+    again = source.draw(np.random.default_rng(0), 8, 64)
+    assert torch.equal(again.noisy, drawn[0].noisy)
+
+
+def test_held_out_scenes_are_never_trained_on(scenes: tuple[Path, SyntheticCaptures]) -> None:
+    _, source = scenes
+    assert source.held_out
+    assert not set(source.held_out) & set(source.scenes)
+
+
+def test_a_users_pictures_are_halved_in_linear_light(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (301, 200), (188, 0, 255)).save(tmp_path / "one.png")
+    source = paint_scenes(tmp_path / "scenes", 1, seed=3, images=[tmp_path / "one.png"])
+    (painted,) = [path for path in source.scenes + source.held_out if path.name.startswith("image-")]
+    scene = np.load(painted)
+    assert scene.shape == (100, 150, 3)
+    assert scene[0, 0] == pytest.approx((0.503, 0, 1), abs=2e-3)
+
+
+def test_a_base_is_trained_written_and_read_back(
+    scenes: tuple[Path, SyntheticCaptures], tmp_path: Path
+) -> None:
+    folder, _ = scenes
+    options = replace(QUICK, objective="supervised-decibels", images=80, seed=3)
+    model = train_base(options, folder=folder, scenes=2)
+    again = train_base(options, folder=folder, scenes=2)
+    assert again.card.weights_sha256 == model.card.weights_sha256
+    file = export_halved(model, tmp_path / "base.rawdenoise")
+    halved = read_model(file)
+    assert file.stat().st_size < 0.6 * sum(4 * t.numel() for t in model.net.state_dict().values())
+    assert halved.card.weights_sha256 != model.card.weights_sha256
+    assert halved.card.figures == model.card.figures
+    store = ModelStore(tmp_path / "store")
+    assert store.import_file(file) == halved.card
+    assert store.verify(halved.card.id) == halved.card
+    for name, tensor in model.net.state_dict().items():
+        assert halved.net.state_dict()[name].dtype == torch.float32
+        torch.testing.assert_close(halved.net.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_the_bundled_models_are_whole_and_denoise_any_camera(name: str) -> None:
+    model = load_base(name)
+    assert model.card.net == name
+    assert model.card.captures == ()
+    drawn = batches()
+    assert estimate_risk(model.net, drawn, 0).risk < 0.1  # slopes are easy
+    assert model.card.history[-1]["risk"] < 0.5 * model.card.history[1]["risk"]
+
+
+def test_bundled_models_are_small() -> None:
+    from importlib.resources import files
+
+    sizes = [len((files("rawdenoise") / "_base" / f"{name}.rawdenoise").read_bytes()) for name in BASES]
+    assert sum(sizes) < 4_000_000
+
+
+def test_a_camera_without_a_model_gets_the_base(tmp_path: Path) -> None:
+    store, camera = ModelStore(tmp_path), Camera("Make", "Model", mode="raw")
+    assert model_for(camera, store).card == load_base("fast").card
+    own = new_model(build_net("fast"), replace(load_base("fast").card, camera=camera))
+    store.save(own)
+    assert model_for(camera, store).card == own.card
+    assert model_called("best", store).card == load_base("best").card
+    assert model_called(own.card.id[:12], store).card == own.card
+    with pytest.raises(ModelMissingError):
+        load_base("slow")
+    (tmp_path / own.card.id / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(ModelFileError):
+        model_for(camera, store)
+
+
+@pytest.mark.parametrize("electrons", [20.0, 300.0, 20000.0])
+@pytest.mark.parametrize("read", [0.5, 2.0, 8.0, 40.0])
+def test_the_stabilised_mean_leads_back_to_the_signal(electrons: float, read: float) -> None:
+    noise = NoiseModel((1 / electrons,) * 4, ((read / electrons) ** 2,) * 4)
+    signal = torch.linspace(0, 1, 4096).pow(2).reshape(1, 64, 64).expand(4, 64, 64).contiguous()
+    deviation = (signal / electrons + (read / electrons) ** 2).sqrt()
+    back = unstabilize(stabilized_mean(signal, noise), noise)
+    assert float(((back - signal) / deviation).abs().max()) < 2e-3
+    if electrons < 100 and read < 3:  # where it matters
+        plain = unstabilize(stabilize(signal, noise), noise)
+        assert float(((plain - signal) / deviation).abs().max()) > 0.05
