@@ -55,11 +55,12 @@ class Claim:
 
 
 CLAIMS = (
-    Claim(GUARDED, "supervised", -0.3),
-    Claim(GUARDED, "neighbor2neighbor", 0.0),
+    Claim(GUARDED, "supervised", -0.1),
+    Claim(GUARDED, "neighbor2neighbor", 0.25),
     Claim(FROM_BASE, "base-fast", 0.0),
     Claim("base-fast", BM3D, 0.0),
     Claim("base-best", BM3D, 0.0),
+    Claim(FROM_BASE, BM3D, 0.5),
 )
 
 
@@ -203,7 +204,7 @@ def claims(found: Mapping[str, Found]) -> str:
         kept = sum(value >= claim.target for value in known)
         cells = ["" if value is None else f"{value:+.2f}" for value in values]
         words = f"{METHODS[claim.method].title} - {METHODS[claim.other].title}"
-        lines.append(f"| {words} | >= {claim.target:+.1f} | {' | '.join(cells)} | {kept} of {len(known)} |")
+        lines.append(f"| {words} | >= {claim.target:+.2f} | {' | '.join(cells)} | {kept} of {len(known)} |")
     return "\n".join(lines) if len(lines) > 2 else ""
 
 

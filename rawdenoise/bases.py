@@ -12,6 +12,11 @@ from rawdenoise.raw import Camera
 BASES = ("fast", "best")  # named after their networks
 
 
+def is_base(id: str) -> bool:
+    """Whether a model's id is that of one made for all cameras."""
+    return id.startswith("base-")
+
+
 @cache
 def load_base(name: str) -> Model:
     """Load a bundled model; it serves any camera.

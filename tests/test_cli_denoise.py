@@ -19,6 +19,7 @@ from conftest import TEST_CAMERA, make_raw
 from torch import nn
 
 from rawdenoise.atomic import MARK, atomic_output
+from rawdenoise.bases import load_base
 from rawdenoise.cli import main
 from rawdenoise.cli.batches import remove_temporaries
 from rawdenoise.formats import read_raw
@@ -218,16 +219,25 @@ def test_one_bad_file_fails_alone_and_the_exit_code_says_so(tmp_path: Path) -> N
     assert files_in(tmp_path / "out") == {"in/a.dng"}
 
 
-def test_no_model_for_any_file_is_exit_3_and_for_some_exit_1(tmp_path: Path) -> None:
+def test_a_camera_without_a_model_gets_the_bundled_one_and_is_told(tmp_path: Path) -> None:
     known = a_capture(tmp_path / "in/known.dng")
-    stranger = a_capture(tmp_path / "in/stranger.dng", camera=Camera("Other", "Other 2"))
-    a_model(known)
-    alone = denoise(stranger, "-o", tmp_path / "out")
-    assert alone.exit_code == 3
-    assert "no model for Other 2" in alone.stderr
-    assert "rawdenoise train" in alone.stderr
-    assert denoise(tmp_path / "in", "-o", tmp_path / "out").exit_code == 1
-    assert files_in(tmp_path / "out") == {"known.dng"}
+    a_capture(tmp_path / "in/stranger.dng", camera=Camera("Other", "Other 2"))
+    own = a_model(known).card.id
+    result = denoise(tmp_path / "in", "-o", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    used = {Path(str(line["source"])).name: line["model"] for line in lines(result)}
+    assert used == {"known.dng": own, "stranger.dng": load_base("fast").card.id}
+    plain = denoise(tmp_path / "in", "-o", tmp_path / "again")
+    assert "bundled model used for Other 2; `rawdenoise train`" in plain.stderr
+    assert "bundled model used for Test" not in plain.stderr
+
+
+@pytest.mark.parametrize("options", [["--base", "best"], ["--model", "best"]])
+def test_the_better_bundled_model_is_used_on_request(tmp_path: Path, options: list[str]) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    result = denoise(source, "-o", tmp_path / "out", "--json", *options)
+    assert result.exit_code == 0, result.output
+    assert [line["model"] for line in lines(result)] == [load_base("best").card.id]
 
 
 @pytest.mark.parametrize(
@@ -461,7 +471,7 @@ def test_inspect_says_what_would_be_done_and_why(tmp_path: Path) -> None:
         "RGGB",
         "128 x 96",
         "iso:              800",
-        "none (no model for",
+        "the bundled one: this camera and mode have none",
         "a.dng (a mosaic DNG)",
     ):
         assert said in before.stdout

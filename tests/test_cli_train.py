@@ -14,6 +14,7 @@ import tifffile
 from click.testing import CliRunner, Result
 from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
 
+from rawdenoise.bases import load_base
 from rawdenoise.calibration.frames import frame_files
 from rawdenoise.cli import main
 from rawdenoise.cli.batches import planned
@@ -27,7 +28,7 @@ __all__ = ["_one_thread"]  # a fixture that pytest finds here too
 
 
 def train(folder: Path, *arguments: object) -> Result:
-    options = ["--scratch", folder / "scratch", "--device", "cpu", *arguments]
+    options = ["--scratch", folder / "scratch", "--device", "cpu", "--keep-if-worse", *arguments]
     return CliRunner().invoke(main, ["train", *map(str, options)])
 
 
@@ -56,6 +57,50 @@ def test_from_noisy_captures_to_denoised_files(captures: Path, tmp_path: Path) -
         results[strength] = read_raw(tmp_path / strength / "unseen.dng").mosaic
     assert np.array_equal(results["0"], read_raw(unseen).mosaic)
     assert not np.array_equal(results["1"], read_raw(unseen).mosaic)
+
+
+def test_a_worse_model_never_replaces_a_better_one(captures: Path, tmp_path: Path) -> None:
+    """A training of no time from nothing is worse than the bundled model, so nothing comes of it."""
+    options = ["--scratch", str(tmp_path / "scratch"), "--from-nothing", "--images", "16"]
+    result = CliRunner().invoke(main, ["train", str(captures), *options])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("no new model")
+    assert f"against {load_base('fast').card.id}: -" in result.stdout
+    assert "--keep-if-worse" in result.stdout.splitlines()[-1]
+    assert not ModelStore().cards()
+
+
+def test_a_model_has_a_page_and_a_history(captures: Path, tmp_path: Path) -> None:
+    a_capture(captures / "3.dng", 192, 256, seed=3)  # four tiles: one can be held out
+    assert train(tmp_path, captures, "--images", "160").exit_code == 0
+    (card,) = ModelStore().cards()
+    assert card.options["start"] == load_base("fast").card.id
+    assert [check["images"] for check in card.history] == [0, 160]
+    assert card.evidence[0]["iso"] == 800
+    page = (ModelStore().folder / card.id / "card.html").read_text()
+    assert card.id in page
+
+
+def test_finish_makes_a_model_of_what_there_is(captures: Path, tmp_path: Path) -> None:
+    result = train(tmp_path, captures, "--finish")
+    assert result.exit_code == 0, result.output
+    (card,) = ModelStore().cards()
+    assert card.figures["images"] == 0
+    assert train(tmp_path, captures, "--finish", "--images", "8").exit_code == 2
+
+
+def test_a_base_is_made_by_a_command_and_goes_on(tmp_path: Path) -> None:
+    output = tmp_path / "base.rawdenoise"
+    options = ["--scenes", "20", "--scratch", str(tmp_path / "scratch"), "--device", "cpu"]
+    for images in ("16", "32"):
+        result = CliRunner().invoke(main, ["train-base", str(output), "--images", images, *options])
+        assert result.exit_code == 0, result.output
+    assert "images: 32" in result.stdout
+    assert result.stdout.splitlines()[-1] == f"next: rawdenoise models import {output}"
+    assert CliRunner().invoke(main, ["models", "import", str(output)]).exit_code == 0
+    assert ModelStore().cards()[0].options["scenes"] == 20
+    neither = CliRunner().invoke(main, ["train-base", str(output), *options])
+    assert (neither.exit_code, "--minutes or --images" in neither.stderr) == (2, True)
 
 
 def test_what_cannot_be_used_is_said_and_left_out(captures: Path, tmp_path: Path) -> None:

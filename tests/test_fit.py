@@ -55,7 +55,7 @@ def batches(count: int = 4) -> list[Batch]:
 
 
 def test_the_risk_is_unbiased() -> None:
-    """Against the truth, which the estimate does not see, for a network that does neither well nor nothing."""
+    """Against the truth, which the estimate does not see."""
     net, drawn = build_net("fast").eval(), batches(8)
     figures = estimate_risk(net, drawn, seed=0)
     with torch.no_grad():
@@ -117,9 +117,7 @@ def test_a_rising_risk_ends_the_training_with_the_best_kept(
     assert "rises" in fitted.stopped
     assert fitted.images < 8000
     assert fitted.figures.risk == min(check.figures.risk for check in fitted.history)
-    to_the_end = fit(
-        Slopes(), replace(options, images=1600, guard=False), folder=tmp_path / "not", run="a"
-    )
+    to_the_end = fit(Slopes(), replace(options, images=1600, guard=False), folder=tmp_path / "not", run="a")
     assert (to_the_end.images, to_the_end.stopped) == (1600, "")
 
 
@@ -132,9 +130,7 @@ def test_where_nothing_more_is_gained_it_settles(tmp_path: Path, monkeypatch: py
 
 def test_a_budget_of_nothing_gives_what_it_began_with(tmp_path: Path) -> None:
     start = build_net("fast")
-    fitted = fit(
-        Slopes(), replace(QUICK, images=None, minutes=0.0), folder=tmp_path, run="a", start=start
-    )
+    fitted = fit(Slopes(), replace(QUICK, images=None, minutes=0.0), folder=tmp_path, run="a", start=start)
     assert fitted.images == 0
     for name, tensor in start.state_dict().items():
         assert torch.equal(fitted.net.state_dict()[name], tensor)
@@ -259,7 +255,8 @@ def test_the_bundled_models_are_whole_and_denoise_any_camera(name: str) -> None:
     assert model.card.captures == ()
     drawn = batches()
     assert estimate_risk(model.net, drawn, 0).risk < 0.1  # slopes are easy
-    assert model.card.history[-1]["risk"] < 0.5 * model.card.history[1]["risk"]
+    risks = [check["risk"] for check in model.card.history]
+    assert risks[-1] == min(risks) < 0.9 * risks[1]
 
 
 def test_bundled_models_are_small() -> None:

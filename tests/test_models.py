@@ -185,7 +185,7 @@ def other_shapes(folder: Path) -> None:
 
 
 def other_types(folder: Path) -> None:
-    forge(folder, lambda state: {name: tensor.half() for name, tensor in state.items()})
+    forge(folder, lambda state: {name: tensor.double() for name, tensor in state.items()})
 
 
 def not_numbers(folder: Path) -> None:

@@ -20,6 +20,7 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.noise import NoiseModel
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Cfa
+from rawdenoise.training.camera import Trained, forget, run_id, train
 from rawdenoise.training.captures import (
     CaptureSet,
     build_store,
@@ -29,7 +30,6 @@ from rawdenoise.training.captures import (
     turned,
 )
 from rawdenoise.training.checkpoint import Check, Counters, load_checkpoint, save_checkpoint
-from rawdenoise.training.camera import Trained, forget, run_id, train
 from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
 from rawdenoise.training.objectives import NEED_PAIRS, OBJECTIVES, Step
 from rawdenoise.training.objectives.gr2r import (
@@ -38,7 +38,6 @@ from rawdenoise.training.objectives.gr2r import (
     pseudo_supervised_loss,
     recorruption_loss,
 )
-from rawdenoise.training.objectives.neighbor2neighbor import neighbor2neighbor
 from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
 from rawdenoise.training.risk import RiskFigures
 

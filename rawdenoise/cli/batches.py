@@ -60,7 +60,7 @@ def planned(
     return jobs
 
 
-def models_for(id: str | None, *, device: str, strength: float) -> Models:
+def models_for(id: str | None, *, base: str, device: str, strength: float) -> Models:
     """Choose the model asked for, whatever the camera; else its camera's own or a base; at strength 0 none.
 
     Raises:
@@ -72,7 +72,7 @@ def models_for(id: str | None, *, device: str, strength: float) -> Models:
     pick_device(device)
     store = ModelStore()
     if id is None:
-        return cache(partial(model_for, store=store))
+        return cache(partial(model_for, store=store, base=base))
     chosen = model_called(id, store)
     return lambda camera: chosen
 

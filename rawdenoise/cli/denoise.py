@@ -32,7 +32,15 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
     "--levels", type=click.Choice(["sensor", "fine"]), default="sensor", show_default=True,
     help="The sensor's own DN, or finer ones, so that a low-bit sensor's result loses less to rounding.",
 )  # fmt: skip
-@click.option("--model", metavar="ID", help="Use this model (any unique beginning of its id) for all files.")
+@click.option(
+    "--model",
+    metavar="ID",
+    help="Use this model (any unique beginning of its id, or fast or best) for all files.",
+)
+@click.option(
+    "--base", type=click.Choice(["fast", "best"]), default="fast", show_default=True,
+    help="The bundled model for cameras without one of their own; best takes several times longer.",
+)  # fmt: skip
 @click.option(
     "--if-exists", type=click.Choice(["skip", "overwrite", "rename", "error"]),
     default="skip", show_default=True,
@@ -56,10 +64,10 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
     output: Path, format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
-    levels: str, model: str | None, if_exists: str, jobs: int, device: str, dry_run: bool, as_json: bool,
-    min_gain: float | None, no_estimate: bool, keep_mtime: bool, **layout: Any,
+    levels: str, model: str | None, base: str, if_exists: str, jobs: int, device: str, dry_run: bool,
+    as_json: bool, min_gain: float | None, no_estimate: bool, keep_mtime: bool, **layout: Any,
 ) -> None:  # fmt: skip
-    """Denoise raw files, and folders of them, with their camera's model.
+    """Denoise raw files, and folders of them, with their camera's model, or else the bundled one.
 
     Sources are never changed. One bad file never stops the rest. The same command again goes on where the
     last one ended: files that have an output are skipped.
@@ -78,7 +86,7 @@ def command(
     report = BatchReport(as_json=as_json)
     if dry_run:
         ctx.exit(report.planned(planned))
-    models = batches.models_for(model, device=device, strength=strength)
+    models = batches.models_for(model, base=base, device=device, strength=strength)
     options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise,
                              fine_levels=levels == "fine", estimate=not no_estimate)  # fmt: skip
     work = batches.work(output, models, format, plain, options=options,

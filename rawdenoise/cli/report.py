@@ -22,6 +22,7 @@ from rich.progress import (
 )
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
+from rawdenoise.bases import is_base
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.jobs import FileResult, Job, Status, result_of
 from rawdenoise.quality import Flag
@@ -165,6 +166,7 @@ def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
         used = f"{'model' if len(models) == 1 else 'models'} {', '.join(models)}" if models else "no model"
         line += f"; {_speed(elapsed_s, sum(each.megapixels for each in done))}; {used}"
     yield line
+    yield from _base_lines(done)
     yield from _gain_lines(results)
     failed: dict[str, list[FileResult]] = {}
     for each in results:
@@ -175,6 +177,14 @@ def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
         yield f"  failed: {one_line(alike[0].source)}{more}: {one_line(reason)}"
     if len(failed) > MOST_REASONS:
         yield f"  and {counted(len(failed) - MOST_REASONS, 'other reason')}; --json says all of them"
+
+
+def _base_lines(done: list[FileResult]) -> Iterator[str]:
+    """Say which cameras were served by a bundled model."""
+    cameras = sorted({each.camera or "nameless" for each in done if is_base(each.model_id)})
+    if cameras:
+        named = ", ".join(one_line(camera) for camera in cameras[:MOST_REASONS])
+        yield f"  bundled model used for {named}; `rawdenoise train` makes one of the camera's own"
 
 
 def _gain_lines(results: list[FileResult]) -> Iterator[str]:
