@@ -55,43 +55,8 @@ class PaperUNet(Backbone):
         return out
 
 
-class FastUNet(Backbone):
-    """A U-Net of 48, 96 and 96 features on 2x2 groups of packed pixels: about 10 s for 24 MP, 2 cores.
-
-    Skips are added, not concatenated. Half the resolution at the widest level costs little, as a group's
-    16 values sit in one pixel's features; three levels keep the radius, and so the tiles' overlap, small.
-    """
-
-    multiple = 8
-    radius = 45
-
-    def __init__(self, features: int = 48) -> None:
-        super().__init__()
-        f, wide = features, 2 * features
-        self.entry = _Conv(4 * INPUTS, f)
-        self.encoder = _Conv(f, f)
-        self.down = nn.Conv2d(f, wide, 2, stride=2)
-        self.encoder2 = nn.Sequential(_Conv(wide, wide), _Conv(wide, wide))
-        self.down2 = nn.Conv2d(wide, wide, 2, stride=2)
-        self.bottom = nn.Sequential(_Conv(wide, wide), _Conv(wide, wide))
-        self.up2 = nn.Conv2d(wide, wide, 1)
-        self.decoder2 = _Conv(wide, wide)
-        self.up = nn.Conv2d(wide, f, 1)
-        self.decoder = nn.Sequential(_Conv(f, f), _Conv(f, f))
-        self.exit = _zero(nn.Conv2d(f, 4 * OUTPUTS, 3, padding=1))
-
-    def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float[Tensor, "b 16 h w"]:
-        """Tell what is noise."""
-        fine = self.encoder(self.entry(F.pixel_unshuffle(features, 2)))
-        middle = self.encoder2(self.down(fine))
-        coarse = self.bottom(self.down2(middle))
-        middle = self.decoder2(middle + _double(self.up2(coarse)))
-        fine = self.decoder(fine + _double(self.up(middle)))
-        return F.pixel_shuffle(self.exit(fine), 2)
-
-
-class BestUNet(Backbone):
-    """A residual U-Net with few features where pixels are many: 32 at packed resolution, up to 96 below.
+class ResidualUNet(Backbone):
+    """A residual U-Net with few features where pixels are many.
 
     `widths` are the features of its levels, from fine to coarse; `blocks` how many residual blocks each level
     has on the way down, at the bottom, and on the way up; `group` the sides of the groups of packed pixels
@@ -100,8 +65,8 @@ class BestUNet(Backbone):
 
     def __init__(
         self,
-        widths: Sequence[int] = (32, 64, 96, 96),
-        blocks: Sequence[int] = (1, 1, 1, 1, 1, 1, 2),
+        widths: Sequence[int],
+        blocks: Sequence[int],
         group: int = 1,
     ) -> None:
         super().__init__()
@@ -132,6 +97,20 @@ class BestUNet(Backbone):
         for up, decoder in zip(self.ups, self.decoders, strict=True):
             x = decoder(skips.pop() + _double(up(x)))
         return F.pixel_shuffle(self.exit(x), self.group)
+
+
+class FastUNet(ResidualUNet):
+    """24 megapixels in seconds on two cores: 16 features at packed resolution; 0.45 M weights."""
+
+    def __init__(self) -> None:
+        super().__init__((16, 48, 96), (1, 1, 2, 1, 1))
+
+
+class BestUNet(ResidualUNet):
+    """About twice the time of `FastUNet`: 32 features at packed resolution, deeper; 0.80 M weights."""
+
+    def __init__(self) -> None:
+        super().__init__((32, 64, 96, 96), (1, 1, 1, 1, 1, 1, 2))
 
 
 class _Residual(nn.Module):
