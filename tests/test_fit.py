@@ -13,7 +13,7 @@ import torch
 from numpy.random import Generator
 
 from rawdenoise.bases import BASES, load_base, model_called, model_for
-from rawdenoise.errors import ModelFileError, ModelMissingError, TrainingError
+from rawdenoise.errors import ModelFileError, ModelMissingError, TrainingError, UnreadableError
 from rawdenoise.models import ModelStore, export_halved, new_model, read_model
 from rawdenoise.nets import build_net
 from rawdenoise.noise import NoiseModel
@@ -219,12 +219,16 @@ def test_held_out_scenes_are_never_trained_on(scenes: tuple[Path, SyntheticCaptu
 def test_a_users_pictures_are_halved_in_linear_light(tmp_path: Path) -> None:
     from PIL import Image
 
-    Image.new("RGB", (301, 200), (188, 0, 255)).save(tmp_path / "one.png")
+    Image.new("RGB", (301, 260), (188, 0, 255)).save(tmp_path / "one.png")
     source = paint_scenes(tmp_path / "scenes", 1, seed=3, images=[tmp_path / "one.png"])
     (painted,) = [path for path in source.scenes + source.held_out if path.name.startswith("image-")]
     scene = np.load(painted)
-    assert scene.shape == (100, 150, 3)
+    assert scene.shape == (130, 150, 3)
     assert scene[0, 0] == pytest.approx((0.503, 0, 1), abs=2e-3)
+    assert source.draw(np.random.default_rng(0), 4, source.largest_crop).noisy.shape == (4, 4, 64, 64)
+    Image.new("RGB", (301, 200)).save(tmp_path / "small.png")
+    with pytest.raises(UnreadableError, match="too small"):
+        paint_scenes(tmp_path / "scenes", 1, seed=3, images=[tmp_path / "small.png"])
 
 
 def test_a_base_is_trained_written_and_read_back(

@@ -29,7 +29,7 @@ from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white
 from rawdenoise.training.batches import Batch
 from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
 
-SCENE = 768  # pixels a side
+SCENE, LEAST_SIDE = 768, 128  # pixels a side, of what is painted and of what is taken
 HELD_OUT = 20  # one scene in so many is kept from training
 CROPS_PER_CAMERA = 4
 # Electrons at white: from a small sensor at its highest ISO to a large one at its lowest. Read noise in
@@ -51,8 +51,8 @@ class SyntheticCaptures:
 
     @property
     def largest_crop(self) -> int:
-        """What a scene at half its size has room for, in packed pixels."""
-        return SCENE // 4
+        """What the smallest scene that is taken has room for, in packed pixels."""
+        return LEAST_SIDE // 2
 
     def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
         """Draw crops; every `CROPS_PER_CAMERA` share a camera."""
@@ -79,7 +79,7 @@ def paint_scenes(
     same seed paints the same scenes.
 
     Raises:
-        UnreadableError: a picture cannot be read. OutputError: the folder cannot be written.
+        UnreadableError: a picture cannot be read or is too small. OutputError: the folder cannot be written.
     """
     painted = []
     for number in range(count):
@@ -109,6 +109,8 @@ def _reduced(image: Path, folder: Path) -> Path:
         raise UnreadableError(image, "is no picture that can be read") from error
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
     height, width = (length // 2 for length in linear.shape[:2])
+    if min(height, width) < LEAST_SIDE:
+        raise UnreadableError(image, f"is too small to learn from: {2 * LEAST_SIDE} pixels a side are needed")
     half = linear[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
     stem = hashlib.sha256(image.read_bytes()).hexdigest()[:16]
     path = folder / f"image-{stem}.npy"
@@ -128,7 +130,7 @@ def _light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np.ndar
     side, factor = 2 * size, 1
     if rng.random() < HALF_SIZE and min(scene.shape[:2]) >= 2 * side:
         factor = 2
-    reach = min(factor * side, *scene.shape[:2])
+    reach = factor * side
     top, left = (int(rng.integers(length - reach + 1)) for length in scene.shape[:2])
     light = np.asarray(scene[top : top + reach, left : left + reach], np.float32)
     if factor == 2:
@@ -148,7 +150,8 @@ def _captured(
     tail = TAILS[int(rng.integers(len(TAILS)))]
     noise = NoiseModel((1 / full_well,) * 4, ((read / full_well) ** 2,) * 4, tail=tail)
     to_camera = _camera_colors(rng)
-    exposure = np.exp(rng.uniform(*np.log(EXPOSURE), (len(lights), 1, 1, 1)))
+    dark, bright = np.log(EXPOSURE)
+    exposure = np.exp(rng.uniform(dark, bright, (len(lights), 1, 1, 1)))
     clean = np.stack([_mosaiced(light @ to_camera) for light in lights]) * exposure.astype(np.float32)
     clean = np.minimum(clean, 1)
     noisy = rng.poisson(clean * full_well) + read * _read_noise(rng, clean.shape, tail)
