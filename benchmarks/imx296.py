@@ -5,8 +5,9 @@
 DATA holds `train/*.dng`, `burst/*.dng` and `burst/reference_mean58_x64.npy`: the mean of 58 other frames of
 the burst, times 64, in DN, black included. The peak of the PSNR is the 99.9th percentile of the reference
 above black. It is taken of the planes as the network leaves them, of the mosaic as written in whole DN, and
-as written with `--levels fine`. Beside them stand Gaussian blurs of each plane (the scene is smooth) and the
-bundled base, which training starts from unless told otherwise, as it is.
+as written with `--levels fine`; and "aligned", each plane given the reference's mean light, for the lamp
+drifted between frames. Beside them stand Gaussian blurs of each plane (the scene is smooth) and the bundled
+base, which training starts from unless told otherwise, as it is.
 """
 
 from __future__ import annotations
@@ -103,8 +104,10 @@ def figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) -
     versions = {
         "noisy dB": noisy,
         **{f"blur {sigma}": blurred(noisy, sigma) for sigma in BLURS},
+        f"blur {BLURS[-1]}, aligned": aligned(blurred(noisy, BLURS[-1]), reference),
         **({} if base is None else {"base": clean_planes(raw, noisy, base)}),
         "denoised dB": clean_planes(raw, noisy, model),
+        "the same, aligned": aligned(clean_planes(raw, noisy, model), reference),
         "written, whole DN": pack(whole),
         "written, fine": pack(denoise(raw, model, DenoiseOptions(fine_levels=True)).image),
     }
@@ -121,6 +124,14 @@ def clean_planes(
 ) -> Float32[np.ndarray, "4 h w"]:
     """Denoise as the network leaves it, with the noise the model knows."""
     return denoise_planes(noisy, noise_for(raw, noisy, model.card), model)
+
+
+def aligned(
+    planes: Float32[np.ndarray, "4 h w"], reference: Float32[np.ndarray, "4 h w"]
+) -> Float32[np.ndarray, "4 h w"]:
+    """Give each plane the mean light of the reference: the lamp's drift is not the denoiser's."""
+    light = reference.mean(axis=(1, 2), dtype=np.float64) / planes.mean(axis=(1, 2), dtype=np.float64)
+    return planes * light.astype(np.float32)[:, None, None]
 
 
 def blurred(planes: Float32[np.ndarray, "4 h w"], sigma: float) -> Float32[np.ndarray, "4 h w"]:

@@ -32,14 +32,14 @@ QUICK = TrainingOptions(images=320, minutes=None, batch=8, crop=32, device="cpu"
 
 @dataclass(frozen=True)
 class Slopes:
-    """Sloping planes under white noise of unit variance, with the slope itself as target."""
+    """Sloping grey planes under white noise of unit variance, with the slope itself as target."""
 
     largest_crop: int = 64
     steepness: float = 0.2
 
     def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
         rows, columns = np.mgrid[:size, :size]
-        directions = rng.normal(0, self.steepness, (count, 4, 2, 1, 1))
+        directions = rng.normal(0, self.steepness, (count, 1, 2, 1, 1)).repeat(4, axis=1)
         clean = 60 + directions[:, :, 0] * rows + directions[:, :, 1] * columns
         noisy = clean + rng.standard_normal(clean.shape)
         noisy, clean = (torch.from_numpy(planes.astype(np.float32)) for planes in (noisy, clean))
