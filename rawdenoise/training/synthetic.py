@@ -134,7 +134,8 @@ def _light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np.ndar
     top, left = (int(rng.integers(length - reach + 1)) for length in scene.shape[:2])
     light = np.asarray(scene[top : top + reach, left : left + reach], np.float32)
     if factor == 2:
-        light = (light[::2, ::2] + light[1::2, ::2] + light[::2, 1::2] + light[1::2, 1::2]) / 4
+        quarters = light[::2, ::2] + light[1::2, ::2] + light[::2, 1::2] + light[1::2, 1::2]
+        light = np.asarray(quarters / 4, np.float32)
     way = int(rng.integers(8))
     if way & 4:
         light = light.transpose(1, 0, 2)
