@@ -319,7 +319,7 @@ def _parse_card(data: bytes, path: Path) -> ModelCard:
         if fields["format"] != FORMAT:
             raise ModelFileError(f"{path}: a card of format {fields['format']}; this version reads {FORMAT}")
         card = _card(fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ModelFileError(f"{path}: not a model's card ({type(error).__name__}: {error})") from error
     if not _ID.fullmatch(card.id):
         raise ModelFileError(f"{path}: {card.id[:40]!r} cannot be a model's id")

@@ -211,7 +211,10 @@ def _variation(plane: Float32[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
 
 def _stratified(counts: _Counts) -> Int[np.ndarray, "rows columns"]:
     """Number the blocks from the flattest to the most structured, in strata of one size."""
-    bounds = np.quantile(counts.structure, np.arange(1, STRATA) / STRATA)
+    sound = counts.variance > 0  # clipped blocks show nothing, and are neither flat nor dark
+    if not sound.any():
+        return np.zeros(counts.structure.shape, np.int64)
+    bounds = np.quantile(counts.structure[sound], np.arange(1, STRATA) / STRATA)
     return np.searchsorted(bounds, counts.structure, side="left")
 
 
@@ -401,11 +404,12 @@ def _residuals(
     def ratio(of: Bool[np.ndarray, "rows columns"], part: Blocks = shown) -> float:
         return float(part[of].sum() / max(float(counts.variance[of].sum()), 1e-30))
 
-    flat = strata < STRATA // 2
+    flat = (strata < STRATA // 2) & (counts.variance > 0)
     fit = ratio(flat)
     bounds = np.quantile(counts.level[flat], np.arange(1, LEVELS) / LEVELS)
     level = np.searchsorted(bounds, counts.level, side="left")
-    of_level = [ratio(flat & (level == each)) for each in range(LEVELS)]
+    groups = [flat & (level == each) for each in range(LEVELS)]
+    of_level = [ratio(group) for group in groups if group.any()]
     return _Seen(
         fit=fit,
         level_fit=max(of_level, key=lambda each: abs(math.log(max(each, 1e-30)))),

@@ -73,7 +73,7 @@ def run(
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
-            except TrainingError as error:
+            except RawDenoiseError as error:
                 failures += 1
                 _say(f"failed: {one_line(str(error))}")
     return int(failures > 0)
@@ -175,14 +175,14 @@ def _train_one(
         )  # fmt: skip
     if _kept(trained, session):
         store.save(trained.model, trained.page)
-    forget(group, options, folder=folder, start=start)
+        forget(group, options, folder=folder, start=start)
     return trained
 
 
 def _present(group: CaptureSet, store: ModelStore, start: Model | None) -> Model | None:
     """The model these captures would be denoised with now; none where it is broken."""
     try:
-        return model_for(group.camera, store)
+        return model_for(group.camera, store, base=start.card.net if start else "fast")
     except ModelFileError as error:
         _say(f"the present model cannot be compared with: {one_line(str(error))}")
         return start

@@ -13,7 +13,7 @@ import numpy as np
 from rawdenoise.models import Model, ModelCard, new_model
 from rawdenoise.raw import Camera
 from rawdenoise.training.camera import figures_of, history_of, versions
-from rawdenoise.training.loop import Alone, Fitted, Progress, TrainingOptions, fit
+from rawdenoise.training.loop import Alone, Fitted, Progress, TrainingOptions, TrainingStopped, fit
 from rawdenoise.training.risk import estimate_risk
 from rawdenoise.training.synthetic import paint_scenes, scenes_digest
 
@@ -47,7 +47,13 @@ def train_base(
             raise KeyboardInterrupt
 
     with Alone(folder, run):
-        source = paint_scenes(folder / "scenes", scenes, seed=options.seed, images=images, on_scene=on_scene)
+        try:
+            source = paint_scenes(
+                folder / "scenes", scenes, seed=options.seed, images=images, on_scene=on_scene
+            )
+        except KeyboardInterrupt:
+            again = "stopped while painting scenes; to resume, run the same command again"
+            raise TrainingStopped(again) from None
         fitted = fit(source, options, folder=folder / run, run=run, on_progress=on_progress, stop=stop)
     rng = np.random.default_rng([options.seed, 1 << 41])
     batches = [source.draw(rng, JUDGED[1], fitted.crop, held_out=True) for _ in range(JUDGED[0])]

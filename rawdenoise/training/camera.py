@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import platform
 import shutil
 from collections.abc import Callable
@@ -17,7 +18,6 @@ import torch
 from rawdenoise import __version__
 from rawdenoise.errors import RawDenoiseError, TrainingError
 from rawdenoise.models import Model, ModelCard, new_model
-from rawdenoise.training.batches import Batch
 from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tiles_digest
 from rawdenoise.training.loop import (
     Alone,
@@ -165,19 +165,18 @@ def _judged(
     risk = summarise(sums)
     before, better = None, True
     if rival is not None:
-        others = crop_sums(rival.net, _on_cpu(batches), options.seed)
+        others = crop_sums(rival.net, batches, options.seed)
         before = summarise(others)
         gained, error = difference(others, sums)
-        better = gained > 2 * error
+        # Crops that overlap tell no more than the tiles they are from.
+        drawn = JUDGED[0] * JUDGED[1] * fitted.crop**2
+        error *= math.sqrt(1 + drawn / (max(1, len(store.held_out)) * (store.largest_crop + 1) ** 2))
+        better = bool(store.held_out) and gained > 2 * error
     evidence = gather(fitted.net, store, seed=options.seed)
     model = new_model(fitted.net, _card(captures, store, fitted, options, start, risk))
     model = replace(model, card=replace(model.card, evidence=tuple(each.as_json() for each in evidence)))
     page, rival_id = render(model.card, evidence), rival.card.id if rival else ""
     return Trained(model, page, risk, before, better, rival_id, fitted.stopped)
-
-
-def _on_cpu(batches: list[Batch]) -> list[Batch]:
-    return [batch.to(torch.device("cpu")) for batch in batches]
 
 
 def _card(

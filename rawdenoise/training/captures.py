@@ -46,12 +46,13 @@ if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
 TILE = 512  # mosaic pixels
-TILE_FORMAT = 3  # goes up whenever the same captures give other tiles or another index
+TILE_FORMAT = 4  # goes up whenever the same captures give other tiles or another index
 INDEX = "tiles.json"
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
-HELD_OUT = 16  # one tile in so many is kept from training, to choose by and for the figures of the card
-LEAST_HELD_OUT = 8  # but no more than a quarter of all
+# One capture of an ISO in so many is kept from training, to choose by and for the figures of the card; none
+# where there are as few as the second number, unless no ISO has more.
+HELD_OUT, FEW = 8, 3
 LEVELS = 4  # groups of tiles, by brightness, that have a say of their own
 
 FileReport = Callable[[Path, RawDenoiseError | None], None]
@@ -337,13 +338,34 @@ def build_store(
             for index, level in enumerate(levels_seen)
         ]
     )
+    aside = _held_out({file: iso for file, iso, _ in cut}, rng)
     order = [tiles[i] for i in rng.permutation(len(tiles))]
-    kept = min(max(len(tiles) // HELD_OUT, LEAST_HELD_OUT), len(tiles) // 4)
-    store = TileStore(folder, tuple(order[kept:]), tuple(order[:kept]), noise, side // 2 - 1)
+    store = TileStore(
+        folder,
+        tuple(tile for tile in order if tile.file not in aside),
+        tuple(tile for tile in order if tile.file in aside),
+        noise,
+        side // 2 - 1,
+    )
     with _writing(folder):
         sizes = {file.name: file.stat().st_size for file in folder.glob("*.npy")}
         write_bytes(index, json.dumps({**asdict(store), "folder": "", "sizes": sizes}).encode())
     return store
+
+
+def _held_out(isos: dict[str, int | None], rng: Generator) -> set[str]:
+    """Choose whole captures to keep from training: who has seen half a scene knows the other half."""
+    by_iso: dict[int | None, list[str]] = defaultdict(list)
+    for file, iso in isos.items():
+        by_iso[iso].append(file)
+    enough = [files for files in by_iso.values() if len(files) > FEW]
+    if not enough and len(isos) > 1:
+        enough = [list(isos)]
+    aside: set[str] = set()
+    for files in enough:
+        count = max(1, len(files) // HELD_OUT)
+        aside.update(str(file) for file in rng.choice(files, count, replace=False))
+    return aside
 
 
 def _balanced(tiles: list[tuple[Tile, float]]) -> list[Tile]:

@@ -116,7 +116,7 @@ def fit(
     """Train a network, `start` or a new one, on what `source` draws; the checkpoint lies in `folder`.
 
     A checkpoint there of the same `run` is taken up, whatever budget it was made for. With a budget in images
-    the result is the same on the same machine, interrupted or not.
+    the result is the same on the same CPU, interrupted or not.
 
     Raises:
         TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too small
@@ -323,6 +323,7 @@ class _State:
 
     def look(self) -> None:
         """Estimate the risk of the averaged network, and keep it if it is the best so far."""
+        self.updating = True
         counters = self.counters
         figures = summarise(crop_sums(self.average, self.held_out, self.options.seed))
         check = Check(counters.images, counters.elapsed_s, counters.loss, figures)
@@ -332,6 +333,7 @@ class _State:
             best = len(history) - 1
             self.best.load_state_dict(self.average.state_dict())
         self.counters = replace(counters, history=history, best=best)
+        self.updating = False
 
     def verdict(self, done: float) -> str:
         """Begin to settle where nothing more is gained; returns why to end, where the risk rises for good."""
@@ -372,8 +374,14 @@ class _State:
                 f"training diverged after {counters.images} crops, {RETRIES} times: lower the learning rate"
             )
         self.resume(folder)
+        kept = self.counters  # the looks whose weights are still there
         self.counters = replace(
-            counters, step=counters.step + 1, learning_rate_scale=counters.learning_rate_scale / 2
+            counters,
+            step=counters.step + 1,
+            learning_rate_scale=counters.learning_rate_scale / 2,
+            flat_since=kept.flat_since,
+            best=kept.best,
+            history=kept.history,
         )
 
     def save(self, folder: Path) -> None:
@@ -386,11 +394,15 @@ class _State:
         networks = {name: tensor.shape for name, tensor in self._tensors() if not name.startswith("adam")}
         if found is None or networks != {name: found[1][name].shape for name in networks if name in found[1]}:
             return False
+        self.updating = True
         self.counters, tensors = found
+        if self.counters.flat_since and _done(self.counters, self.options) >= 1:
+            self.counters = replace(self.counters, flat_since=0.0)  # settled, or of a budget of another kind
         self.adam.load_state_dict({"state": _adam_state(tensors), **_without_state(self.adam)})
         with torch.no_grad():
             for name, tensor in self._tensors():
                 tensor.copy_(tensors[name])
+        self.updating = False
         return True
 
     def _tensors(self) -> Iterator[tuple[str, Tensor]]:
@@ -422,8 +434,9 @@ def _without_state(adam: torch.optim.Adam) -> dict[str, object]:
 
 
 def _crop_size(source: Source, net: StabilisedDenoiser, options: TrainingOptions) -> int:
-    size = min(options.crop, source.largest_crop) // net.multiple * net.multiple
-    if size < max(SMALLEST_CROP, net.multiple):
+    multiple = net.multiple * (2 if options.objective == "neighbor2neighbor" else 1)  # it halves the crops
+    size = min(options.crop, source.largest_crop) // multiple * multiple
+    if size < max(SMALLEST_CROP, multiple):
         raise TrainingError(f"the captures are too small to train on ({2 * source.largest_crop} pixels)")
     return size
 

@@ -105,7 +105,7 @@ def _reduced(image: Path, folder: Path) -> Path:
     try:
         with Image.open(image) as opened:
             srgb = np.asarray(opened.convert("RGB"), np.float32) / 255
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableError(image, "is no picture that can be read") from error
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
     height, width = (length // 2 for length in linear.shape[:2])
