@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
+from rawdenoise.srgb import linear_srgb
+
 SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
@@ -23,7 +25,7 @@ def linear_half(path: Path) -> Float32[np.ndarray, "h w 3"]:
     """A picture in linear sRGB at half size, both sides even."""
     with Image.open(path) as image:
         encoded = np.asarray(image.convert("RGB"), np.float32) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    linear = linear_srgb(encoded)
     height, width = (length // 4 * 2 for length in linear.shape[:2])
     halves = linear[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3)
     return halves.mean(axis=(1, 3)).astype(np.float32)

@@ -14,6 +14,7 @@ from simulated import Planes, Sources, simulate
 from rawdenoise.formats.preview import camera_to_srgb
 from rawdenoise.metrics import psnr
 from rawdenoise.raw import Color
+from rawdenoise.srgb import encoded_srgb
 
 SIDE = 96  # packed pixels
 ZOOM = 2
@@ -61,8 +62,7 @@ def rendered(planes: Float32[np.ndarray, "4 h w"], color: Color) -> UInt8[np.nda
     camera = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1)
     balanced = np.clip(camera / np.array(color.neutral, np.float32), 0, 1)
     linear = np.clip(balanced @ camera_to_srgb(color).T.astype(np.float32), 0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.rint(255 * encoded).astype(np.uint8).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
+    return np.rint(255 * encoded_srgb(linear)).astype(np.uint8).repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)
 
 
 def titled(picture: UInt8[np.ndarray, "h w 3"], name: str) -> UInt8[np.ndarray, "h2 w 3"]:

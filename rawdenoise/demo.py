@@ -25,6 +25,7 @@ from rawdenoise.pipeline import denoise, write
 from rawdenoise.raw import Color, Provenance
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, SimulatedCamera, capture
+from rawdenoise.srgb import encoded_srgb
 from rawdenoise.training.camera import forget, train
 from rawdenoise.training.captures import scan
 from rawdenoise.training.loop import Progress, TrainingOptions
@@ -259,8 +260,7 @@ def _rendered(planes: Planes, color: Color, scale: float) -> Picture:
     camera = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1)
     balanced = np.minimum(camera / np.array(color.neutral, np.float32), 1 / scale) * np.float32(scale)
     linear = np.clip(balanced @ camera_to_srgb(color).T.astype(np.float32), 0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(255 * encoded), dtype=np.uint8)
+    return np.asarray(np.rint(255 * encoded_srgb(linear)), dtype=np.uint8)
 
 
 def _labelled(row: Picture, labels: tuple[str, ...]) -> UInt8[np.ndarray, "h2 w 3"]:

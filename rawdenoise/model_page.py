@@ -17,9 +17,7 @@ import numpy as np
 from rawdenoise.charts import MINUS, Axis, Series, chart
 from rawdenoise.models import IsoNoise, ModelCard
 from rawdenoise.noise import NoiseModel
-from rawdenoise.residuals import IsoEvidence, ResidualTests, gather, residual_of, verdicts
-
-__all__ = ["IsoEvidence", "ResidualTests", "gather", "render"]
+from rawdenoise.residuals import IsoEvidence, residual_of, verdicts
 
 DASH, THIN_SPACE = "\N{EN DASH}", "\N{NARROW NO-BREAK SPACE}"
 MOST_CURVES = 12

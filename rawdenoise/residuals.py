@@ -26,7 +26,9 @@ from torch import Tensor
 
 from rawdenoise.models import IsoNoise
 from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.srgb import encoded_srgb
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
+from rawdenoise.stein import LEAST_RISK, probed
 
 if TYPE_CHECKING:
     from rawdenoise.training.captures import Tile, TileStore
@@ -36,9 +38,7 @@ Stabilised = Float32[Tensor, "1 4 h w"]
 
 MOST_ISOS, MOST_TILES = 12, 24  # tiles of all ISOs, a quarter of a million pixels each: seconds on two cores
 TILES_AN_ISO = 4
-PROBE = 0.01  # sigmas by which a capture is moved to see how the denoiser follows
 BLOCK = 32  # packed pixels; blocks of this side are taken for independent
-LEAST_RISK = 1e-4  # of the capture's own error: 40 dB, more than can be told
 CROP = 160  # packed pixels of the pictures' sides
 DETAIL = (1, 4)  # radii of the boxes between which detail is looked for, in packed pixels
 MOST_LIGHT = 64.0  # times the light that a dark crop is shown with
@@ -147,9 +147,7 @@ def _evidence(
     for tile in tiles:
         planes, valid = (_aligned(array, net.multiple) for array in store.whole(tile))
         noisy = stabilize(torch.from_numpy(planes), iso_noise.noise)[None]
-        clean = net(noisy, white)
-        probe = torch.randn(noisy.shape, generator=generator)
-        slope = (net(noisy + PROBE * probe, white) - clean) / PROBE
+        clean, probe, slope = probed(net, noisy, white, generator)
         sums.add(noisy, clean, probe, slope, torch.from_numpy(valid)[None])
         seen.append((planes, unstabilize(clean[0], iso_noise.noise).numpy()))
     if not sums.pixels:
@@ -385,8 +383,7 @@ def _camera_rgb(planes: Planes) -> Float32[np.ndarray, "h w 3"]:
 def _rendered(planes: Planes, balance: Float32[np.ndarray, "3"], light: float) -> UInt8[np.ndarray, "h w 3"]:
     """Render packed planes, a pixel for every CFA cell, with the tone curve of sRGB."""
     linear = np.clip(_camera_rgb(planes) / balance * np.float32(light), 0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    return np.asarray(np.rint(255 * encoded), dtype=np.uint8)
+    return np.asarray(np.rint(255 * encoded_srgb(linear)), dtype=np.uint8)
 
 
 def _png(picture: UInt8[np.ndarray, "h w 3"]) -> bytes:

@@ -18,11 +18,10 @@ from jaxtyping import Float32, Float64
 from numpy.random import Generator
 
 from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, RawImage
+from rawdenoise.srgb import SRGB_TO_XYZ
 from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
 
 D65 = 21
-# IEC 61966-2-1: linear sRGB to CIE XYZ, white point D65.
-SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,12 +18,12 @@ from torch import Tensor
 from rawdenoise.charts import Axis, Series, chart, nice_step, tick_label
 from rawdenoise.cli import main
 from rawdenoise.errors import ModelFileError
-from rawdenoise.model_page import IsoEvidence, gather, render
+from rawdenoise.model_page import render
 from rawdenoise.models import PAGE, IsoNoise, ModelCard, ModelStore, new_model
 from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.raw import Camera
-from rawdenoise.residuals import ResidualTests, residual_of, verdicts
+from rawdenoise.residuals import IsoEvidence, ResidualTests, gather, residual_of, verdicts
 from rawdenoise.training.captures import Tile, TileStore, mosaic_rggb
 
 SIGMA = 0.01

@@ -39,7 +39,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 )
 @click.option(
     "--base", type=click.Choice(["fast", "best"]), default="fast", show_default=True,
-    help="The bundled model for cameras without one of their own; best takes several times longer.",
+    help="The bundled model for cameras without one of their own; best takes two to three times longer.",
 )  # fmt: skip
 @click.option(
     "--if-exists", type=click.Choice(["skip", "overwrite", "rename", "error"]),

@@ -18,7 +18,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
 )
 @click.option(
     "--net", type=click.Choice(["fast", "best", "paper"]), default="fast", show_default=True,
-    help="The network: fast, best (several times slower), or the paper's (slower still, and not bundled).",
+    help="The network: fast, best (two to three times slower), or the paper's (slower still, not bundled).",
 )  # fmt: skip
 @click.option(
     "--from-nothing", is_flag=True, help="Start with random weights instead of the bundled model's."

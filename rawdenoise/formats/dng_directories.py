@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from rawdenoise.formats import maker_note
-from rawdenoise.formats.preview import SRGB_TO_XYZ, preview_jpeg
+from rawdenoise.formats.preview import preview_jpeg
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     DOUBLE,
@@ -31,6 +31,7 @@ from rawdenoise.formats.tiff_container import (
 )
 from rawdenoise.formats.xmp import with_provenance
 from rawdenoise.raw import Area, Cfa, Ifd, Metadata, Provenance, RawImage, Tag
+from rawdenoise.srgb import SRGB_TO_XYZ
 
 _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
 _SMALLEST_TRIMMED = 8  # pixels; smaller pictures are left as they are

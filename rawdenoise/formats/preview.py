@@ -10,9 +10,7 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from rawdenoise.raw import Color, RawImage
-
-# Linear sRGB to XYZ (D65), IEC 61966-2-1.
-SRGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+from rawdenoise.srgb import SRGB_TO_XYZ, encoded_srgb
 
 
 def preview_jpeg(image: RawImage, *, long_side: int = 1024) -> tuple[bytes, int, int]:
@@ -34,8 +32,7 @@ def preview(image: RawImage, *, long_side: int = 1024) -> UInt8[np.ndarray, "h w
     linear = camera @ camera_to_srgb(image.color).T.astype(np.float32)
     bright = float(np.quantile(linear.max(axis=2), 0.995))
     linear = np.clip(linear * np.clip(0.95 / max(bright, 1e-6), 1, 4), 0, 1)
-    encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    finished: UInt8[np.ndarray, "h w 3"] = np.rint(encoded * 255).astype(np.uint8)
+    finished: UInt8[np.ndarray, "h w 3"] = np.rint(encoded_srgb(linear) * 255).astype(np.uint8)
     return finished
 
 

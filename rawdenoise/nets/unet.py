@@ -107,7 +107,7 @@ class FastUNet(ResidualUNet):
 
 
 class BestUNet(ResidualUNet):
-    """About twice the time of `FastUNet`: 32 features at packed resolution, deeper; 0.80 M weights."""
+    """Two to three times the time of `FastUNet`: 32 features at packed resolution, deeper; 0.80 M weights."""
 
     def __init__(self) -> None:
         super().__init__((32, 64, 96, 96), (1, 1, 1, 1, 1, 1, 2))

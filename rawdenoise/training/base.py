@@ -13,7 +13,7 @@ import numpy as np
 from rawdenoise.models import Model, ModelCard, new_model
 from rawdenoise.raw import Camera
 from rawdenoise.training.camera import figures_of, history_of, versions
-from rawdenoise.training.loop import Alone, Fitted, Progress, TrainingOptions, TrainingStopped, fit
+from rawdenoise.training.loop import Alone, Fitted, Progress, TrainingOptions, TrainingStopped, fit, kind_of
 from rawdenoise.training.risk import estimate_risk
 from rawdenoise.training.synthetic import paint_scenes, scenes_digest
 
@@ -62,9 +62,7 @@ def train_base(
 
 
 def _run_id(options: TrainingOptions, digest: str) -> str:
-    aside = {"minutes", "images", "device", "precision", "checkpoint_s"}
-    kind = {name: value for name, value in asdict(options).items() if name not in aside}
-    return hashlib.sha256(json.dumps([digest, kind]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([digest, kind_of(options)]).encode()).hexdigest()[:16]
 
 
 def _card(

@@ -17,7 +17,9 @@ import torch
 
 from rawdenoise import __version__
 from rawdenoise.errors import RawDenoiseError, TrainingError
+from rawdenoise.model_page import render
 from rawdenoise.models import Model, ModelCard, new_model
+from rawdenoise.residuals import gather
 from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tiles_digest
 from rawdenoise.training.loop import (
     Alone,
@@ -27,6 +29,7 @@ from rawdenoise.training.loop import (
     TrainingStopped,
     check_options,
     fit,
+    kind_of,
 )
 from rawdenoise.training.objectives import NEED_PAIRS
 from rawdenoise.training.risk import RiskFigures, crop_sums, difference, summarise
@@ -97,12 +100,7 @@ def run_id(captures: CaptureSet, options: TrainingOptions, start: Model | None =
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    kind = {
-        name: value
-        for name, value in asdict(options).items()
-        if name not in {"minutes", "images", "device", "precision", "min_captures", "checkpoint_s"}
-    }
-    whole = [tiles_digest(captures), kind, start.card.weights_sha256 if start else ""]
+    whole = [tiles_digest(captures), kind_of(options), start.card.weights_sha256 if start else ""]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
 
 
@@ -157,8 +155,6 @@ def _judged(
     rival: Model | None,
 ) -> Trained:
     """Write the card, and compare with the model there was."""
-    from rawdenoise.model_page import gather, render
-
     rng = np.random.default_rng([options.seed, 1 << 41])
     batches = [store.draw(rng, JUDGED[1], fitted.crop, held_out=True) for _ in range(JUDGED[0])]
     sums = crop_sums(fitted.net, batches, options.seed)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -189,6 +189,12 @@ def check_options(options: TrainingOptions) -> None:
             raise TrainingError(f"no {kind} called {chosen!r}; there are {', '.join(names)}")
     if options.images is None and options.minutes is None:
         raise TrainingError("training needs a budget, in minutes or in images")
+
+
+def kind_of(options: TrainingOptions) -> dict[str, object]:
+    """What of the options makes it another training; the rest says how long, and where it runs."""
+    aside = {"minutes", "images", "device", "precision", "min_captures", "checkpoint_s"}
+    return {name: value for name, value in asdict(options).items() if name not in aside}
 
 
 class Alone:

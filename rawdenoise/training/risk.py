@@ -21,10 +21,8 @@ from jaxtyping import Float64
 from torch import Tensor
 
 from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.stein import LEAST_RISK, probed
 from rawdenoise.training.batches import Batch
-
-PROBE = 0.01  # how far the divergence looks, in sigmas
-LEAST_RISK = 1e-4  # in units of the noise's variance: no gain is quoted beyond 40 dB
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +57,10 @@ def crop_sums(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> F
     generator, rows = torch.Generator().manual_seed(seed), []
     device = next(net.parameters()).device
     for batch in batches:
-        probe = torch.randn(batch.noisy.shape, generator=generator).to(device)
         here = batch.to(device)
-        clean = net(here.noisy, here.white)
-        divergence = probe * (net(here.noisy + PROBE * probe, here.white) - clean) / PROBE
+        clean, probe, slope = probed(net, here.noisy, here.white, generator)
         residual = here.noisy - clean
-        terms = torch.stack([torch.ones_like(residual), residual.square(), residual, divergence])
+        terms = torch.stack([torch.ones_like(residual), residual.square(), residual, probe * slope])
         rows.append((terms * here.valid).sum(dim=(2, 3, 4), dtype=torch.float32).T.cpu().double())
     return torch.cat(rows)
 

@@ -25,6 +25,7 @@ from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import UnreadableError
 from rawdenoise.noise import NoiseModel
 from rawdenoise.scenes import make_scene
+from rawdenoise.srgb import linear_srgb
 from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white
 from rawdenoise.training.batches import Batch
 from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
@@ -107,7 +108,7 @@ def _reduced(image: Path, folder: Path) -> Path:
             srgb = np.asarray(opened.convert("RGB"), np.float32) / 255
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableError(image, "is no picture that can be read") from error
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    linear = linear_srgb(srgb).astype(np.float32)
     height, width = (length // 2 for length in linear.shape[:2])
     if min(height, width) < LEAST_SIDE:
         raise UnreadableError(image, f"is too small to learn from: {2 * LEAST_SIDE} pixels a side are needed")
