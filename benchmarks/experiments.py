@@ -329,5 +329,5 @@ def estimated_gain(shots: Sequence[Shot], noise: NoiseModel, net: StabilisedDeno
         height, width = (length // net.multiple * net.multiple for length in shot.planes.shape[1:])
         noisy = stabilize(torch.from_numpy(sound.planes), noise)[None, :, :height, :width]
         valid = torch.from_numpy(shot.valid & ~sound.defects)[None, :, :height, :width]
-        batches.append(Batch(noisy, valid, white))
+        batches.append(Batch(noisy, valid, white, noise=(noise,)))
     return estimate_risk(net, batches, seed=0).gain_db

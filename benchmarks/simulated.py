@@ -224,10 +224,12 @@ class PairSource:
     def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
         """Draw random crops of `size` packed pixels, each turned or mirrored in one of eight ways."""
         pairs = self.held_out if held_out else self.pairs
-        crops = [self._crop(rng, pairs[int(rng.integers(len(pairs)))], size) for _ in range(count)]
+        drawn = [pairs[int(rng.integers(len(pairs)))] for _ in range(count)]
+        crops = [self._crop(rng, pair, size) for pair in drawn]
         noisy, valid, white, targets = zip(*crops, strict=True)
         target = None if self.target is Target.NOTHING else torch.stack(targets)
-        return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white), target)
+        noise = tuple(pair.noise for pair in drawn)
+        return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white), target, noise)
 
     def _crop(self, rng: Generator, pair: Pair, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         side = 2 * size + 2

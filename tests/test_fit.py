@@ -15,7 +15,7 @@ from numpy.random import Generator
 from rawdenoise.bases import BASES, load_base, model_called, model_for
 from rawdenoise.errors import ModelFileError, ModelMissingError, TrainingError, UnreadableError
 from rawdenoise.models import ModelStore, export_halved, new_model, read_model
-from rawdenoise.nets import build_net
+from rawdenoise.nets import StabilisedDenoiser, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.raw import Camera
 from rawdenoise.stabilize import stabilize, stabilized_mean, unstabilize
@@ -24,6 +24,7 @@ from rawdenoise.training.batches import Batch
 from rawdenoise.training.loop import TrainingOptions, TrainingStopped, fit
 from rawdenoise.training.objectives import Step
 from rawdenoise.training.objectives.pairs import noise2noise, supervised
+from rawdenoise.training.redraw import redraw
 from rawdenoise.training.risk import crop_sums, difference, estimate_risk, summarise
 from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
 
@@ -64,6 +65,30 @@ def test_the_risk_is_unbiased() -> None:
     assert figures.error < 0.02
     assert figures.risk == pytest.approx(figures.chi2 - 1 + 2 * figures.divergence)
     assert figures.gain_db == pytest.approx(-10 * math.log10(figures.risk))
+
+
+@pytest.mark.parametrize("read", [0.4, 0.8])
+def test_the_risk_is_right_at_a_few_electrons(read: float) -> None:
+    """A denoiser that follows the square of the noise follows its skewness, and its derivative shows none."""
+    noise = NoiseModel((1 / 60,) * 4, ((read / 60) ** 2,) * 4)
+    truth = stabilized_mean(torch.full((16, 4, 64, 64), 1 / 60), noise)
+    noisy = redraw(truth, (noise,) * 16, torch.Generator().manual_seed(7))
+    net = SkewKeeping(float(noisy.mean())).eval()
+    error = float((net(noisy, torch.ones(16, 4)) - truth).detach().square().mean())
+    told = Batch(noisy, torch.ones_like(noisy, dtype=torch.bool), torch.ones(16, 4), noise=(noise,) * 16)
+    ours, steins = (estimate_risk(net, [each], seed=1) for each in (told, replace(told, noise=())))
+    assert abs(ours.risk - error) < 0.5 * abs(steins.risk - error)
+
+
+class SkewKeeping(StabilisedDenoiser):
+    """Answers the mean, and the more the farther a pixel is from it, on either side."""
+
+    def __init__(self, mean: float) -> None:
+        torch.nn.Module.__init__(self)
+        self.mean = torch.nn.Parameter(torch.tensor(mean))
+
+    def forward(self, noisy: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
+        return self.mean + 0.1 * ((noisy - self.mean).square() - 1)
 
 
 def test_two_denoisers_are_compared_on_the_same_crops() -> None:

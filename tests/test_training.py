@@ -20,6 +20,7 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.noise import NoiseModel
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Cfa
+from rawdenoise.stabilize import stabilize, stabilized_mean
 from rawdenoise.training.camera import Trained, forget, run_id, train
 from rawdenoise.training.captures import (
     CaptureSet,
@@ -34,11 +35,11 @@ from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
 from rawdenoise.training.objectives import NEED_PAIRS, OBJECTIVES, Step
 from rawdenoise.training.objectives.gr2r import (
     fidelity_loss,
-    held_to_unit_variance,
     pseudo_supervised_loss,
     recorruption_loss,
 )
 from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
+from rawdenoise.training.redraw import gaussianity, redraw
 from rawdenoise.training.risk import RiskFigures
 
 LAYOUT = PlainLayout(cfa=Cfa.GBRG, black=100.0, white=4095.0, bits=12, size=None)
@@ -305,15 +306,64 @@ def test_the_calibrated_objective_does_not_collapse_and_the_papers_does() -> Non
     assert best_shrinkage("gr2r-paper", 0.0) > 0.95
 
 
-def test_the_residual_is_held_to_unit_variance() -> None:
-    residual = 0.3 * torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
-    residual[..., 32:] *= 4
-    held = held_to_unit_variance(residual, torch.ones(residual.shape, dtype=torch.bool))
-    for part in (held[..., :20], held[..., 44:]):
-        assert float(part.square().mean()) == pytest.approx(1, abs=0.05)
-    assert (
-        float(held_to_unit_variance(torch.zeros(1, 4, 8, 8), torch.ones(1, 4, 8, 8).bool()).abs().max()) == 0
-    )
+def few_electrons(full_well: float = 60.0, read: float = 0.5) -> NoiseModel:
+    return NoiseModel((1 / full_well,) * 4, ((read / full_well) ** 2,) * 4)
+
+
+@pytest.mark.parametrize("noise", [few_electrons(), few_electrons(9000.0, 3.0), few_electrons(500.0, 40.0)])
+@pytest.mark.parametrize("tail", [None, -0.1])
+def test_a_scene_exposed_anew_is_as_the_camera_would_have_it(noise: NoiseModel, tail: float | None) -> None:
+    noise = replace(noise, tail=tail)
+    signal = torch.linspace(0.02, 0.6, 4)[None, :, None, None].expand(2, 4, 200, 200)
+    generator = torch.Generator().manual_seed(4)
+    scene = stabilized_mean(signal, noise)
+    noisy = redraw(scene, (noise, noise), generator)
+    taken = unstabilize_plainly(noisy, noise)
+    variance = torch.tensor(noise.shot[0]) * signal + noise.read_variance[0]
+    error = (variance / signal[0, 0].numel() / 2).sqrt()
+    for plane in range(4):
+        assert abs(float((taken - signal)[:, plane].mean())) < 4 * float(error[0, plane, 0, 0]) + 1e-4
+        assert float(taken[:, plane].var()) == pytest.approx(float(variance[0, plane, 0, 0]), rel=0.05)
+
+
+def unstabilize_plainly(z: torch.Tensor, noise: NoiseModel) -> torch.Tensor:
+    """The signal whose own stabilised value is z (`unstabilize` is for means): by bisection."""
+    low, high = torch.full_like(z, -1.0), torch.full_like(z, 4.0)
+    for _ in range(40):
+        middle = (low + high) / 2
+        above = stabilize(middle, noise) > z
+        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+    return low
+
+
+def test_without_a_model_noise_is_gaussian() -> None:
+    scene = torch.full((2, 4, 64, 64), 7.0)
+    noisy = redraw(scene, (), torch.Generator().manual_seed(1))
+    assert float((noisy - scene).std()) == pytest.approx(1, abs=0.02)
+    assert torch.equal(noisy, redraw(scene, (), torch.Generator().manual_seed(1)))
+    assert float(gaussianity(scene, ()).min()) == 1
+
+
+def test_noise_is_gaussian_where_there_are_electrons_or_read_noise() -> None:
+    scene = torch.zeros(3, 4, 2, 2)
+    scene[1] = 12.0
+    models = (few_electrons(), few_electrons(), few_electrons(500.0, 8.0))
+    dark, bright, read = gaussianity(scene, models)
+    assert float(dark.max()) == 0
+    assert float(bright.min()) == float(read.min()) == 1
+
+
+def test_a_network_that_answers_nonsense_is_exposed_all_the_same() -> None:
+    scene = torch.tensor([float("nan"), float("inf"), -float("inf"), 1e9]).reshape(1, 4, 1, 1)
+    assert redraw(scene, (few_electrons(),), torch.Generator()).isfinite().all()
+
+
+def test_recorruption_has_no_say_where_noise_is_not_gaussian() -> None:
+    dark = step(lambda z: 0.5 * z, noise=(few_electrons(),) * 2, taught=True)
+    moved = replace(dark, noisy=dark.noisy + 100, generator=torch.Generator().manual_seed(2))
+    zero = lambda z, sigma=1.0: torch.zeros_like(z)  # noqa: E731 - the teacher that both listen to
+    losses = [float(OBJECTIVES["gr2r"](replace(each, teacher=zero))) for each in (dark, moved)]
+    assert losses[0] == losses[1]
 
 
 # Checkpoints and the loop

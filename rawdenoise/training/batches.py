@@ -10,24 +10,29 @@ from jaxtyping import Bool, Float32
 from numpy.random import Generator
 from torch import Tensor
 
+from rawdenoise.noise import NoiseModel
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """Crops in the stabilised domain; `valid` is false where the sensor was saturated or defect.
 
     `white` is `stabilized_white` of each crop's noise. `target` is there for objectives that learn from pairs
-    alone: another capture of the same scene, or the scene itself (`stabilized_mean`).
+    alone: another capture of the same scene, or the scene itself (`stabilized_mean`). `noise` holds the model
+    of each crop; without, noise is taken to be Gaussian.
     """
 
     noisy: Float32[Tensor, "b 4 h w"]
     valid: Bool[Tensor, "b 4 h w"]
     white: Float32[Tensor, "b 4"]
     target: Float32[Tensor, "b 4 h w"] | None = None
+    noise: tuple[NoiseModel, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The same batch on another device."""
         target = None if self.target is None else self.target.to(device)
-        return Batch(self.noisy.to(device), self.valid.to(device), self.white.to(device), target)
+        white = self.white.to(device)
+        return Batch(self.noisy.to(device), self.valid.to(device), white, target, self.noise)
 
 
 @runtime_checkable

@@ -199,9 +199,10 @@ class TileStore:
         tiles = (self.held_out or self.tiles) if held_out else self.tiles
         heights = np.cumsum([tile.weight for tile in tiles])
         places = np.searchsorted(heights, rng.uniform(0, heights[-1], count), side="right")
-        crops = [self._crop(rng, tiles[min(int(at), len(tiles) - 1)], size) for at in places]
-        noisy, valid, white = zip(*crops, strict=True)
-        return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white))
+        drawn = [tiles[min(int(at), len(tiles) - 1)] for at in places]
+        noisy, valid, white = zip(*(self._crop(rng, tile, size) for tile in drawn), strict=True)
+        noise = tuple(self.noise[tile.noise].noise for tile in drawn)
+        return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white), noise=noise)
 
     def whole(self, tile: Tile) -> tuple[Float32[np.ndarray, "4 h w"], Bool[np.ndarray, "4 h w"]]:
         """Read all of a tile: its packed planes, and which of their pixels are valid."""

@@ -29,7 +29,7 @@ SETTLE = 0.3  # share from which it stays before it falls to zero
 LARGEST_GRADIENT = 1.0
 SMALLEST_CROP = 16
 RETRIES = 4  # losses that are no numbers, each answered by going back and halving the learning rate
-LOOKS, STEPS_APART = 20, 10  # at the estimated risk in a training, and the least steps between two
+LOOKS, STEPS_APART = 12, 10  # at the estimated risk in a training, and the least steps between two
 LOOKED_AT = (4, 16)  # batches, and crops in each
 FROM_NOTHING, FROM_TRAINED = 1e-3, 3e-4  # learning rates
 FLAT = (4, 0.002, 20_000)  # looks without a gain of such a share, and crops before which nothing is flat
@@ -259,6 +259,7 @@ class _State:
     ) -> None:
         self.options = options
         self.device = pick_device(options.device)
+        self.taught = start is not None
         self.rate = options.learning_rate or (FROM_NOTHING if start is None else FROM_TRAINED)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
@@ -291,6 +292,8 @@ class _State:
             done=done,
             gamma=options.gamma,
             generator=torch.Generator().manual_seed(options.seed << 32 | counters.step),
+            taught=self.taught,
+            noise=batch.noise,
         )
         loss = OBJECTIVES[options.objective](step)
         self.adam.zero_grad(set_to_none=True)

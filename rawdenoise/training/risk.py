@@ -4,6 +4,12 @@ Stein's unbiased risk estimate of the mean squared error, in the stabilised doma
 Gaussian of unit variance: E|f(y) - x|^2 = E|y - f(y)|^2 - 1 + 2 E div f(y) (Stein 1981), the divergence by
 Monte Carlo: b . (f(y + eps b) - f(y)) / eps with b standard normal (Ramani, Blu & Unser, IEEE TIP 2008).
 
+What the divergence stands for is the covariance of the answer with the noise, and it does so for Gaussian
+noise alone. At a few electrons noise is skewed, and a network that has learnt from skewed noise as if it were
+Gaussian leaves the more of it in than its divergence shows. So the denoised capture is exposed anew, where
+noise and covariance are known (the covariance penalty of Efron, JASA 2004), and what the covariance is there
+beyond the divergence there is added.
+
 A noise variance that is wrong by a share delta moves it by about delta (1 - 2 div): the risk itself is as
 right as the noise model, but not the difference between two denoisers on the same captures, where that share
 counts only as delta times twice the difference of their divergences. So it is trusted to choose, and believed
@@ -17,12 +23,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from rawdenoise.nets import StabilisedDenoiser
 from rawdenoise.stein import LEAST_RISK, probed
 from rawdenoise.training.batches import Batch
+from rawdenoise.training.redraw import redraw
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +37,8 @@ class RiskFigures:
     """Means over the valid pixels, in units of the noise's variance (its deviation, for `bias`).
 
     `risk` = `chi2` - 1 + 2 `divergence` estimates the mean squared error: 1 for the capture itself. `chi2` is
-    the mean squared residual and `bias` the mean residual; `error` is the standard error of `risk`, by the
-    spread over crops.
+    the mean squared residual and `bias` the mean residual; `divergence` is the denoiser's, and what noise
+    that is not Gaussian adds to it. `error` is the standard error of `risk`, by the spread over crops.
     """
 
     risk: float
@@ -60,9 +67,21 @@ def crop_sums(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> F
         here = batch.to(device)
         clean, probe, slope = probed(net, here.noisy, here.white, generator)
         residual = here.noisy - clean
-        terms = torch.stack([torch.ones_like(residual), residual.square(), residual, probe * slope])
+        follows = probe * slope
+        if here.noise:
+            follows = follows + _beyond_gaussian(net, clean, here, generator)
+        terms = torch.stack([torch.ones_like(residual), residual.square(), residual, follows])
         rows.append((terms * here.valid).sum(dim=(2, 3, 4), dtype=torch.float32).T.cpu().double())
     return torch.cat(rows)
+
+
+def _beyond_gaussian(
+    net: StabilisedDenoiser, scene: Float32[Tensor, "b 4 h w"], batch: Batch, generator: torch.Generator
+) -> Float32[Tensor, "b 4 h w"]:
+    """What the answer's covariance with the noise is beyond its divergence, where the scene is known."""
+    noisy = redraw(scene, batch.noise, generator)
+    clean, probe, slope = probed(net, noisy, batch.white, generator)
+    return (noisy - scene) * (clean - scene) - probe * slope
 
 
 def summarise(sums: Float64[Tensor, "n 4"]) -> RiskFigures:

@@ -58,12 +58,10 @@ class SyntheticCaptures:
     def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
         """Draw crops; every `CROPS_PER_CAMERA` share a camera."""
         scenes = self.held_out if held_out else self.scenes
-        parts = [
-            _captured([_light(rng, scenes, size) for _ in range(min(CROPS_PER_CAMERA, count - done))], rng)
-            for done in range(0, count, CROPS_PER_CAMERA)
-        ]
-        noisy, valid, white, target = (torch.cat(of) for of in zip(*parts, strict=True))
-        return Batch(noisy, valid, white, target)
+        shares = (min(CROPS_PER_CAMERA, count - done) for done in range(0, count, CROPS_PER_CAMERA))
+        return _joined(
+            [_captured([_light(rng, scenes, size) for _ in range(share)], rng) for share in shares]
+        )
 
 
 def paint_scenes(
@@ -143,10 +141,8 @@ def _light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np.ndar
     return np.ascontiguousarray(light[:: -1 if way & 2 else 1, :: -1 if way & 1 else 1])
 
 
-def _captured(
-    lights: Sequence[Float32[np.ndarray, "h w 3"]], rng: Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Take crops of light with one camera: noisy, valid, white and clean, stabilised."""
+def _captured(lights: Sequence[Float32[np.ndarray, "h w 3"]], rng: Generator) -> Batch:
+    """Take crops of light with one camera."""
     full_well = float(np.exp(rng.uniform(*np.log(FULL_WELL))))
     read = READ_NOISE[int(rng.integers(len(READ_NOISE)))]
     tail = TAILS[int(rng.integers(len(TAILS)))]
@@ -155,13 +151,20 @@ def _captured(
     dark, bright = np.log(EXPOSURE)
     exposure = np.exp(rng.uniform(dark, bright, (len(lights), 1, 1, 1)))
     clean = np.stack([_mosaiced(light @ to_camera) for light in lights]) * exposure.astype(np.float32)
-    clean = np.minimum(clean, 1)
     noisy = rng.poisson(clean * full_well) + read * _read_noise(rng, clean.shape, tail)
     noisy = np.minimum(noisy / full_well, 1).astype(np.float32)
     planes = torch.from_numpy(noisy)
     white = stabilized_white(noise).expand(len(lights), 4)
-    target = stabilized_mean(torch.from_numpy(clean), noise)
-    return stabilize(planes, noise), planes < 1, white, target
+    target = stabilized_mean(torch.from_numpy(np.minimum(clean, 1)), noise)
+    return Batch(stabilize(planes, noise), planes < 1, white, target, (noise,) * len(lights))
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    noisy, valid, white, target = (
+        torch.cat([getattr(batch, name) for batch in batches])
+        for name in ("noisy", "valid", "white", "target")
+    )
+    return Batch(noisy, valid, white, target, tuple(model for batch in batches for model in batch.noise))
 
 
 def _camera_colors(rng: Generator) -> Float32[np.ndarray, "3 3"]:

@@ -18,7 +18,7 @@ def r2r(step: Step) -> Float32[Tensor, ""]:
     return recorruption_loss(step.denoise, step.noisy, w, step.valid)
 
 
-def recorruption_loss(denoise: Denoiser, y: Planes, w: Planes, valid: Mask) -> Float32[Tensor, ""]:
+def recorruption_loss(denoise: Denoiser, y: Planes, w: Planes, valid: Mask | Planes) -> Float32[Tensor, ""]:
     """|f(y + tau w) - (y - w / tau)|^2 with w independent of y and of the noise's variance.
 
     The two sides have independent noise, so the minimum is that of supervised training with noise

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from rawdenoise.noise import NoiseModel
+
 Planes = Float32[Tensor, "b 4 h w"]
 Mask = Bool[Tensor, "b 4 h w"]
 
@@ -30,7 +32,8 @@ class Step:
     `denoise` is the network in training, `teacher` its running average (no gradients). `noisy` are stabilised
     crops: noise of unit variance. Where `valid` is false the sensor was saturated. `target` is what
     objectives for pairs learn from, None where captures are all there is. `done` runs from 0 to 1 over the
-    training. All randomness comes from `generator`.
+    training. All randomness comes from `generator`. `taught` says that the training began with a trained
+    network. `noise` holds the model of each crop's noise; where there is none, it is taken to be Gaussian.
     """
 
     denoise: Denoiser
@@ -41,13 +44,15 @@ class Step:
     done: float
     gamma: float
     generator: torch.Generator
+    taught: bool = False
+    noise: tuple[NoiseModel, ...] = ()
 
 
 Objective = Callable[[Step], Tensor]  # the loss, a scalar
 
 
-def squared_error(one: Planes, other: Planes, valid: Mask) -> Float32[Tensor, ""]:
-    """Mean squared difference over the valid pixels; 0 where there are none."""
+def squared_error(one: Planes, other: Planes, valid: Mask | Planes) -> Float32[Tensor, ""]:
+    """Mean squared difference over the valid pixels, or by weights of 0 to 1; 0 where there are none."""
     return ((one - other).square() * valid).sum() / valid.sum().clamp_min(1)
 
 
