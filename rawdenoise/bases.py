@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from importlib.resources import as_file, files
 
+from rawdenoise.devices import pick_device
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.models import Model, ModelStore, read_model
 from rawdenoise.raw import Camera
 
 BASES = ("fast", "best")  # named after their networks
+BASE_PREFIX = "base-"
+Models = Callable[[Camera], Model | None]
 
 
 def is_base(id: str) -> bool:
     """Whether a model's id is that of one made for all cameras."""
-    return id.startswith("base-")
+    return id.startswith(BASE_PREFIX)
 
 
 @cache
@@ -50,3 +54,20 @@ def model_called(id: str, store: ModelStore) -> Model:
         ModelMissingError: no such model, or several begin like this. ModelFileError: it is broken.
     """
     return load_base(id) if id in BASES else store.load(id)
+
+
+def models_for(id: str | None, *, base: str, device: str, strength: float) -> Models:
+    """Choose the model asked for, whatever the camera; else its camera's own or a base; at strength 0 none.
+
+    Raises:
+        SetupError: the device is absent. Said now, it fails once and not for every file.
+        ModelError: the model asked for is missing or broken.
+    """
+    if not strength:
+        return lambda camera: None
+    pick_device(device)
+    store = ModelStore()
+    if id is None:
+        return cache(partial(model_for, store=store, base=base))
+    chosen = model_called(id, store)
+    return lambda camera: chosen

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -125,7 +125,7 @@ def run_batch(
         try:
             while not stopped():
                 for job in islice(pending, in_flight - len(running)):
-                    running.add(files.submit(_do, job, work, network, stopped))
+                    running.add(files.submit(take, job, work, network, stopped))
                 if not running:
                     return
                 finished, running = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
@@ -139,8 +139,8 @@ def _results(futures: Iterable[Future[FileResult | None]]) -> Iterator[FileResul
     return (result for future in futures if (result := future.result()))
 
 
-def _do(job: Job, work: Work, network: ThreadPoolExecutor, stopped: Stop) -> FileResult | None:
-    """Take one file all the way; None if it was given up."""
+def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult | None:
+    """Take one file all the way, its second step in `network`; None if it was given up."""
     result = result_of(job)
     if job.status is not Status.PLANNED or job.output is None:
         return result
@@ -175,7 +175,11 @@ def _do(job: Job, work: Work, network: ThreadPoolExecutor, stopped: Stop) -> Fil
     except Exception as error:
         log.debug("%s failed", job.source, exc_info=True)
         return replace(
-            result, status=Status.FAILED, reason=reason_of(error, job.source), exit_code=exit_code_of(error)
+            result,
+            status=Status.FAILED,
+            reason=reason_of(error, job.source),
+            exit_code=exit_code_of(error),
+            error=error,
         )
 
 

@@ -55,7 +55,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """What became of one job; `exit_code` is the error's own, 0 where nothing failed.
+    """What became of one job; `exit_code` is that of `error`, 0 where nothing failed.
 
     `quality` is the estimate of how much better the picture became, None where there is none.
     """
@@ -73,6 +73,7 @@ class FileResult:
     write_s: float = 0.0
     notes: tuple[str, ...] = ()
     quality: PictureQuality | None = None
+    error: Exception | None = None
 
 
 def result_of(job: Job) -> FileResult:
@@ -103,11 +104,12 @@ def same_capture(source: Path, output: Path) -> bool:
 
     Cameras count to 9999 and begin again, so the same name in the same place may be another picture.
     """
-    one, other = _when_and_by_what(source), _when_and_by_what(output)
+    one, other = when_and_by_what(source), when_and_by_what(output)
     return all(one[code] == other[code] for code in one.keys() & other.keys())
 
 
-def _when_and_by_what(path: Path) -> dict[int, str]:
+def when_and_by_what(path: Path) -> dict[int, str]:
+    """Read when a capture was taken and by which body, by their tags; empty where nothing is said."""
     try:
         metadata = read_metadata(path)
     except RawDenoiseError:
@@ -143,7 +145,7 @@ def plan(
     planned = [job for job in found if job.status is Status.PLANNED]
     names = name_outputs([below(job.source, tree_root(paths)) for job in planned], suffix)
     sources = {identity for job in planned if (identity := _identity(job.source))}
-    taken = {_key(folder / name) for name in names}
+    taken = {key_of(folder / name) for name in names}
     settled = {
         job.source: _settle(_named(job, folder / name, suffix), suffix, if_exists, sources, taken)
         for job, name in zip(planned, names, strict=True)
@@ -178,13 +180,13 @@ def name_outputs(sources: Sequence[Path], suffix: str) -> list[Path]:
     which many file systems ignore) is numbered in the order given.
     """
     plain = [source.with_name(source.stem + suffix) for source in sources]
-    uses = Counter(map(_key, plain))
+    uses = Counter(map(key_of, plain))
     taken = {key for key, times in uses.items() if times == 1}
     names = []
     for source, name in zip(sources, plain, strict=True):
-        if uses[_key(name)] > 1:
-            name = _free(source.with_name(source.name + suffix), suffix, lambda path: _key(path) in taken)
-            taken.add(_key(name))
+        if uses[key_of(name)] > 1:
+            name = _free(source.with_name(source.name + suffix), suffix, lambda path: key_of(path) in taken)
+            taken.add(key_of(name))
         names.append(name)
     return names
 
@@ -227,8 +229,8 @@ def _settle(
     if output is None or not os.path.lexists(output):
         return job
     if if_exists is IfExists.RENAME:
-        free = _free(output, suffix, lambda path: os.path.lexists(path) or _key(path) in taken)
-        taken.add(_key(free))
+        free = _free(output, suffix, lambda path: os.path.lexists(path) or key_of(path) in taken)
+        taken.add(key_of(free))
         return replace(job, output=free, note=f"named {free.name} because {output.name} exists")
     if _identity(output) in sources:
         return _settled(
@@ -259,8 +261,8 @@ def _free(path: Path, suffix: str, is_taken: Callable[[Path], bool]) -> Path:
     return next(each for n in count(2) if not is_taken(each := path.with_name(f"{stem}-{n}{suffix}")))
 
 
-def _key(path: Path) -> str:
-    """Spell the path as the most forgetful file system would: no case, no Unicode forms."""
+def key_of(path: Path) -> str:
+    """Spell a path as the most forgetful file system would: no case, no Unicode forms."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
@@ -31,6 +33,10 @@ from rawdenoise.raw import Provenance, RawImage
 from rawdenoise.rows import add_rows
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.tiling import Tiles, denoise_tiled
+
+log = logging.getLogger(__name__)
+
+SMALLEST_TILE = 128  # packed pixels; smaller ones are mostly halo
 
 
 class Format(StrEnum):
@@ -185,18 +191,37 @@ def denoise_planes(
     model: Model,
     options: DenoiseOptions = DenoiseOptions(),
 ) -> Float32[np.ndarray, "4 h w"]:
-    """Denoise packed planes: stabilise, run the network in tiles, return to the signal without bias."""
+    """Denoise packed planes: stabilise, run the network in tiles, return to the signal without bias.
+
+    Where a GPU has not the memory for it, tiles become smaller, and at last the CPU does it.
+    """
     device = pick_device(options.device)
-    net = model.net.to(device)
     tiles = Tiles() if options.tile is None else Tiles(size=options.tile)
-    return denoise_tiled(
-        planes,
-        _in_stabilized_domain(net, noise),
-        halo=net.halo,
-        multiple=net.multiple,
-        tiles=tiles,
-        device=device,
-    )
+    while True:
+        net = model.net.to(device)
+        try:
+            return denoise_tiled(
+                planes,
+                _in_stabilized_domain(net, noise),
+                halo=net.halo,
+                multiple=net.multiple,
+                tiles=tiles,
+                device=device,
+            )
+        except torch.cuda.OutOfMemoryError:
+            if device.type == "cpu":
+                raise
+            device, tiles = _humbler(device, tiles)
+
+
+def _humbler(device: torch.device, tiles: Tiles) -> tuple[torch.device, Tiles]:
+    """What to try next when a GPU is out of memory."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    if tiles.size > SMALLEST_TILE:
+        return device, replace(tiles, size=tiles.size // 2)
+    log.warning("the GPU has not the memory for tiles of %d: going on with the CPU", tiles.size)
+    return torch.device("cpu"), Tiles()
 
 
 def blend(

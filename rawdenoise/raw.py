@@ -177,7 +177,8 @@ class Provenance:
     """What was done to a picture, as its output says it (XMP, Software, NoiseReductionApplied).
 
     `noise_left` is the (shot, read_variance) pair per plane (R, G1, G2, B) that remains after denoising,
-    on the packed scale, or None where it is not known. `gain_db` is the estimated gain in PSNR.
+    on the packed scale, or None where it is not known. `gain_db` is the estimated gain in PSNR. A watched
+    folder also says which content (SHA-256 of the source) was done by which recipe.
     """
 
     version: str
@@ -187,6 +188,8 @@ class Provenance:
     model_digest: str = ""
     noise_left: tuple[tuple[float, float], ...] | None = None
     gain_db: float | None = None
+    source_digest: str = ""
+    recipe: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,8 @@ from rawdenoise.errors import RawDenoiseError
 COMMANDS = {
     "train": "Train a camera's model on its own noisy captures.",
     "denoise": "Denoise raw files; write DNGs or TIFFs.",
+    "watch": "Denoise what arrives in a folder, as a service.",
+    "queue": "Show what watched folders have done and given up; try again.",
     "inspect": "Show what a file is and what would be done with it.",
     "calibrate": "Measure a camera's noise from darks and flats, or from any captures.",
     "cameras": "List, show and share the noise profiles of cameras.",
@@ -89,6 +91,8 @@ def main(debug: bool) -> None:
     Once per camera:  rawdenoise train captures/
 
     Then:             rawdenoise denoise captures/ -o out/
+
+    Or all the time:  rawdenoise watch incoming/ -o out/
     """
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
-from functools import cache, partial
 from pathlib import Path
 
 import click
 
 from rawdenoise.atomic import MARK, is_temporary_of
-from rawdenoise.bases import model_called, model_for
+from rawdenoise.bases import Models
 from rawdenoise.batch import Work, denoising, run_batch
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.report import BatchReport
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import one_line
-from rawdenoise.devices import pick_device
 from rawdenoise.errors import SetupError
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.jobs import IfExists, Job, plan
-from rawdenoise.models import Model, ModelStore
 from rawdenoise.pipeline import DenoiseOptions, Format
-from rawdenoise.raw import Camera
-
-Models = Callable[[Camera], Model | None]
 
 
 def planned(
@@ -58,23 +52,6 @@ def planned(
         hint = "" if recursive else " (--recursive looks into folders inside folders)"
         raise NothingMatchedError(f"no raw files found{hint}")
     return jobs
-
-
-def models_for(id: str | None, *, base: str, device: str, strength: float) -> Models:
-    """Choose the model asked for, whatever the camera; else its camera's own or a base; at strength 0 none.
-
-    Raises:
-        SetupError: the device is absent. Said now, it fails once and not for every file.
-        ModelError: the model asked for is missing or broken.
-    """
-    if not strength:
-        return lambda camera: None
-    pick_device(device)
-    store = ModelStore()
-    if id is None:
-        return cache(partial(model_for, store=store, base=base))
-    chosen = model_called(id, store)
-    return lambda camera: chosen
 
 
 def work(

@@ -75,6 +75,7 @@ def command(
     Exit codes: 0 all done or skipped, 1 some failed, 2 usage, 3 no model or device, 4 nothing matched,
     130 interrupted.
     """
+    from rawdenoise.bases import models_for
     from rawdenoise.cli import batches
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.cli.report import BatchReport
@@ -86,7 +87,7 @@ def command(
     report = BatchReport(as_json=as_json)
     if dry_run:
         ctx.exit(report.planned(planned))
-    models = batches.models_for(model, base=base, device=device, strength=strength)
+    models = models_for(model, base=base, device=device, strength=strength)
     options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise,
                              fine_levels=levels == "fine", estimate=not no_estimate)  # fmt: skip
     work = batches.work(output, models, format, plain, options=options,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from xml.sax.saxutils import escape, quoteattr
+from xml.sax.saxutils import escape, quoteattr, unescape
 
 from rawdenoise.raw import Provenance
 
@@ -43,6 +43,13 @@ def with_provenance(packet: bytes, provenance: Provenance, *, former_software: s
     return (text[:at] + description + text[at:]).encode("utf-8")
 
 
+def last_provenance(packet: bytes) -> dict[str, str]:
+    """Read the newest entry of our history in a packet, by the names it is written with; empty if none."""
+    history = packet.decode("utf-8", errors="replace").rpartition(_END_OF_HISTORY)[0]
+    entry = history.rpartition("<rdf:li ")[2] if "<rawdenoise:History>" in history else ""
+    return {name: unescape(value) for name, value in re.findall(r"<rawdenoise:(\w+)>([^<]*)<", entry)}
+
+
 def _entry(provenance: Provenance, former_software: str) -> str:
     facts = {
         "Version": provenance.version,
@@ -51,6 +58,8 @@ def _entry(provenance: Provenance, former_software: str) -> str:
         "ModelId": provenance.model_id,
         "ModelDigest": provenance.model_digest,
         "EstimatedGain": "" if provenance.gain_db is None else f"{provenance.gain_db:+.2f} dB",
+        "SourceDigest": provenance.source_digest,
+        "Recipe": provenance.recipe,
         "FormerSoftware": former_software,
     }
     said = "".join(

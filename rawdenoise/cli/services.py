@@ -1,0 +1,244 @@
+"""From the options of `rawdenoise watch` to a service, and through it to the exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rawdenoise.bases import models_for
+from rawdenoise.cli.signals import stop_on_signal
+from rawdenoise.cli.text import duration, one_line
+from rawdenoise.watching.config import (
+    ConfigError,
+    Recipe,
+    Root,
+    WatchConfig,
+    check_roots,
+    default_state,
+    read_config,
+)
+from rawdenoise.watching.heartbeat import BEAT_S, heartbeats
+from rawdenoise.watching.ledger import Ledger, State
+from rawdenoise.watching.reports import JsonReport, PlainReport
+from rawdenoise.watching.service import Service
+from rawdenoise.watching.units import service_unit
+
+DESCRIPTION = "rawdenoise: denoise what arrives in watched folders"
+REFRESH_S = 1.0
+OVERDUE = 4  # heartbeats
+MOST_SHOWN = 8
+
+
+def configured(
+    ctx: click.Context, source: Path | None, output: Path | None, config: Path | None, state: Path | None,
+    options: dict[str, Any],
+) -> WatchConfig:  # fmt: skip
+    """Turn a file, or IN, OUT and options, into what is to be watched.
+
+    Raises:
+        click.UsageError: neither, or both. ConfigError: the file, or the folders, make no sense.
+    """
+    if config is not None:
+        said = [name for name in ("source", "output", *options) if _was_given(ctx, name)]
+        if said:
+            raise click.UsageError(
+                f"--config says all of it; {_spelled(said[0])} belongs into {one_line(config)}"
+            )
+        told = read_config(config)
+        return told if state is None else replace(told, state=_absolute(state))
+    if source is None or output is None:
+        raise click.UsageError("give a folder to watch and -o OUT, or --config FILE")
+    recipe = Recipe(
+        **{
+            name: options[name]
+            for name in ("model", "base", "strength", "format", "levels", "keep_hot_pixels")
+        },
+        keep_row_noise=options["keep_row_noise"],
+        min_gain=options["min_gain"],
+    )
+    failed_dir = options["failed_dir"]
+    root = Root(
+        _absolute(source),
+        _absolute(output),
+        recipe,
+        recursive=not options["no_recursive"],
+        settle_s=options["settle"],
+        poll_s=options["poll"],
+        rescan_s=options["rescan"],
+        failed_dir=None if failed_dir is None else _absolute(failed_dir),
+        **{name: options[name] for name in ("sidecars", "attempts", "train", "train_after", "train_minutes")},
+    )
+    check_roots((root,))
+    return WatchConfig(
+        (root,), _absolute(state) if state else default_state(), options["jobs"], options["device"]
+    )
+
+
+def run(config: WatchConfig, file: Path | None, *, once: bool, redo: bool, log_json: bool) -> int:
+    """Watch until a signal, or with `once` until all is done.
+
+    Raises:
+        SetupError, ModelError: a device or a model that was asked for is not there. LedgerError: the state
+        folder cannot be used.
+    """
+    for root in config.roots:
+        models_for(
+            root.recipe.model, base=root.recipe.base, device=config.device, strength=root.recipe.strength
+        )
+    report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
+    with Ledger(config.state) as ledger, stop_on_signal(lambda: None) as stop:
+        if ledger.note:
+            report.say("ledger", reason=ledger.note)
+        service = Service(config, ledger, report, once=once, redo=redo)
+
+        def reload() -> None:
+            if file is None:
+                return
+            try:
+                service.reload(replace(read_config(file), state=config.state))
+            except ConfigError as error:
+                report.say("not reloaded", reason=str(error))
+
+        with _on_hangup(reload):
+            code = service.run(stop)
+    return stop.exit_code if once and stop() else code
+
+
+@contextmanager
+def _on_hangup(reload: Callable[[], None]) -> Iterator[None]:
+    """Call a function at SIGHUP, where there is such a signal."""
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        threading.Thread(
+            target=reload, name="reload"
+        ).start()  # reports take a lock that this thread may hold
+
+    before = signal.signal(signal.SIGHUP, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def print_service(kind: str, config: WatchConfig, *, once: bool) -> int:
+    """Print a unit that runs the command as it was given, with folders spelled out."""
+    if once:
+        raise click.UsageError("--once ends when all is done; a service goes on")
+    with_values = [_resolved(word) for word in _without_print_service(sys.argv[1:])]
+    command = [sys.executable, "-m", "rawdenoise", *with_values]
+    if "--state" not in with_values:
+        command += ["--state", str(config.state)]
+    click.echo(service_unit(kind, command, description=DESCRIPTION), nl=False)
+    where = {
+        "systemd": "save it as ~/.config/systemd/user/rawdenoise.service, then: systemctl --user enable --now"
+        " rawdenoise (and `loginctl enable-linger`, to run without a session)",
+        "launchd": "save it as ~/Library/LaunchAgents/org.rawdenoise.watch.plist; launchctl load -w FILE",
+    }[kind]
+    _err(where)
+    return 0
+
+
+def _without_print_service(words: list[str]) -> Iterator[str]:
+    skip = False
+    for word in words:
+        if skip or word.startswith("--print-service"):
+            skip = word == "--print-service"
+            continue
+        yield word
+
+
+def _resolved(word: str) -> str:
+    """Spell a folder that is there as an absolute path; a service is started elsewhere."""
+    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{name}{equals}{Path(value).absolute()}" if value and os.path.lexists(value) else word
+
+
+def show_status(state: Path | None) -> int:
+    """Show what the watchers of a state folder are at: live on a terminal, once elsewhere."""
+    folder = _absolute(state) if state else default_state()
+    with Ledger(folder, owner=False) as ledger:
+        console = Console()
+        if not console.is_terminal:
+            console.print(_page(ledger))
+            return 0
+        with suppress(KeyboardInterrupt), Live(_page(ledger), console=console, screen=True) as live:
+            while True:
+                time.sleep(REFRESH_S)
+                live.update(_page(ledger))
+    return 0
+
+
+def _page(ledger: Ledger) -> Group:
+    now, stats = time.time(), ledger.stats(time.time())
+    counts = Table(title="captures", title_justify="left")
+    for state in State:
+        counts.add_column(str(state), justify="right")
+    counts.add_row(*(str(stats.counts[state]) for state in State))
+    lines: list[RenderableType] = [
+        Text(f"rawdenoise watch, {one_line(ledger.folder)}", style="bold"),
+        *(Text(line) for line in _alive(ledger.folder, now)),
+        counts,
+        Text(f"done: {stats.done_last_hour} in the last hour, {stats.done_last_day} in the last day"),
+    ]
+    if stats.latency_p50_s is not None and stats.latency_p95_s is not None:
+        half, most = duration(stats.latency_p50_s), duration(stats.latency_p95_s)
+        lines.append(Text(f"from settled to done: {half} in the median, {most} for 95 %"))
+    if stats.oldest_waiting_s is not None:
+        lines.append(Text(f"the oldest has waited for {duration(stats.oldest_waiting_s)}"))
+    for state in (State.RUNNING, State.QUARANTINED, State.FAILED):
+        for job in ledger.jobs(states=(state,), limit=MOST_SHOWN):
+            reason = f": {one_line(job.reason)}" if job.reason and state is not State.RUNNING else ""
+            name = one_line(job.paths[0]) if job.paths else job.digest[:12]
+            lines.append(Text(f"{state} {job.id}: {name}{reason}"))
+    return Group(*lines)
+
+
+def _alive(state: Path, now: float) -> Iterator[str]:
+    told = list(heartbeats(state))
+    if not told:
+        yield "no watcher is running"
+    for each in told:
+        age = now - float(str(each["time"]))
+        late = f", silent for {duration(age)}" if age > OVERDUE * BEAT_S else ""
+        yield f"watcher {each['pid']}, for {duration(now - float(str(each['started'])))}{late}"
+        roots = each.get("roots")
+        for root in roots if isinstance(roots, list) else ():
+            waiting = f"; waiting: {one_line(root['waiting'])}" if root["waiting"] else ""
+            folders = f"{one_line(root['source'])} -> {one_line(root['output'])}"
+            yield f"  {folders} ({root['mode']}, {root['files']} files{waiting})"
+        if each.get("training"):
+            yield f"  training {one_line(str(each['training']))}"
+
+
+def _was_given(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) not in (None, click.core.ParameterSource.DEFAULT)
+
+
+def _spelled(name: str) -> str:
+    return "IN" if name == "source" else "--" + name.replace("_", "-")
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.normpath(path.absolute()))
+
+
+def _err(line: str) -> None:
+    click.echo(line, err=True)

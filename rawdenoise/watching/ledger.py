@@ -1,0 +1,657 @@
+"""What arrived and what became of it, in a SQLite file that any number of watchers share.
+
+A job is one content (SHA-256) for one output folder; files point to jobs, so that a capture that is copied
+again, or linked, is not done again. Whatever a process does, it says so here first; where it dies, what it
+was at is found in state `running` with an owner whose lock is free, and is done again.
+
+A commit is on the disk at the next checkpoint only (`synchronous=NORMAL`): a power failure may take the last
+ones back, never half of one. That costs nothing: a file that was settled is found by the next scan, and one
+that was done by the provenance in its output.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from rawdenoise.errors import RawDenoiseError
+from rawdenoise.jobs import key_of
+from rawdenoise.watching.tracker import Signature
+
+NAME = "ledger.sqlite3"
+VERSION = 1
+BUSY_S = 30.0
+CLEARED = "cleared"  # a fact: how often files were cleared, so that services look again
+_MOST_JUDGED = 10_000  # newest jobs, for latencies
+
+_SCHEMA = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    digest TEXT NOT NULL,
+    output_root BLOB NOT NULL,
+    recipe TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT '',
+    redo INTEGER NOT NULL DEFAULT 0,
+    output BLOB,
+    output_key TEXT UNIQUE,
+    replaces BLOB,
+    camera TEXT NOT NULL DEFAULT '',
+    model_id TEXT NOT NULL DEFAULT '',
+    gain_db REAL,
+    ready_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    due_at REAL NOT NULL,
+    owner TEXT NOT NULL DEFAULT '',
+    lease_until REAL NOT NULL DEFAULT 0,
+    UNIQUE (digest, output_root)
+);
+CREATE INDEX jobs_by_state ON jobs (state, due_at);
+CREATE INDEX jobs_by_camera ON jobs (camera, model_id);
+CREATE TABLE files (
+    path BLOB NOT NULL,
+    output_root BLOB NOT NULL,
+    size INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    inode INTEGER NOT NULL,
+    device INTEGER NOT NULL,
+    job INTEGER REFERENCES jobs (id),
+    seen_at REAL NOT NULL,
+    PRIMARY KEY (path, output_root)
+) WITHOUT ROWID;
+CREATE INDEX files_by_job ON files (job);
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+_COLUMNS = (
+    "id, digest, output_root, recipe, state, attempts, reason, redo, output, replaces, camera, model_id,"
+    " gain_db, ready_at, started_at, finished_at, due_at, owner"
+)
+_PATHS = ("output_root", "output", "replaces")
+
+
+class LedgerError(RawDenoiseError):
+    """The ledger cannot be read or written at present."""
+
+    exit_code = 3
+
+
+class State(StrEnum):
+    """Where a file is on its way."""
+
+    SEEN = "seen"  # a file that has not settled, or was not digested yet; all others are of jobs
+    READY = "ready"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"  # to be tried again
+    QUARANTINED = "quarantined"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One content to denoise into one output folder; times in seconds since 1970.
+
+    `replaces` is the output of what stood at this capture's place before; `redo` says that it was done and is
+    to be done again; `output` is the name reserved for it, and once DONE where its result is (None: there is
+    none).
+    """
+
+    id: int
+    digest: str
+    output_root: Path
+    recipe: str
+    state: State
+    attempts: int
+    reason: str
+    redo: bool
+    output: Path | None
+    replaces: Path | None
+    camera: str
+    model_id: str
+    gain_db: float | None
+    ready_at: float
+    started_at: float | None
+    finished_at: float | None
+    due_at: float
+    owner: str
+    paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStats:
+    """Figures of a ledger; latencies in seconds from settled to done, None where nothing is done."""
+
+    counts: dict[State, int]
+    done_last_hour: int
+    done_last_day: int
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    oldest_waiting_s: float | None
+    attempts: int
+
+
+class Ledger:
+    """An open ledger; for any number of threads and processes. As a context manager it closes itself.
+
+    Every call raises LedgerError where SQLite refuses (a full disk, a file held for half a minute); then
+    nothing of it has happened.
+    """
+
+    def __init__(self, folder: Path, *, owner: bool = True) -> None:
+        """Open the ledger in a state folder, or begin one; an `owner` holds a lock, and may lease jobs.
+
+        A damaged file is moved aside, and `note` says so.
+
+        Raises:
+            LedgerError: the folder cannot be used, or the ledger is of a newer version.
+        """
+        self.folder, self.note, self.owner = folder, "", ""
+        self._lock = threading.RLock()
+        self._owners = folder / "owners"
+        try:
+            self._owners.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerError(
+                f"{folder}: cannot be used for the ledger ({error.strerror or error})"
+            ) from error
+        with FileLock(folder / f"{NAME}.opening"):  # else two might move the same damaged file aside
+            self._connection = self._opened()
+        self._own_lock = self._own() if owner else None
+
+    def __enter__(self) -> Ledger:
+        """Use it as a context manager."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file and free the lock."""
+        with self._lock:
+            self._connection.close()
+        if self._own_lock is not None:
+            self._own_lock.release()
+            with suppress(OSError):
+                Path(self._own_lock.lock_file).unlink()
+            self._own_lock = None
+
+    # ------------------------------------------------------------ files
+
+    def known(self, output_root: Path) -> Iterator[tuple[Path, Signature]]:
+        """Give the files that were settled, and how they were then."""
+        rows = self._rows(
+            "SELECT path, size, mtime_ns, inode, device FROM files WHERE output_root = ? AND job IS NOT NULL",
+            (_blob(output_root),),
+        )
+        for path, *signature in rows:
+            yield _path(path), Signature(*signature)
+
+    def see(self, files: Iterable[tuple[Path, Signature]], output_root: Path, now: float) -> None:
+        """Note files that have not settled yet; those that are of a job stay with it until then."""
+        rows = [
+            (_blob(path), _blob(output_root), each.size, each.mtime_ns, each.inode, each.device, now)
+            for path, each in files
+        ]
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT INTO files (path, output_root, size, mtime_ns, inode, device, seen_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                rows,
+            )
+
+    def settle(
+        self, path: Path, output_root: Path, signature: Signature, digest: str, recipe: str, now: float
+    ) -> Job:
+        """Say what a settled file holds, and give its job: a new one, or the one there is for this content.
+
+        Where the file has held something else, it leaves that job: one not begun is dropped with its last
+        file, and the output of one that is done is what the new job `replaces`.
+        """
+        root = _blob(output_root)
+        with self._transaction() as db:
+            before = db.execute(
+                "SELECT job FROM files WHERE path = ? AND output_root = ?", (_blob(path), root)
+            ).fetchone()
+            db.execute(
+                "INSERT INTO jobs (digest, output_root, recipe, state, ready_at, due_at) VALUES (?, ?, ?,"
+                " ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (digest, root, recipe, State.READY, now, now),
+            )
+            (job,) = db.execute(
+                "SELECT id FROM jobs WHERE digest = ? AND output_root = ?", (digest, root)
+            ).fetchone()
+            db.execute(
+                "INSERT OR REPLACE INTO files (path, output_root, size, mtime_ns, inode, device, job,"
+                " seen_at)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    _blob(path),
+                    root,
+                    signature.size,
+                    signature.mtime_ns,
+                    signature.inode,
+                    signature.device,
+                    job,
+                    now,
+                ),
+            )
+            if before and before[0] not in (None, job):
+                self._leave(db, before[0], job)
+            return self._job(db, job)
+
+    def _leave(self, db: sqlite3.Connection, old: int, new: int) -> None:
+        if db.execute("SELECT 1 FROM files WHERE job = ?", (old,)).fetchone():
+            return
+        state, output = db.execute("SELECT state, output FROM jobs WHERE id = ?", (old,)).fetchone()
+        if state == State.DONE and output is not None:
+            db.execute("UPDATE jobs SET replaces = ? WHERE id = ? AND state = ?", (output, new, State.READY))
+        elif state not in (State.RUNNING, State.DONE):
+            db.execute("DELETE FROM jobs WHERE id = ?", (old,))
+
+    def forget(self, paths: Iterable[Path], output_root: Path) -> None:
+        """Say that files have vanished; jobs that wait and have no other file are dropped."""
+        root = _blob(output_root)
+        with self._transaction() as db:
+            for path in paths:
+                where = (_blob(path), root)
+                found = db.execute(
+                    "SELECT job FROM files WHERE path = ? AND output_root = ?", where
+                ).fetchone()
+                db.execute("DELETE FROM files WHERE path = ? AND output_root = ?", where)
+                if found:
+                    db.execute(
+                        "DELETE FROM jobs WHERE id = ? AND state IN (?, ?)"
+                        " AND NOT EXISTS (SELECT 1 FROM files WHERE job = jobs.id)",
+                        (found[0], State.READY, State.FAILED),
+                    )
+
+    def files_of(self, job: Job) -> list[tuple[Path, Signature]]:
+        """The files that hold a job's content, as they were when they settled."""
+        rows = self._rows("SELECT path, size, mtime_ns, inode, device FROM files WHERE job = ?", (job.id,))
+        return [(_path(path), Signature(*signature)) for path, *signature in rows]
+
+    def job_of(self, path: Path, output_root: Path) -> Job | None:
+        """The job that a file is of, if it has settled."""
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT job FROM files WHERE path = ? AND output_root = ? AND job IS NOT NULL",
+                (_blob(path), _blob(output_root)),
+            ).fetchone()
+            return self._job(db, row[0]) if row else None
+
+    # ------------------------------------------------------------ jobs
+
+    def lease(self, output_roots: Sequence[Path], now: float, lease_s: float) -> Job | None:
+        """Take the job that has been due for longest, if there is one: no other watcher gets it meanwhile."""
+        marks = ", ".join("?" for _ in output_roots)
+        wanted = [_blob(root) for root in output_roots]
+        with self._transaction() as db:
+            row = db.execute(
+                f"SELECT id FROM jobs WHERE state IN (?, ?) AND due_at <= ? AND output_root IN ({marks})"
+                " ORDER BY due_at, id LIMIT 1",
+                (State.READY, State.FAILED, now, *wanted),
+            ).fetchone()
+            if row is None:
+                return None
+            db.execute(
+                "UPDATE jobs SET state = ?, owner = ?, lease_until = ?, started_at = ?, attempts ="
+                " attempts + 1"
+                " WHERE id = ?",
+                (State.RUNNING, self.owner, now + lease_s, now, row[0]),
+            )
+            return self._job(db, row[0])
+
+    def renew(self, now: float, lease_s: float) -> None:
+        """Go on holding what this watcher has leased."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE jobs SET lease_until = ? WHERE state = ? AND owner = ?",
+                (now + lease_s, State.RUNNING, self.owner),
+            )
+
+    def claim(self, job: Job, output: Path) -> bool:
+        """Reserve an output name for a leased job, in place of an earlier one; false if another job has it.
+
+        The name of the output that it `replaces` passes on to it.
+        """
+        key = key_of(output)
+        with self._transaction() as db:
+            other = db.execute(
+                "SELECT id FROM jobs WHERE output_key = ? AND id != ?", (key, job.id)
+            ).fetchone()
+            if other is not None:
+                if output != job.replaces:
+                    return False
+                db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", other)
+            db.execute(
+                "UPDATE jobs SET output = ?, output_key = ? WHERE id = ?", (_blob(output), key, job.id)
+            )
+            return True
+
+    def done(
+        self, job: Job, now: float, *, output: Path | None, camera: str = "", model_id: str = "",
+        gain_db: float | None = None, reason: str = "",
+    ) -> bool:  # fmt: skip
+        """Say that a job is done, and where its output is (None: nowhere); false if it was lost."""
+        with self._transaction() as db:
+            if output is None:
+                db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", (job.id,))
+            return self._end(
+                db, job, "state = ?, finished_at = ?, reason = ?, redo = 0, replaces = NULL,"
+                " camera = coalesce(nullif(?, ''), camera), model_id = coalesce(nullif(?, ''), model_id),"
+                " gain_db = coalesce(?, gain_db)",
+                (State.DONE, now, reason, camera, model_id, gain_db),
+            )  # fmt: skip
+
+    def fail(self, job: Job, now: float, reason: str, *, retry_at: float | None) -> bool:
+        """Say that a job failed: it is due again at `retry_at`, or given up where that is None."""
+        state = State.QUARANTINED if retry_at is None else State.FAILED
+        with self._transaction() as db:
+            return self._end(
+                db, job, "state = ?, finished_at = ?, reason = ?, due_at = ?",
+                (state, now, reason, now if retry_at is None else retry_at),
+            )  # fmt: skip
+
+    def release(self, job: Job, now: float, due_at: float, reason: str = "") -> bool:
+        """Give a job back, due at `due_at`; the attempt does not count."""
+        with self._transaction() as db:
+            return self._end(
+                db, job, "state = ?, reason = ?, due_at = ?, attempts = max(attempts - 1, 0)",
+                (State.READY, reason, due_at),
+            )  # fmt: skip
+
+    def _end(self, db: sqlite3.Connection, job: Job, change: str, values: tuple[Any, ...]) -> bool:
+        """Change a job that this watcher still holds, and hold it no longer."""
+        cursor = db.execute(
+            f"UPDATE jobs SET {change}, owner = '', lease_until = 0 WHERE id = ? AND state = ? AND owner = ?",
+            (*values, job.id, State.RUNNING, self.owner),
+        )
+        return cursor.rowcount == 1
+
+    def reclaim(self, now: float) -> list[Job]:
+        """Make due again what watchers that are dead, or hang, have held; the attempt counts."""
+        held = self._rows(
+            "SELECT id, owner, lease_until FROM jobs WHERE state = ? AND owner != ?",
+            (State.RUNNING, self.owner),
+        )
+        dead = {owner for owner in {owner for _, owner, _ in held} if self._is_dead(owner)}
+        lost = [id for id, owner, until in held if owner in dead or until < now]
+        if not lost:
+            return []
+        reclaimed = []
+        with self._transaction() as db:
+            for id in lost:
+                changed = db.execute(
+                    "UPDATE jobs SET state = ?, owner = '', lease_until = 0, due_at = ? + 2 * (attempts - 1),"
+                    " reason = 'its watcher died' WHERE id = ? AND state = ? AND owner != ?",
+                    (State.READY, now, id, State.RUNNING, self.owner),
+                )
+                if changed.rowcount:
+                    reclaimed.append(self._job(db, id))
+        return reclaimed
+
+    def redo(self, output_root: Path, recipe: str, now: float, is_current: Callable[[Job], bool]) -> int:
+        """Make due again what was done by another recipe, or is not current; tells how many."""
+        done = [
+            job for job in self.jobs(states=(State.DONE,)) if job.output_root == output_root and job.paths
+        ]
+        again = [job.id for job in done if job.output and not (job.recipe == recipe and is_current(job))]
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE jobs SET state = ?, redo = 1, recipe = ?, attempts = 0, reason = '', ready_at ="
+                " ?, due_at = ?"
+                " WHERE id = ? AND state = ?",
+                [(State.READY, recipe, now, now, id, State.DONE) for id in again],
+            )
+        return len(again)
+
+    def retry(
+        self, now: float, ids: Collection[int] | None = None,
+        states: Sequence[State] = (State.FAILED, State.QUARANTINED),
+    ) -> int:  # fmt: skip
+        """Make due at once what failed or was given up, as if it had never been tried."""
+        jobs = self.jobs(states=states, ids=ids)
+        with self._transaction() as db:
+            db.executemany(
+                "UPDATE jobs SET state = ?, attempts = 0, due_at = ?, ready_at = ? WHERE id = ? AND state"
+                " = ?",
+                [(State.READY, now, now, job.id, job.state) for job in jobs],
+            )
+        return len(jobs)
+
+    def clear(self, states: Sequence[State], ids: Collection[int] | None = None) -> int:
+        """Forget jobs and their files, except those that run: what is there will be seen anew."""
+        jobs = [job.id for job in self.jobs(states=states, ids=ids) if job.state is not State.RUNNING]
+        with self._transaction() as db:
+            db.executemany("DELETE FROM files WHERE job = ?", [(id,) for id in jobs])
+            db.executemany("DELETE FROM jobs WHERE id = ?", [(id,) for id in jobs])
+            if jobs:
+                db.execute(
+                    "INSERT INTO facts VALUES (?, '1') ON CONFLICT (key) DO UPDATE SET value = value + 1",
+                    (CLEARED,),
+                )
+        return len(jobs)
+
+    def jobs(
+        self,
+        states: Sequence[State] | None = None,
+        limit: int | None = None,
+        ids: Collection[int] | None = None,
+    ) -> list[Job]:
+        """Give jobs, the newest first."""
+        wanted = tuple(states) if states is not None else tuple(State)
+        where = f"state IN ({', '.join('?' for _ in wanted)})"
+        if ids is not None:
+            where += f" AND id IN ({', '.join(str(int(id)) for id in ids)})"
+        with self._transaction() as db:
+            rows = db.execute(
+                f"SELECT {_COLUMNS} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
+                (*wanted, -1 if limit is None else limit),
+            ).fetchall()
+            return [_job_of(row, self._paths(db, row[0])) for row in rows]
+
+    # ------------------------------------------------------------ figures
+
+    def seen(self, limit: int | None = None) -> list[tuple[Path, float]]:
+        """Files that have not settled, and since when they have been known, the newest first."""
+        rows = self._rows(
+            "SELECT path, seen_at FROM files WHERE job IS NULL ORDER BY seen_at DESC LIMIT ?",
+            (-1 if limit is None else limit,),
+        )
+        return [(_path(path), seen_at) for path, seen_at in rows]
+
+    def has_ready(self, count: int) -> bool:
+        """Whether at least so many jobs are ready."""
+        rows = self._rows("SELECT 1 FROM jobs WHERE state = ? LIMIT ?", (State.READY, count))
+        return len(rows) >= count
+
+    def due(self, output_roots: Collection[Path], now: float) -> int:
+        """How many jobs of these output folders are due, or ready and will be within a minute."""
+        marks = ", ".join("?" for _ in output_roots)
+        rows = self._rows(
+            "SELECT count(*) FROM jobs WHERE due_at <= CASE state WHEN ? THEN ? WHEN ? THEN ? ELSE -1 END"
+            f" AND output_root IN ({marks})",
+            (State.READY, now + 60, State.FAILED, now, *(_blob(root) for root in output_roots)),
+        )
+        return int(rows[0][0])
+
+    def counts(self) -> dict[State, int]:
+        """How many jobs are in each state, and files seen."""
+        found = {
+            State(state): count for state, count in self._rows("SELECT state, count(*) FROM jobs GROUP BY 1")
+        }
+        (seen,) = self._rows("SELECT count(*) FROM files WHERE job IS NULL")[0]
+        return {state: seen if state is State.SEEN else found.get(state, 0) for state in State}
+
+    def stats(self, now: float) -> LedgerStats:
+        """Sum up what was done, how long it took, and what waits."""
+        done = "SELECT count(*) FROM jobs WHERE state = ? AND finished_at > ?"
+        hour, day = (self._rows(done, (State.DONE, now - s))[0][0] for s in (3600, 86400))
+        rows = self._rows(
+            "SELECT finished_at - ready_at FROM jobs WHERE state = ? AND finished_at IS NOT NULL"
+            " ORDER BY finished_at DESC LIMIT ?",
+            (State.DONE, _MOST_JUDGED),
+        )
+        latencies = sorted(max(0.0, each) for (each,) in rows)
+        (oldest,) = self._rows(
+            "SELECT min(ready_at) FROM jobs WHERE state IN (?, ?, ?)",
+            (State.READY, State.RUNNING, State.FAILED),
+        )[0]
+        (attempts,) = self._rows("SELECT coalesce(sum(attempts), 0) FROM jobs")[0]
+        return LedgerStats(
+            self.counts(), hour, day, _quantile(latencies, 0.5), _quantile(latencies, 0.95),
+            None if oldest is None else now - oldest, attempts,
+        )  # fmt: skip
+
+    def cameras(self, model_prefix: str) -> dict[str, int]:
+        """How many captures of each camera were done by models whose id begins so."""
+        rows = self._rows(
+            "SELECT camera, count(*) FROM jobs WHERE state = ? AND substr(model_id, 1, ?) = ? GROUP"
+            " BY camera",
+            (State.DONE, len(model_prefix), model_prefix),
+        )
+        return dict(rows)
+
+    def captures_of(self, camera: str, model_prefix: str) -> list[Path]:
+        """A file of each of those captures, the newest first."""
+        rows = self._rows(
+            "SELECT min(files.path) FROM jobs JOIN files ON files.job = jobs.id"
+            " WHERE state = ? AND camera = ? AND substr(model_id, 1, ?) = ? GROUP BY jobs.id ORDER BY"
+            " jobs.id DESC",
+            (State.DONE, camera, len(model_prefix), model_prefix),
+        )
+        return [_path(path) for (path,) in rows]
+
+    def get_fact(self, key: str) -> str | None:
+        """Something small that is to be remembered."""
+        rows = self._rows("SELECT value FROM facts WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    def set_fact(self, key: str, value: str) -> None:
+        """Remember it."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+
+    # ------------------------------------------------------------ inside
+
+    def _opened(self) -> sqlite3.Connection:
+        path = self.folder / NAME
+        try:
+            return self._connected(path)
+        except sqlite3.OperationalError as error:
+            raise LedgerError(f"{path}: {error}") from error
+        except sqlite3.DatabaseError:
+            aside = path.with_name(f"{NAME}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+            for suffix in ("", "-wal", "-shm"):
+                with suppress(FileNotFoundError):
+                    path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
+            self.note = f"the ledger was damaged: it is now {aside}, and a new one was begun"
+            return self._connected(path)
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise sqlite3.DatabaseError("damaged")
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > VERSION:
+                raise LedgerError(f"{path}: written by a newer rawdenoise; give another folder with --state")
+            if version == 0:
+                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _own(self) -> FileLock:
+        """Become an owner: hold a lock that is free as soon as this process is no more."""
+        while True:
+            self.owner = secrets.token_hex(8)
+            lock = FileLock(self._lock_of(self.owner))
+            lock.acquire()
+            if Path(lock.lock_file).exists():  # else another watcher has swept it before it was held
+                return lock
+            lock.release()
+
+    def _lock_of(self, owner: str) -> Path:
+        return self._owners / f"{owner}.lock"
+
+    def _is_dead(self, owner: str) -> bool:
+        path = self._lock_of(owner)
+        if not path.exists():
+            return True
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        lock.release()
+        with suppress(OSError):
+            path.unlink()
+        return True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                    self._connection.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        self._connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise LedgerError(f"{self.folder / NAME}: {error}") from error
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                return self._connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise LedgerError(f"{self.folder / NAME}: {error}") from error
+
+    def _job(self, db: sqlite3.Connection, id: int) -> Job:
+        row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (id,)).fetchone()
+        return _job_of(row, self._paths(db, id))
+
+    def _paths(self, db: sqlite3.Connection, id: int) -> tuple[Path, ...]:
+        return tuple(_path(path) for (path,) in db.execute("SELECT path FROM files WHERE job = ?", (id,)))
+
+
+def _job_of(row: tuple[Any, ...], paths: tuple[Path, ...]) -> Job:
+    told: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    told |= {name: _path(told[name]) for name in _PATHS if told[name] is not None}
+    return Job(**{**told, "state": State(told["state"]), "redo": bool(told["redo"]), "paths": paths})
+
+
+def _quantile(values: list[float], share: float) -> float | None:
+    return values[min(len(values) - 1, int(share * len(values)))] if values else None
+
+
+def _blob(path: Path) -> bytes:
+    return os.fsencode(path)  # names need not be Unicode
+
+
+def _path(blob: bytes) -> Path:
+    return Path(os.fsdecode(blob))

@@ -1,0 +1,59 @@
+"""Where the system tells nothing of changes: file systems whose files are changed by other machines."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+MOUNTS = Path("/proc/self/mountinfo")
+_REMOTE = {
+    "nfs": "NFS", "nfs4": "NFS", "cifs": "SMB", "smb3": "SMB", "smbfs": "SMB", "9p": "9P", "afpfs": "AFP",
+    "ncpfs": "NCP", "vboxsf": "a shared folder", "vmhgfs": "a shared folder", "virtiofs": "a shared folder",
+    "ceph": "Ceph", "glusterfs": "GlusterFS", "lustre": "Lustre", "afs": "AFS", "davfs": "WebDAV",
+    "prl_fs": "a shared folder",
+}  # fmt: skip
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
+
+
+def polling_reason(path: Path) -> str:
+    """Say why a folder must be polled; empty if the system tells of changes in it.
+
+    On Linux by its mount: on network file systems, shared folders of virtual machines and FUSE, changes made
+    elsewhere cause no events; fuseblk (NTFS, exFAT) is a local disk. On Windows by its name (UNC). macOS
+    tells of changes on local disks, and there nothing else is looked at: its shares are to be polled with
+    `--poll`.
+    """
+    if os.name == "nt":
+        return "on a network share" if str(path).startswith(("\\\\", "//")) else ""
+    try:
+        mounts = MOUNTS.read_bytes()
+        real = path.resolve()
+    except OSError:
+        return ""
+    return reason_in(mounts, real)
+
+
+def reason_in(mountinfo: bytes, path: Path) -> str:
+    """Do the same by the text of a mountinfo file (proc(5)), for a path without links."""
+    best, kind = Path(), ""
+    for line in mountinfo.splitlines():
+        mount, _, rest = line.partition(b" - ")
+        fields, types = mount.split(b" "), rest.split(b" ")
+        if len(fields) < 5 or not types[0]:
+            continue
+        point = Path(_unescaped(fields[4]))
+        if path.is_relative_to(point) and len(point.parts) >= len(
+            best.parts
+        ):  # the last one covers the others
+            best, kind = point, types[0].decode("ascii", "replace")
+    if kind.startswith("fuse."):
+        return f"on FUSE ({kind.removeprefix('fuse.')})"
+    if kind == "fuse":
+        return "on FUSE"
+    return f"on {_REMOTE[kind]}" if kind in _REMOTE else ""
+
+
+def _unescaped(name: bytes) -> str:
+    r"""Turn the kernel's `\040` back into what it stands for."""
+    return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), name))

@@ -1,0 +1,78 @@
+"""What the service says: one line an event, for people or, as JSON, for machines."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+Say = Callable[[str], None]
+
+
+class Report(Protocol):
+    """Takes events by name, with what belongs to them; called from several threads."""
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Report an event."""
+
+
+class JsonReport:
+    """One JSON object a line: `time` (UTC), `event`, and the event's own fields."""
+
+    def __init__(self, line: Say) -> None:
+        self._line, self._lock = line, threading.Lock()
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Report an event."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with self._lock:
+            self._line(json.dumps({"time": stamp, "event": event, **fields}))
+
+
+class PlainReport:
+    """A line a person can read."""
+
+    def __init__(self, line: Say, spell: Callable[[str], str]) -> None:
+        self._line, self._spell, self._lock = line, spell, threading.Lock()
+
+    def say(self, event: str, **fields: Any) -> None:
+        """Report an event."""
+        with self._lock:
+            self._line(f"{time.strftime('%H:%M:%S')} {self._spell(words(event, fields))}")
+
+
+def words(event: str, fields: dict[str, Any]) -> str:
+    """Say an event as a person would."""
+    source, output, reason = (fields.get(name) for name in ("source", "output", "reason"))
+    root = fields.get("root")
+    match event:
+        case "started":
+            return f"watching {', '.join(fields['roots'])}"
+        case "done" | "late":
+            gain = "" if fields["gain_db"] is None else f"{fields['gain_db']:+.1f} dB, "
+            notes = "".join(f"; note: {note}" for note in fields["notes"])
+            by = "bundled model" if fields["bundled"] else fields["model"] or "no model"
+            return f"{source} -> {output} ({gain}{fields['seconds']:.1f} s, {by}){notes}"
+        case "found":
+            return f"{source} -> {output} (was done already)"
+        case "failed":
+            return f"{source}: failed: {reason}; again in {fields['again_in_s']:.0f} s"
+        case "quarantined":
+            where = f"; moved to {fields['moved_to']}" if "moved_to" in fields else ""
+            return f"{source}: given up after {fields['attempts']} attempts: {reason}{where}"
+        case "waiting":
+            return f"{output or root or source}: waiting: {reason}"
+        case "resumed":
+            return f"{output or root}: going on"
+        case "polling":
+            return f"{root}: no events ({reason}): scanned every {fields['every_s']:g} s"
+        case "training":
+            return f"{fields['camera']}: training its own model on {fields['captures']} captures"
+        case "trained":
+            return f"{fields['camera']}: {fields['result']}"
+        case _:
+            subject = source or root or ", ".join(fields.get("roots", ()))
+            rest = reason or output or ""
+            return ": ".join(str(part) for part in (subject, event, rest) if part)

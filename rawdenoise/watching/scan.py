@@ -1,0 +1,80 @@
+"""What lies in a watched folder at this moment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+
+from rawdenoise.errors import FileError
+from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.watching.names import is_ignored, is_ignored_folder
+from rawdenoise.watching.tracker import Signature, signature_from
+
+
+class RootGoneError(FileError):
+    """The folder to scan is not there, or cannot be read: it is not empty, it is not known what it holds."""
+
+
+def scan(
+    root: Path,
+    *,
+    skip: Collection[Path] = (),
+    recursive: bool = True,
+    suffixes: frozenset[str] = RAW_SUFFIXES,
+    on_refused: Callable[[Path, OSError], None] = lambda path, error: None,
+) -> Iterator[tuple[Path, Signature]]:
+    """Give the captures below a folder, as they are now; in no order.
+
+    Links to files are followed, links to folders are not, so there are no loops. `skip` are folders that are
+    not looked into, by whatever name they are come upon. What refuses to be read is told and passed over.
+
+    Raises:
+        RootGoneError: `root` itself cannot be read.
+    """
+    skipped = {identity for path in skip if (identity := _identity(path)) is not None}
+    stack = [os.fspath(root)]
+    while stack:
+        folder = stack.pop()
+        try:
+            with os.scandir(folder) as entries:
+                listed = list(entries)
+        except OSError as error:
+            if folder == os.fspath(root):
+                raise RootGoneError(root, f"cannot be read ({error.strerror or error})") from error
+            if not isinstance(error, FileNotFoundError):
+                on_refused(Path(folder), error)
+            continue
+        for entry in listed:
+            name = entry.name
+            dot = name.rfind(".")
+            named = dot > 0 and name[dot:].lower() in suffixes  # before all else: it is what most names are
+            signature = _signature(entry) if named and not is_ignored(name) else None
+            if signature is not None:
+                yield Path(entry.path), signature
+                continue
+            enter = recursive and _is_folder(entry) and not is_ignored_folder(name)
+            if enter and not (skipped and _identity(entry.path) in skipped):
+                stack.append(entry.path)
+
+
+def _signature(entry: os.DirEntry[str]) -> Signature | None:
+    try:
+        return signature_from(entry.stat())
+    except OSError:  # gone meanwhile, a link that leads nowhere, or one in a loop
+        return None
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _identity(path: Path | str) -> tuple[int, int] | None:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,495 @@
+"""The watched folder as a service: events and scans in, denoised files out, whatever happens in between.
+
+One thread watches: it takes hints of what happened, scans, waits until files have settled, and hands out
+jobs. Events are hints only, the truth is a scan; what is to be done, and what was done, stands in the ledger.
+So a process may die at any instruction: whatever it had begun is done again by the next, and found done where
+its output was already whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rawdenoise.batch import reason_of
+from rawdenoise.errors import OutputError, RawDenoiseError
+from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.watching.config import Root, WatchConfig
+from rawdenoise.watching.events import Events, Hint
+from rawdenoise.watching.files import (
+    SourceChangedError,
+    copy_sidecars,
+    digest_of,
+    prepare_output,
+    sweep,
+    sweep_stale,
+)
+from rawdenoise.watching.heartbeat import Heartbeat
+from rawdenoise.watching.ledger import Job, Ledger, State
+from rawdenoise.watching.mounts import polling_reason
+from rawdenoise.watching.names import SIDECAR_SUFFIXES, captures_of, is_capture
+from rawdenoise.watching.reports import Report
+from rawdenoise.watching.scan import RootGoneError, scan
+from rawdenoise.watching.tracker import Signature, StabilityTracker, signature_of
+from rawdenoise.watching.trainer import Trainer
+from rawdenoise.watching.worker import Verdict, Worker
+
+log = logging.getLogger(__name__)
+
+TICK_S = 1.0  # at most, between two looks at the ledger and at signals
+POLL_S = 10.0  # between scans where there are no events
+GONE_S = 5.0  # between looks for a folder that is not there
+LEASE_S = 120.0
+RENEW_S = 20.0
+RECLAIM_S = 5.0
+WAIT_S = 30.0  # until an output folder that refused is tried again
+STOP_S = 8.0  # for what is under way when the service is to stop
+HEARTBEAT_S = 10.0
+AHEAD = 4  # jobs ready for each worker before files are digested no further: they are read while still cached
+
+
+@dataclass(slots=True, eq=False)
+class _Watched:
+    """A root, and what the watching thread knows of it."""
+
+    root: Root
+    tracker: StabilityTracker
+    known: dict[Path, Signature]  # settled, and in the ledger
+    sidecars: dict[Path, Signature] = field(default_factory=dict)
+    events: Events | None = None
+    next_scan: float = 0.0
+    gone: bool = False
+    waits: str = ""  # why nothing is written to its output now
+    waits_until: float = 0.0
+    refused: set[Path] = field(default_factory=set)
+    swept: bool = False
+
+    @property
+    def scan_s(self) -> float:
+        if self.root.poll_s is not None:
+            return self.root.poll_s
+        return self.root.rescan_s if self.events is not None else min(POLL_S, self.root.rescan_s)
+
+
+class Service:
+    """Watches roots until it is told to stop; with `once`, until nothing is left to do."""
+
+    def __init__(
+        self, config: WatchConfig, ledger: Ledger, report: Report, *, once: bool = False, redo: bool = False
+    ) -> None:
+        self.config, self.ledger, self.report, self.once, self._redo = config, ledger, report, once, redo
+        self._hints: queue.SimpleQueue[tuple[Path, Hint] | None] = queue.SimpleQueue()
+        self._watched: list[_Watched] = []
+        self._arrived: deque[tuple[_Watched, Path, Signature]] = deque()
+        self._digesting: dict[Future[str], tuple[_Watched, Path, Signature]] = {}
+        self._running: dict[Future[Verdict], Job] = {}
+        self._stopping = threading.Event()
+        self._reload: WatchConfig | None = None
+        self._renewed = self._reclaimed = 0.0
+        self._worker = Worker(config, ledger, self._stopping.is_set)
+        self._trainer = Trainer(config, ledger, report)
+        self._heartbeat = Heartbeat(config.state, ledger.owner)
+
+    def reload(self, config: WatchConfig) -> None:
+        """Go on with other roots and recipes; what is under way ends as it was begun. For any thread."""
+        self._reload = config
+        self._hints.put(None)
+
+    def run(self, stop: Callable[[], bool]) -> int:
+        """Watch until `stop` answers true, which is within ten seconds; give the exit code.
+
+        0; with `once` 1 if anything failed, or is waiting for a disk or a folder.
+        """
+        pools = (
+            ThreadPoolExecutor(self.config.jobs, "file"),
+            ThreadPoolExecutor(1, "network"),
+            ThreadPoolExecutor(1, "digest"),
+        )
+        self._files, self._network, self._digests = pools
+        try:
+            self._begin(self.config.roots)
+            self.report.say(
+                "started", roots=[str(each.source) for each in self.config.roots], jobs=self.config.jobs
+            )
+            while not stop():
+                self._step()
+                if self.once and self._drained():
+                    break
+                self._hear(self._pause())
+            return self._exit_code()
+        finally:
+            self._end(pools)
+
+    # ------------------------------------------------------------ one turn
+
+    def _step(self) -> None:
+        now = time.monotonic()
+        if self._reload is not None:
+            self._begin(self._reload.roots)
+        for watched in self._watched:
+            if now >= watched.next_scan:
+                self._scan(watched)
+            self._take_settled(watched)
+        self._housekeeping(now)
+        self._digest()
+        self._hand_out()
+        self._collect()
+        if not self.once:
+            self._trainer.step(time.time(), idle=not (self._running or self._arrived or self._digesting))
+        if self._trainer.adopted():
+            self._worker.forget_models()
+        self._heartbeat.beat(now, self._state)
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do that no event will tell of."""
+        now = time.monotonic()
+        dues = [each.next_scan for each in self._watched]
+        dues += [due for each in self._watched if (due := each.tracker.next_due()) is not None]
+        return min(TICK_S, max(0.0, min(dues, default=now + TICK_S) - now))
+
+    def _hear(self, timeout: float) -> None:
+        """Wait for a hint or the end of a job, then take all there are."""
+        try:
+            heard = self._hints.get(timeout=timeout) if timeout else self._hints.get_nowait()
+            while True:
+                if heard is not None:
+                    self._heed(*heard)
+                heard = self._hints.get_nowait()
+        except queue.Empty:
+            return
+
+    # ------------------------------------------------------------ roots
+
+    def _begin(self, roots: tuple[Root, ...]) -> None:
+        """Watch these roots, keeping what is known of those that are watched already and are as they were."""
+        reloaded, self._reload = self._reload is not None, None
+        before = {each.root: each for each in self._watched}
+        for root, watched in before.items():
+            if root not in roots:
+                self._stop_events(watched)
+        self._watched = [before.get(root) or self._watch(root) for root in roots]
+        if reloaded:
+            self.report.say("reloaded", roots=[str(root.source) for root in roots])
+        if self._redo:
+            self._redo = False
+            for root in roots:
+                due = self._worker.redo(root)
+                self.report.say("redo", root=str(root.source), jobs=due)
+
+    def _watch(self, root: Root) -> _Watched:
+        known = {
+            path: signature
+            for path, signature in self.ledger.known(root.output)
+            if path.is_relative_to(root.source)
+        }
+        watched = _Watched(root, StabilityTracker(root.settle_s), known)
+        self._start_events(watched)
+        return watched
+
+    def _start_events(self, watched: _Watched) -> None:
+        root = watched.root
+        if self.once:
+            return
+        reason = "asked for" if root.poll_s is not None else polling_reason(root.source)
+        if not reason and root.source.is_dir():
+            events = Events(
+                root.source, lambda hint: self._hints.put((root.source, hint)), recursive=root.recursive
+            )
+            reason = events.start()
+            if not reason:
+                watched.events = events
+        if reason:
+            self.report.say("polling", root=str(root.source), every_s=watched.scan_s, reason=reason)
+
+    def _stop_events(self, watched: _Watched) -> None:
+        if watched.events is not None:
+            watched.events.stop()
+            watched.events = None
+
+    # ------------------------------------------------------------ what happens
+
+    def _heed(self, source: Path, hint: Hint) -> None:
+        """Take one hint to the tracker, unless it is of something that is known to be as it is."""
+        now = time.monotonic()
+        for watched in self._watched:
+            root = watched.root
+            if root.source != source or self._is_skipped(hint.path):
+                continue
+            if hint.gone:
+                watched.tracker.forget(hint.path)
+                if watched.known.pop(hint.path, None) is not None:
+                    self.ledger.forget([hint.path], root.output)
+            elif hint.folder:
+                self._scan_part(watched, hint.path)
+            elif not self._is_wanted(root, hint.path):
+                continue
+            elif hint.moved_in:
+                watched.tracker.moved_in(hint.path, now)
+            elif signature_of(hint.path) not in (None, watched.known.get(hint.path)):
+                watched.tracker.note(hint.path, now)
+
+    def _is_wanted(self, root: Root, path: Path) -> bool:
+        return is_capture(path) or (root.sidecars and path.suffix.lower() in SIDECAR_SUFFIXES)
+
+    def _is_skipped(self, path: Path) -> bool:
+        return any(path.is_relative_to(folder) for folder in self._skipped)
+
+    @property
+    def _skipped(self) -> list[Path]:
+        roots = [each.root for each in self._watched]
+        failed = [root.failed_dir for root in roots if root.failed_dir is not None]
+        return [*(root.output for root in roots), *failed, self.config.state]
+
+    def _scan(self, watched: _Watched) -> None:
+        """Compare a whole root with what is known of it."""
+        root, began = watched.root, time.monotonic()
+        if watched.events is not None and not watched.events.alive():
+            self._stop_events(watched)
+        present: set[Path] = set()
+        try:
+            whole = self._scan_part(watched, root.source, present)
+        except RootGoneError as error:
+            if not watched.gone:
+                self.report.say("waiting", root=str(root.source), reason=str(error))
+            self._stop_events(watched)
+            watched.gone, watched.next_scan = True, began + GONE_S
+            return
+        if watched.gone:
+            watched.gone = False
+            self.report.say("resumed", root=str(root.source), reason="the folder is there again")
+        if watched.events is None and root.poll_s is None:
+            self._start_events(watched)
+        if whole:
+            vanished = [path for path in watched.known if path not in present]
+            if vanished:
+                self.ledger.forget(vanished, root.output)
+            for path in vanished:
+                del watched.known[path]
+        watched.next_scan = time.monotonic() + watched.scan_s
+
+    def _scan_part(self, watched: _Watched, folder: Path, present: set[Path] | None = None) -> bool:
+        """Take what lies under a folder to the tracker; false if a part of it refused to be read."""
+        root, refused, new = watched.root, set[Path](), list[tuple[Path, Signature]]()
+
+        def on_refused(path: Path, error: OSError) -> None:
+            refused.add(path)
+            if path not in watched.refused:
+                self.report.say("refused", source=str(path), reason=error.strerror or str(error))
+
+        suffixes = RAW_SUFFIXES | SIDECAR_SUFFIXES if root.sidecars else RAW_SUFFIXES
+        now, known, sidecars = time.monotonic(), watched.known, watched.sidecars
+        found = scan(
+            folder, skip=self._skipped, recursive=root.recursive, suffixes=suffixes, on_refused=on_refused
+        )
+        try:
+            for path, signature in found:
+                if present is not None:
+                    present.add(path)
+                if known.get(path) == signature or sidecars.get(path) == signature:
+                    continue
+                if path not in watched.tracker and is_capture(path):
+                    new.append((path, signature))
+                watched.tracker.seen(path, signature, now)
+        except RootGoneError:
+            if folder == root.source:
+                raise
+        if new:
+            self.ledger.see(new, root.output, time.time())
+        watched.refused = refused
+        return not refused
+
+    # ------------------------------------------------------------ from settled to ready
+
+    def _take_settled(self, watched: _Watched) -> None:
+        for path, signature in watched.tracker.settled(time.monotonic()):
+            if is_capture(path):
+                self._arrived.append((watched, path, signature))
+            elif watched.root.sidecars:
+                watched.sidecars[path] = signature
+                self._follow(watched, path)
+
+    def _follow(self, watched: _Watched, sidecar: Path) -> None:
+        """Copy a sidecar that came after its capture was done; one that comes earlier goes with it."""
+        for capture in captures_of(sidecar):
+            job = self.ledger.job_of(capture, watched.root.output)
+            if job is not None and job.state is State.DONE and job.output is not None:
+                with suppress(OutputError):  # it is tried again by the next start
+                    for copied in copy_sidecars(capture, job.output):
+                        self.report.say("sidecar", source=str(capture), output=str(copied))
+
+    def _digest(self) -> None:
+        """Digest what has settled, not far ahead of what is denoised."""
+        while self._arrived and len(self._digesting) < 2 and not self._is_ahead():
+            watched, path, signature = self._arrived.popleft()
+            future = self._digests.submit(digest_of, path, signature, self._stopping.is_set)
+            future.add_done_callback(lambda _: self._hints.put(None))
+            self._digesting[future] = (watched, path, signature)
+        for future in [each for each in self._digesting if each.done()]:
+            self._settle(future, *self._digesting.pop(future))
+
+    def _is_ahead(self) -> bool:
+        return self.ledger.has_ready(AHEAD * self.config.jobs)
+
+    def _settle(self, future: Future[str], watched: _Watched, path: Path, signature: Signature) -> None:
+        try:
+            digest = future.result()
+        except SourceChangedError:
+            watched.tracker.note(path, time.monotonic())
+            return
+        except (
+            RawDenoiseError
+        ) as error:  # busy, or not ours to read: as long as it is there, it is tried again
+            if path not in watched.refused:
+                watched.refused.add(path)
+                self.report.say("refused", source=str(path), reason=reason_of(error, path))
+            return
+        if digest:
+            root = watched.root
+            job = self.ledger.settle(path, root.output, signature, digest, root.recipe.digest, time.time())
+            watched.known[path] = signature
+            if job.state is State.DONE:
+                self.report.say(
+                    "known", source=str(path), output=None if job.output is None else str(job.output)
+                )
+
+    # ------------------------------------------------------------ jobs
+
+    def _hand_out(self) -> None:
+        while len(self._running) < self.config.jobs:
+            ready = [each.root.output for each in self._watched if self._is_writable(each)]
+            job = self.ledger.lease(list(dict.fromkeys(ready)), time.time(), LEASE_S) if ready else None
+            if job is None:
+                return
+            watched = next((each for each in self._watched if self._serves(each, job)), None)
+            if watched is None:  # of a root that is watched no longer, or by another watcher with this output
+                watched = next(each for each in self._watched if each.root.output == job.output_root)
+            future = self._files.submit(self._worker.work, job, watched.root, self._network)
+            future.add_done_callback(lambda _: self._hints.put(None))
+            self._running[future] = job
+
+    def _serves(self, watched: _Watched, job: Job) -> bool:
+        root = watched.root
+        return root.output == job.output_root and any(path.is_relative_to(root.source) for path in job.paths)
+
+    def _is_writable(self, watched: _Watched) -> bool:
+        """Whether results can go to a root's output now; tries again when its time has come."""
+        now = time.monotonic()
+        if now < watched.waits_until:
+            return False
+        try:
+            prepare_output(watched.root.output, self.ledger)
+        except OutputError as error:
+            self._wait(watched, str(error))
+            return False
+        if not watched.swept:
+            watched.swept = True
+            sweep_stale(watched.root.output, time.time())
+        return True
+
+    def _wait(self, watched: _Watched, reason: str) -> None:
+        if watched.waits != reason:
+            self.report.say(
+                "waiting", root=str(watched.root.source), output=str(watched.root.output), reason=reason
+            )
+        watched.waits, watched.waits_until = reason, time.monotonic() + WAIT_S
+
+    def _collect(self) -> None:
+        for future in [each for each in self._running if each.done()]:
+            job = self._running.pop(future)
+            verdict = future.result()
+            if verdict.event:
+                self.report.say(verdict.event, **verdict.fields)
+            for watched in self._watched:
+                if watched.root.output == job.output_root:
+                    self._learn(watched, job, verdict)
+
+    def _learn(self, watched: _Watched, job: Job, verdict: Verdict) -> None:
+        """Take what a job has told: sources that changed, outputs that refuse or take again."""
+        if verdict.changed is not None and verdict.changed.is_relative_to(watched.root.source):
+            watched.known.pop(verdict.changed, None)
+            watched.tracker.note(verdict.changed, time.monotonic())
+        for path in verdict.moved:
+            watched.known.pop(path, None)
+        if verdict.output_refuses:
+            self._wait(watched, verdict.output_refuses)
+        elif verdict.wrote and watched.waits:
+            watched.waits = ""
+            self.report.say("resumed", root=str(watched.root.source), output=str(watched.root.output))
+
+    # ------------------------------------------------------------ keeping house
+
+    def _housekeeping(self, now: float) -> None:
+        if now - self._renewed >= RENEW_S:
+            self._renewed = now
+            self.ledger.renew(time.time(), LEASE_S)
+        if now - self._reclaimed >= RECLAIM_S or not self._reclaimed:
+            self._reclaimed = now
+            for job in self.ledger.reclaim(time.time()):
+                for path in sweep(job):
+                    log.debug("removed %s", path)
+                self.report.say("reclaimed", source=_first(job), attempts=job.attempts)
+
+    def _state(self) -> dict[str, object]:
+        """What the heartbeat tells."""
+        return {
+            "roots": [
+                {
+                    "source": str(each.root.source),
+                    "output": str(each.root.output),
+                    "files": len(each.known),
+                    "settling": len(each.tracker),
+                    "mode": "gone" if each.gone else "events" if each.events else "polling",
+                    "waiting": each.waits or None,
+                }
+                for each in self._watched
+            ],
+            "arrived": len(self._arrived) + len(self._digesting),
+            "running": [_first(job) for job in self._running.values()],
+            "training": self._trainer.camera or None,
+        }
+
+    def _drained(self) -> bool:
+        """With `once`: whether nothing is left that could be done now."""
+        if self._running or self._arrived or self._digesting:
+            return False
+        now = time.monotonic()
+        if any((due := each.tracker.next_due()) is not None and due <= now for each in self._watched):
+            return False
+        if any(len(each.tracker) > each.tracker.restless for each in self._watched):
+            return False
+        writable = [each.root.output for each in self._watched if not each.waits]
+        return not writable or not self.ledger.due(writable, time.time())
+
+    def _exit_code(self) -> int:
+        if not self.once:
+            return 0
+        counts = self.ledger.counts()
+        left = sum(counts.get(state, 0) for state in (State.READY, State.FAILED, State.QUARANTINED))
+        return int(bool(left) or any(each.gone or each.waits for each in self._watched))
+
+    def _end(self, pools: tuple[ThreadPoolExecutor, ...]) -> None:
+        """Give up what is under way, within seconds, and leave nothing of it."""
+        self._stopping.set()
+        self._trainer.stop()
+        for watched in self._watched:
+            self._stop_events(watched)
+        wait(self._running, timeout=STOP_S)
+        self._collect()
+        for job in self._running.values():  # hangs in a system call: its output is a temporary file yet
+            self.ledger.release(job, time.time(), time.time(), "given up when the service stopped")
+        for pool in pools:
+            pool.shutdown(wait=not self._running, cancel_futures=True)
+        self._heartbeat.end()
+        self.report.say("stopped")
+
+
+def _first(job: Job) -> str:
+    return str(job.paths[0]) if job.paths else job.digest[:12]

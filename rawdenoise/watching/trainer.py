@@ -1,0 +1,129 @@
+"""A camera's own model, trained from what arrived, beside the service and below it in priority."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from rawdenoise.bases import BASE_PREFIX
+from rawdenoise.watching.config import Root, WatchConfig
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.reports import Report
+
+LOOK_S = 30.0
+IDLE_S = 60.0
+STOP_S = 5.0
+LOWEST = 19
+
+
+class Trainer:
+    """Starts one training at a time: of the camera with most captures denoised by the bundled model.
+
+    It is `rawdenoise train` in a process of its own, which keeps the new model only if it is estimated to be
+    better. Stopped or killed, it goes on where it was when it is next started.
+    """
+
+    def __init__(self, config: WatchConfig, ledger: Ledger, report: Report) -> None:
+        self._config, self._ledger, self._report = config, ledger, report
+        self._process: subprocess.Popen[bytes] | None = None
+        self._looked = 0.0
+        self._idle_since: float | None = None
+        self._adopted = False
+        self._captures = 0
+        self.camera = ""
+
+    def step(self, now: float, *, idle: bool) -> None:
+        """Look after the training that runs, or whether one should."""
+        self._idle_since = (self._idle_since or now) if idle else None
+        if self._process is not None:
+            self._look_after()
+        elif now - self._looked >= LOOK_S:
+            self._looked = now
+            self._start_one(rested=self._idle_since is not None and now - self._idle_since >= IDLE_S)
+
+    def adopted(self) -> bool:
+        """Whether a model was made since this was last asked."""
+        adopted, self._adopted = self._adopted, False
+        return adopted
+
+    def stop(self) -> None:
+        """Have a training write its checkpoint and end."""
+        if self._process is not None:
+            self._process.terminate()
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+
+    def _start_one(self, *, rested: bool) -> None:
+        for root in self._config.roots:
+            recipe = root.recipe
+            if (
+                root.train == "never"
+                or recipe.model
+                or not recipe.strength
+                or (root.train == "idle" and not rested)
+            ):
+                continue
+            counts = self._ledger.cameras(BASE_PREFIX)
+            for camera, count in sorted(counts.items(), key=lambda item: -item[1]):
+                if camera and count >= max(root.train_after, 2 * self._trained_on(camera)):
+                    captures = [
+                        path for path in self._ledger.captures_of(camera, BASE_PREFIX) if path.is_file()
+                    ]
+                    if len(captures) >= root.train_after:
+                        self._start(root, camera, captures)
+                        return
+
+    def _trained_on(self, camera: str) -> int:
+        return int(self._ledger.get_fact(f"trained {camera}") or 0)
+
+    def _start(self, root: Root, camera: str, captures: list[Path]) -> None:
+        folder = self._config.state / "training"
+        folder.mkdir(parents=True, exist_ok=True)
+        name = hashlib.sha256(camera.encode()).hexdigest()[:16]
+        # The same list until its training has ended: a training goes on only with the same captures.
+        files, log = folder / f"{name}.files", folder / f"{name}.log"
+        if not files.exists():
+            files.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in captures))
+        command = [
+            sys.executable, "-m", "rawdenoise", "train", "--files-from", str(files), "--null",
+            "--minutes", f"{root.train_minutes:g}", "--net", root.recipe.base,
+            "--device", self._config.device,
+        ]  # fmt: skip
+        low = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0)
+        with log.open("wb") as out:
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, creationflags=low
+            )
+        with suppress(OSError, AttributeError):
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST)
+        self.camera, self._captures, self._files, self._log = camera, len(captures), files, log
+        self._report.say("training", camera=camera, captures=len(captures), minutes=root.train_minutes)
+
+    def _look_after(self) -> None:
+        assert self._process is not None
+        code = self._process.poll()
+        if code is None:
+            return
+        self._process = None
+        lines = self._log.read_text(errors="replace").splitlines()
+        result = next((line for line in lines if line.startswith(("model ", "no new model"))), "")
+        if code == 0:
+            self._adopted = result.startswith("model ")
+            result = f"its own {result} is used from now on" if self._adopted else result
+        else:
+            result = f"training failed ({lines[-1] if lines else f'exit code {code}'})"
+        self._files.unlink(missing_ok=True)
+        self._ledger.set_fact(f"trained {self.camera}", str(self._captures))
+        self._report.say(
+            "trained", camera=self.camera, result=result, exit_code=code, time_s=round(time.time())
+        )
+        self.camera = ""

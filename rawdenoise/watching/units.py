@@ -1,0 +1,60 @@
+"""The files by which an operating system keeps the service running."""
+
+from __future__ import annotations
+
+import plistlib
+from collections.abc import Sequence
+
+KINDS = ("systemd", "launchd")
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@")
+
+
+def service_unit(kind: str, command: Sequence[str], *, description: str) -> str:
+    """Write a systemd user unit or a launchd agent that runs a command, and again whenever it ends."""
+    return {"systemd": _systemd, "launchd": _launchd}[kind](command, description)
+
+
+def _systemd(command: Sequence[str], description: str) -> str:
+    return f"""\
+[Unit]
+Description={description.replace("%", "%%")}
+Documentation=https://pypi.org/project/rawdenoise/
+# Without limits on starts it also comes back after a night without its disks.
+StartLimitIntervalSec=0
+
+[Service]
+ExecStart={" ".join(_quoted(each) for each in command)}
+ExecReload=/bin/kill -HUP $MAINPID
+Restart=always
+RestartSec=5
+TimeoutStopSec=15
+Nice=5
+IOSchedulingClass=best-effort
+IOSchedulingPriority=7
+
+[Install]
+WantedBy=default.target
+"""
+
+
+def _quoted(word: str) -> str:
+    """Spell a word of ExecStart so that systemd takes it as it is (systemd.service(5), Command lines)."""
+    said = word.replace("%", "%%").replace("$", "$$")
+    if word and all(character in _PLAIN for character in word):
+        return said
+    said = said.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    return f'"{said}"'
+
+
+def _launchd(command: Sequence[str], description: str) -> str:
+    told = {
+        "Label": "org.rawdenoise.watch",
+        "ServiceDescription": description,
+        "ProgramArguments": list(command),
+        "RunAtLoad": True,
+        "KeepAlive": True,
+        "ThrottleInterval": 10,
+        "ExitTimeOut": 15,
+        "ProcessType": "Background",
+    }
+    return plistlib.dumps(told, sort_keys=False).decode()

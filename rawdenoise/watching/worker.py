@@ -1,0 +1,280 @@
+"""One job, all the way: read, denoised, written, and told to the ledger whatever becomes of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rawdenoise.atomic import write_bytes
+from rawdenoise.bases import is_base, load_base, models_for
+from rawdenoise.batch import Stop, Work, denoising, reason_of, take
+from rawdenoise.errors import (
+    DirectoryError,
+    DiskFullError,
+    FileError,
+    NotFoundError,
+    OutputError,
+    OutputExistsError,
+    RawDenoiseError,
+    VerificationError,
+)
+from rawdenoise.jobs import OURS, FileResult, Status, below, made_by_us
+from rawdenoise.jobs import Job as FileJob
+from rawdenoise.models import ModelStore
+from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
+from rawdenoise.raw import RawImage
+from rawdenoise.watching.config import Recipe, Root, WatchConfig
+from rawdenoise.watching.files import (
+    SourceChangedError,
+    check_unchanged,
+    copy_sidecars,
+    move_failed,
+    output_names,
+    place_for,
+)
+from rawdenoise.watching.ledger import Job, Ledger, LedgerError
+from rawdenoise.watching.tracker import Signature
+
+log = logging.getLogger(__name__)
+
+RETRY_S, LONGEST_RETRY_S = 10.0, 600.0
+ENVIRONMENT_S = 300.0  # until a missing model or device is looked for again
+OUTPUT_S = 30.0
+LEDGER_S = 2.0
+CRASHES = 3  # times the attempts a root allows: a file at which the process died so often is not tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the watching thread is to know of a job that has ended: what to report, and what follows.
+
+    `changed` is a source that is not as it was when it settled, `moved` are those that were moved away;
+    `output_refuses` says why nothing can be written at present.
+    """
+
+    event: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    changed: Path | None = None
+    moved: tuple[Path, ...] = ()
+    output_refuses: str = ""
+    wrote: bool = False
+
+
+class Worker:
+    """Does jobs; called from several threads."""
+
+    def __init__(self, config: WatchConfig, ledger: Ledger, stopped: Stop) -> None:
+        self._config, self._ledger, self._stopped = config, ledger, stopped
+        self._works: dict[Recipe, Work] = {}
+
+    def forget_models(self) -> None:
+        """Look for each camera's model anew: there is a new one."""
+        self._works = {}
+
+    def redo(self, root: Root) -> int:
+        """Make due again what another recipe or an older model has done; tells how many."""
+        recipe = root.recipe
+        cards = [] if recipe.model else ModelStore().cards()
+        newest = {(card.camera.name, card.camera.mode): card.id for card in reversed(cards)}
+        own = {name: {id for (of, _), id in newest.items() if of == name} for name, _ in newest}
+        base = {load_base(recipe.base).card.id}
+
+        def is_current(job: Job) -> bool:
+            return bool(recipe.model) or not recipe.strength or job.model_id in own.get(job.camera, base)
+
+        return self._ledger.redo(root.output, recipe.digest, time.time(), is_current)
+
+    def work(self, job: Job, root: Root, network: Executor) -> Verdict:
+        """Do a job that was leased, and tell the ledger."""
+        try:
+            return self._work(job, root, network)
+        except Exception as error:  # a bug, or a disk that fails where nobody expects it: the service goes on
+            log.debug("job %s failed", job.id, exc_info=True)
+            source = job.paths[0] if job.paths else Path(job.digest)
+            return self._failed(job, root, source, error)
+
+    def _work(self, job: Job, root: Root, network: Executor) -> Verdict:
+        if job.attempts > CRASHES * root.attempts:
+            return self._quarantined(job, root, job.paths[0], "the process died again and again at this file")
+        found, changed = self._source(job)
+        if found is None:
+            return self._without_source(job, changed)
+        source, signature = found
+        if made_by_us(source):
+            self._tell(lambda: self._ledger.done(job, time.time(), output=None, reason=OURS))
+            return Verdict("skipped", {"source": str(source), "reason": OURS})
+        recipe = root.recipe
+        names = output_names(root.output / below(source, root.source), Format(recipe.format).suffix)
+        output, there = place_for(job, source, names, self._ledger, recipe.digest)
+        if there:
+            return self._found(job, root, source, output)
+        work = self._checked(self._work_of(root), job, recipe, signature)
+        result = take(FileJob(source, output), work, network, self._stopped)
+        if result is None:
+            self._tell(lambda: self._ledger.release(job, time.time(), time.time(), "the service stopped"))
+            return Verdict()
+        if result.status is Status.FAILED:
+            error = result.error or RawDenoiseError(result.reason)
+            return self._failed(job, root, source, error)
+        return self._done(job, root, result)
+
+    # ------------------------------------------------------------ before
+
+    def _source(self, job: Job) -> tuple[tuple[Path, Signature] | None, Path | None]:
+        """The first of a job's files that is as it was, or else one that has changed."""
+        changed = None
+        for path, signature in self._ledger.files_of(job):
+            try:
+                check_unchanged(path, signature)
+            except SourceChangedError as error:
+                changed = path if "gone" not in error.reason else changed
+            else:
+                return (path, signature), None
+        return None, changed
+
+    def _without_source(self, job: Job, changed: Path | None) -> Verdict:
+        """Nothing is left of this content: it is forgotten, and what stands there now arrives anew."""
+        self._tell(
+            lambda: self._ledger.release(job, time.time(), time.time(), "the source is gone or has changed")
+        )
+        self._tell(lambda: self._ledger.forget(job.paths, job.output_root))
+        return Verdict("vanished", {"source": str(job.paths[0]) if job.paths else None}, changed=changed)
+
+    def _work_of(self, root: Root) -> Work:
+        recipe = root.recipe
+        work = self._works.get(recipe)
+        if work is None:
+            options = DenoiseOptions(
+                recipe.strength,
+                self._config.device,
+                keep_defects=recipe.keep_hot_pixels,
+                keep_rows=recipe.keep_row_noise,
+                fine_levels=recipe.levels == "fine",
+            )
+            models = models_for(
+                recipe.model, base=recipe.base, device=self._config.device, strength=recipe.strength
+            )
+            work = denoising(options, models, format=Format(recipe.format), min_gain=recipe.min_gain)
+            self._works[recipe] = work
+        return work
+
+    def _checked(self, work: Work, job: Job, recipe: Recipe, signature: Signature) -> Work:
+        """Never write what was read of a file while it changed; say of what an output was made."""
+
+        def read(path: Path) -> RawImage:
+            try:
+                raw = work.read(path)
+            except FileError:
+                check_unchanged(path, signature)  # that may be the reason
+                raise
+            check_unchanged(path, signature)
+            return raw
+
+        def write_one(denoised: Denoised, output: Path) -> Path:
+            check_unchanged(denoised.image.source, signature)
+            made = replace(denoised.provenance, source_digest=job.digest, recipe=recipe.digest)
+            return write(replace(denoised, provenance=made), output, format=Format(recipe.format))
+
+        return replace(work, read=read, write=write_one)
+
+    # ------------------------------------------------------------ after
+
+    def _found(self, job: Job, root: Root, source: Path, output: Path) -> Verdict:
+        """It was done before the ledger could be told, or by a watcher whose ledger is lost."""
+        copied = self._with_sidecars(root, source, output)
+        self._tell(lambda: self._ledger.done(job, time.time(), output=output, reason="its output was there"))
+        return Verdict("found", {"source": str(source), "output": str(output), **copied})
+
+    def _done(self, job: Job, root: Root, result: FileResult) -> Verdict:
+        copied = {}
+        if result.output is not None:
+            copied = self._with_sidecars(root, result.source, result.output)
+        gain = None if result.quality is None else round(result.quality.gain_db, 2)
+        kept = self._tell(
+            lambda: self._ledger.done(
+                job, time.time(), output=result.output, camera=result.camera, model_id=result.model_id,
+                gain_db=gain, reason=result.reason,
+            )
+        )  # fmt: skip
+        fields = {
+            "source": str(result.source),
+            "output": None if result.output is None else str(result.output),
+            "camera": result.camera,
+            "model": result.model_id,
+            "bundled": is_base(result.model_id),
+            "gain_db": gain,
+            "seconds": round(result.read_s + result.network_s + result.write_s, 3),
+            "notes": [
+                *result.notes,
+                *(flag.words for flag in (result.quality.flags if result.quality else ())),
+            ],
+            **copied,
+        }
+        if result.status is Status.SKIPPED:
+            return Verdict("skipped", {**fields, "reason": result.reason})
+        return Verdict("done" if kept else "late", fields, wrote=True)
+
+    def _with_sidecars(self, root: Root, source: Path, output: Path) -> dict[str, Any]:
+        """Copy them, and say so; a sidecar that cannot be copied does not undo its picture."""
+        if not root.sidecars:
+            return {}
+        try:
+            return {"sidecars": [str(path) for path in copy_sidecars(source, output)]}
+        except RawDenoiseError as error:
+            return {"sidecars_refused": str(error)}
+
+    def _failed(self, job: Job, root: Root, source: Path, error: Exception) -> Verdict:
+        """Tell trouble with the file from trouble with the place it should go to, or with the machine."""
+        reason, fields = reason_of(error, source), {"source": str(source)}
+        if isinstance(error, SourceChangedError | NotFoundError):
+            return self._without_source(job, source if "gone" not in reason else None)
+        if isinstance(error, OutputExistsError):
+            self._tell(lambda: self._ledger.release(job, time.time(), time.time(), reason))
+            return Verdict()
+        if isinstance(error, OutputError) and not isinstance(error, VerificationError):
+            due = time.time() + (1 if isinstance(error, DiskFullError) else OUTPUT_S)
+            self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
+            return Verdict(output_refuses=str(error))
+        if isinstance(error, RawDenoiseError) and error.exit_code == 3:
+            due = time.time() + ENVIRONMENT_S
+            self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
+            return Verdict("waiting", {**fields, "reason": reason})
+        if job.attempts >= root.attempts or isinstance(error, DirectoryError):
+            return self._quarantined(job, root, source, reason)
+        wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
+        self._tell(lambda: self._ledger.fail(job, time.time(), reason, retry_at=time.time() + wait_s))
+        return Verdict("failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s})
+
+    def _quarantined(self, job: Job, root: Root, source: Path, reason: str) -> Verdict:
+        """Give a file up, say why beside the ledger, and move it away where that is wanted."""
+        why: dict[str, object] = {
+            "source": str(source), "sha256": job.digest, "reason": reason, "attempts": job.attempts,
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }  # fmt: skip
+        note = self._config.state / "quarantine" / f"{job.id:06}-{source.name}.json"
+        moved: tuple[Path, ...] = ()
+        try:
+            write_bytes(note, json.dumps(why, indent=2).encode() + b"\n")
+            if root.failed_dir is not None:
+                why["moved_to"] = str(move_failed(source, root.failed_dir, why))
+                moved = (source,)
+        except OutputError as error:
+            why["not_moved"] = str(error)
+        self._tell(lambda: self._ledger.fail(job, time.time(), reason, retry_at=None))
+        return Verdict("quarantined", why, moved=moved)
+
+    def _tell(self, call: Callable[[], Any]) -> Any:
+        """Tell the ledger; as long as its disk is full, say it again."""
+        while True:
+            try:
+                return call()
+            except LedgerError:
+                if self._stopped():
+                    raise
+                time.sleep(LEDGER_S)

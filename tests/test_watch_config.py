@@ -1,0 +1,187 @@
+"""What is watched: TOML, its errors, and the files that keep the service running."""
+
+from __future__ import annotations
+
+import plistlib
+import shlex
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rawdenoise.watching import config
+from rawdenoise.watching.config import (
+    ConfigError,
+    Recipe,
+    Root,
+    WatchConfig,
+    check_roots,
+    default_state,
+    read_config,
+)
+from rawdenoise.watching.units import service_unit
+
+WHOLE = """
+state = "state"
+jobs = 3
+device = "cpu"
+settle = 1
+base = "best"
+
+[[root]]
+in = "cards"
+out = "done"
+
+[[root]]
+in = "~/nas"
+out = "/elsewhere"
+recursive = false
+settle = 7.5
+poll = 30
+rescan = 60
+sidecars = true
+failed_dir = "failed"
+attempts = 2
+train = "now"
+train_after = 12
+train_minutes = 5
+model = "cam-1"
+base = "fast"
+strength = 0.5
+format = "tiff"
+levels = "fine"
+keep_hot_pixels = true
+keep_row_noise = true
+min_gain = 1
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "watch.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    here = tmp_path.absolute()
+    assert read_config(written(tmp_path, WHOLE)) == WatchConfig(
+        roots=(
+            Root(here / "cards", here / "done", Recipe(base="best"), settle_s=1.0),
+            Root(
+                here / "home" / "nas", Path("/elsewhere"),
+                Recipe("cam-1", "fast", 0.5, "tiff", "fine", True, True, 1.0),
+                recursive=False, settle_s=7.5, poll_s=30.0, rescan_s=60.0, sidecars=True,
+                failed_dir=here / "failed", attempts=2, train="now", train_after=12, train_minutes=5.0,
+            ),
+        ),
+        state=here / "state", jobs=3, device="cpu",
+    )  # fmt: skip
+
+
+def test_little_is_enough(tmp_path: Path) -> None:
+    told = read_config(written(tmp_path, '[[root]]\nin = "in"\nout = "out"\n'))
+    assert told == WatchConfig((Root(tmp_path / "in", tmp_path / "out"),), default_state())
+
+
+ROOT = '[[root]]\nin = "in"\nout = "out"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no [[root]] table"),
+        ("root = 3", "no [[root]] table"),
+        ("[[root]", "is no TOML"),
+        ('[[root]]\nin = "in"', "root 1: `out` is missing"),
+        (ROOT + "strenght = 1", "root 1: `strenght` is unknown; `strength` is meant?"),
+        ("jbos = 1\n" + ROOT, "`jbos` is unknown; `jobs` is meant?"),
+        ("xyzzy = 1\n" + ROOT, "`xyzzy` is unknown"),
+        (ROOT + "strength = 2", "`strength` must be from 0 to 1, not 2"),
+        (ROOT + 'strength = "1"', "`strength` must be a number, not '1'"),
+        (ROOT + "sidecars = 1", "`sidecars` must be true or false, not 1"),
+        (ROOT + "attempts = true", "`attempts` must be a whole number, not True"),
+        (ROOT + "attempts = 0", "`attempts` must be at least 1, not 0"),
+        (ROOT + "poll = 0", "`poll` must be at least 0.1"),
+        (ROOT + 'train = "always"', "`train` must be one of never, idle, now, not 'always'"),
+        (ROOT + 'format = "jpeg"', "`format` must be one of dng, tiff, mosaic-tiff"),
+        (ROOT + 'out2 = "x"', "`out2` is unknown; `out` is meant?"),
+        ("jobs = 0\n" + ROOT, "`jobs` must be at least 1"),
+        (ROOT + ROOT, "is watched twice"),
+        ('[[root]]\nin = "in"\nout = "in"', "another folder than the captures"),
+        ('[[root]]\nin = "in"\nout = "x"\nfailed_dir = "in"', "would arrive again"),
+        (ROOT + '[[root]]\nin = "out/sub"\nout = "x"', "whose files are outputs"),
+    ],
+)
+def test_what_makes_no_sense_is_one_clear_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_config(written(tmp_path, text))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_config(tmp_path / "gone.toml")
+
+
+def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "in")
+    good = Root(tmp_path / "in", tmp_path / "in" / "out")
+    check_roots([good, replace(good, output=tmp_path / "other")])
+    for bad in (
+        replace(good, source=tmp_path / "file"),
+        replace(good, output=tmp_path / "file"),
+        replace(good, output=tmp_path / "link"),
+    ):
+        with pytest.raises(ConfigError):
+            check_roots([bad])
+
+
+def test_a_recipe_is_another_whenever_a_result_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [
+        Recipe(), Recipe(strength=0.5), Recipe(model="x"), Recipe(base="best"), Recipe(format="tiff"),
+        Recipe(levels="fine"), Recipe(keep_hot_pixels=True), Recipe(keep_row_noise=True),
+        Recipe(min_gain=1.0),
+    ]  # fmt: skip
+    digests = {each.digest for each in others}
+    assert len(digests) == len(others)
+    assert Recipe().digest == Recipe().digest
+    monkeypatch.setattr(config, "__version__", "another")
+    assert Recipe().digest not in digests
+
+
+# Units
+
+AWKWARD = ["/opt/my venv/python", "-m", "rawdenoise", "watch", '/photos/100% "new"', "$HOME/ü", "a\\b", ""]
+
+
+def test_a_systemd_unit_says_every_word_as_it_is() -> None:
+    unit = service_unit("systemd", AWKWARD, description="for 100 %")
+    (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
+    words = shlex.split(line.removeprefix("ExecStart="))
+    assert [word.replace("%%", "%").replace("$$", "$") for word in words] == AWKWARD
+    assert "Description=for 100 %%" in unit
+    assert "Restart=always" in unit
+    assert "TimeoutStopSec=15" in unit
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    path = tmp_path / "rawdenoise.service"
+    path.write_text(service_unit("systemd", ["/bin/sh", *AWKWARD[1:]], description="test"))
+    checked = subprocess.run(["systemd-analyze", "verify", "--user", path], capture_output=True, check=False)
+    assert "rawdenoise.service" not in checked.stderr.decode()
+
+
+def test_a_launchd_agent_says_every_word_as_it_is() -> None:
+    told = plistlib.loads(service_unit("launchd", AWKWARD, description="test").encode())
+    assert told["ProgramArguments"] == AWKWARD
+    assert told["KeepAlive"] is True
+    assert told["RunAtLoad"] is True
