@@ -44,6 +44,7 @@ from rawdenoise.pipeline import denoise
 from rawdenoise.raw import Provenance
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, capture
+from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.ledger import Ledger, State
 
 SETTLE_S = 1.0
@@ -148,6 +149,7 @@ def soak(work: Path, staged: list[Path], disk: Path, options: argparse.Namespace
         "--settle", str(SETTLE_S), "--rescan", str(RESCAN_S), "--train", "never", "-j", str(options.jobs),
         "--log-json",
     ]  # fmt: skip
+    sums = {source: file_digest(source) for source in staged}
     kills, fills, began = 0, 0, time.monotonic()
     pace = (
         options.kills * sum(ALIVE_S) / 2 / max(len(staged), 1) * 0.9
@@ -181,7 +183,7 @@ def soak(work: Path, staged: list[Path], disk: Path, options: argparse.Namespace
     for path in sorted(logs.glob("*.jsonl")):
         log.read(path)
     figures(state, log, len(staged), arrived_s, elapsed_s, kills, fills)
-    return list(broken(staged, output, state, log, options, drained.returncode, kills))
+    return list(broken(staged, sums, output, state, log, options, drained.returncode, kills, fills))
 
 
 def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
@@ -219,7 +221,7 @@ class Writer(threading.Thread):
     """Brings its captures, one after the other, in its way."""
 
     def __init__(self, way: Way, captures: list[Path], folder: Path, pace: float, seed: float) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._way, self._captures, self._folder, self._pace = way, captures, folder, pace
         self._rng = random.Random(seed)
 
@@ -310,18 +312,17 @@ def figures(
 
 
 def broken(
-    staged: list[Path],
-    output: Path,
-    state: Path,
-    log: Log,
-    options: argparse.Namespace,
-    code: int,
-    kills: int,
-) -> Iterator[str]:
+    staged: list[Path], sums: dict[Path, str], output: Path, state: Path, log: Log,
+    options: argparse.Namespace, code: int, kills: int, fills: int,
+) -> Iterator[str]:  # fmt: skip
     """Look for every promise that was broken."""
     if code:
         yield f"the last run ended with {code}"
-    outputs = {path.name: path for path in output.rglob("*") if path.is_file() and path.name != ".rawdenoise"}
+    folder = staged[0].parent.parent / "in"
+    for source in staged:
+        if (folder / source.name).read_bytes() != source.read_bytes() or file_digest(source) != sums[source]:
+            yield f"a source was modified: {source.name}"
+    outputs = {path.name: path for path in output.rglob("*") if path.is_file() and path.name != MARKER}
     for name in sorted(name for name in outputs if MARK in name):
         yield f"a temporary file is left: {name}"
     names = {path.name for path in staged}
@@ -339,12 +340,22 @@ def broken(
         attempts = ledger.stats(time.time()).attempts
     if counts[State.DONE] != len(staged) or unfinished:
         yield f"the ledger says {counts[State.DONE]} done, {unfinished}"
+    for source, times in log.done.items():
+        if times > 1:
+            yield f"done {times} times: {source}"
+    if log.events["waiting"] < fills:
+        yield f"the disk was full {fills} times, and waited for {log.events['waiting']} times"
     # A kill ends what is under way, which is not more than a file a worker.
     most = len(staged) + kills * options.jobs
-    if sum(log.done.values()) > most:
-        yield f"{sum(log.done.values())} times done, {most} can be explained"
+    if log.events["vanished"] > most:
+        yield f"{log.events['vanished']} captures vanished"
     if attempts > most + log.events["failed"]:
         yield f"{attempts} attempts, {most + log.events['failed']} can be explained"
+
+
+def file_digest(path: Path) -> str:
+    """Of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def digest(path: Path) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import plistlib
 import shlex
 import shutil
@@ -110,6 +112,13 @@ ROOT = '[[root]]\nin = "in"\nout = "out"\n'
         (ROOT + 'format = "jpeg"', "`format` must be one of dng, tiff, mosaic-tiff"),
         (ROOT + 'out2 = "x"', "`out2` is unknown; `out` is meant?"),
         ("jobs = 0\n" + ROOT, "`jobs` must be at least 1"),
+        (ROOT + "settle = nan", "`settle` must be a finite number"),
+        (ROOT + "min_gain = nan", "`min_gain` must be a finite number"),
+        ("rescan = inf\n" + ROOT, "`rescan` must be a finite number"),
+        ('[[root]]\nin = "~nobody-at-all/x"\nout = "x"', "`in` names no user's home"),
+        ('[[root]]\nin = "a\\u0000"\nout = "x"', "`in` must be a path"),
+        ('[[root]]\nin = "in"\nout = ""', "`out` must be a path"),
+        ("x = " + "[" * 3000 + "]" * 3000, "is no TOML"),
         (ROOT + ROOT, "is watched twice"),
         ('[[root]]\nin = "in"\nout = "in"', "another folder than the captures"),
         ('[[root]]\nin = "in"\nout = "x"\nfailed_dir = "in"', "would arrive again"),
@@ -144,6 +153,14 @@ def test_folders_that_cannot_be_meant(tmp_path: Path) -> None:
             check_roots([bad])
 
 
+def test_a_mount_that_does_not_answer_may_be_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **how: object) -> None:
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    check_roots([Root(tmp_path / "in", tmp_path / "out")])
+
+
 def test_a_recipe_is_another_whenever_a_result_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     others = [
         Recipe(), Recipe(strength=0.5), Recipe(model="x"), Recipe(base="best"), Recipe(format="tiff"),
@@ -165,8 +182,8 @@ AWKWARD = ["/opt/my venv/python", "-m", "rawdenoise", "watch", '/photos/100% "ne
 def test_a_systemd_unit_says_every_word_as_it_is() -> None:
     unit = service_unit("systemd", AWKWARD, description="for 100 %")
     (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
-    words = shlex.split(line.removeprefix("ExecStart="))
-    assert [word.replace("%%", "%").replace("$$", "$") for word in words] == AWKWARD
+    words = shlex.split(line.removeprefix("ExecStart=:"))
+    assert [word.replace("%%", "%") for word in words] == AWKWARD
     assert "Description=for 100 %%" in unit
     assert "Restart=always" in unit
     assert "TimeoutStopSec=15" in unit
@@ -174,10 +191,17 @@ def test_a_systemd_unit_says_every_word_as_it_is() -> None:
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    program = tmp_path / "d$x y" / "100% it"
+    program.parent.mkdir()
+    shutil.copy("/bin/sh", program)
     path = tmp_path / "rawdenoise.service"
-    path.write_text(service_unit("systemd", ["/bin/sh", *AWKWARD[1:]], description="test"))
-    checked = subprocess.run(["systemd-analyze", "verify", "--user", path], capture_output=True, check=False)
-    assert "rawdenoise.service" not in checked.stderr.decode()
+    words = [str(program), *AWKWARD[1:], "a\rb", "two\nlines"]
+    path.write_text(service_unit("systemd", words, description="test"), newline="")
+    where = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}  # without it nothing at all is verified
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", "--user", "--man=no", path], capture_output=True, check=False, env=where
+    )
+    assert (checked.returncode, checked.stderr.decode()) == (0, "")
 
 
 def test_a_launchd_agent_says_every_word_as_it_is() -> None:

@@ -1,4 +1,4 @@
-"""The ledger: every state and transition, several watchers, and what must survive."""
+"""The ledger: every transition by a clock of the test's own, several watchers, and what goes wrong."""
 
 from __future__ import annotations
 
@@ -11,378 +11,632 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rawdenoise.watching.ledger import NAME, Job, Ledger, LedgerError, State
+from rawdenoise.watching.ledger import NAME, VERSION, Job, Ledger, LedgerError, State
 from rawdenoise.watching.tracker import Signature
 
-OUT, OTHER = Path("/photos/out"), Path("/photos/other")
-A, B = Path("/photos/in/a.dng"), Path("/photos/in/b.dng")
+OUT = Path("/out")
+PHOTO = Path("/in/IMG_0001.CR2")
 LEASE_S = 60.0
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger(tmp_path) as ledger:
-        yield ledger
+    with Ledger(tmp_path) as opened:
+        yield opened
 
 
-def signature(number: int = 1) -> Signature:
-    return Signature(100 + number, number, number, 1)
+def signature(content: str) -> Signature:
+    return Signature(len(content), hash(content) % 2**62, 7, 1)
 
 
-def settle(ledger: Ledger, path: Path = A, content: str = "aa", now: float = 10.0, root: Path = OUT) -> Job:
-    return ledger.settle(path, root, signature(hash(content) % 99), content, "recipe", now)
+def settle(
+    ledger: Ledger, content: str, now: float = 0.0, path: Path = PHOTO, out: Path = OUT, recipe: str = "r1"
+) -> Job:
+    return ledger.settle(path, out, signature(content), content, recipe, now)
 
 
-def lease(ledger: Ledger, now: float = 20.0) -> Job:
-    job = ledger.lease([OUT, OTHER], now, LEASE_S)
+def lease(ledger: Ledger, now: float = 0.0) -> Job:
+    job = ledger.lease([OUT], now, LEASE_S)
     assert job is not None
     return job
 
 
-def state(ledger: Ledger, job: Job) -> Job:
+def do(ledger: Ledger, content: str, output: Path = OUT / "IMG_0001.dng", path: Path = PHOTO) -> Job:
+    settle(ledger, content, path=path)
+    job = lease(ledger)
+    assert ledger.claim(job, output)
+    assert ledger.done(job, 1.0, output=output, camera="Canon", model_id="base-1", gain_db=6.0)
+    return the(ledger, job)
+
+
+def the(ledger: Ledger, job: Job) -> Job:
     (found,) = ledger.jobs(ids=(job.id,))
     return found
 
 
-def finish(ledger: Ledger, output: Path = OUT / "a.dng", now: float = 30.0, model: str = "base-1") -> Job:
-    job = lease(ledger)
-    assert ledger.claim(job, output)
-    assert ledger.done(job, now, output=output, camera="Cam", model_id=model, gain_db=3.0)
-    return state(ledger, job)
+# From seen to done
 
 
-# On the way
-
-
-def test_from_seen_to_done(ledger: Ledger) -> None:
-    ledger.see([(A, signature()), (B, signature())], OUT, 5.0)
-    assert {path for path, _ in ledger.seen()} == {A, B}
+def test_a_file_is_seen_until_it_settles(ledger: Ledger) -> None:
+    ledger.see([(PHOTO, signature("a"))], OUT, 5.0)
+    assert ledger.seen() == [(PHOTO, 5.0)]
+    assert ledger.counts()[State.SEEN] == 1
     assert list(ledger.known(OUT)) == []
-    job = settle(ledger)
-    assert (job.state, job.attempts, job.paths, job.ready_at) == (State.READY, 0, (A,), 10.0)
-    assert [path for path, _ in ledger.seen()] == [B]
-    running = lease(ledger)
-    assert (running.id, running.state, running.attempts) == (job.id, State.RUNNING, 1)
-    assert ledger.lease([OUT], 20.0, LEASE_S) is None
-    assert ledger.claim(running, OUT / "a.dng")
-    assert ledger.done(running, 30.0, output=OUT / "a.dng", camera="Cam", model_id="base-1", gain_db=3.5)
-    done = state(ledger, job)
-    assert (done.state, done.output, done.camera, done.gain_db, done.finished_at) == (
-        State.DONE, OUT / "a.dng", "Cam", 3.5, 30.0,
-    )  # fmt: skip
-    assert [path for path, _ in ledger.known(OUT)] == [A]
-    assert ledger.counts() == {**dict.fromkeys(State, 0), State.SEEN: 1, State.DONE: 1}
+
+    job = settle(ledger, "a", 6.0)
+
+    assert (job.state, job.paths, job.ready_at, job.attempts) == (State.READY, (PHOTO,), 6.0, 0)
+    assert ledger.seen() == []
+    assert ledger.counts()[State.SEEN] == 0
+    assert list(ledger.known(OUT)) == [(PHOTO, signature("a"))]
+    assert list(ledger.known(Path("/elsewhere"))) == []
 
 
-def test_the_longest_waiting_first_and_only_of_these_outputs(ledger: Ledger) -> None:
-    settle(ledger, A, "late", 11.0)
-    settle(ledger, B, "early", 10.0)
-    settle(ledger, A, "elsewhere", 9.0, OTHER)
-    leased = [ledger.lease([OUT], 20.0, LEASE_S) for _ in range(3)]
-    assert [job.digest if job else None for job in leased] == ["early", "late", None]
+def test_seeing_a_settled_file_again_changes_nothing(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    ledger.see([(PHOTO, signature("b"))], OUT, 9.0)
+    assert list(ledger.known(OUT)) == [(PHOTO, signature("a"))]
 
 
-def test_the_same_content_again_is_the_same_job(ledger: Ledger) -> None:
-    settle(ledger)
-    finish(ledger)
-    again = settle(ledger, B)
-    assert again.state is State.DONE
-    assert set(again.paths) == {A, B}
-    assert ledger.lease([OUT], 99.0, LEASE_S) is None
-    assert settle(ledger, A, root=OTHER).state is State.READY  # for another output it is another job
+def test_a_lease_makes_running_and_counts_the_attempt(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    job = lease(ledger, 3.0)
+    assert (job.state, job.attempts, job.started_at, job.owner) == (State.RUNNING, 1, 3.0, ledger.owner)
+    assert ledger.lease([OUT], 4.0, LEASE_S) is None
 
 
-def test_what_failed_is_due_again_later(ledger: Ledger) -> None:
-    settle(ledger)
+def test_only_asked_for_output_folders_are_leased(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    assert ledger.lease([Path("/elsewhere")], 1.0, LEASE_S) is None
+    assert ledger.lease([], 1.0, LEASE_S) is None
+
+
+def test_the_longest_due_goes_first(ledger: Ledger) -> None:
+    for content, now in (("late", 3.0), ("early", 1.0), ("middle", 2.0)):
+        settle(ledger, content, now, PHOTO.with_name(content))
+    assert [lease(ledger, 5.0).digest for _ in range(3)] == ["early", "middle", "late"]
+
+
+def test_done_says_what_was_made(ledger: Ledger) -> None:
+    job = do(ledger, "a")
+    assert (job.state, job.finished_at, job.output) == (State.DONE, 1.0, OUT / "IMG_0001.dng")
+    assert (job.camera, job.model_id, job.gain_db, job.owner) == ("Canon", "base-1", 6.0, "")
+    assert ledger.lease([OUT], 1e9, LEASE_S) is None
+
+
+def test_done_without_an_output_leaves_its_name_to_others(ledger: Ledger) -> None:
+    settle(ledger, "ours")
     job = lease(ledger)
-    assert ledger.fail(job, 21.0, "no", retry_at=50.0)
-    assert (state(ledger, job).state, state(ledger, job).reason) == (State.FAILED, "no")
-    assert ledger.lease([OUT], 49.0, LEASE_S) is None
-    assert lease(ledger, 50.0).attempts == 2
+    assert ledger.claim(job, OUT / "x.dng")
+    assert ledger.done(job, 1.0, output=None, reason="was made by us")
+    assert (the(ledger, job).output, the(ledger, job).reason) == (None, "was made by us")
+    settle(ledger, "b", path=PHOTO.with_name("b"))
+    assert ledger.claim(lease(ledger), OUT / "x.dng")
+
+
+def test_a_failure_is_tried_again_when_its_time_has_come(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    assert ledger.fail(lease(ledger), 1.0, "busy", retry_at=11.0)
+    (job,) = ledger.jobs()
+    assert (job.state, job.reason, job.due_at, job.attempts) == (State.FAILED, "busy", 11.0, 1)
+    assert ledger.lease([OUT], 10.9, LEASE_S) is None
+    assert lease(ledger, 11.0).attempts == 2
 
 
 def test_what_is_given_up_stays_so_until_it_is_asked_for(ledger: Ledger) -> None:
-    settle(ledger)
-    job = lease(ledger)
-    assert ledger.fail(job, 21.0, "broken", retry_at=None)
-    assert settle(ledger).state is State.QUARANTINED
+    settle(ledger, "a")
+    assert ledger.fail(lease(ledger), 1.0, "no picture", retry_at=None)
+    assert settle(ledger, "a", 2.0).state is State.QUARANTINED
     assert ledger.lease([OUT], 1e9, LEASE_S) is None
-    ledger.forget([A], OUT)
-    assert state(ledger, job).state is State.QUARANTINED
-    assert ledger.retry(60.0) == 1
-    assert lease(ledger, 60.0).attempts == 1
+
+    assert ledger.retry(20.0) == 1
+
+    job = lease(ledger, 20.0)
+    assert job.attempts == 1
 
 
-def test_a_release_does_not_count(ledger: Ledger) -> None:
-    settle(ledger)
+def test_what_is_given_back_has_not_been_tried(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    assert ledger.release(lease(ledger), 1.0, 31.0, "disk full")
+    (job,) = ledger.jobs()
+    assert (job.state, job.attempts, job.reason, job.due_at) == (State.READY, 0, "disk full", 31.0)
+    assert ledger.lease([OUT], 30.0, LEASE_S) is None
+
+
+@pytest.mark.parametrize("end", ["done", "fail", "release"])
+def test_only_what_is_still_held_can_be_ended(ledger: Ledger, end: str) -> None:
+    settle(ledger, "a")
     job = lease(ledger)
-    assert ledger.release(job, 21.0, 40.0, "disk full")
-    assert (state(ledger, job).attempts, state(ledger, job).state) == (0, State.READY)
-    assert ledger.lease([OUT], 39.0, LEASE_S) is None
-    assert lease(ledger, 40.0).attempts == 1
+    ends = {
+        "done": lambda: ledger.done(job, 2.0, output=None),
+        "fail": lambda: ledger.fail(job, 2.0, "late", retry_at=None),
+        "release": lambda: ledger.release(job, 2.0, 2.0),
+    }
+    assert ledger.release(job, 1.0, 1.0)
+    before = ledger.jobs()
+    assert not ends[end]()
+    assert ledger.jobs() == before
 
 
-# Files that change
+# Contents and files
 
 
-def test_content_that_changes_before_it_is_begun_drops_its_job(ledger: Ledger) -> None:
-    old = settle(ledger)
-    new = settle(ledger, A, "bb")
-    assert ledger.jobs(ids=(old.id,)) == []
-    assert new.replaces is None
+def test_a_copy_of_what_is_done_is_not_done_again(ledger: Ledger) -> None:
+    done = do(ledger, "a")
+    copy = settle(ledger, "a", 9.0, PHOTO.with_name("copy.CR2"), recipe="another")
+    assert (copy.id, copy.state, copy.recipe) == (done.id, State.DONE, "r1")
+    assert set(copy.paths) == {PHOTO, PHOTO.with_name("copy.CR2")}
 
 
-def test_content_that_changes_after_it_was_done_replaces_its_output(ledger: Ledger) -> None:
-    settle(ledger)
-    old = finish(ledger)
-    new = settle(ledger, A, "bb")
-    assert new.replaces == OUT / "a.dng"
-    job = lease(ledger)
-    assert ledger.claim(job, OUT / "a.dng")  # the name passes on
-    assert state(ledger, old).output is None
-    assert ledger.done(job, 40.0, output=OUT / "a.dng")
-    assert state(ledger, job).replaces is None
+def test_the_same_content_for_another_output_folder_is_another_job(ledger: Ledger) -> None:
+    assert settle(ledger, "a").id != settle(ledger, "a", out=Path("/other")).id
 
 
-def test_content_that_is_also_elsewhere_replaces_nothing(ledger: Ledger) -> None:
-    settle(ledger)
-    settle(ledger, B)
-    finish(ledger)
-    assert settle(ledger, A, "bb").replaces is None
+def test_new_content_in_place_of_what_is_done_replaces_its_output(ledger: Ledger) -> None:
+    old = do(ledger, "a")
+    new = settle(ledger, "b", 9.0)
+    assert (new.state, new.replaces, new.paths) == (State.READY, old.output, (PHOTO,))
+    assert (the(ledger, old).state, the(ledger, old).paths) == (State.DONE, ())
+    assert old.output is not None
+    assert ledger.claim(lease(ledger, 9.0), old.output)
+    assert the(ledger, old).output is None
 
 
-def test_what_vanishes_is_forgotten_unless_it_was_done(ledger: Ledger) -> None:
-    waiting, done = settle(ledger, A, "aa"), settle(ledger, B, "bb", 5.0)
-    assert finish(ledger, OUT / "b.dng").id == done.id
-    ledger.forget([A, B, Path("/never/seen.dng")], OUT)
-    assert ledger.jobs(ids=(waiting.id,)) == []
-    assert state(ledger, done).state is State.DONE
+def test_an_output_that_another_file_still_has_is_not_replaced(ledger: Ledger) -> None:
+    old = do(ledger, "a")
+    settle(ledger, "a", 2.0, PHOTO.with_name("copy.CR2"))
+    assert settle(ledger, "b", 9.0).replaces is None
+    assert the(ledger, old).output == old.output
+
+
+def test_new_content_drops_a_job_that_was_not_begun(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    new = settle(ledger, "b", 1.0)
+    assert [job.id for job in ledger.jobs()] == [new.id]
+
+
+def test_forgetting_drops_what_waits_and_keeps_what_is_done(ledger: Ledger) -> None:
+    done = do(ledger, "a")
+    waits = PHOTO.with_name("b")
+    settle(ledger, "b", path=waits)
+    ledger.forget([PHOTO, waits, Path("/in/never seen")], OUT)
+    assert [(job.id, job.state, job.paths) for job in ledger.jobs()] == [(done.id, State.DONE, ())]
     assert list(ledger.known(OUT)) == []
 
 
-def test_the_files_of_a_job_are_as_they_settled(ledger: Ledger) -> None:
-    job = ledger.settle(A, OUT, signature(4), "aa", "recipe", 1.0)
-    assert ledger.files_of(job) == [(A, signature(4))]
-    assert ledger.job_of(A, OUT) == job
-    assert ledger.job_of(B, OUT) is None
+def test_forgetting_one_of_two_copies_drops_nothing(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    settle(ledger, "a", path=PHOTO.with_name("copy"))
+    ledger.forget([PHOTO], OUT)
+    (job,) = ledger.jobs()
+    assert job.paths == (PHOTO.with_name("copy"),)
+
+
+def test_what_runs_is_not_forgotten_under_its_worker(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    job = lease(ledger)
+    ledger.forget([PHOTO], OUT)
+    assert ledger.done(job, 1.0, output=None)
+
+
+def test_a_file_and_its_job_find_each_other(ledger: Ledger) -> None:
+    job = settle(ledger, "a")
+    assert ledger.files_of(job) == [(PHOTO, signature("a"))]
+    assert ledger.job_of(PHOTO, OUT) == job
+    ledger.see([(PHOTO.with_name("new"), signature("n"))], OUT, 1.0)
+    assert ledger.job_of(PHOTO.with_name("new"), OUT) is None
+    assert ledger.job_of(PHOTO.with_name("none"), OUT) is None
+
+
+@given(st.binary(min_size=1, max_size=40).filter(lambda name: b"\0" not in name and b"/" not in name))
+def test_any_name_of_a_file_comes_back(tmp_path_factory: pytest.TempPathFactory, name: bytes) -> None:
+    path = Path("/in") / os.fsdecode(name)
+    with Ledger(tmp_path_factory.mktemp("state"), owner=False) as ledger:
+        settle(ledger, "a", path=path)
+        assert [known for known, _ in ledger.known(OUT)] == [path]
+        assert ledger.jobs()[0].paths == (path,)
 
 
 # Names of outputs
 
 
-def test_a_name_belongs_to_one_job(ledger: Ledger) -> None:
-    settle(ledger, A, "aa", 1.0)
-    settle(ledger, B, "bb", 2.0)
-    first, second = lease(ledger), lease(ledger)
-    assert ledger.claim(first, OUT / "Ü.dng")
-    assert ledger.claim(first, OUT / "Ü.dng")
-    assert not ledger.claim(second, OUT / "ü.DNG")  # the same, on many file systems
-    assert ledger.claim(second, OUT / "u.dng")
-    assert ledger.done(first, 3.0, output=None, reason="not wanted")
-    assert ledger.claim(second, OUT / "ü.dng")  # free again
+def test_an_output_is_one_jobs_only_however_it_is_spelled(ledger: Ledger) -> None:
+    first, second = (settle(ledger, content, path=PHOTO.with_name(content)) for content in ("a", "b"))
+    assert ledger.claim(first, OUT / "Ünï.dng")
+    assert not ledger.claim(second, OUT / "ÜNÏ.DNG")
+    assert not ledger.claim(second, OUT / "U\u0308ni\u0308.dng")
+    assert ledger.claim(second, OUT / "other.dng")
+    assert ledger.claim(first, OUT / "third.dng")
+    assert ledger.claim(second, OUT / "Ünï.dng"), "an earlier claim is given up"
+
+
+# Asking for it again
+
+
+def test_redo_is_for_what_was_made_otherwise(ledger: Ledger) -> None:
+    current, stale = do(ledger, "a"), do(ledger, "b", OUT / "b.dng", PHOTO.with_name("b"))
+    assert ledger.redo(OUT, "r1", 9.0, lambda job: True) == 0
+    assert ledger.redo(Path("/elsewhere"), "r2", 9.0, lambda job: False) == 0
+    assert ledger.redo(OUT, "r1", 9.0, lambda job: job.id == current.id) == 1
+    again = the(ledger, stale)
+    assert (again.state, again.redo, again.attempts, again.output) == (State.READY, True, 0, OUT / "b.dng")
+    assert ledger.done(lease(ledger, 9.0), 10.0, output=again.output)
+    assert not the(ledger, stale).redo
+
+
+def test_redo_by_another_recipe_takes_all_that_are_there(ledger: Ledger) -> None:
+    do(ledger, "a")
+    gone = do(ledger, "b", OUT / "b.dng", PHOTO.with_name("b"))
+    ledger.forget(gone.paths, OUT)
+    assert ledger.redo(OUT, "r2", 9.0, lambda job: True) == 1
+    assert lease(ledger, 9.0).recipe == "r2"
+
+
+def test_retry_takes_only_those_asked_for(ledger: Ledger) -> None:
+    ids = []
+    for content in ("a", "b"):
+        settle(ledger, content, path=PHOTO.with_name(content))
+        job = lease(ledger)
+        assert ledger.fail(job, 1.0, "no", retry_at=None)
+        ids.append(job.id)
+    assert ledger.retry(5.0, ids[:1]) == 1
+    assert ledger.retry(5.0, ()) == 0
+    assert [job.state for job in ledger.jobs(ids=ids)] == [State.QUARANTINED, State.READY]
+
+
+def test_what_is_cleared_is_seen_anew_but_not_what_runs(ledger: Ledger) -> None:
+    do(ledger, "a")
+    settle(ledger, "b", path=PHOTO.with_name("b"))
+    running = lease(ledger)
+    assert ledger.clear(tuple(State)) == 1
+    assert [job.id for job in ledger.jobs()] == [running.id]
+    assert [path for path, _ in ledger.known(OUT)] == [PHOTO.with_name("b")]
+    assert settle(ledger, "a", 9.0).state is State.READY
 
 
 # Several watchers
 
 
-def test_two_watchers_never_get_the_same_job(tmp_path: Path) -> None:
+def test_two_watchers_share_the_work_and_do_nothing_twice(tmp_path: Path) -> None:
     with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
-        for number in range(60):
-            settle(one, Path(f"/in/{number}.dng"), f"{number}")
-        taken: dict[str, list[int]] = {one.owner: [], other.owner: []}
+        assert one.owner != other.owner
+        for number in range(40):
+            settle(one, f"{number}", path=PHOTO.with_name(f"{number}"))
+        taken: list[int] = []
 
         def work(ledger: Ledger) -> None:
-            while (job := ledger.lease([OUT], 20.0, LEASE_S)) is not None:
-                taken[ledger.owner].append(job.id)
+            while (job := ledger.lease([OUT], 1.0, LEASE_S)) is not None:
+                taken.append(job.id)
+                assert ledger.done(job, 2.0, output=None)
 
-        threads = [threading.Thread(target=work, args=(each,)) for each in (one, other, one)]
+        threads = [threading.Thread(target=work, args=(each,)) for each in (one, one, other, other)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        both = [*taken[one.owner], *taken[other.owner]]
-        assert len(both) == len(set(both)) == 60
-        assert one.reclaim(21.0) == []  # both are alive
+        assert sorted(taken) == sorted(job.id for job in one.jobs())
+        assert one.counts()[State.DONE] == 40
 
 
-def test_a_lease_that_is_over_is_lost(tmp_path: Path) -> None:
-    with Ledger(tmp_path) as hung, Ledger(tmp_path) as other:
-        settle(hung)
-        job = lease(hung)
-        hung.renew(70.0, LEASE_S)
-        assert other.reclaim(129.0) == []
-        (again,) = other.reclaim(131.0)
-        assert (again.id, again.attempts, again.state) == (job.id, 1, State.READY)
-        assert lease(other, 140.0).id == job.id
-        assert not hung.done(job, 141.0, output=OUT / "a.dng")
-        assert not hung.fail(job, 141.0, "late", retry_at=None)
-        assert not hung.release(job, 141.0, 141.0)
-        assert other.done(job, 142.0, output=OUT / "a.dng")
+def test_a_living_watcher_keeps_its_jobs(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
+        settle(one, "a")
+        job = lease(one)
+        assert other.reclaim(LEASE_S - 1) == []
+        one.renew(LEASE_S - 1, LEASE_S)
+        assert other.reclaim(LEASE_S + 1) == []
+        assert not other.done(job, 1.0, output=None)
+        assert one.done(job, 1.0, output=None)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from rawdenoise.watching.ledger import Ledger
-ledger = Ledger(Path(sys.argv[1]))
-job = ledger.lease([Path("/photos/out")], 20.0, 1e9)
-ledger.claim(job, Path("/photos/out/a.dng"))
-print(ledger.owner, flush=True)
-os.kill(os.getpid(), signal.SIGKILL)
-"""
+def test_a_watcher_that_hangs_loses_its_jobs(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
+        settle(one, "a")
+        job = lease(one)
+        assert one.reclaim(LEASE_S + 1) == [], "its own"
+        (back,) = other.reclaim(LEASE_S + 1)
+        assert (back.id, back.state, back.attempts) == (job.id, State.READY, 1)
+        assert lease(other, LEASE_S + 1).attempts == 2
+        assert not one.done(job, LEASE_S + 2, output=None)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_a_watcher_that_was_killed_is_known_to_be_dead(tmp_path: Path) -> None:
-    with Ledger(tmp_path) as ledger:
-        job = settle(ledger)
-        killed = subprocess.run(
-            [sys.executable, "-c", KILLED, str(tmp_path)], capture_output=True, check=False
-        )
-        owner = killed.stdout.decode().strip()
-        assert killed.returncode == -9
-        assert state(ledger, job).owner == owner
-        (reclaimed,) = ledger.reclaim(21.0)
-        assert (reclaimed.id, reclaimed.output) == (job.id, OUT / "a.dng")
-        assert not (tmp_path / "owners" / f"{owner}.lock").exists()
-        assert lease(ledger, 21.0).attempts == 2
+def test_a_killed_watcher_is_dead_at_once(tmp_path: Path, ledger: Ledger) -> None:
+    settle(ledger, "a")
+    code = (
+        "import sys, time; from pathlib import Path; from rawdenoise.watching.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        f"print(ledger.lease([Path({str(OUT)!r})], 1.0, 1e9).owner, flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as watcher:
+        try:
+            assert watcher.stdout is not None
+            owner = watcher.stdout.readline().strip()
+            assert ledger.jobs()[0].owner == owner
+            assert ledger.reclaim(2.0) == [], "it lives"
+        finally:
+            watcher.kill()  # SIGKILL, or what Windows has for it
+    (back,) = ledger.reclaim(2.0)
+    assert (back.state, back.attempts, back.owner) == (State.READY, 1, "")
+    assert not (tmp_path / "owners" / f"{owner}.lock").exists()
+    assert ledger.reclaim(3.0) == []
 
 
-def test_one_that_is_killed_again_and_again_waits_longer(ledger: Ledger, tmp_path: Path) -> None:
-    settle(ledger)
-    dues, now = [], 20.0
-    for _ in range(4):
-        with Ledger(tmp_path) as other:
-            job = other.lease([OUT], now, 1.0)
-            assert job is not None
-        (again,) = ledger.reclaim(now + 2)
-        dues.append(again.due_at - now - 2)
-        now = again.due_at + 1
-    assert dues == sorted(dues)
-    assert dues[0] == 0 < dues[-1]
+def test_closing_gives_the_jobs_to_others(tmp_path: Path, ledger: Ledger) -> None:
+    settle(ledger, "a")
+    with Ledger(tmp_path) as other:
+        lease(other)
+    assert len(ledger.reclaim(1.0)) == 1
+    assert [path.stem for path in (tmp_path / "owners").iterdir()] == [ledger.owner]
 
 
-# By request
-
-
-def test_redo_makes_due_what_another_recipe_or_model_did(ledger: Ledger) -> None:
-    settle(ledger)
-    job = finish(ledger)
-    assert ledger.redo(OUT, "recipe", 50.0, lambda job: True) == 0
-    assert ledger.redo(OTHER, "other", 50.0, lambda job: False) == 0
-    assert ledger.redo(OUT, "recipe", 50.0, lambda job: job.model_id != "base-1") == 1
-    again = state(ledger, job)
-    assert (again.state, again.redo, again.attempts, again.model_id) == (State.READY, True, 0, "base-1")
-    assert ledger.claim(lease(ledger, 60.0), OUT / "a.dng")
-    assert ledger.done(job, 61.0, output=OUT / "a.dng", model_id="own")
-    assert (state(ledger, job).redo, state(ledger, job).model_id) == (False, "own")
-    assert ledger.redo(OUT, "new recipe", 70.0, lambda job: True) == 1
-    assert state(ledger, job).recipe == "new recipe"
-
-
-def test_clear_forgets_all_but_what_runs(ledger: Ledger) -> None:
-    running, waiting = settle(ledger, A, "aa", 1.0), settle(ledger, B, "bb", 2.0)
-    lease(ledger)
-    assert ledger.clear([State.READY, State.RUNNING]) == 1
-    assert [job.id for job in ledger.jobs()] == [running.id]
-    assert settle(ledger, B, "bb").id != waiting.id
-    assert ledger.get_fact("cleared") == "1"
-
-
-def test_figures(ledger: Ledger) -> None:
-    for number in range(10):
-        settle(ledger, Path(f"/in/{number}.dng"), f"{number}", now=10.0)
-        finish(ledger, OUT / f"{number}.dng", now=11.0 + number, model=("base-1", "own")[number % 2])
-    settle(ledger, A, "waiting", now=15.0)
-    stats = ledger.stats(200.0)
-    assert (stats.done_last_hour, stats.done_last_day, stats.attempts) == (10, 10, 10)
-    assert (stats.latency_p50_s, stats.latency_p95_s, stats.oldest_waiting_s) == (6.0, 10.0, 185.0)
-    assert ledger.stats(1e6).done_last_day == 0
-    assert ledger.cameras("base-") == {"Cam": 5}
-    assert ledger.captures_of("Cam", "base-") == [Path(f"/in/{number}.dng") for number in (8, 6, 4, 2, 0)]
-    assert ledger.has_ready(1)
-    assert not ledger.has_ready(2)
-
-
-def test_what_is_still_to_come_is_counted(ledger: Ledger) -> None:
-    settle(ledger, A, "aa", 1.0)
-    job = lease(ledger)
-    ledger.release(job, 21.0, 30.0)
-    assert ledger.due([OUT], 21.0) == 1  # within a minute
-    assert ledger.due([OTHER], 21.0) == 0
-    ledger.fail(lease(ledger, 30.0), 31.0, "no", retry_at=40.0)
-    assert ledger.due([OUT], 31.0) == 0
-    assert ledger.due([OUT], 40.0) == 1
-
-
-# What it survives
-
-
-def test_names_need_not_be_unicode(ledger: Ledger) -> None:
-    path = Path(os.fsdecode(b"/in/\xff\n.dng")) if os.name == "posix" else Path("C:/in/ü.dng")
-    assert settle(ledger, path).paths == (path,)
-
-
-def test_it_is_there_after_a_restart(tmp_path: Path) -> None:
-    with Ledger(tmp_path) as ledger:
-        job = settle(ledger)
-        ledger.set_fact("output /x", "marked")
-        ledger.set_fact("output /x", "again")
-    assert list((tmp_path / "owners").iterdir()) == []
+def test_looking_on_needs_no_owner(tmp_path: Path) -> None:
     with Ledger(tmp_path, owner=False) as ledger:
-        assert ledger.jobs() == [job]
-        assert ledger.get_fact("output /x") == "again"
-        assert ledger.get_fact("never") is None
-        assert ledger.note == ""
+        assert ledger.owner == ""
+        assert ledger.counts() == dict.fromkeys(State, 0)
+        assert list((tmp_path / "owners").iterdir()) == []
 
 
-@pytest.mark.parametrize("damage", ["no database at all" * 500, ""])
-def test_a_damaged_ledger_is_moved_aside(tmp_path: Path, damage: str) -> None:
+# What goes wrong
+
+
+def test_all_is_there_after_it_was_closed(tmp_path: Path) -> None:
     with Ledger(tmp_path) as ledger:
-        for number in range(300):
-            settle(ledger, Path(f"/in/{number}.dng"), f"{number}")
-    file = tmp_path / NAME
-    if damage:
-        file.write_text(damage)
-    else:  # a hole in the middle
-        with file.open("r+b") as damaged:
-            damaged.seek(8192)
-            damaged.write(b"\xa5" * 16384)
+        job = do(ledger, "a")
+        ledger.set_fact("answer", "42")
+    with Ledger(tmp_path) as ledger:
+        assert ledger.note == ""
+        assert ledger.jobs() == [job]
+        assert ledger.get_fact("answer") == "42"
+        assert ledger.get_fact("question") is None
+
+
+def test_on_a_full_disk_nothing_is_half_done(tmp_path: Path, ledger: Ledger) -> None:
+    settle(ledger, "a")
+    job = lease(ledger)
+    before = ledger.jobs()
+    files = [(PHOTO.with_name(f"{number:0200}"), signature("x")) for number in range(500)]
+    (pages,) = ledger._connection.execute("PRAGMA page_count").fetchone()
+    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    with pytest.raises(LedgerError, match="full") as caught:
+        ledger.see(files, OUT, 1.0)
+
+    assert "\n" not in str(caught.value)
+    assert str(tmp_path / NAME) in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert ledger.seen() == []
+    assert ledger.jobs() == before
+    ledger._connection.execute("PRAGMA max_page_count = 1000000")
+    ledger.see(files, OUT, 2.0)
+    assert len(ledger.seen()) == 500
+    assert ledger.done(job, 2.0, output=None)
+
+
+def test_what_fails_inside_is_undone(ledger: Ledger) -> None:
+    with pytest.raises(TypeError):
+        ledger.see([(PHOTO, signature("a")), (None, signature("b"))], OUT, 1.0)  # type: ignore[list-item]
+    assert ledger.seen() == []
+    ledger.see([(PHOTO, signature("a"))], OUT, 1.0)
+    assert len(ledger.seen()) == 1
+
+
+@pytest.mark.parametrize("damage", [b"no database at all " * 500, b"SQLite format 3\0" + b"\xff" * 9000])
+def test_a_damaged_ledger_is_put_aside(tmp_path: Path, damage: bytes) -> None:
+    Ledger(tmp_path).close()
+    (tmp_path / NAME).write_bytes(damage)
+    with Ledger(tmp_path) as ledger:
+        (aside,) = tmp_path.glob(f"{NAME}.damaged-*")
+        assert str(aside) in ledger.note
+        assert aside.read_bytes() == damage
+        assert settle(ledger, "a").state is State.READY
+
+
+def test_damage_inside_is_found_on_opening(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as ledger:
+        ledger.see([(PHOTO.with_name(f"{n:0100}"), signature("x")) for n in range(2000)], OUT, 1.0)
+    data = bytearray((tmp_path / NAME).read_bytes())
+    for start in range(8 * 4096, len(data), 4096):
+        data[start : start + 64] = b"\xaa" * 64
+    (tmp_path / NAME).write_bytes(data)
     with Ledger(tmp_path) as ledger:
         assert "damaged" in ledger.note
-        assert ledger.jobs() == []
-        settle(ledger)
-    (aside,) = [
-        path for path in tmp_path.glob(f"{NAME}.damaged-*") if not path.name.endswith(("-wal", "-shm"))
-    ]
-    assert aside.stat().st_size > 0
+        assert ledger.counts()[State.SEEN] == 0
 
 
 def test_a_newer_ledger_is_left_alone(tmp_path: Path) -> None:
     Ledger(tmp_path).close()
-    connection = sqlite3.connect(tmp_path / NAME)
-    connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    with pytest.raises(LedgerError, match="newer rawdenoise"):
+    db = sqlite3.connect(tmp_path / NAME)
+    db.execute(f"PRAGMA user_version = {VERSION + 1}")
+    db.close()
+    before = (tmp_path / NAME).read_bytes()
+    with pytest.raises(LedgerError, match="newer"):
         Ledger(tmp_path)
+    assert (tmp_path / NAME).read_bytes() == before
+    assert not list(tmp_path.glob(f"{NAME}.damaged-*"))
 
 
-def test_a_full_disk_is_one_clear_line_and_changes_nothing(ledger: Ledger) -> None:
-    settle(ledger)
-    job = lease(ledger)
-    pages = ledger._connection.execute("PRAGMA page_count").fetchone()[0]
-    ledger._connection.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(LedgerError, match="full") as caught:
-        for number in range(10_000):
-            settle(ledger, Path(f"/in/{number}.dng"), f"{number}")
-    assert "\n" not in str(caught.value)
-    ledger._connection.execute("PRAGMA max_page_count = 1000000")
-    assert ledger.done(job, 30.0, output=None)
-    assert len(list(ledger.known(OUT))) == len(ledger.jobs())
-
-
-def test_a_folder_that_cannot_be_used_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(LedgerError, match="cannot be used"):
+    with pytest.raises(LedgerError, match="cannot be used") as caught:
         Ledger(tmp_path / "file")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_closed_ledger_refuses(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.close()
+    with pytest.raises(LedgerError):
+        ledger.counts()
+
+
+# Figures
+
+
+def test_what_can_be_done_now_is_counted(ledger: Ledger) -> None:
+    assert (ledger.due([OUT], 9.0), ledger.has_ready(1)) == (0, False)
+    for content in ("a", "b"):
+        settle(ledger, content, path=PHOTO.with_name(content))
+    assert (ledger.due([OUT], 9.0), ledger.due([Path("/elsewhere")], 9.0), ledger.due([], 9.0)) == (2, 0, 0)
+    assert (ledger.has_ready(2), ledger.has_ready(3)) == (True, False)
+    assert ledger.fail(lease(ledger), 9.0, "busy", retry_at=1000.0)
+    assert (ledger.due([OUT], 9.0), ledger.due([OUT], 1000.0)) == (1, 2)
+
+
+def test_stats_sum_up(ledger: Ledger) -> None:
+    empty = ledger.stats(0.0)
+    assert (empty.latency_p50_s, empty.latency_p95_s, empty.oldest_waiting_s) == (None, None, None)
+    for number in range(100):
+        settle(ledger, f"{number}", path=PHOTO.with_name(f"{number}"))
+    for number in range(100):
+        assert ledger.done(lease(ledger, 0.0), number + 1.0, output=None)
+    settle(ledger, "waits", 100.0, PHOTO.with_name("waits"))
+    stats = ledger.stats(3650.0)
+    assert (stats.counts[State.DONE], stats.counts[State.READY], stats.attempts) == (100, 1, 100)
+    assert (stats.done_last_hour, stats.done_last_day) == (50, 100)
+    assert (stats.latency_p50_s, stats.latency_p95_s, stats.oldest_waiting_s) == (51.0, 96.0, 3550.0)
+
+
+def test_captures_are_counted_by_camera_and_model(ledger: Ledger) -> None:
+    do(ledger, "a")
+    newest = do(ledger, "b", OUT / "b.dng", PHOTO.with_name("b"))
+    assert ledger.cameras("base") == {"Canon": 2}
+    assert ledger.cameras("own") == {}
+    assert ledger.captures_of("Canon", "base") == [*newest.paths, PHOTO]
+    assert ledger.captures_of("Nikon", "base") == []
+    assert ledger.captures_of("Canon", "%") == [], "a prefix, not a pattern"
+    ledger.forget([PHOTO], OUT)
+    assert ledger.captures_of("Canon", "base") == list(newest.paths)
+
+
+def test_jobs_come_newest_first_and_no_more_than_asked_for(ledger: Ledger) -> None:
+    ids = [settle(ledger, f"{n}", path=PHOTO.with_name(f"{n}")).id for n in range(5)]
+    assert [job.id for job in ledger.jobs()] == ids[::-1]
+    assert [job.id for job in ledger.jobs(limit=2)] == ids[:2:-1]
+    assert ledger.jobs(states=()) == ledger.jobs(states=(State.DONE,)) == []
+
+
+def test_a_hundred_thousand_files_are_found_by_index(ledger: Ledger) -> None:
+    files = ((Path(f"/in/{number}"), Signature(1, number, number, 1)) for number in range(100_000))
+    ledger.see(files, OUT, 1.0)
+    assert ledger.counts()[State.SEEN] == 100_000
+    assert ledger.seen(limit=1)[0][1] == 1.0
+    settle(ledger, "a")
+    plans = {
+        "files by path": "SELECT job FROM files WHERE path = x'00' AND output_root = x'00'",
+        "files by job": "SELECT path FROM files WHERE job = 1",
+        "jobs by content": "SELECT id FROM jobs WHERE digest = 'a' AND output_root = x'00'",
+        "jobs by name": "SELECT id FROM jobs WHERE output_key = 'a' AND id != 1",
+        "jobs due": "SELECT id FROM jobs WHERE state IN ('ready', 'failed') AND due_at <= 1",
+    }
+    for what, query in plans.items():
+        steps = ledger._connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+        assert all("SCAN" not in step[-1] for step in steps), (what, steps)
+
+
+# What several things at once have brought to light
+
+
+def test_a_job_whose_last_file_goes_while_it_runs_does_not_come_back(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    job = lease(ledger)
+    ledger.forget([PHOTO], OUT)
+    assert ledger.release(job, 1.0, 1.0)
+    assert ledger.jobs() == []
+
+
+def test_a_killed_watchers_job_without_a_file_does_not_come_back(tmp_path: Path, ledger: Ledger) -> None:
+    settle(ledger, "a")
+    with Ledger(tmp_path) as other:
+        job = lease(other)
+    ledger.forget([PHOTO], OUT)
+    assert [each.id for each in ledger.reclaim(1.0)] == [job.id], "its temporary files are to be swept"
+    assert ledger.jobs() == []
+
+
+@pytest.mark.parametrize("between", ["ready", "failed", "quarantined", "running", "redo"])
+def test_the_output_to_replace_is_passed_on(ledger: Ledger, between: str) -> None:
+    """A capture that grows in steps longer than the settle time has one output in the end."""
+    output = do(ledger, "a").output
+    if between == "redo":
+        assert ledger.redo(OUT, "r2", 2.0, lambda job: False) == 1
+    else:
+        settle(ledger, "b", 2.0)
+    if between in ("failed", "quarantined", "running"):
+        job = lease(ledger, 2.0)
+        if between != "running":
+            assert ledger.fail(job, 3.0, "short", retry_at=9.0 if between == "failed" else None)
+    assert settle(ledger, "c", 4.0).replaces == output
+
+
+def test_a_watcher_too_late_takes_nothing_from_the_next(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
+        settle(one, "a")
+        late = lease(one)
+        other.reclaim(LEASE_S + 1)
+        job = lease(other, LEASE_S + 1)
+        assert other.claim(job, OUT / "a.dng")
+        assert not one.done(late, LEASE_S + 2, output=None)
+        assert the(other, job).output == OUT / "a.dng"
+
+
+def test_two_watchers_do_not_reclaim_from_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
+        settle(one, "a")
+        with Ledger(tmp_path) as third:
+            lease(third)
+        is_dead = one._is_dead
+
+        def other_is_quicker(owner: str) -> bool:
+            dead = is_dead(owner)
+            other.reclaim(2.0)
+            lease(other, 2.0)
+            return dead
+
+        monkeypatch.setattr(one, "_is_dead", other_is_quicker)
+        assert one.reclaim(2.0) == []
+        assert one.jobs()[0].owner == other.owner
+
+
+def test_what_was_leased_meanwhile_is_not_cleared(
+    tmp_path: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle(ledger, "a")
+    with Ledger(tmp_path, owner=False) as looking:
+        before = looking.jobs()
+        job = lease(ledger)
+        monkeypatch.setattr(looking, "jobs", lambda **_: before)
+        assert looking.clear(tuple(State)) == 0
+    assert the(ledger, job).state is State.RUNNING
+    assert ledger.files_of(job)
+
+
+def test_names_that_are_no_unicode_are_names_everywhere(ledger: Ledger) -> None:
+    name = os.fsdecode(b"b\xfcro")
+    settle(ledger, "a", path=Path("/in") / name)
+    job = lease(ledger)
+    assert ledger.claim(job, OUT / name)
+    ledger.set_fact("\ud800", "a lone half, as Windows allows")
+    assert the(ledger, job).output == OUT / name
+    ledger.set_fact(f"output {OUT / name}", name)
+    assert ledger.get_fact(f"output {OUT / name}") is not None
+    assert ledger.get_fact(f"output {OUT / os.fsdecode(bytes([0xFD]))}") is None
+    assert ledger.fail(job, 1.0, f"{name}: no picture", retry_at=None)
+    assert "no picture" in the(ledger, job).reason
+
+
+def test_locks_of_the_dead_are_swept(tmp_path: Path) -> None:
+    (tmp_path / "owners").mkdir()
+    (tmp_path / "owners" / "0123456789abcdef.lock").touch()
+    with Ledger(tmp_path) as living, Ledger(tmp_path) as ledger:
+        assert {path.stem for path in (tmp_path / "owners").iterdir()} == {living.owner, ledger.owner}
+
+
+def test_a_state_folder_without_room_for_locks_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.opening").mkdir()
+    with pytest.raises(LedgerError, match="cannot be used"):
+        Ledger(tmp_path)

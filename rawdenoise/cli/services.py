@@ -42,6 +42,7 @@ DESCRIPTION = "rawdenoise: denoise what arrives in watched folders"
 REFRESH_S = 1.0
 OVERDUE = 4  # heartbeats
 MOST_SHOWN = 8
+LEFT_OUT = {"print_service", "state", "redo"}  # of a service: told otherwise, or meant for once
 
 
 def configured(
@@ -138,14 +139,11 @@ def _on_hangup(reload: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGHUP, before)
 
 
-def print_service(kind: str, config: WatchConfig, *, once: bool) -> int:
+def print_service(ctx: click.Context, kind: str, config: WatchConfig, *, once: bool) -> int:
     """Print a unit that runs the command as it was given, with folders spelled out."""
     if once:
         raise click.UsageError("--once ends when all is done; a service goes on")
-    with_values = [_resolved(word) for word in _without_print_service(sys.argv[1:])]
-    command = [sys.executable, "-m", "rawdenoise", *with_values]
-    if "--state" not in with_values:
-        command += ["--state", str(config.state)]
+    command = [sys.executable, "-m", "rawdenoise", "watch", *_given(ctx), "--state", str(config.state)]
     click.echo(service_unit(kind, command, description=DESCRIPTION), nl=False)
     where = {
         "systemd": "save it as ~/.config/systemd/user/rawdenoise.service, then: systemctl --user enable --now"
@@ -156,19 +154,16 @@ def print_service(kind: str, config: WatchConfig, *, once: bool) -> int:
     return 0
 
 
-def _without_print_service(words: list[str]) -> Iterator[str]:
-    skip = False
-    for word in words:
-        if skip or word.startswith("--print-service"):
-            skip = word == "--print-service"
+def _given(ctx: click.Context) -> Iterator[str]:
+    """Spell what was given, by options or the environment; folders as seen from anywhere."""
+    for each in ctx.command.params:
+        if each.name is None or each.name in LEFT_OUT or not _was_given(ctx, each.name):
             continue
-        yield word
-
-
-def _resolved(word: str) -> str:
-    """Spell a folder that is there as an absolute path; a service is started elsewhere."""
-    name, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-    return f"{name}{equals}{Path(value).absolute()}" if value and os.path.lexists(value) else word
+        value = ctx.params[each.name]
+        if isinstance(each, click.Option):
+            yield each.opts[-1]
+        if value is not True:
+            yield str(_absolute(value) if isinstance(value, Path) else value)
 
 
 def show_status(state: Path | None) -> int:

@@ -125,5 +125,5 @@ def command(
         ctx.exit(services.show_status(state))
     told = services.configured(ctx, source, output, config, state, options)
     if print_service:
-        ctx.exit(services.print_service(print_service, told, once=once))
+        ctx.exit(services.print_service(ctx, print_service, told, once=once))
     ctx.exit(services.run(told, config, once=once, redo=redo, log_json=log_json))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import os
 import tomllib
 import types
@@ -105,7 +106,7 @@ def read_config(path: Path) -> WatchConfig:
             told = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: is no TOML ({error})") from error
     reader = _Reader(path)
     tables = told.pop("root", None)
@@ -132,9 +133,9 @@ def check_roots(roots: Sequence[Root]) -> None:
     seen = set()
     for root in roots:
         source, output = _real(root.source), _real(root.output)
-        if root.source.exists() and not root.source.is_dir():
+        if _is_other_than_folder(root.source):
             raise ConfigError(f"{root.source}: is no folder")
-        if root.output.exists() and not root.output.is_dir():
+        if _is_other_than_folder(root.output):
             raise ConfigError(f"{root.output}: is a file; outputs need a folder")
         if source == output:
             raise ConfigError(
@@ -186,7 +187,7 @@ class _Reader:
         key = _SPELLED.get(name, name)
         kinds = [each for each in _kinds(wanted) if each is not types.NoneType]
         if Path in kinds and isinstance(value, str):
-            return Path(os.path.normpath(self._path.absolute().parent / Path(value).expanduser()))
+            return self._folder(key, value)
         if float in kinds and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if not any(type(value) is kind for kind in kinds):
@@ -198,6 +199,8 @@ class _Reader:
                 bool: "true or false",
             }
             raise self._error(key, f"must be {names[kinds[0]]}, not {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise self._error(key, f"must be a finite number, not {value!r}")
         if name in _CHOICES and value not in _CHOICES[name]:
             raise self._error(key, f"must be one of {', '.join(_CHOICES[name])}, not {value!r}")
         if name in _LEAST and value < _LEAST[name]:
@@ -206,12 +209,27 @@ class _Reader:
             raise self._error(key, f"must be from 0 to 1, not {value!r}")
         return value
 
+    def _folder(self, key: str, value: str) -> Path:
+        if not value or "\0" in value:
+            raise self._error(key, f"must be a path, not {value!r}")
+        try:
+            return Path(os.path.normpath(self._path.absolute().parent / Path(value).expanduser()))
+        except RuntimeError as error:
+            raise self._error(key, f"names no user's home: {value!r}") from error
+
     def _error(self, key: str, reason: str) -> ConfigError:
         return ConfigError(f"{self._path}: {self._place}`{key}` {reason}")
 
 
 def _kinds(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+
+
+def _is_other_than_folder(path: Path) -> bool:
+    try:
+        return path.exists() and not path.is_dir()
+    except OSError:  # a mount that does not answer: the service waits for it
+        return False
 
 
 def _real(path: Path) -> Path:

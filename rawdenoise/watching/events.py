@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,22 +13,38 @@ from pathlib import Path
 from watchdog.events import (
     DirCreatedEvent,
     DirMovedEvent,
-    FileClosedNoWriteEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
     FileDeletedEvent,
+    FileModifiedEvent,
     FileMovedEvent,
-    FileOpenedEvent,
     FileSystemEvent,
     FileSystemEventHandler,
 )
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+from watchdog.observers.polling import PollingObserver
 
+from rawdenoise.watching.mounts import MountChanges
 from rawdenoise.watching.names import is_ignored, is_ignored_folder
 
-_LIMITS = {
-    errno.ENOSPC: "the system's limit of watched folders is reached (fs.inotify.max_user_watches)",
+logging.getLogger("watchdog").addHandler(logging.NullHandler())  # it warns of lost events: scans find them
+
+WATCHES = "the system's limit of watched folders is reached (fs.inotify.max_user_watches)"
+_REASONS = {
+    errno.ENOSPC: WATCHES,
     errno.EMFILE: "the system's limit of watchers is reached (fs.inotify.max_user_instances)",
     errno.ENOENT: "the folder is not there",
 }
+_ASKED_FOR: list[type[FileSystemEvent]] = [  # not of opening and reading: whoever reads changes nothing
+    FileCreatedEvent,
+    FileModifiedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    FileDeletedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
 JOIN_S = 2.0
 
 
@@ -44,72 +62,123 @@ class Events:
     """The system's own events for one folder, handed to `on_hint` from a thread of theirs."""
 
     def __init__(self, root: Path, on_hint: Callable[[Hint], None], *, recursive: bool = True) -> None:
-        self._root, self._recursive = root, recursive
-        self._handler = _Handler(on_hint)
-        self._observer = Observer()
+        self._root, self._on_hint, self._recursive = root, on_hint, recursive
+        self._real = root
         self._identity: tuple[int, int] | None = None
+        self._observer: BaseObserver | None = None
+        self._mounts: MountChanges | None = None
 
     def start(self) -> str:
         """Begin; a text says why there will be no events, and then the folder must be polled."""
+        if Observer is PollingObserver:
+            return "the system tells of no changes"
         try:
-            self._identity = _identity(self._root)
-            self._observer.schedule(self._handler, os.fspath(self._root), recursive=self._recursive)
-            self._observer.start()
+            self._real = Path(os.path.realpath(self._root))  # of a link itself there are no events
+            self._mounts = MountChanges()
+            self._identity = _identity(self._real)
+            handler = _Handler(self._root, self._real, self._on_hint, recursive=self._recursive)
+            self._observer = _observe(self._real, handler, recursive=self._recursive)
         except OSError as error:
             self.stop()
-            return _LIMITS.get(error.errno or 0, error.strerror or str(error))
+            return _REASONS.get(error.errno or 0, error.strerror or str(error))
+        if self._is_short_of_watches():
+            self.stop()
+            return WATCHES
         return ""
 
     def alive(self) -> bool:
-        """Whether events still come, and of the folder that has this name now."""
+        """Whether events still come, all of them, and of the folder that has this name now."""
+        if self._observer is None or self._mounts is None:
+            return False
         emitters = self._observer.emitters
-        running = self._observer.is_alive() and bool(emitters) and all(each.is_alive() for each in emitters)
+        if not (self._observer.is_alive() and emitters and all(each.is_alive() for each in emitters)):
+            return False
+        if self._mounts.any():  # a disk that was away and came back has the identity it had, and no watches
+            return False
         try:
-            return running and _identity(self._root) == self._identity
+            same = _identity(self._root) == self._identity
         except OSError:
             return False
+        return same and not self._is_short_of_watches()
 
     def stop(self) -> None:
         """End."""
-        if self._observer.is_alive():
-            self._observer.stop()
-            self._observer.join(JOIN_S)
+        if self._observer is not None:
+            _end(self._observer)
+        if self._mounts is not None:
+            self._mounts.close()
+        self._observer = self._mounts = None
+
+    def _is_short_of_watches(self) -> bool:
+        """Try for one more: watchdog passes over a folder below the root that gets none without a word."""
+        if sys.platform != "linux" or not self._recursive:
+            return False
+        try:
+            _end(_observe(self._real, FileSystemEventHandler(), recursive=False))
+        except OSError as error:
+            return error.errno == errno.ENOSPC
+        return False
+
+
+def _observe(folder: Path, handler: FileSystemEventHandler, *, recursive: bool) -> BaseObserver:
+    observer = Observer()
+    try:
+        observer.schedule(handler, os.fspath(folder), recursive=recursive, event_filter=_ASKED_FOR)
+        observer.start()
+    except BaseException:
+        _end(observer)
+        raise
+    return observer
+
+
+def _end(observer: BaseObserver) -> None:
+    observer.stop()  # also one that could not start: a thread of it may run from the first
+    if observer.is_alive():
+        observer.join(JOIN_S)
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, on_hint: Callable[[Hint], None]) -> None:
-        self._on_hint = on_hint
+    """Turns events below `real` into hints of paths below `root`, which may be another name of it."""
+
+    def __init__(self, root: Path, real: Path, on_hint: Callable[[Hint], None], *, recursive: bool) -> None:
+        self._root, self._real, self._on_hint, self._recursive = root, real, on_hint, recursive
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        """Turn an event into hints; reading a file is no change of it."""
-        source, target = _path(event.src_path), _path(event.dest_path)
+        """Turn an event into hints."""
+        source, target = self._path(event.src_path), self._path(event.dest_path)
         match event:
-            case FileOpenedEvent() | FileClosedNoWriteEvent():
-                return
             case FileMovedEvent():
                 self._tell(source, gone=True)
-                self._tell(target, moved_in=True)
+                # those of a folder that was renamed say nothing of its files: one may be being written
+                self._tell(target, moved_in=not event.is_synthetic)
             case DirMovedEvent():
                 self._tell_folder(target)  # what was in it before is gone, which the next scan finds
             case DirCreatedEvent():
                 self._tell_folder(source)
             case FileDeletedEvent():
                 self._tell(source, gone=True)
-            case _ if not event.is_directory:
+            case FileCreatedEvent() | FileModifiedEvent() | FileClosedEvent():
                 # watchdog makes a creation of a move from outside, so whether it is whole is not known
                 self._tell(source)
+
+    def _path(self, name: bytes | str) -> Path | None:
+        """Name what happened to something as a scan does; None where a scan does not look."""
+        try:
+            below = Path(os.fsdecode(name)).relative_to(self._real) if name else Path()
+        except ValueError:
+            return None
+        *folders, last = below.parts or ("",)
+        if not last or any(map(is_ignored_folder, folders)) or (folders and not self._recursive):
+            return None
+        return self._root / below
 
     def _tell(self, path: Path | None, *, moved_in: bool = False, gone: bool = False) -> None:
         if path is not None and not is_ignored(path.name):
             self._on_hint(Hint(path, moved_in=moved_in, gone=gone))
 
     def _tell_folder(self, path: Path | None) -> None:
-        if path is not None and not is_ignored_folder(path.name):
+        if path is not None and self._recursive and not is_ignored_folder(path.name):
             self._on_hint(Hint(path, folder=True))
-
-
-def _path(name: bytes | str) -> Path | None:
-    return Path(os.fsdecode(name)) if name else None
 
 
 def _identity(path: Path) -> tuple[int, int]:

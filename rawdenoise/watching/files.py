@@ -112,7 +112,7 @@ def place_for(
         if made is not None and made.source_digest == job.digest:
             again = job.redo and (made.recipe != recipe or made.model_id == job.model_id)
             return output, not again
-        if output == job.replaces and made_by_us(output) and same_capture(source, output):
+        if made is not None and output == job.replaces and same_capture(source, output):
             return output, False
         if made is None and made_by_us(output) and states_time(output) and same_capture(source, output):
             return output, True  # by `rawdenoise denoise`

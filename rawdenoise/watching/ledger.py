@@ -161,15 +161,17 @@ class Ledger:
         self.folder, self.note, self.owner = folder, "", ""
         self._lock = threading.RLock()
         self._owners = folder / "owners"
+        self._own_lock: FileLock | None = None
         try:
             self._owners.mkdir(parents=True, exist_ok=True)
+            with FileLock(folder / f"{NAME}.opening"):  # else two might move the same damaged file aside
+                self._connection = self._opened()
+                if owner:
+                    self._become_owner()
         except OSError as error:
             raise LedgerError(
                 f"{folder}: cannot be used for the ledger ({error.strerror or error})"
             ) from error
-        with FileLock(folder / f"{NAME}.opening"):  # else two might move the same damaged file aside
-            self._connection = self._opened()
-        self._own_lock = self._own() if owner else None
 
     def __enter__(self) -> Ledger:
         """Use it as a context manager."""
@@ -259,14 +261,23 @@ class Ledger:
     def _leave(self, db: sqlite3.Connection, old: int, new: int) -> None:
         if db.execute("SELECT 1 FROM files WHERE job = ?", (old,)).fetchone():
             return
-        state, output = db.execute("SELECT state, output FROM jobs WHERE id = ?", (old,)).fetchone()
-        if state == State.DONE and output is not None:
-            db.execute("UPDATE jobs SET replaces = ? WHERE id = ? AND state = ?", (output, new, State.READY))
-        elif state not in (State.RUNNING, State.DONE):
+        state, redo, output, replaces = db.execute(
+            "SELECT state, redo, output, replaces FROM jobs WHERE id = ?", (old,)
+        ).fetchone()
+        if replaces is None and (redo or state in (State.DONE, State.RUNNING)):
+            replaces = output
+        if replaces is not None:  # a job that was to replace an output and never did passes that on
+            db.execute(
+                "UPDATE jobs SET replaces = ? WHERE id = ? AND state = ?", (replaces, new, State.READY)
+            )
+        if state not in (State.RUNNING, State.DONE):
             db.execute("DELETE FROM jobs WHERE id = ?", (old,))
 
-    def forget(self, paths: Iterable[Path], output_root: Path) -> None:
-        """Say that files have vanished; jobs that wait and have no other file are dropped."""
+    def forget(self, paths: Iterable[Path], output_root: Path, *, of: Job | None = None) -> None:
+        """Say that files have vanished; jobs that wait and have no other file are dropped.
+
+        With `of` only those that are still files of that job: others hold something else by now.
+        """
         root = _blob(output_root)
         with self._transaction() as db:
             for path in paths:
@@ -274,13 +285,9 @@ class Ledger:
                 found = db.execute(
                     "SELECT job FROM files WHERE path = ? AND output_root = ?", where
                 ).fetchone()
-                db.execute("DELETE FROM files WHERE path = ? AND output_root = ?", where)
-                if found:
-                    db.execute(
-                        "DELETE FROM jobs WHERE id = ? AND state IN (?, ?)"
-                        " AND NOT EXISTS (SELECT 1 FROM files WHERE job = jobs.id)",
-                        (found[0], State.READY, State.FAILED),
-                    )
+                if found and (of is None or found[0] == of.id):
+                    db.execute("DELETE FROM files WHERE path = ? AND output_root = ?", where)
+                    _drop_empty(db, found[0])
 
     def files_of(self, job: Job) -> list[tuple[Path, Signature]]:
         """The files that hold a job's content, as they were when they settled."""
@@ -331,7 +338,7 @@ class Ledger:
 
         The name of the output that it `replaces` passes on to it.
         """
-        key = key_of(output)
+        key = _text(key_of(output))
         with self._transaction() as db:
             other = db.execute(
                 "SELECT id FROM jobs WHERE output_key = ? AND id != ?", (key, job.id)
@@ -351,14 +358,15 @@ class Ledger:
     ) -> bool:  # fmt: skip
         """Say that a job is done, and where its output is (None: nowhere); false if it was lost."""
         with self._transaction() as db:
-            if output is None:
-                db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", (job.id,))
-            return self._end(
+            ended = self._end(
                 db, job, "state = ?, finished_at = ?, reason = ?, redo = 0, replaces = NULL,"
                 " camera = coalesce(nullif(?, ''), camera), model_id = coalesce(nullif(?, ''), model_id),"
                 " gain_db = coalesce(?, gain_db)",
-                (State.DONE, now, reason, camera, model_id, gain_db),
+                (State.DONE, now, _text(reason), _text(camera), _text(model_id), gain_db),
             )  # fmt: skip
+            if ended and output is None:
+                db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", (job.id,))
+            return ended
 
     def fail(self, job: Job, now: float, reason: str, *, retry_at: float | None) -> bool:
         """Say that a job failed: it is due again at `retry_at`, or given up where that is None."""
@@ -366,7 +374,7 @@ class Ledger:
         with self._transaction() as db:
             return self._end(
                 db, job, "state = ?, finished_at = ?, reason = ?, due_at = ?",
-                (state, now, reason, now if retry_at is None else retry_at),
+                (state, now, _text(reason), now if retry_at is None else retry_at),
             )  # fmt: skip
 
     def release(self, job: Job, now: float, due_at: float, reason: str = "") -> bool:
@@ -374,7 +382,7 @@ class Ledger:
         with self._transaction() as db:
             return self._end(
                 db, job, "state = ?, reason = ?, due_at = ?, attempts = max(attempts - 1, 0)",
-                (State.READY, reason, due_at),
+                (State.READY, _text(reason), due_at),
             )  # fmt: skip
 
     def _end(self, db: sqlite3.Connection, job: Job, change: str, values: tuple[Any, ...]) -> bool:
@@ -383,6 +391,7 @@ class Ledger:
             f"UPDATE jobs SET {change}, owner = '', lease_until = 0 WHERE id = ? AND state = ? AND owner = ?",
             (*values, job.id, State.RUNNING, self.owner),
         )
+        _drop_empty(db, job.id)
         return cursor.rowcount == 1
 
     def reclaim(self, now: float) -> list[Job]:
@@ -392,19 +401,21 @@ class Ledger:
             (State.RUNNING, self.owner),
         )
         dead = {owner for owner in {owner for _, owner, _ in held} if self._is_dead(owner)}
-        lost = [id for id, owner, until in held if owner in dead or until < now]
+        lost = [(id, owner, until) for id, owner, until in held if owner in dead or until < now]
         if not lost:
             return []
         reclaimed = []
         with self._transaction() as db:
-            for id in lost:
+            for id, owner, until in lost:
                 changed = db.execute(
                     "UPDATE jobs SET state = ?, owner = '', lease_until = 0, due_at = ? + 2 * (attempts - 1),"
-                    " reason = 'its watcher died' WHERE id = ? AND state = ? AND owner != ?",
-                    (State.READY, now, id, State.RUNNING, self.owner),
+                    " reason = 'its watcher died'"
+                    " WHERE id = ? AND state = ? AND owner = ? AND lease_until = ?",
+                    (State.READY, now, id, State.RUNNING, owner, until),
                 )
-                if changed.rowcount:
+                if changed.rowcount:  # else another watcher was quicker, or it was renewed
                     reclaimed.append(self._job(db, id))
+                    _drop_empty(db, id)
         return reclaimed
 
     def redo(self, output_root: Path, recipe: str, now: float, is_current: Callable[[Job], bool]) -> int:
@@ -438,16 +449,20 @@ class Ledger:
 
     def clear(self, states: Sequence[State], ids: Collection[int] | None = None) -> int:
         """Forget jobs and their files, except those that run: what is there will be seen anew."""
-        jobs = [job.id for job in self.jobs(states=states, ids=ids) if job.state is not State.RUNNING]
+        jobs = [job for job in self.jobs(states=states, ids=ids) if job.state is not State.RUNNING]
+        cleared = 0
         with self._transaction() as db:
-            db.executemany("DELETE FROM files WHERE job = ?", [(id,) for id in jobs])
-            db.executemany("DELETE FROM jobs WHERE id = ?", [(id,) for id in jobs])
-            if jobs:
+            for job in jobs:  # but for those that were leased since
+                where = (job.id, job.state)
+                if db.execute("DELETE FROM jobs WHERE id = ? AND state = ?", where).rowcount:
+                    db.execute("DELETE FROM files WHERE job = ?", (job.id,))
+                    cleared += 1
+            if cleared:
                 db.execute(
                     "INSERT INTO facts VALUES (?, '1') ON CONFLICT (key) DO UPDATE SET value = value + 1",
                     (CLEARED,),
                 )
-        return len(jobs)
+        return cleared
 
     def jobs(
         self,
@@ -469,11 +484,13 @@ class Ledger:
 
     # ------------------------------------------------------------ figures
 
-    def seen(self, limit: int | None = None) -> list[tuple[Path, float]]:
+    def seen(self, limit: int | None = None, output_root: Path | None = None) -> list[tuple[Path, float]]:
         """Files that have not settled, and since when they have been known, the newest first."""
+        root = None if output_root is None else _blob(output_root)
         rows = self._rows(
-            "SELECT path, seen_at FROM files WHERE job IS NULL ORDER BY seen_at DESC LIMIT ?",
-            (-1 if limit is None else limit,),
+            "SELECT path, seen_at FROM files WHERE job IS NULL AND (? IS NULL OR output_root = ?)"
+            " ORDER BY seen_at DESC LIMIT ?",
+            (root, root, -1 if limit is None else limit),
         )
         return [(_path(path), seen_at) for path, seen_at in rows]
 
@@ -541,13 +558,13 @@ class Ledger:
 
     def get_fact(self, key: str) -> str | None:
         """Something small that is to be remembered."""
-        rows = self._rows("SELECT value FROM facts WHERE key = ?", (key,))
+        rows = self._rows("SELECT value FROM facts WHERE key = ?", (_text(key),))
         return str(rows[0][0]) if rows else None
 
     def set_fact(self, key: str, value: str) -> None:
         """Remember it."""
         with self._transaction() as db:
-            db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (key, value))
+            db.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (_text(key), _text(value)))
 
     # ------------------------------------------------------------ inside
 
@@ -558,12 +575,16 @@ class Ledger:
         except sqlite3.OperationalError as error:
             raise LedgerError(f"{path}: {error}") from error
         except sqlite3.DatabaseError:
-            aside = path.with_name(f"{NAME}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-            for suffix in ("", "-wal", "-shm"):
-                with suppress(FileNotFoundError):
-                    path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
-            self.note = f"the ledger was damaged: it is now {aside}, and a new one was begun"
+            pass
+        aside = path.with_name(f"{NAME}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
+        for suffix in ("-wal", "-shm", ""):  # an old log beside a new ledger would be played into it
+            with suppress(FileNotFoundError):
+                path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
+        self.note = f"the ledger was damaged: it is now {aside}, and a new one was begun"
+        try:
             return self._connected(path)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{path}: {error}") from error
 
     def _connected(self, path: Path) -> sqlite3.Connection:
         db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
@@ -582,15 +603,18 @@ class Ledger:
             raise
         return db
 
-    def _own(self) -> FileLock:
-        """Become an owner: hold a lock that is free as soon as this process is no more."""
-        while True:
+    def _become_owner(self) -> None:
+        """Hold a lock that is free as soon as this process is no more; sweep those of the dead."""
+        try:
+            for path in self._owners.glob("*.lock"):
+                self._is_dead(path.stem)
             self.owner = secrets.token_hex(8)
             lock = FileLock(self._lock_of(self.owner))
             lock.acquire()
-            if Path(lock.lock_file).exists():  # else another watcher has swept it before it was held
-                return lock
-            lock.release()
+        except BaseException:
+            self._connection.close()
+            raise
+        self._own_lock = lock
 
     def _lock_of(self, owner: str) -> Path:
         return self._owners / f"{owner}.lock"
@@ -639,6 +663,15 @@ class Ledger:
         return tuple(_path(path) for (path,) in db.execute("SELECT path FROM files WHERE job = ?", (id,)))
 
 
+def _drop_empty(db: sqlite3.Connection, id: int | None) -> None:
+    """Drop a job that waits for files that are there no more, or hold something else."""
+    db.execute(
+        "DELETE FROM jobs WHERE id = ? AND state IN (?, ?)"
+        " AND NOT EXISTS (SELECT 1 FROM files WHERE job = jobs.id)",
+        (id, State.READY, State.FAILED),
+    )
+
+
 def _job_of(row: tuple[Any, ...], paths: tuple[Path, ...]) -> Job:
     told: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
     told |= {name: _path(told[name]) for name in _PATHS if told[name] is not None}
@@ -651,6 +684,11 @@ def _quantile(values: list[float], share: float) -> float | None:
 
 def _blob(path: Path) -> bytes:
     return os.fsencode(path)  # names need not be Unicode
+
+
+def _text(words: str) -> str:
+    """Spell bytes that are no Unicode, of a path that is named, as SQLite can keep them."""
+    return words.encode(errors="backslashreplace").decode()
 
 
 def _path(blob: bytes) -> Path:

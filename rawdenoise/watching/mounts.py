@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import select
+from io import FileIO
 from pathlib import Path
 
 MOUNTS = Path("/proc/self/mountinfo")
@@ -11,7 +13,8 @@ _REMOTE = {
     "nfs": "NFS", "nfs4": "NFS", "cifs": "SMB", "smb3": "SMB", "smbfs": "SMB", "9p": "9P", "afpfs": "AFP",
     "ncpfs": "NCP", "vboxsf": "a shared folder", "vmhgfs": "a shared folder", "virtiofs": "a shared folder",
     "ceph": "Ceph", "glusterfs": "GlusterFS", "lustre": "Lustre", "afs": "AFS", "davfs": "WebDAV",
-    "prl_fs": "a shared folder",
+    "prl_fs": "a shared folder", "gfs2": "GFS2", "ocfs2": "OCFS2", "gpfs": "GPFS", "beegfs": "BeeGFS",
+    "autofs": "a folder mounted on demand",  # until it is mounted, and says of what kind it is
 }  # fmt: skip
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
@@ -26,9 +29,9 @@ def polling_reason(path: Path) -> str:
     """
     if os.name == "nt":
         return "on a network share" if str(path).startswith(("\\\\", "//")) else ""
+    real = Path(os.path.realpath(path))  # first, since that may mount something
     try:
         mounts = MOUNTS.read_bytes()
-        real = path.resolve()
     except OSError:
         return ""
     return reason_in(mounts, real)
@@ -43,15 +46,40 @@ def reason_in(mountinfo: bytes, path: Path) -> str:
         if len(fields) < 5 or not types[0]:
             continue
         point = Path(_unescaped(fields[4]))
-        if path.is_relative_to(point) and len(point.parts) >= len(
-            best.parts
-        ):  # the last one covers the others
+        # of several at one point the last covers the others
+        if path.is_relative_to(point) and len(point.parts) >= len(best.parts):
             best, kind = point, types[0].decode("ascii", "replace")
     if kind.startswith("fuse."):
         return f"on FUSE ({kind.removeprefix('fuse.')})"
     if kind == "fuse":
         return "on FUSE"
     return f"on {_REMOTE[kind]}" if kind in _REMOTE else ""
+
+
+class MountChanges:
+    """Whether anything was mounted or unmounted since this was made; only Linux tells."""
+
+    def __init__(self) -> None:
+        self._any = False
+        self._mounts: FileIO | None = None
+        try:
+            self._mounts = MOUNTS.open("rb", buffering=0)
+        except OSError:
+            return
+
+    def any(self) -> bool:
+        """Tell, without waiting; once there was a change the answer stays."""
+        if self._mounts is not None and not self._any:
+            changes = select.poll()
+            changes.register(self._mounts, select.POLLPRI)  # proc(5): so it marks a change
+            self._any = bool(changes.poll(0))
+        return self._any
+
+    def close(self) -> None:
+        """End."""
+        if self._mounts is not None:
+            self._mounts.close()
+            self._mounts = None
 
 
 def _unescaped(name: bytes) -> str:

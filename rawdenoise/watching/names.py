@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 from rawdenoise.formats import RAW_SUFFIXES
@@ -12,7 +12,7 @@ SIDECAR_SUFFIXES = frozenset({".xmp", ".jpg", ".jpeg", ".heic", ".heif", ".hif",
 
 # Copies under way of browsers, FTP servers, Syncthing and editors; conflict copies.
 _UNFINISHED = re.compile(
-    r".*(\.(part|partial|tmp|temp|crdownload|download|filepart|!ut|opdownload)|~)$|~syncthing~.*|.*\.sync-conflict-.*",
+    r".*(\.(part|partial|tmp|temp|crdownload|download|filepart|!ut|opdownload)|~)|~syncthing~.*|.*\.sync-conflict-.*",
     re.IGNORECASE | re.DOTALL,
 )
 _SYSTEM_FOLDERS = frozenset(
@@ -22,7 +22,7 @@ _SYSTEM_FOLDERS = frozenset(
 
 def is_ignored(name: str) -> bool:
     """Whether a file of this name is never a capture: hidden, unfinished, a conflict copy."""
-    return name.startswith(".") or _UNFINISHED.match(name) is not None
+    return name.startswith(".") or _UNFINISHED.fullmatch(name) is not None
 
 
 def is_ignored_folder(name: str) -> bool:
@@ -37,12 +37,11 @@ def is_capture(path: Path, suffixes: frozenset[str] = RAW_SUFFIXES) -> bool:
 
 def sidecars_of(capture: Path) -> list[Path]:
     """What lies in a capture's folder and belongs to it: IMG.xmp, IMG.CR2.xmp, IMG.JPG, ... in any case."""
+    stems = (capture.stem.lower(), capture.name.lower())
     return [
         each
-        for each in _siblings(capture)
-        if each.suffix.lower() in SIDECAR_SUFFIXES
-        and not is_ignored(each.name)
-        and each.stem.lower() in (capture.stem.lower(), capture.name.lower())
+        for each in _beside(capture, capture.stem)
+        if each.suffix.lower() in SIDECAR_SUFFIXES and each.stem.lower() in stems
     ]
 
 
@@ -51,7 +50,7 @@ def captures_of(sidecar: Path) -> list[Path]:
     stem = sidecar.stem.lower()
     return [
         each
-        for each in _siblings(sidecar)
+        for each in _beside(sidecar, sidecar.stem)
         if is_capture(each) and stem in (each.stem.lower(), each.name.lower())
     ]
 
@@ -62,8 +61,13 @@ def sidecar_name(sidecar: Path, capture: Path, output: Path) -> str:
     return (output.name if whole else output.stem) + sidecar.suffix
 
 
-def _siblings(path: Path) -> Iterator[Path]:
+def _beside(path: Path, start: str) -> list[Path]:
+    """List the files (no folders, no pipes) of a path's folder whose names begin so, in any case."""
     try:
-        yield from sorted(path.parent.iterdir())
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in entries]
     except OSError:
-        return
+        return []
+    start = start.lower()
+    found = [name for name in names if name.lower().startswith(start) and not is_ignored(name)]
+    return [each for name in sorted(found) if (each := path.with_name(name)).is_file()]

@@ -6,11 +6,12 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Say = Callable[[str], None]
 
 
+@runtime_checkable
 class Report(Protocol):
     """Takes events by name, with what belongs to them; called from several threads."""
 

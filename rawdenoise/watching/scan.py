@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
@@ -42,14 +43,14 @@ def scan(
         except OSError as error:
             if folder == os.fspath(root):
                 raise RootGoneError(root, f"cannot be read ({error.strerror or error})") from error
-            if not isinstance(error, FileNotFoundError):
+            if not _is_gone(error):
                 on_refused(Path(folder), error)
             continue
         for entry in listed:
             name = entry.name
             dot = name.rfind(".")
             named = dot > 0 and name[dot:].lower() in suffixes  # before all else: it is what most names are
-            signature = _signature(entry) if named and not is_ignored(name) else None
+            signature = _signature(entry, on_refused) if named and not is_ignored(name) else None
             if signature is not None:
                 yield Path(entry.path), signature
                 continue
@@ -58,11 +59,18 @@ def scan(
                 stack.append(entry.path)
 
 
-def _signature(entry: os.DirEntry[str]) -> Signature | None:
+def _signature(entry: os.DirEntry[str], on_refused: Callable[[Path, OSError], None]) -> Signature | None:
     try:
         return signature_from(entry.stat())
-    except OSError:  # gone meanwhile, a link that leads nowhere, or one in a loop
+    except OSError as error:
+        if not _is_gone(error):  # in a folder that may be listed but not entered, for one
+            on_refused(Path(entry.path), error)
         return None
+
+
+def _is_gone(error: OSError) -> bool:
+    """Whether there is nothing: it vanished meanwhile, or is a link that leads nowhere or in a circle."""
+    return error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

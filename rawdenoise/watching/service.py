@@ -33,7 +33,7 @@ from rawdenoise.watching.files import (
     sweep_stale,
 )
 from rawdenoise.watching.heartbeat import Heartbeat
-from rawdenoise.watching.ledger import Job, Ledger, State
+from rawdenoise.watching.ledger import CLEARED, Job, Ledger, LedgerError, State
 from rawdenoise.watching.mounts import polling_reason
 from rawdenoise.watching.names import SIDECAR_SUFFIXES, captures_of, is_capture
 from rawdenoise.watching.reports import Report
@@ -46,10 +46,12 @@ log = logging.getLogger(__name__)
 
 TICK_S = 1.0  # at most, between two looks at the ledger and at signals
 POLL_S = 10.0  # between scans where there are no events
+SPARE = 250.0  # times the work of a scan: at least so long until the next, unless it was asked for
 GONE_S = 5.0  # between looks for a folder that is not there
 LEASE_S = 120.0
 RENEW_S = 20.0
 RECLAIM_S = 5.0
+LEDGER_S = 2.0
 WAIT_S = 30.0  # until an output folder that refused is tried again
 STOP_S = 8.0  # for what is under way when the service is to stop
 HEARTBEAT_S = 10.0
@@ -65,11 +67,13 @@ class _Watched:
     known: dict[Path, Signature]  # settled, and in the ledger
     sidecars: dict[Path, Signature] = field(default_factory=dict)
     events: Events | None = None
+    polled: str = ""  # why there are no events
     next_scan: float = 0.0
     gone: bool = False
     waits: str = ""  # why nothing is written to its output now
     waits_until: float = 0.0
-    refused: set[Path] = field(default_factory=set)
+    refused: set[Path] = field(default_factory=set)  # folders
+    unreadable: set[Path] = field(default_factory=set)  # files, until they can be read
     swept: bool = False
 
     @property
@@ -94,6 +98,8 @@ class Service:
         self._stopping = threading.Event()
         self._reload: WatchConfig | None = None
         self._renewed = self._reclaimed = 0.0
+        self._refused_at: float | None = None  # by the ledger
+        self._cleared = ledger.get_fact(CLEARED)
         self._worker = Worker(config, ledger, self._stopping.is_set)
         self._trainer = Trainer(config, ledger, report)
         self._heartbeat = Heartbeat(config.state, ledger.owner)
@@ -120,13 +126,25 @@ class Service:
                 "started", roots=[str(each.source) for each in self.config.roots], jobs=self.config.jobs
             )
             while not stop():
-                self._step()
-                if self.once and self._drained():
-                    break
-                self._hear(self._pause())
+                try:
+                    self._step()
+                    if self.once and self._drained():
+                        break
+                    self._hear(self._pause())
+                except LedgerError as error:
+                    self._without_ledger(error)
             return self._exit_code()
         finally:
             self._end(pools)
+
+    def _without_ledger(self, error: LedgerError) -> None:
+        """Wait for its disk: what was not told is found by the next scan."""
+        if self.once:
+            raise error
+        if self._refused_at is None or time.monotonic() - self._refused_at > WAIT_S:
+            self.report.say("waiting", reason=str(error))
+        self._refused_at = time.monotonic()
+        time.sleep(LEDGER_S)
 
     # ------------------------------------------------------------ one turn
 
@@ -139,9 +157,10 @@ class Service:
                 self._scan(watched)
             self._take_settled(watched)
         self._housekeeping(now)
+        # What has ended first: only then is there room for more, and nothing else will tell of it.
+        self._collect()
         self._digest()
         self._hand_out()
-        self._collect()
         if not self.once:
             self._trainer.step(time.time(), idle=not (self._running or self._arrived or self._digesting))
         if self._trainer.adopted():
@@ -185,14 +204,11 @@ class Service:
                 self.report.say("redo", root=str(root.source), jobs=due)
 
     def _watch(self, root: Root) -> _Watched:
-        known = {
-            path: signature
-            for path, signature in self.ledger.known(root.output)
-            if path.is_relative_to(root.source)
-        }
-        watched = _Watched(root, StabilityTracker(root.settle_s), known)
-        self._start_events(watched)
-        return watched
+        return _Watched(root, StabilityTracker(root.settle_s), self._known(root))
+
+    def _known(self, root: Root) -> dict[Path, Signature]:
+        known = self.ledger.known(root.output)
+        return {path: signature for path, signature in known if path.is_relative_to(root.source)}
 
     def _start_events(self, watched: _Watched) -> None:
         root = watched.root
@@ -206,8 +222,9 @@ class Service:
             reason = events.start()
             if not reason:
                 watched.events = events
-        if reason:
+        if reason and reason != watched.polled:
             self.report.say("polling", root=str(root.source), every_s=watched.scan_s, reason=reason)
+        watched.polled = reason
 
     def _stop_events(self, watched: _Watched) -> None:
         if watched.events is not None:
@@ -225,7 +242,8 @@ class Service:
                 continue
             if hint.gone:
                 watched.tracker.forget(hint.path)
-                if watched.known.pop(hint.path, None) is not None:
+                watched.known.pop(hint.path, None)
+                if is_capture(hint.path):
                     self.ledger.forget([hint.path], root.output)
             elif hint.folder:
                 self._scan_part(watched, hint.path)
@@ -250,9 +268,11 @@ class Service:
 
     def _scan(self, watched: _Watched) -> None:
         """Compare a whole root with what is known of it."""
-        root, began = watched.root, time.monotonic()
+        root, began = watched.root, time.thread_time()
         if watched.events is not None and not watched.events.alive():
             self._stop_events(watched)
+        if watched.events is None:
+            self._start_events(watched)  # before the scan: what arrives after it has events
         present: set[Path] = set()
         try:
             whole = self._scan_part(watched, root.source, present)
@@ -260,20 +280,20 @@ class Service:
             if not watched.gone:
                 self.report.say("waiting", root=str(root.source), reason=str(error))
             self._stop_events(watched)
-            watched.gone, watched.next_scan = True, began + GONE_S
+            watched.gone, watched.next_scan = True, time.monotonic() + GONE_S
             return
         if watched.gone:
             watched.gone = False
             self.report.say("resumed", root=str(root.source), reason="the folder is there again")
-        if watched.events is None and root.poll_s is None:
-            self._start_events(watched)
         if whole:
-            vanished = [path for path in watched.known if path not in present]
+            listed = [*watched.known, *(path for path, _ in self.ledger.seen(output_root=root.output))]
+            vanished = [path for path in listed if path not in present and path.is_relative_to(root.source)]
             if vanished:
                 self.ledger.forget(vanished, root.output)
             for path in vanished:
-                del watched.known[path]
-        watched.next_scan = time.monotonic() + watched.scan_s
+                watched.known.pop(path, None)
+        cost = 0.0 if root.poll_s is not None else SPARE * (time.thread_time() - began)
+        watched.next_scan = time.monotonic() + max(watched.scan_s, cost)
 
     def _scan_part(self, watched: _Watched, folder: Path, present: set[Path] | None = None) -> bool:
         """Take what lies under a folder to the tracker; false if a part of it refused to be read."""
@@ -327,13 +347,13 @@ class Service:
 
     def _digest(self) -> None:
         """Digest what has settled, not far ahead of what is denoised."""
+        for future in [each for each in self._digesting if each.done()]:
+            self._settle(future, *self._digesting.pop(future))
         while self._arrived and len(self._digesting) < 2 and not self._is_ahead():
             watched, path, signature = self._arrived.popleft()
             future = self._digests.submit(digest_of, path, signature, self._stopping.is_set)
             future.add_done_callback(lambda _: self._hints.put(None))
             self._digesting[future] = (watched, path, signature)
-        for future in [each for each in self._digesting if each.done()]:
-            self._settle(future, *self._digesting.pop(future))
 
     def _is_ahead(self) -> bool:
         return self.ledger.has_ready(AHEAD * self.config.jobs)
@@ -347,10 +367,11 @@ class Service:
         except (
             RawDenoiseError
         ) as error:  # busy, or not ours to read: as long as it is there, it is tried again
-            if path not in watched.refused:
-                watched.refused.add(path)
+            if path not in watched.unreadable:
+                watched.unreadable.add(path)
                 self.report.say("refused", source=str(path), reason=reason_of(error, path))
             return
+        watched.unreadable.discard(path)
         if digest:
             root = watched.root
             job = self.ledger.settle(path, root.output, signature, digest, root.recipe.digest, time.time())
@@ -432,6 +453,11 @@ class Service:
             self.ledger.renew(time.time(), LEASE_S)
         if now - self._reclaimed >= RECLAIM_S or not self._reclaimed:
             self._reclaimed = now
+            cleared = self.ledger.get_fact(CLEARED)
+            if cleared != self._cleared:
+                self._cleared = cleared
+                for watched in self._watched:
+                    watched.known, watched.next_scan = self._known(watched.root), now
             for job in self.ledger.reclaim(time.time()):
                 for path in sweep(job):
                     log.debug("removed %s", path)
@@ -473,7 +499,7 @@ class Service:
             return 0
         counts = self.ledger.counts()
         left = sum(counts.get(state, 0) for state in (State.READY, State.FAILED, State.QUARANTINED))
-        return int(bool(left) or any(each.gone or each.waits for each in self._watched))
+        return int(bool(left) or any(each.gone or each.waits or each.unreadable for each in self._watched))
 
     def _end(self, pools: tuple[ThreadPoolExecutor, ...]) -> None:
         """Give up what is under way, within seconds, and leave nothing of it."""

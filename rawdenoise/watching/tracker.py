@@ -100,10 +100,8 @@ class StabilityTracker:
         What has changed unnoticed begins again, what is gone drops out, what is empty goes on waiting.
         """
         whole: list[tuple[Path, Signature]] = []
-        while self._trim() and self._heap[0][0] <= now:
-            _, _, path = heapq.heappop(self._heap)
+        for path in self._take_due(now):
             candidate = self._candidates[path]
-            candidate.ticket = -1
             signature = self._look(path)
             if signature is None:
                 self.forget(path)
@@ -156,6 +154,15 @@ class StabilityTracker:
     def _queue(self, path: Path, candidate: _Candidate) -> None:
         candidate.ticket = next(self._tickets)
         heapq.heappush(self._heap, (candidate.due, candidate.ticket, path))
+
+    def _take_due(self, now: float) -> list[Path]:
+        """Take out all that is due before any is put back: with no settle time that is due at once again."""
+        due: list[Path] = []
+        while self._trim() and self._heap[0][0] <= now:
+            _, _, path = heapq.heappop(self._heap)
+            self._candidates[path].ticket = -1
+            due.append(path)
+        return due
 
     def _trim(self) -> bool:
         """Make the first heap entry a true one; False if nothing is waiting."""

@@ -36,6 +36,7 @@ class Trainer:
         self._adopted = False
         self._captures = 0
         self.camera = ""
+        self.popen = subprocess.Popen
 
     def step(self, now: float, *, idle: bool) -> None:
         """Look after the training that runs, or whether one should."""
@@ -100,7 +101,7 @@ class Trainer:
         ]  # fmt: skip
         low = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0)
         with log.open("wb") as out:
-            self._process = subprocess.Popen(
+            self._process = self.popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, creationflags=low
             )
         with suppress(OSError, AttributeError):

@@ -23,7 +23,7 @@ Documentation=https://pypi.org/project/rawdenoise/
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart={" ".join(_quoted(each) for each in command)}
+ExecStart=:{" ".join(_quoted(each) for each in command)}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=5
@@ -39,10 +39,13 @@ WantedBy=default.target
 
 def _quoted(word: str) -> str:
     """Spell a word of ExecStart so that systemd takes it as it is (systemd.service(5), Command lines)."""
-    said = word.replace("%", "%%").replace("$", "$$")
+    said = word.replace("%", "%%")  # a colon before the command leaves every $ as it is
     if word and all(character in _PLAIN for character in word):
         return said
-    said = said.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n").replace("\t", "\\t")
+    said = said.replace("\\", "\\\\").replace('"', '\\"')
+    said = "".join(
+        letter if letter >= " " and letter != "\x7f" else f"\\x{ord(letter):02x}" for letter in said
+    )
     return f'"{said}"'
 
 

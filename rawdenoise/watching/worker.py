@@ -39,13 +39,14 @@ from rawdenoise.watching.files import (
     place_for,
 )
 from rawdenoise.watching.ledger import Job, Ledger, LedgerError
-from rawdenoise.watching.tracker import Signature
+from rawdenoise.watching.tracker import Signature, signature_of
 
 log = logging.getLogger(__name__)
 
 RETRY_S, LONGEST_RETRY_S = 10.0, 600.0
 ENVIRONMENT_S = 300.0  # until a missing model or device is looked for again
 OUTPUT_S = 30.0
+CHANGED_S = 10.0  # in which a source that has changed should have arrived anew
 LEDGER_S = 2.0
 CRASHES = 3  # times the attempts a root allows: a file at which the process died so often is not tried again
 
@@ -100,12 +101,16 @@ class Worker:
             return self._failed(job, root, source, error)
 
     def _work(self, job: Job, root: Root, network: Executor) -> Verdict:
+        if not job.paths:
+            self._tell(lambda: self._ledger.release(job, time.time(), time.time()))  # which drops it
+            return Verdict()
         if job.attempts > CRASHES * root.attempts:
-            return self._quarantined(job, root, job.paths[0], "the process died again and again at this file")
-        found, changed = self._source(job)
-        if found is None:
-            return self._without_source(job, changed)
-        source, signature = found
+            reason = "the process died again and again at this file"
+            return self._quarantined(job, root, job.paths[0], reason)
+        found = (file for file in self._ledger.files_of(job) if signature_of(file[0]) == file[1])
+        source, signature = next(found, (None, None))
+        if source is None or signature is None:
+            return self._without_source(job)
         if made_by_us(source):
             self._tell(lambda: self._ledger.done(job, time.time(), output=None, reason=OURS))
             return Verdict("skipped", {"source": str(source), "reason": OURS})
@@ -126,25 +131,15 @@ class Worker:
 
     # ------------------------------------------------------------ before
 
-    def _source(self, job: Job) -> tuple[tuple[Path, Signature] | None, Path | None]:
-        """The first of a job's files that is as it was, or else one that has changed."""
-        changed = None
-        for path, signature in self._ledger.files_of(job):
-            try:
-                check_unchanged(path, signature)
-            except SourceChangedError as error:
-                changed = path if "gone" not in error.reason else changed
-            else:
-                return (path, signature), None
-        return None, changed
-
-    def _without_source(self, job: Job, changed: Path | None) -> Verdict:
-        """Nothing is left of this content: it is forgotten, and what stands there now arrives anew."""
-        self._tell(
-            lambda: self._ledger.release(job, time.time(), time.time(), "the source is gone or has changed")
-        )
-        self._tell(lambda: self._ledger.forget(job.paths, job.output_root))
-        return Verdict("vanished", {"source": str(job.paths[0]) if job.paths else None}, changed=changed)
+    def _without_source(self, job: Job) -> Verdict:
+        """Nothing is left of this content; what stands there now arrives anew, and drops the job."""
+        now = {path: signature_of(path) for path in job.paths}
+        gone = [path for path, signature in now.items() if signature is None]
+        changed = next((path for path, signature in now.items() if signature is not None), None)
+        reason, due = "the source is gone or has changed", time.time() + CHANGED_S
+        self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
+        self._tell(lambda: self._ledger.forget(gone, job.output_root, of=job))
+        return Verdict("vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed)
 
     def _work_of(self, root: Root) -> Work:
         recipe = root.recipe
@@ -233,7 +228,7 @@ class Worker:
         """Tell trouble with the file from trouble with the place it should go to, or with the machine."""
         reason, fields = reason_of(error, source), {"source": str(source)}
         if isinstance(error, SourceChangedError | NotFoundError):
-            return self._without_source(job, source if "gone" not in reason else None)
+            return self._without_source(job)
         if isinstance(error, OutputExistsError):
             self._tell(lambda: self._ledger.release(job, time.time(), time.time(), reason))
             return Verdict()
