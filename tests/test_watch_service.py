@@ -296,6 +296,13 @@ def test_garbage_is_given_up_with_its_reason(root: Root) -> None:
     assert once(root)[0] == 1
 
 
+def test_a_kind_of_raw_that_is_not_supported_is_not_tried_again(root: Root) -> None:
+    (root.source / "headerless.raw").write_bytes(b"x" * 999)
+    code, told = once(root)
+    assert code == 1
+    assert [each["attempts"] for each in told.all("quarantined")] == [1]
+
+
 def test_without_a_folder_for_it_garbage_stays_where_it_is(root: Root) -> None:
     (root.source / "bad.dng").write_bytes(b"x" * 99)
     with watching(root) as (_, told):

@@ -62,7 +62,8 @@ def words(event: str, fields: dict[str, Any]) -> str:
             return f"{source}: failed: {reason}; again in {fields['again_in_s']:.0f} s"
         case "quarantined":
             where = f"; moved to {fields['moved_to']}" if "moved_to" in fields else ""
-            return f"{source}: given up after {fields['attempts']} attempts: {reason}{where}"
+            tries = "" if fields["attempts"] == 1 else f" after {fields['attempts']} attempts"
+            return f"{source}: given up{tries}: {reason}{where}"
         case "waiting":
             return f"{output or root or source}: waiting: {reason}"
         case "resumed":

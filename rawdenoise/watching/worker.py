@@ -18,10 +18,12 @@ from rawdenoise.errors import (
     DirectoryError,
     DiskFullError,
     FileError,
+    LayoutError,
     NotFoundError,
     OutputError,
     OutputExistsError,
     RawDenoiseError,
+    UnsupportedRawError,
     VerificationError,
 )
 from rawdenoise.jobs import OURS, FileResult, Status, below, made_by_us
@@ -49,6 +51,10 @@ OUTPUT_S = 30.0
 CHANGED_S = 10.0  # in which a source that has changed should have arrived anew
 LEDGER_S = 2.0
 CRASHES = 3  # times the attempts a root allows: a file at which the process died so often is not tried again
+
+
+# What the same content will never be: it is not tried again.
+HOPELESS = (UnsupportedRawError, LayoutError, DirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +246,7 @@ class Worker:
             due = time.time() + ENVIRONMENT_S
             self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
             return Verdict("waiting", {**fields, "reason": reason})
-        if job.attempts >= root.attempts or isinstance(error, DirectoryError):
+        if job.attempts >= root.attempts or isinstance(error, HOPELESS):
             return self._quarantined(job, root, source, reason)
         wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
         self._tell(lambda: self._ledger.fail(job, time.time(), reason, retry_at=time.time() + wait_s))
