@@ -82,10 +82,17 @@ def test_a_model_has_a_page_and_a_history(captures: Path, tmp_path: Path) -> Non
 
 
 def test_finish_makes_a_model_of_what_there_is(captures: Path, tmp_path: Path) -> None:
+    nothing = train(tmp_path, captures, "--finish")
+    assert nothing.exit_code == 1
+    assert "nothing to finish" in nothing.stderr
+    stops = iter([False] * 12 + [True] * 99)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rawdenoise.cli.signals.Stop.__call__", lambda self: next(stops))
+        train(tmp_path, captures, "--images", "800")
     result = train(tmp_path, captures, "--finish")
     assert result.exit_code == 0, result.output
     (card,) = ModelStore().cards()
-    assert card.figures["images"] == 0
+    assert 0 < card.figures["images"] < 800
     assert train(tmp_path, captures, "--finish", "--images", "8").exit_code == 2
 
 

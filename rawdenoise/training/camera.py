@@ -21,6 +21,7 @@ from rawdenoise.model_page import render
 from rawdenoise.models import Model, ModelCard, new_model
 from rawdenoise.residuals import gather
 from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tiles_digest
+from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.loop import (
     Alone,
     Fitted,
@@ -81,6 +82,10 @@ def train(
     _check(captures, options, start)
     run = run_id(captures, options, start)
     with Alone(folder, run):
+        if options.minutes == 0 and load_checkpoint(folder / run, run) is None:
+            raise TrainingError(
+                "nothing to finish: no training of these captures and options was interrupted"
+            )
         try:
             store = _read_captures(captures, folder / run, options, on_progress, stop)
         except KeyboardInterrupt:
