@@ -28,6 +28,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag
+from rawdenoise.models import ModelStore, new_model
 from rawdenoise.pipeline import denoise
 from rawdenoise.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.watching import files, service, trainer, worker
@@ -274,6 +275,19 @@ def test_pictures_that_would_hardly_gain_are_left_out_once(root: Root) -> None:
     assert len(once(root)[1].all("skipped")) == 1
     assert once(root)[1].all("skipped") == []
     assert outputs(root) == set()
+
+
+def test_a_model_that_is_made_meanwhile_is_used(root: Root) -> None:
+    root = replace(root, recipe=Recipe())
+    with watching(root) as (_, told):
+        first = a_capture(root.source / "a.dng", 0)
+        assert soon(lambda: told.all("done"))
+        card = replace(load_base("fast").card, camera=read_raw(first).camera)
+        own = new_model(load_base("fast").net, card)
+        ModelStore().save(own)
+        a_capture(root.source / "b.dng", 1)
+        assert soon(lambda: len(told.all("done")) == 2)
+    assert [each["model"] for each in told.all("done")] == [load_base("fast").card.id, own.card.id]
 
 
 # What cannot be read
@@ -670,8 +684,7 @@ def test_a_camera_is_trained_when_enough_has_come(root: Root, train: str) -> Non
     assert {os.fsdecode(path) for path in listed if path} == {str(root.source / f"{n}.dng") for n in range(3)}
     assert made.camera == "Test One"
     assert soon(lambda: made.step(201.0, idle=True) or told.all("trained"))
-    assert made.adopted()
-    assert not made.adopted()
+    assert told.all("trained")[0]["result"] == "its own model test-one-1 is used from now on"
     made.step(900.0, idle=True)
     assert len(commands) == 1  # the next one takes twice as many captures
     made._ledger.close()
@@ -682,7 +695,7 @@ def test_a_training_that_makes_nothing_better_changes_nothing(root: Root) -> Non
     made, told, _ = trained_on(root, 3, "no new model: the present one is as good")
     made.step(100.0, idle=False)
     assert soon(lambda: made.step(101.0, idle=False) or told.all("trained"))
-    assert not made.adopted()
+    assert told.all("trained")[0]["result"].startswith("no new model")
     made._ledger.close()
 
 

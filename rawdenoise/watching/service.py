@@ -44,9 +44,9 @@ from rawdenoise.watching.worker import Verdict, Worker
 
 log = logging.getLogger(__name__)
 
-TICK_S = 1.0  # at most, between two looks at the ledger and at signals
+TICK_S = 2.0  # at most, between two looks at the ledger and at signals
 POLL_S = 10.0  # between scans where there are no events
-SPARE = 250.0  # times the work of a scan: at least so long until the next, unless it was asked for
+SPARE = 400.0  # times the work of a scan: at least so long until the next, unless it was asked for
 GONE_S = 5.0  # between looks for a folder that is not there
 LEASE_S = 120.0
 RENEW_S = 20.0
@@ -163,8 +163,6 @@ class Service:
         self._hand_out()
         if not self.once:
             self._trainer.step(time.time(), idle=not (self._running or self._arrived or self._digesting))
-        if self._trainer.adopted():
-            self._worker.forget_models()
         self._heartbeat.beat(now, self._state)
 
     def _pause(self) -> float:

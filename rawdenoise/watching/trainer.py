@@ -33,7 +33,6 @@ class Trainer:
         self._process: subprocess.Popen[bytes] | None = None
         self._looked = 0.0
         self._idle_since: float | None = None
-        self._adopted = False
         self._captures = 0
         self.camera = ""
         self.popen = subprocess.Popen
@@ -46,11 +45,6 @@ class Trainer:
         elif now - self._looked >= LOOK_S:
             self._looked = now
             self._start_one(rested=self._idle_since is not None and now - self._idle_since >= IDLE_S)
-
-    def adopted(self) -> bool:
-        """Whether a model was made since this was last asked."""
-        adopted, self._adopted = self._adopted, False
-        return adopted
 
     def stop(self) -> None:
         """Have a training write its checkpoint and end."""
@@ -118,8 +112,7 @@ class Trainer:
         lines = self._log.read_text(errors="replace").splitlines()
         result = next((line for line in lines if line.startswith(("model ", "no new model"))), "")
         if code == 0:
-            self._adopted = result.startswith("model ")
-            result = f"its own {result} is used from now on" if self._adopted else result
+            result = f"its own {result} is used from now on" if result.startswith("model ") else result
         else:
             result = f"training failed ({lines[-1] if lines else f'exit code {code}'})"
         self._files.unlink(missing_ok=True)

@@ -78,11 +78,7 @@ class Worker:
 
     def __init__(self, config: WatchConfig, ledger: Ledger, stopped: Stop) -> None:
         self._config, self._ledger, self._stopped = config, ledger, stopped
-        self._works: dict[Recipe, Work] = {}
-
-    def forget_models(self) -> None:
-        """Look for each camera's model anew: there is a new one."""
-        self._works = {}
+        self._works: dict[tuple[Recipe, int], Work] = {}
 
     def redo(self, root: Root) -> int:
         """Make due again what another recipe or an older model has done; tells how many."""
@@ -149,7 +145,8 @@ class Worker:
 
     def _work_of(self, root: Root) -> Work:
         recipe = root.recipe
-        work = self._works.get(recipe)
+        known = recipe, _changed_at(ModelStore().folder)
+        work = self._works.get(known)
         if work is None:
             options = DenoiseOptions(
                 recipe.strength,
@@ -162,7 +159,8 @@ class Worker:
                 recipe.model, base=recipe.base, device=self._config.device, strength=recipe.strength
             )
             work = denoising(options, models, format=Format(recipe.format), min_gain=recipe.min_gain)
-            self._works[recipe] = work
+            self._works = {each: kept for each, kept in self._works.items() if each[0] != recipe}
+            self._works[known] = work
         return work
 
     def _checked(self, work: Work, job: Job, recipe: Recipe, signature: Signature) -> Work:
@@ -279,3 +277,11 @@ class Worker:
                 if self._stopped():
                     raise
                 time.sleep(LEDGER_S)
+
+
+def _changed_at(store: Path) -> int:
+    """When a model was last added or removed, in ns."""
+    try:
+        return store.stat().st_mtime_ns
+    except OSError:
+        return 0
