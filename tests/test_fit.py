@@ -105,6 +105,14 @@ def test_two_denoisers_are_compared_on_the_same_crops() -> None:
     assert error < summarise(sums).error  # what the crops have in common does not count
 
 
+def test_where_nothing_is_valid_nothing_is_known() -> None:
+    drawn = batches(1)[0]
+    nothing = replace(drawn, valid=torch.zeros_like(drawn.valid))
+    figures = estimate_risk(build_net("fast").eval(), [nothing], seed=0)
+    assert figures.gain_db == 0
+    assert figures.error == math.inf
+
+
 def test_invalid_pixels_have_no_say() -> None:
     drawn = batches(1)[0]
     valid = drawn.valid.clone()

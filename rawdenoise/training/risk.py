@@ -85,8 +85,13 @@ def _beyond_gaussian(
 
 
 def summarise(sums: Float64[Tensor, "n 4"]) -> RiskFigures:
-    """Turn the sums of crops into means, and their spread into a standard error."""
-    pixels = sums[:, 0].sum().clamp_min(1)
+    """Turn the sums of crops into means, and their spread into a standard error.
+
+    Where no pixel is valid nothing is known: the risk is the capture's own, with an infinite error.
+    """
+    pixels = sums[:, 0].sum()
+    if not pixels:
+        return RiskFigures(1.0, 0.0, 0.0, 1.0, math.inf)
     chi2, bias, divergence = (float(total / pixels) for total in sums[:, 1:].sum(dim=0))
     risk = chi2 - 1 + 2 * divergence
     return RiskFigures(risk, chi2, bias, divergence, _error(_excess(sums), risk, sums[:, 0]))
