@@ -31,8 +31,11 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
     help="How many crops to train on, instead of a time: the same seed then gives the same model.",
 )  # fmt: skip
 @click.option(
-    "--objective", type=click.Choice(["gr2r", "gr2r-paper", "r2r", "neighbor2neighbor"]), default="gr2r",
-    show_default=True, help="The loss: GR2R guarded against collapse, the paper's own, or other papers'.",
+    "--objective", default="gr2r", show_default=True,
+    type=click.Choice(
+        ["gr2r", "gr2r-paper", "r2r", "neighbor2neighbor", "noise2void", "noisier2noise", "blind2unblind"]
+    ),
+    help="The loss: GR2R guarded against collapse, the paper's own, or other papers'.",
 )  # fmt: skip
 @click.option(
     "--gamma", type=click.FloatRange(min=0), default=1.0, show_default=True,

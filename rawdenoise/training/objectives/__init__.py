@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from rawdenoise.training.objectives import gr2r
+from rawdenoise.training.objectives.blind2unblind import blind2unblind
 from rawdenoise.training.objectives.neighbor2neighbor import neighbor2neighbor
+from rawdenoise.training.objectives.noise2void import noise2void
+from rawdenoise.training.objectives.noisier2noise import noisier2noise
 from rawdenoise.training.objectives.pairs import noise2noise, supervised, supervised_decibels
 from rawdenoise.training.objectives.r2r import r2r
 from rawdenoise.training.objectives.step import Objective, Step
@@ -17,6 +20,9 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "gr2r-paper": gr2r.paper,
         "r2r": r2r,
         "neighbor2neighbor": neighbor2neighbor,
+        "noise2void": noise2void,
+        "noisier2noise": noisier2noise,
+        "blind2unblind": blind2unblind,
         "noise2noise": noise2noise,
         "supervised": supervised,
         "supervised-decibels": supervised_decibels,
