@@ -343,7 +343,7 @@ def test_a_watcher_that_hangs_loses_its_jobs(tmp_path: Path) -> None:
         assert not one.done(job, LEASE_S + 2, output=None)
 
 
-def test_a_killed_watcher_is_dead_at_once(tmp_path: Path, ledger: Ledger) -> None:
+def test_a_killed_watcheris_dead_at_once(tmp_path: Path, ledger: Ledger) -> None:
     settle(ledger, "a")
     code = (
         "import sys, time; from pathlib import Path; from rawdenoise.watching.ledger import Ledger\n"
@@ -478,11 +478,13 @@ def test_a_closed_ledger_refuses(tmp_path: Path) -> None:
 
 
 def test_what_can_be_done_now_is_counted(ledger: Ledger) -> None:
-    assert (ledger.due([OUT], 9.0), ledger.has_ready(1)) == (0, False)
+    assert ledger.due([OUT], 9.0) == 0
     for content in ("a", "b"):
         settle(ledger, content, path=PHOTO.with_name(content))
     assert (ledger.due([OUT], 9.0), ledger.due([Path("/elsewhere")], 9.0), ledger.due([], 9.0)) == (2, 0, 0)
-    assert (ledger.has_ready(2), ledger.has_ready(3)) == (True, False)
+    assert ledger.due([OUT], 9.0, source=PHOTO.parent) == 2
+    assert ledger.due([OUT], 9.0, source=PHOTO.parent.with_name(PHOTO.parent.name[:-1])) == 0
+    assert ledger.lease([OUT], 9.0, 60.0, source=Path("/elsewhere")) is None
     assert ledger.fail(lease(ledger), 9.0, "busy", retry_at=1000.0)
     assert (ledger.due([OUT], 9.0), ledger.due([OUT], 1000.0)) == (1, 2)
 
@@ -589,7 +591,7 @@ def test_two_watchers_do_not_reclaim_from_each_other(tmp_path: Path, monkeypatch
         settle(one, "a")
         with Ledger(tmp_path) as third:
             lease(third)
-        is_dead = one._is_dead
+        is_dead = one.is_dead
 
         def other_is_quicker(owner: str) -> bool:
             dead = is_dead(owner)
@@ -597,7 +599,7 @@ def test_two_watchers_do_not_reclaim_from_each_other(tmp_path: Path, monkeypatch
             lease(other, 2.0)
             return dead
 
-        monkeypatch.setattr(one, "_is_dead", other_is_quicker)
+        monkeypatch.setattr(one, "is_dead", other_is_quicker)
         assert one.reclaim(2.0) == []
         assert one.jobs()[0].owner == other.owner
 

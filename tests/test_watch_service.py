@@ -207,6 +207,48 @@ def test_names_that_meet(root: Root) -> None:
     assert (root.output / "b" / "IMG.dng").read_bytes() == b"somebody else's"
 
 
+def test_a_name_that_is_taken_meanwhile_is_left_to_who_has_it(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_capture(root.source / "a.dng")
+    real = worker.take
+
+    def take(job: Any, *more: Any) -> Any:
+        (root.output / "a.dng").write_bytes(b"somebody else's")
+        return real(job, *more)
+
+    monkeypatch.setattr(worker, "take", take)
+    assert once(root)[0] == 0
+    assert outputs(root) == {"a.dng", "a.dng.dng"}
+    assert (root.output / "a.dng").read_bytes() == b"somebody else's"
+
+
+def test_two_ledgers_and_one_output_lose_no_picture(root: Root) -> None:
+    other = replace(root, source=root.source.parent / "elsewhere" / "in")
+    for number, each in enumerate((root, other)):
+        a_capture(each.source / "a.dng", number)
+        assert once(each)[0] == 0
+    assert outputs(root) == {"a.dng", "a.dng.dng"}
+
+
+def test_names_that_cannot_be_are_cut_or_given_up_and_stop_nothing(root: Root) -> None:
+    root = replace(root, failed_dir=root.source.parent / "failed")
+    long = "n" * 251
+    shutil.copy(a_capture(root.source / f"{long}.dng", 0), root.source.parent / "x.dng")
+    a_capture(root.source / f"{long}.DNG", 1)
+    a_capture(root.source / "z.dng", 2)
+    a_capture(root.source / "IMG.cr2", 3)
+    once(root)
+    a_capture(root.source / "IMG.dng" / "x.dng", 4)  # where a file lies in the output folder
+    a_capture(root.source / "zz.dng", 5)
+    code, told = once(root)
+    assert code == 1
+    assert [each["source"] for each in told.all("quarantined")] == [str(root.source / "IMG.dng" / "x.dng")]
+    assert (root.source / "IMG.dng" / "x.dng").exists()  # nothing is wrong with it
+    assert len(outputs(root)) == 5
+    assert {"z.dng", "zz.dng", "IMG.dng"} < outputs(root)
+
+
 def test_outputs_inside_the_watched_folder_are_not_captures(root: Root) -> None:
     root = replace(root, output=root.source / "out", recipe=replace(QUICK, strength=0.0))
     a_capture(root.source / "a.dng")
@@ -252,6 +294,40 @@ def test_redo(root: Root) -> None:
     assert again is not None
     assert again.recipe == root.recipe.digest != first.recipe
     assert outputs(root) == {"a.dng"}
+
+
+def test_what_somebody_did_to_a_sidecar_beside_the_output_stays(root: Root) -> None:
+    root = replace(root, sidecars=True)
+    for name in ("a", "b"):
+        a_capture(root.source / f"{name}.dng", ord(name))
+        (root.source / f"{name}.xmp").write_text("the camera's")
+    root.output.mkdir()
+    (root.output / "b.xmp").write_text("there before")
+    assert once(root)[0] == 0
+    assert (root.output / "a.xmp").read_text() == "the camera's"
+    (root.output / "a.xmp").write_text("edited in a raw developer")
+    os.utime(root.source / "a.xmp")
+    assert once(root)[0] == 0
+    assert (root.output / "a.xmp").read_text() == "edited in a raw developer"
+    assert (root.output / "b.xmp").read_text() == "there before"
+
+
+def test_a_sidecar_that_cannot_be_read_stops_nothing(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = replace(root, sidecars=True)
+    a_capture(root.source / "a.dng")
+    once(root)
+    (root.source / "a.xmp").write_text("secret")
+    real, refusals = service.copy_sidecars, iter([True] * 3)
+
+    def copy(source: Path, output: Path, ledger: Ledger) -> list[Path]:
+        if next(refusals, False):
+            raise UnreadableError(root.source / "a.xmp", "cannot be read (Permission denied)")
+        return real(source, output, ledger)
+
+    monkeypatch.setattr(service, "copy_sidecars", copy)
+    with watching(root) as (_, told):
+        assert soon(lambda: (root.output / "a.xmp").exists())
+    assert len(told.all("refused")) == 1
 
 
 def test_sidecars_go_with_their_capture_whenever_they_come(root: Root) -> None:
@@ -312,6 +388,9 @@ def test_garbage_is_given_up_with_its_reason(root: Root) -> None:
 
 def test_a_kind_of_raw_that_is_not_supported_is_not_tried_again(root: Root) -> None:
     (root.source / "headerless.raw").write_bytes(b"x" * 999)
+    assert once(root)[1].all("quarantined") == []  # it was written to just now, and may become another
+    os.utime(root.source / "headerless.raw", (0, 0))
+    shutil.rmtree(config_of(root).state)
     code, told = once(root)
     assert code == 1
     assert [each["attempts"] for each in told.all("quarantined")] == [1]
@@ -436,6 +515,61 @@ def test_an_output_folder_that_is_not_mounted_is_not_taken_for_an_empty_one(root
         mounted.rename(root.output)
         assert soon(lambda: told.all("done"))
     assert outputs(root) == {"a.dng", "b.dng"}
+
+
+def test_an_output_folder_that_is_unmounted_while_it_is_written_to(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_capture(root.source / "a.dng")
+    real, unmounts = worker.write, iter([True])
+    disk = root.output.with_name("disk")
+
+    def write(denoised: Any, output: Path, **more: Any) -> Path:
+        if next(unmounts, False):
+            root.output.rename(disk)
+        return real(denoised, output, **more)
+
+    monkeypatch.setattr(worker, "write", write)
+    with watching(root) as (_, told):
+        assert soon(lambda: told.all("waiting"))
+        assert outputs(root) == set()
+        shutil.rmtree(root.output, ignore_errors=True)
+        disk.rename(root.output)
+        assert soon(lambda: told.all("resumed"))
+        assert soon(lambda: told.all("done"))
+    assert outputs(root) == {"a.dng"}
+
+
+def test_a_folder_that_cannot_be_written_to_stops_no_other(root: Root) -> None:
+    stuck = replace(root, source=root.source.with_name("in2"), output=root.output.with_name("out2"))
+    a_capture(stuck.source / "first.dng")
+    once(stuck)
+    (stuck.output / MARKER).unlink()
+    for number in range(20):
+        a_capture(stuck.source / f"{number}.dng", 100 + number)
+    for number in range(3):
+        a_capture(root.source / f"{number}.dng", number)
+    assert once(stuck, root)[0] == 1
+    assert len(outputs(root)) == 3
+    for number in range(3, 6):
+        a_capture(root.source / f"{number}.dng", number)
+    assert once(root)[0] == 0  # what the other one waits for is not its business
+    assert len(outputs(root)) == 6
+
+
+def test_captures_of_another_folder_are_left_to_its_watcher(root: Root) -> None:
+    other = replace(root, source=root.source.with_name("in2"), failed_dir=root.source.with_name("failed"))
+    other.source.mkdir()
+    path = a_capture(root.source / "a.dng")
+    found = files.signature_of(path)
+    assert found is not None
+    with Ledger(config_of(root).state) as ledger:
+        ledger.settle(path, root.output, found, "ab" * 32, "recipe", 1.0)
+    code, told = once(replace(other, attempts=1))
+    assert told.all("failed") == told.all("quarantined") == []
+    assert path.exists()
+    assert states(root) == {"ready": 1}
+    assert code == 1  # something waits for this output
 
 
 def test_an_output_on_another_file_system(root: Root) -> None:
@@ -629,10 +763,10 @@ def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch
             raise LedgerError("database or disk is full")
         return real(self, *arguments, **more)
 
-    def leased(self: Ledger, *arguments: Any) -> Any:
+    def leased(self: Ledger, *arguments: Any, **more: Any) -> Any:
         if next(leases, False):
             raise LedgerError("database or disk is full")
-        return lease(self, *arguments)
+        return lease(self, *arguments, **more)
 
     monkeypatch.setattr(Ledger, "done", done)
     monkeypatch.setattr(Ledger, "lease", leased)

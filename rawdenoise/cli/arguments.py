@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -87,3 +88,14 @@ def _expanded(path: Path) -> Iterator[Path]:
         yield path
     else:
         yield from map(Path, sorted(glob.glob(str(path), recursive=True)))  # noqa: PTH207 - may be absolute
+
+
+class Seconds(click.FloatRange):
+    """A number that is one: neither infinite nor nan, which compare with everything as one likes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn a word into it."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number

@@ -33,7 +33,7 @@ from rawdenoise.watching.config import (
     read_config,
 )
 from rawdenoise.watching.heartbeat import BEAT_S, heartbeats
-from rawdenoise.watching.ledger import Ledger, State
+from rawdenoise.watching.ledger import NAME, Ledger, LedgerError, State
 from rawdenoise.watching.reports import JsonReport, PlainReport
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.units import service_unit
@@ -169,6 +169,8 @@ def _given(ctx: click.Context) -> Iterator[str]:
 def show_status(state: Path | None) -> int:
     """Show what the watchers of a state folder are at: live on a terminal, once elsewhere."""
     folder = _absolute(state) if state else default_state()
+    if not (folder / NAME).exists():
+        raise LedgerError(f"{folder}: no ledger there; --state says where `rawdenoise watch` has put it")
     with Ledger(folder, owner=False) as ledger:
         console = Console()
         if not console.is_terminal:
@@ -189,7 +191,7 @@ def _page(ledger: Ledger) -> Group:
     counts.add_row(*(str(stats.counts[state]) for state in State))
     lines: list[RenderableType] = [
         Text(f"rawdenoise watch, {one_line(ledger.folder)}", style="bold"),
-        *(Text(line) for line in _alive(ledger.folder, now)),
+        *(Text(line) for line in _alive(ledger, now)),
         counts,
         Text(f"done: {stats.done_last_hour} in the last hour, {stats.done_last_day} in the last day"),
     ]
@@ -206,8 +208,8 @@ def _page(ledger: Ledger) -> Group:
     return Group(*lines)
 
 
-def _alive(state: Path, now: float) -> Iterator[str]:
-    told = list(heartbeats(state))
+def _alive(ledger: Ledger, now: float) -> Iterator[str]:
+    told = [each for each in heartbeats(ledger.folder) if not ledger.is_dead(str(each["owner"]))]
     if not told:
         yield "no watcher is running"
     for each in told:

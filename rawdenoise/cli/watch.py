@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP
+from rawdenoise.cli.arguments import DEVICE_HELP, Seconds
 
 
 @click.command("watch", short_help=COMMANDS["watch"])
@@ -24,15 +24,15 @@ from rawdenoise.cli.arguments import DEVICE_HELP
 @click.option("--once", is_flag=True, help="Do what is there and end, as for cron.")
 @click.option("--no-recursive", is_flag=True, help="Do not look into folders inside IN.")
 @click.option(
-    "--settle", type=click.FloatRange(min=0), default=3.0, show_default=True, metavar="S",
+    "--settle", type=Seconds(min=0), default=3.0, show_default=True, metavar="S",
     help="A file is whole when nothing has happened to it for so many seconds.",
 )  # fmt: skip
 @click.option(
-    "--poll", type=click.FloatRange(min=0.1), metavar="S",
+    "--poll", type=Seconds(min=0.1), metavar="S",
     help="Look every so many seconds instead of waiting for events; network folders are polled anyway.",
 )  # fmt: skip
 @click.option(
-    "--rescan", type=click.FloatRange(min=1), default=300.0, show_default=True, metavar="S",
+    "--rescan", type=Seconds(min=1), default=300.0, show_default=True, metavar="S",
     help="Look through the whole folder so often, in case events were lost.",
 )  # fmt: skip
 @click.option(
@@ -55,7 +55,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP
     help="How many captures of a camera that takes.",
 )  # fmt: skip
 @click.option(
-    "--train-minutes", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
+    "--train-minutes", type=Seconds(min=0, min_open=True), default=10.0, show_default=True,
     metavar="M", help="How long to train.",
 )  # fmt: skip
 @click.option(
@@ -79,7 +79,9 @@ from rawdenoise.cli.arguments import DEVICE_HELP
 )
 @click.option("--keep-hot-pixels", is_flag=True, help="As in denoise.")
 @click.option("--keep-row-noise", is_flag=True, help="As in denoise.")
-@click.option("--min-gain", type=float, metavar="DB", help="Write no outputs whose estimated gain is less.")
+@click.option(
+    "--min-gain", type=Seconds(), metavar="DB", help="Write no outputs whose estimated gain is less."
+)
 @click.option(
     "--redo", is_flag=True,
     help="Do again what was done by another recipe, version or model; outputs are replaced.",

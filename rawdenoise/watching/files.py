@@ -7,12 +7,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.atomic import MARK, atomic_output, is_temporary_of, write_bytes
+from rawdenoise.atomic import LONGEST, MARK, atomic_output, is_temporary_of, write_bytes
 from rawdenoise.errors import FileError, OutputError, UnreadableError
-from rawdenoise.formats.provenance import made_of
+from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.jobs import made_by_us, same_capture, when_and_by_what
 from rawdenoise.watching.ledger import Job, Ledger
 from rawdenoise.watching.names import sidecar_name, sidecars_of
@@ -73,32 +74,58 @@ def prepare_output(folder: Path, ledger: Ledger) -> None:
     Raises:
         OutputGoneError: it was there once, and now it or its mark is not. OutputError: it cannot be made.
     """
-    fact = f"output {folder}"
-    marker = folder / MARKER
-    if marker.exists():
-        if ledger.get_fact(fact) is None:
-            ledger.set_fact(fact, "marked")
+    fact, marker = f"output {folder}", folder / MARKER
+    known = ledger.get_fact(fact) is not None
+    if known:
+        check_output(folder)
         return
-    if ledger.get_fact(fact) is not None:
-        raise OutputGoneError(
-            folder, f"is not there, or not the folder it was (not mounted?); `touch {marker}` begins it anew"
-        )
-    write_bytes(marker, MARKER_TEXT)
+    if not marker.exists():
+        write_bytes(marker, MARKER_TEXT)
     ledger.set_fact(fact, "marked")
 
 
+def check_output(folder: Path) -> None:
+    """Make sure that an output folder is the one that was marked, and not a bare mount point.
+
+    Raises:
+        OutputGoneError: it is not.
+    """
+    if not (folder / MARKER).exists():
+        raise OutputGoneError(
+            folder,
+            f"is not there, or not the folder it was (not mounted?); `touch {folder / MARKER}` begins anew",
+        )
+
+
 def output_names(source: Path, suffix: str) -> Iterator[Path]:
-    """Give the names an output may have, best first: IMG.dng, IMG.CR2.dng, IMG.CR2-2.dng, ..."""
-    yield source.with_name(source.stem + suffix)
-    whole = source.name
-    yield source.with_name(whole + suffix)
-    yield from (source.with_name(f"{whole}-{number}{suffix}") for number in count(2))
+    """Give the names an output may have, best first: IMG.dng, IMG.CR2.dng, IMG.CR2-2.dng, ...
+
+    Names that would be too long are cut.
+    """
+    yield source.with_name(cut(source.stem, suffix) + suffix)
+    yield source.with_name(cut(source.name, suffix) + suffix)
+    for number in count(2):
+        end = f"-{number}{suffix}"
+        yield source.with_name(cut(source.name, end) + end)
 
 
-def place_for(
-    job: Job, source: Path, names: Iterator[Path], ledger: Ledger, recipe: str
-) -> tuple[Path, bool]:
-    """Choose a job's output among `names`, and tell whether it lies there, done, already.
+def cut(name: str, end: str) -> str:
+    """Leave of a name what fits before an end; the bytes count, and no character is cut in two."""
+    room = LONGEST - len(os.fsencode(end))
+    return name if len(os.fsencode(name)) <= room else os.fsencode(name)[:room].decode(errors="ignore")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an output goes: `made` if it lies there already; else whether what lies there is replaced."""
+
+    output: Path
+    made: Made | None = None
+    replace: bool = False
+
+
+def place_for(job: Job, source: Path, names: Iterator[Path], ledger: Ledger, recipe: str) -> Place:
+    """Choose a job's output among `names`.
 
     What exists is left alone, unless it is the output of what stood at this source's place before and can be
     of the same capture, or of this very job, which is to be done again.
@@ -107,15 +134,15 @@ def place_for(
         if not ledger.claim(job, output):
             continue
         if not os.path.lexists(output):
-            return output, False
+            return Place(output)
         made = made_of(output)
         if made is not None and made.source_digest == job.digest:
             again = job.redo and (made.recipe != recipe or made.model_id == job.model_id)
-            return output, not again
+            return Place(output, replace=True) if again else Place(output, made)
         if made is not None and output == job.replaces and same_capture(source, output):
-            return output, False
+            return Place(output, replace=True)
         if made is None and made_by_us(output) and states_time(output) and same_capture(source, output):
-            return output, True  # by `rawdenoise denoise`
+            return Place(output, Made("", "", ""))  # by `rawdenoise denoise`
     raise AssertionError("there is always another name")
 
 
@@ -124,8 +151,10 @@ def states_time(path: Path) -> bool:
     return DATE_TIME_ORIGINAL in when_and_by_what(path)
 
 
-def copy_sidecars(source: Path, output: Path) -> list[Path]:
+def copy_sidecars(source: Path, output: Path, ledger: Ledger) -> list[Path]:
     """Copy what belongs to a capture (XMP, JPEG, sound) beside its output, where it is not there already.
+
+    What lies there and is not the copy as it was made (somebody has edited it since) is left alone.
 
     Raises:
         OutputError: one cannot be written. UnreadableError: one cannot be read.
@@ -133,10 +162,23 @@ def copy_sidecars(source: Path, output: Path) -> list[Path]:
     copied = []
     for sidecar in sidecars_of(source):
         target = output.with_name(sidecar_name(sidecar, source, output))
-        if target != sidecar and _differ(sidecar, target):
-            _copy(sidecar, target)
-            copied.append(target)
+        if target == sidecar or _told(sidecar) is None:
+            continue
+        fact = f"sidecar {target}"
+        if os.path.lexists(target) and (
+            _told(target) == _told(sidecar) or _told(target) != ledger.get_fact(fact)
+        ):
+            continue
+        _copy(sidecar, target)
+        ledger.set_fact(fact, _told(target) or "")
+        copied.append(target)
     return copied
+
+
+def _told(path: Path) -> str | None:
+    """Size and time of a file, as a text; None if it is gone. Times to two seconds: FAT counts by twos."""
+    signature = signature_of(path)
+    return None if signature is None else f"{signature.size} {signature.mtime_ns // 2_000_000_000}"
 
 
 def move_failed(source: Path, folder: Path, reason: dict[str, object]) -> Path:
@@ -145,8 +187,8 @@ def move_failed(source: Path, folder: Path, reason: dict[str, object]) -> Path:
     Raises:
         OutputError: it cannot be moved; then it is where it was.
     """
-    taken = (source.with_name(f"{source.stem}-{number}{source.suffix}").name for number in count(2))
-    names = iter((source.name, *[next(taken) for _ in range(99)]))
+    stem, end = cut(source.stem, f"-99{source.suffix}.json"), source.suffix
+    names = iter((stem + end, *(f"{stem}-{number}{end}" for number in range(2, 100))))
     target = next((folder / name for name in names if not os.path.lexists(folder / name)), None)
     if target is None:
         raise OutputError(folder, f"holds a hundred files called {source.name}")
@@ -207,14 +249,6 @@ def _remove(paths: Iterator[Path]) -> list[Path]:
             continue
         removed.append(path)
     return removed
-
-
-def _differ(source: Path, target: Path) -> bool:
-    """Whether a copy is not of the source as it is now; copies have the time of their source."""
-    one, other = signature_of(source), signature_of(target)
-    if one is None or other is None:
-        return one is not None
-    return one.size != other.size or abs(one.mtime_ns - other.mtime_ns) > 2_000_000_000  # FAT counts by twos
 
 
 def _copy(source: Path, target: Path) -> None:

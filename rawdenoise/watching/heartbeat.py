@@ -29,7 +29,13 @@ class Heartbeat:
         if now - self._last < BEAT_S:
             return
         self._last = now
-        told = {"pid": os.getpid(), "started": self._began, "time": time.time(), **state()}
+        told = {
+            "owner": self.path.stem,
+            "pid": os.getpid(),
+            "started": self._began,
+            "time": time.time(),
+            **state(),
+        }
         with suppress(OutputError):  # a full disk: the time in the file gets old, and that is what it tells
             write_bytes(self.path, json.dumps(told, indent=2).encode() + b"\n")
 
@@ -37,6 +43,17 @@ class Heartbeat:
         """Remove it: the service has ended as it should."""
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def heartbeat_owners(state: Path) -> list[str]:
+    """Whose heartbeats there are, of the living and the dead."""
+    return [path.stem for path in (state / FOLDER).glob("*.json")]
+
+
+def forget_heartbeat(state: Path, owner: str) -> None:
+    """Remove the heartbeat of a service that is no more."""
+    with suppress(OSError):
+        (state / FOLDER / f"{owner}.json").unlink(missing_ok=True)
 
 
 def heartbeats(state: Path) -> Iterator[dict[str, object]]:

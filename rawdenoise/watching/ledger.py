@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.jobs import key_of
+from rawdenoise.jobs import OURS, key_of
 from rawdenoise.watching.tracker import Signature
 
 NAME = "ledger.sqlite3"
@@ -81,6 +81,9 @@ _COLUMNS = (
     " gain_db, ready_at, started_at, finished_at, due_at, owner"
 )
 _PATHS = ("output_root", "output", "replaces")
+_BELOW = (
+    " AND (? = 0 OR EXISTS (SELECT 1 FROM files WHERE files.job = jobs.id AND substr(files.path, 1, ?) = ?))"
+)
 
 
 class LedgerError(RawDenoiseError):
@@ -305,15 +308,20 @@ class Ledger:
 
     # ------------------------------------------------------------ jobs
 
-    def lease(self, output_roots: Sequence[Path], now: float, lease_s: float) -> Job | None:
-        """Take the job that has been due for longest, if there is one: no other watcher gets it meanwhile."""
+    def lease(
+        self, output_roots: Sequence[Path], now: float, lease_s: float, *, source: Path | None = None
+    ) -> Job | None:
+        """Take the job that has been due for longest, if there is one: no other watcher gets it meanwhile.
+
+        With a `source` only those that have a file below it.
+        """
         marks = ", ".join("?" for _ in output_roots)
         wanted = [_blob(root) for root in output_roots]
         with self._transaction() as db:
             row = db.execute(
                 f"SELECT id FROM jobs WHERE state IN (?, ?) AND due_at <= ? AND output_root IN ({marks})"
-                " ORDER BY due_at, id LIMIT 1",
-                (State.READY, State.FAILED, now, *wanted),
+                f"{_BELOW} ORDER BY due_at, id LIMIT 1",
+                (State.READY, State.FAILED, now, *wanted, *_below(source)),
             ).fetchone()
             if row is None:
                 return None
@@ -400,7 +408,7 @@ class Ledger:
             "SELECT id, owner, lease_until FROM jobs WHERE state = ? AND owner != ?",
             (State.RUNNING, self.owner),
         )
-        dead = {owner for owner in {owner for _, owner, _ in held} if self._is_dead(owner)}
+        dead = {owner for owner in {owner for _, owner, _ in held} if self.is_dead(owner)}
         lost = [(id, owner, until) for id, owner, until in held if owner in dead or until < now]
         if not lost:
             return []
@@ -423,7 +431,11 @@ class Ledger:
         done = [
             job for job in self.jobs(states=(State.DONE,)) if job.output_root == output_root and job.paths
         ]
-        again = [job.id for job in done if job.output and not (job.recipe == recipe and is_current(job))]
+        again = [
+            job.id
+            for job in done
+            if job.reason != OURS and not (job.recipe == recipe and (is_current(job) or job.output is None))
+        ]
         with self._transaction() as db:
             db.executemany(
                 "UPDATE jobs SET state = ?, redo = 1, recipe = ?, attempts = 0, reason = '', ready_at ="
@@ -494,18 +506,32 @@ class Ledger:
         )
         return [(_path(path), seen_at) for path, seen_at in rows]
 
-    def has_ready(self, count: int) -> bool:
-        """Whether at least so many jobs are ready."""
-        rows = self._rows("SELECT 1 FROM jobs WHERE state = ? LIMIT ?", (State.READY, count))
-        return len(rows) >= count
+    def due(self, output_roots: Collection[Path], now: float, *, source: Path | None = None) -> int:
+        """How many jobs of these output folders are due, or ready and will be within a minute.
 
-    def due(self, output_roots: Collection[Path], now: float) -> int:
-        """How many jobs of these output folders are due, or ready and will be within a minute."""
+        With a `source` only those that have a file below it.
+        """
         marks = ", ".join("?" for _ in output_roots)
         rows = self._rows(
             "SELECT count(*) FROM jobs WHERE due_at <= CASE state WHEN ? THEN ? WHEN ? THEN ? ELSE -1 END"
-            f" AND output_root IN ({marks})",
-            (State.READY, now + 60, State.FAILED, now, *(_blob(root) for root in output_roots)),
+            f" AND output_root IN ({marks}){_BELOW}",
+            (
+                State.READY,
+                now + 60,
+                State.FAILED,
+                now,
+                *(_blob(root) for root in output_roots),
+                *_below(source),
+            ),
+        )
+        return int(rows[0][0])
+
+    def left(self, output_roots: Collection[Path]) -> int:
+        """How many jobs of these output folders are not done."""
+        marks = ", ".join("?" for _ in output_roots)
+        rows = self._rows(
+            f"SELECT count(*) FROM jobs WHERE state IN (?, ?, ?) AND output_root IN ({marks})",
+            (State.READY, State.FAILED, State.QUARANTINED, *(_blob(root) for root in output_roots)),
         )
         return int(rows[0][0])
 
@@ -537,22 +563,24 @@ class Ledger:
             None if oldest is None else now - oldest, attempts,
         )  # fmt: skip
 
-    def cameras(self, model_prefix: str) -> dict[str, int]:
-        """How many captures of each camera were done by models whose id begins so."""
+    def cameras(self, model_prefix: str, output_root: Path | None = None) -> dict[str, int]:
+        """How many captures of each camera were done (for a folder) by models whose id begins so."""
+        root = None if output_root is None else _blob(output_root)
         rows = self._rows(
-            "SELECT camera, count(*) FROM jobs WHERE state = ? AND substr(model_id, 1, ?) = ? GROUP"
-            " BY camera",
-            (State.DONE, len(model_prefix), model_prefix),
+            "SELECT camera, count(*) FROM jobs WHERE state = ? AND substr(model_id, 1, ?) = ?"
+            " AND (? IS NULL OR output_root = ?) GROUP BY camera",
+            (State.DONE, len(model_prefix), model_prefix, root, root),
         )
         return dict(rows)
 
-    def captures_of(self, camera: str, model_prefix: str) -> list[Path]:
+    def captures_of(self, camera: str, model_prefix: str, output_root: Path | None = None) -> list[Path]:
         """A file of each of those captures, the newest first."""
+        root = None if output_root is None else _blob(output_root)
         rows = self._rows(
             "SELECT min(files.path) FROM jobs JOIN files ON files.job = jobs.id"
-            " WHERE state = ? AND camera = ? AND substr(model_id, 1, ?) = ? GROUP BY jobs.id ORDER BY"
-            " jobs.id DESC",
-            (State.DONE, camera, len(model_prefix), model_prefix),
+            " WHERE state = ? AND camera = ? AND substr(model_id, 1, ?) = ?"
+            " AND (? IS NULL OR jobs.output_root = ?) GROUP BY jobs.id ORDER BY jobs.id DESC",
+            (State.DONE, camera, len(model_prefix), model_prefix, root, root),
         )
         return [_path(path) for (path,) in rows]
 
@@ -607,7 +635,7 @@ class Ledger:
         """Hold a lock that is free as soon as this process is no more; sweep those of the dead."""
         try:
             for path in self._owners.glob("*.lock"):
-                self._is_dead(path.stem)
+                self.is_dead(path.stem)
             self.owner = secrets.token_hex(8)
             lock = FileLock(self._lock_of(self.owner))
             lock.acquire()
@@ -619,7 +647,8 @@ class Ledger:
     def _lock_of(self, owner: str) -> Path:
         return self._owners / f"{owner}.lock"
 
-    def _is_dead(self, owner: str) -> bool:
+    def is_dead(self, owner: str) -> bool:
+        """Whether a watcher is no more; what is left of its lock is removed."""
         path = self._lock_of(owner)
         if not path.exists():
             return True
@@ -664,9 +693,12 @@ class Ledger:
 
 
 def _drop_empty(db: sqlite3.Connection, id: int | None) -> None:
-    """Drop a job that waits for files that are there no more, or hold something else."""
+    """Drop a job that waits for files that are there no more, or hold something else.
+
+    One that is to be done again stays: its files may only be on a disk that is not there now.
+    """
     db.execute(
-        "DELETE FROM jobs WHERE id = ? AND state IN (?, ?)"
+        "DELETE FROM jobs WHERE id = ? AND state IN (?, ?) AND NOT redo"
         " AND NOT EXISTS (SELECT 1 FROM files WHERE job = jobs.id)",
         (id, State.READY, State.FAILED),
     )
@@ -680,6 +712,12 @@ def _job_of(row: tuple[Any, ...], paths: tuple[Path, ...]) -> Job:
 
 def _quantile(values: list[float], share: float) -> float | None:
     return values[min(len(values) - 1, int(share * len(values)))] if values else None
+
+
+def _below(source: Path | None) -> tuple[int, int, bytes]:
+    """What `_BELOW` asks for: a file below a folder, or any at all."""
+    start = b"" if source is None else _blob(source).rstrip(os.sep.encode()) + os.sep.encode()
+    return int(source is not None), len(start), start
 
 
 def _blob(path: Path) -> bytes:

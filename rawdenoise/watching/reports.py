@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 Say = Callable[[str], None]
@@ -28,7 +29,7 @@ class JsonReport:
     def say(self, event: str, **fields: Any) -> None:
         """Report an event."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        with self._lock:
+        with self._lock, suppress(OSError):  # a log that cannot be written stops no work
             self._line(json.dumps({"time": stamp, "event": event, **fields}))
 
 
@@ -40,7 +41,7 @@ class PlainReport:
 
     def say(self, event: str, **fields: Any) -> None:
         """Report an event."""
-        with self._lock:
+        with self._lock, suppress(OSError):
             self._line(f"{time.strftime('%H:%M:%S')} {self._spell(words(event, fields))}")
 
 

@@ -9,6 +9,7 @@ its output was already whole.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import threading
 import time
@@ -16,23 +17,24 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rawdenoise.batch import reason_of
-from rawdenoise.errors import OutputError, RawDenoiseError
+from rawdenoise.errors import FileError, OutputError, RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.events import Events, Hint
 from rawdenoise.watching.files import (
     SourceChangedError,
+    check_output,
     copy_sidecars,
     digest_of,
     prepare_output,
     sweep,
     sweep_stale,
 )
-from rawdenoise.watching.heartbeat import Heartbeat
+from rawdenoise.watching.heartbeat import Heartbeat, forget_heartbeat, heartbeat_owners
 from rawdenoise.watching.ledger import CLEARED, Job, Ledger, LedgerError, State
 from rawdenoise.watching.mounts import polling_reason
 from rawdenoise.watching.names import SIDECAR_SUFFIXES, captures_of, is_capture
@@ -65,13 +67,16 @@ class _Watched:
     root: Root
     tracker: StabilityTracker
     known: dict[Path, Signature]  # settled, and in the ledger
+    arrived: deque[tuple[Path, Signature]] = field(default_factory=deque)  # settled, to be digested
     sidecars: dict[Path, Signature] = field(default_factory=dict)
+    device: int | None = None  # of the folder, when it was last scanned
     events: Events | None = None
     polled: str = ""  # why there are no events
     next_scan: float = 0.0
     gone: bool = False
     waits: str = ""  # why nothing is written to its output now
     waits_until: float = 0.0
+    folder_gone: bool = False  # that is why it waits
     refused: set[Path] = field(default_factory=set)  # folders
     unreadable: set[Path] = field(default_factory=set)  # files, until they can be read
     swept: bool = False
@@ -92,9 +97,9 @@ class Service:
         self.config, self.ledger, self.report, self.once, self._redo = config, ledger, report, once, redo
         self._hints: queue.SimpleQueue[tuple[Path, Hint] | None] = queue.SimpleQueue()
         self._watched: list[_Watched] = []
-        self._arrived: deque[tuple[_Watched, Path, Signature]] = deque()
         self._digesting: dict[Future[str], tuple[_Watched, Path, Signature]] = {}
         self._running: dict[Future[Verdict], Job] = {}
+        self._next = 0  # of `_watched`, to be given work
         self._stopping = threading.Event()
         self._reload: WatchConfig | None = None
         self._renewed = self._reclaimed = 0.0
@@ -162,7 +167,7 @@ class Service:
         self._digest()
         self._hand_out()
         if not self.once:
-            self._trainer.step(time.time(), idle=not (self._running or self._arrived or self._digesting))
+            self._trainer.step(time.time(), idle=not (self._running or self._has_arrived()))
         self._heartbeat.beat(now, self._state)
 
     def _pause(self) -> float:
@@ -188,6 +193,8 @@ class Service:
     def _begin(self, roots: tuple[Root, ...]) -> None:
         """Watch these roots, keeping what is known of those that are watched already and are as they were."""
         reloaded, self._reload = self._reload is not None, None
+        self.config = replace(self.config, roots=roots)
+        self._trainer.configure(self.config)
         before = {each.root: each for each in self._watched}
         for root, watched in before.items():
             if root not in roots:
@@ -256,7 +263,11 @@ class Service:
         return is_capture(path) or (root.sidecars and path.suffix.lower() in SIDECAR_SUFFIXES)
 
     def _is_skipped(self, path: Path) -> bool:
-        return any(path.is_relative_to(folder) for folder in self._skipped)
+        real = Path(os.path.realpath(path))
+        return any(
+            path.is_relative_to(folder) or real.is_relative_to(os.path.realpath(folder))
+            for folder in self._skipped
+        )
 
     @property
     def _skipped(self) -> list[Path]:
@@ -275,11 +286,13 @@ class Service:
         try:
             whole = self._scan_part(watched, root.source, present)
         except RootGoneError as error:
-            if not watched.gone:
-                self.report.say("waiting", root=str(root.source), reason=str(error))
-            self._stop_events(watched)
-            watched.gone, watched.next_scan = True, time.monotonic() + GONE_S
+            self._is_gone(watched, str(error))
             return
+        device = _device_of(root.source)
+        if not present and watched.known and device != watched.device and watched.device is not None:
+            self._is_gone(watched, f"{root.source}: is empty, and another disk than before (not mounted?)")
+            return
+        watched.device = device
         if watched.gone:
             watched.gone = False
             self.report.say("resumed", root=str(root.source), reason="the folder is there again")
@@ -292,6 +305,13 @@ class Service:
                 watched.known.pop(path, None)
         cost = 0.0 if root.poll_s is not None else SPARE * (time.thread_time() - began)
         watched.next_scan = time.monotonic() + max(watched.scan_s, cost)
+
+    def _is_gone(self, watched: _Watched, reason: str) -> None:
+        """Wait for a folder: it is not known what it holds, so nothing is forgotten."""
+        if not watched.gone:
+            self.report.say("waiting", root=str(watched.root.source), reason=reason)
+        self._stop_events(watched)
+        watched.gone, watched.next_scan = True, time.monotonic() + GONE_S
 
     def _scan_part(self, watched: _Watched, folder: Path, present: set[Path] | None = None) -> bool:
         """Take what lies under a folder to the tracker; false if a part of it refused to be read."""
@@ -329,7 +349,7 @@ class Service:
     def _take_settled(self, watched: _Watched) -> None:
         for path, signature in watched.tracker.settled(time.monotonic()):
             if is_capture(path):
-                self._arrived.append((watched, path, signature))
+                watched.arrived.append((path, signature))
             elif watched.root.sidecars:
                 watched.sidecars[path] = signature
                 self._follow(watched, path)
@@ -338,23 +358,39 @@ class Service:
         """Copy a sidecar that came after its capture was done; one that comes earlier goes with it."""
         for capture in captures_of(sidecar):
             job = self.ledger.job_of(capture, watched.root.output)
-            if job is not None and job.state is State.DONE and job.output is not None:
-                with suppress(OutputError):  # it is tried again by the next start
-                    for copied in copy_sidecars(capture, job.output):
-                        self.report.say("sidecar", source=str(capture), output=str(copied))
+            if job is None or job.state is not State.DONE or job.output is None:
+                continue
+            try:
+                check_output(watched.root.output)
+                for copied in copy_sidecars(capture, job.output, self.ledger):
+                    self.report.say("sidecar", source=str(capture), output=str(copied))
+                watched.unreadable.discard(sidecar)
+            except FileError as error:  # the next scan brings it again
+                watched.sidecars.pop(sidecar, None)
+                if sidecar not in watched.unreadable:
+                    watched.unreadable.add(sidecar)
+                    self.report.say("refused", source=str(sidecar), reason=error.reason)
 
     def _digest(self) -> None:
         """Digest what has settled, not far ahead of what is denoised."""
         for future in [each for each in self._digesting if each.done()]:
             self._settle(future, *self._digesting.pop(future))
-        while self._arrived and len(self._digesting) < 2 and not self._is_ahead():
-            watched, path, signature = self._arrived.popleft()
-            future = self._digests.submit(digest_of, path, signature, self._stopping.is_set)
-            future.add_done_callback(lambda _: self._hints.put(None))
-            self._digesting[future] = (watched, path, signature)
+        for watched in self._watched:  # each root for itself: one that cannot be written to stops no other
+            mine = sum(each is watched for each, _, _ in self._digesting.values())
+            while watched.arrived and mine < 2 and not self._is_ahead(watched):
+                mine += 1
+                path, signature = watched.arrived.popleft()
+                future = self._digests.submit(digest_of, path, signature, self._stopping.is_set)
+                future.add_done_callback(lambda _: self._hints.put(None))
+                self._digesting[future] = (watched, path, signature)
 
-    def _is_ahead(self) -> bool:
-        return self.ledger.has_ready(AHEAD * self.config.jobs)
+    def _is_ahead(self, watched: _Watched) -> bool:
+        root = watched.root
+        due = self.ledger.due([root.output], time.time(), source=root.source)
+        return bool(watched.waits) or due >= AHEAD * self.config.jobs
+
+    def _has_arrived(self) -> bool:
+        return bool(self._digesting) or any(each.arrived for each in self._watched if not each.waits)
 
     def _settle(self, future: Future[str], watched: _Watched, path: Path, signature: Signature) -> None:
         try:
@@ -382,21 +418,19 @@ class Service:
     # ------------------------------------------------------------ jobs
 
     def _hand_out(self) -> None:
-        while len(self._running) < self.config.jobs:
-            ready = [each.root.output for each in self._watched if self._is_writable(each)]
-            job = self.ledger.lease(list(dict.fromkeys(ready)), time.time(), LEASE_S) if ready else None
-            if job is None:
+        """Give free workers jobs of one root after the other, beginning after the one that had the last."""
+        for watched in [*self._watched[self._next :], *self._watched[: self._next]]:
+            if len(self._running) >= self.config.jobs:
                 return
-            watched = next((each for each in self._watched if self._serves(each, job)), None)
-            if watched is None:  # of a root that is watched no longer, or by another watcher with this output
-                watched = next(each for each in self._watched if each.root.output == job.output_root)
-            future = self._files.submit(self._worker.work, job, watched.root, self._network)
-            future.add_done_callback(lambda _: self._hints.put(None))
-            self._running[future] = job
-
-    def _serves(self, watched: _Watched, job: Job) -> bool:
-        root = watched.root
-        return root.output == job.output_root and any(path.is_relative_to(root.source) for path in job.paths)
+            root = watched.root
+            while len(self._running) < self.config.jobs and self._is_writable(watched):
+                job = self.ledger.lease([root.output], time.time(), LEASE_S, source=root.source)
+                if job is None:
+                    break
+                self._next = (self._watched.index(watched) + 1) % len(self._watched)
+                future = self._files.submit(self._worker.work, job, root, self._network)
+                future.add_done_callback(lambda _: self._hints.put(None))
+                self._running[future] = job
 
     def _is_writable(self, watched: _Watched) -> bool:
         """Whether results can go to a root's output now; tries again when its time has come."""
@@ -406,8 +440,11 @@ class Service:
         try:
             prepare_output(watched.root.output, self.ledger)
         except OutputError as error:
-            self._wait(watched, str(error))
+            self._wait(watched, error.reason)
+            watched.folder_gone = True
             return False
+        if watched.waits and watched.folder_gone:
+            self._resume(watched)
         if not watched.swept:
             watched.swept = True
             sweep_stale(watched.root.output, time.time())
@@ -419,6 +456,10 @@ class Service:
                 "waiting", root=str(watched.root.source), output=str(watched.root.output), reason=reason
             )
         watched.waits, watched.waits_until = reason, time.monotonic() + WAIT_S
+
+    def _resume(self, watched: _Watched) -> None:
+        watched.waits, watched.folder_gone = "", False
+        self.report.say("resumed", root=str(watched.root.source), output=str(watched.root.output))
 
     def _collect(self) -> None:
         for future in [each for each in self._running if each.done()]:
@@ -451,6 +492,12 @@ class Service:
             self.ledger.renew(time.time(), LEASE_S)
         if now - self._reclaimed >= RECLAIM_S or not self._reclaimed:
             self._reclaimed = now
+            for watched in self._watched:
+                if watched.events is not None and not watched.events.alive():
+                    watched.next_scan = now
+            for owner in heartbeat_owners(self.config.state):
+                if owner != self.ledger.owner and self.ledger.is_dead(owner):
+                    forget_heartbeat(self.config.state, owner)
             cleared = self.ledger.get_fact(CLEARED)
             if cleared != self._cleared:
                 self._cleared = cleared
@@ -475,44 +522,52 @@ class Service:
                 }
                 for each in self._watched
             ],
-            "arrived": len(self._arrived) + len(self._digesting),
+            "arrived": sum(len(each.arrived) for each in self._watched) + len(self._digesting),
             "running": [_first(job) for job in self._running.values()],
             "training": self._trainer.camera or None,
         }
 
     def _drained(self) -> bool:
         """With `once`: whether nothing is left that could be done now."""
-        if self._running or self._arrived or self._digesting:
+        if self._running or self._has_arrived():
             return False
         now = time.monotonic()
         if any((due := each.tracker.next_due()) is not None and due <= now for each in self._watched):
             return False
         if any(len(each.tracker) > each.tracker.restless for each in self._watched):
             return False
-        writable = [each.root.output for each in self._watched if not each.waits]
-        return not writable or not self.ledger.due(writable, time.time())
+        writable = [each.root for each in self._watched if not each.waits]
+        return not any(self.ledger.due([root.output], time.time(), source=root.source) for root in writable)
 
     def _exit_code(self) -> int:
         if not self.once:
             return 0
-        counts = self.ledger.counts()
-        left = sum(counts.get(state, 0) for state in (State.READY, State.FAILED, State.QUARANTINED))
+        left = self.ledger.left({each.root.output for each in self._watched})
         return int(bool(left) or any(each.gone or each.waits or each.unreadable for each in self._watched))
 
     def _end(self, pools: tuple[ThreadPoolExecutor, ...]) -> None:
         """Give up what is under way, within seconds, and leave nothing of it."""
         self._stopping.set()
-        self._trainer.stop()
+        self._trainer.terminate()
         for watched in self._watched:
             self._stop_events(watched)
         wait(self._running, timeout=STOP_S)
-        self._collect()
-        for job in self._running.values():  # hangs in a system call: its output is a temporary file yet
-            self.ledger.release(job, time.time(), time.time(), "given up when the service stopped")
+        self._trainer.stop()
+        with suppress(LedgerError):  # then they are reclaimed by the next
+            self._collect()
+            for job in self._running.values():  # hangs in a system call: its output is a temporary file yet
+                self.ledger.release(job, time.time(), time.time(), "given up when the service stopped")
         for pool in pools:
             pool.shutdown(wait=not self._running, cancel_futures=True)
         self._heartbeat.end()
         self.report.say("stopped")
+
+
+def _device_of(folder: Path) -> int | None:
+    try:
+        return folder.stat().st_dev
+    except OSError:
+        return None
 
 
 def _first(job: Job) -> str:

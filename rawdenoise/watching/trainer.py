@@ -10,14 +10,17 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from rawdenoise.atomic import write_bytes
 from rawdenoise.bases import BASE_PREFIX
+from rawdenoise.errors import OutputError
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.reports import Report
 
 LOOK_S = 30.0
 IDLE_S = 60.0
-STOP_S = 5.0
+REFUSED_S = 600.0
+STOP_S = 1.5
 LOWEST = 19
 
 
@@ -37,14 +40,31 @@ class Trainer:
         self.camera = ""
         self.popen = subprocess.Popen
 
+    def configure(self, config: WatchConfig) -> None:
+        """Go by other roots from now on; a training that runs goes on."""
+        self._config = config
+
     def step(self, now: float, *, idle: bool) -> None:
-        """Look after the training that runs, or whether one should."""
+        """Look after the training that runs, or whether one should; where a disk refuses, later again."""
+        try:
+            self._step(now, idle=idle)
+        except (OSError, OutputError) as error:
+            self._looked = now + REFUSED_S
+            self._report.say("trained", camera=self.camera, result=f"training cannot be started ({error})")
+            self.camera = ""
+
+    def _step(self, now: float, *, idle: bool) -> None:
         self._idle_since = (self._idle_since or now) if idle else None
         if self._process is not None:
             self._look_after()
         elif now - self._looked >= LOOK_S:
             self._looked = now
             self._start_one(rested=self._idle_since is not None and now - self._idle_since >= IDLE_S)
+
+    def terminate(self) -> None:
+        """Ask a training to write its checkpoint and end."""
+        if self._process is not None:
+            self._process.terminate()
 
     def stop(self) -> None:
         """Have a training write its checkpoint and end."""
@@ -67,11 +87,13 @@ class Trainer:
                 or (root.train == "idle" and not rested)
             ):
                 continue
-            counts = self._ledger.cameras(BASE_PREFIX)
+            counts = self._ledger.cameras(BASE_PREFIX, root.output)
             for camera, count in sorted(counts.items(), key=lambda item: -item[1]):
                 if camera and count >= max(root.train_after, 2 * self._trained_on(camera)):
                     captures = [
-                        path for path in self._ledger.captures_of(camera, BASE_PREFIX) if path.is_file()
+                        path
+                        for path in self._ledger.captures_of(camera, BASE_PREFIX, root.output)
+                        if path.is_file()
                     ]
                     if len(captures) >= root.train_after:
                         self._start(root, camera, captures)
@@ -87,7 +109,7 @@ class Trainer:
         # The same list until its training has ended: a training goes on only with the same captures.
         files, log = folder / f"{name}.files", folder / f"{name}.log"
         if not files.exists():
-            files.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in captures))
+            write_bytes(files, b"".join(os.fsencode(path) + b"\0" for path in captures))
         command = [
             sys.executable, "-m", "rawdenoise", "train", "--files-from", str(files), "--null",
             "--minutes", f"{root.train_minutes:g}", "--net", root.recipe.base,

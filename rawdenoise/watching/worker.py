@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -26,6 +27,7 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     VerificationError,
 )
+from rawdenoise.formats.provenance import Made
 from rawdenoise.jobs import OURS, FileResult, Status, below, made_by_us
 from rawdenoise.jobs import Job as FileJob
 from rawdenoise.models import ModelStore
@@ -33,9 +35,12 @@ from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
 from rawdenoise.raw import RawImage
 from rawdenoise.watching.config import Recipe, Root, WatchConfig
 from rawdenoise.watching.files import (
+    Place,
     SourceChangedError,
+    check_output,
     check_unchanged,
     copy_sidecars,
+    cut,
     move_failed,
     output_names,
     place_for,
@@ -48,6 +53,7 @@ log = logging.getLogger(__name__)
 RETRY_S, LONGEST_RETRY_S = 10.0, 600.0
 ENVIRONMENT_S = 300.0  # until a missing model or device is looked for again
 OUTPUT_S = 30.0
+YOUNG_S = 60.0  # a file of an unknown kind that was written to since may be one that is not whole
 CHANGED_S = 10.0  # in which a source that has changed should have arrived anew
 LEDGER_S = 2.0
 CRASHES = 3  # times the attempts a root allows: a file at which the process died so often is not tried again
@@ -109,7 +115,8 @@ class Worker:
         if job.attempts > CRASHES * root.attempts:
             reason = "the process died again and again at this file"
             return self._quarantined(job, root, job.paths[0], reason)
-        found = (file for file in self._ledger.files_of(job) if signature_of(file[0]) == file[1])
+        files = [each for each in self._ledger.files_of(job) if each[0].is_relative_to(root.source)]
+        found = (file for file in files if signature_of(file[0]) == file[1])
         source, signature = next(found, (None, None))
         if source is None or signature is None:
             return self._without_source(job)
@@ -118,11 +125,11 @@ class Worker:
             return Verdict("skipped", {"source": str(source), "reason": OURS})
         recipe = root.recipe
         names = output_names(root.output / below(source, root.source), Format(recipe.format).suffix)
-        output, there = place_for(job, source, names, self._ledger, recipe.digest)
-        if there:
-            return self._found(job, root, source, output)
-        work = self._checked(self._work_of(root), job, recipe, signature)
-        result = take(FileJob(source, output), work, network, self._stopped)
+        place = place_for(job, source, names, self._ledger, recipe.digest)
+        if place.made is not None:
+            return self._found(job, root, source, place.output, place.made)
+        work = self._checked(self._work_of(root), job, root, signature, place)
+        result = take(FileJob(source, place.output), work, network, self._stopped)
         if result is None:
             self._tell(lambda: self._ledger.release(job, time.time(), time.time(), "the service stopped"))
             return Verdict()
@@ -163,8 +170,9 @@ class Worker:
             self._works[known] = work
         return work
 
-    def _checked(self, work: Work, job: Job, recipe: Recipe, signature: Signature) -> Work:
+    def _checked(self, work: Work, job: Job, root: Root, signature: Signature, place: Place) -> Work:
         """Never write what was read of a file while it changed; say of what an output was made."""
+        recipe = root.recipe
 
         def read(path: Path) -> RawImage:
             try:
@@ -178,16 +186,31 @@ class Worker:
         def write_one(denoised: Denoised, output: Path) -> Path:
             check_unchanged(denoised.image.source, signature)
             made = replace(denoised.provenance, source_digest=job.digest, recipe=recipe.digest)
-            return write(replace(denoised, provenance=made), output, format=Format(recipe.format))
+            check_output(root.output)
+            written = write(
+                replace(denoised, provenance=made),
+                output,
+                format=Format(recipe.format),
+                replace=place.replace,
+            )
+            try:
+                check_output(root.output)
+            except OutputError:  # the disk went away meanwhile, and it was written where that is mounted
+                output.unlink(missing_ok=True)
+                raise
+            return written
 
         return replace(work, read=read, write=write_one)
 
     # ------------------------------------------------------------ after
 
-    def _found(self, job: Job, root: Root, source: Path, output: Path) -> Verdict:
+    def _found(self, job: Job, root: Root, source: Path, output: Path, made: Made) -> Verdict:
         """It was done before the ledger could be told, or by a watcher whose ledger is lost."""
         copied = self._with_sidecars(root, source, output)
-        self._tell(lambda: self._ledger.done(job, time.time(), output=output, reason="its output was there"))
+        reason = "its output was there"
+        self._tell(
+            lambda: self._ledger.done(job, time.time(), output=output, model_id=made.model_id, reason=reason)
+        )
         return Verdict("found", {"source": str(source), "output": str(output), **copied})
 
     def _done(self, job: Job, root: Root, result: FileResult) -> Verdict:
@@ -224,7 +247,8 @@ class Worker:
         if not root.sidecars:
             return {}
         try:
-            return {"sidecars": [str(path) for path in copy_sidecars(source, output)]}
+            check_output(root.output)
+            return {"sidecars": [str(path) for path in copy_sidecars(source, output, self._ledger)]}
         except RawDenoiseError as error:
             return {"sidecars_refused": str(error)}
 
@@ -236,31 +260,36 @@ class Worker:
         if isinstance(error, OutputExistsError):
             self._tell(lambda: self._ledger.release(job, time.time(), time.time(), reason))
             return Verdict()
+        if _is_of_its_name(error):
+            return self._quarantined(job, root, source, reason, move=False)
         if isinstance(error, OutputError) and not isinstance(error, VerificationError):
             due = time.time() + (1 if isinstance(error, DiskFullError) else OUTPUT_S)
             self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
-            return Verdict(output_refuses=str(error))
+            return Verdict(output_refuses=error.reason)
         if isinstance(error, RawDenoiseError) and error.exit_code == 3:
             due = time.time() + ENVIRONMENT_S
             self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
             return Verdict("waiting", {**fields, "reason": reason})
-        if job.attempts >= root.attempts or isinstance(error, HOPELESS):
+        if job.attempts >= root.attempts or (isinstance(error, HOPELESS) and _is_old(source)):
             return self._quarantined(job, root, source, reason)
         wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
         self._tell(lambda: self._ledger.fail(job, time.time(), reason, retry_at=time.time() + wait_s))
         return Verdict("failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s})
 
-    def _quarantined(self, job: Job, root: Root, source: Path, reason: str) -> Verdict:
+    def _quarantined(self, job: Job, root: Root, source: Path, reason: str, *, move: bool = True) -> Verdict:
         """Give a file up, say why beside the ledger, and move it away where that is wanted."""
         why: dict[str, object] = {
             "source": str(source), "sha256": job.digest, "reason": reason, "attempts": job.attempts,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
-        note = self._config.state / "quarantine" / f"{job.id:06}-{source.name}.json"
+        name = f"{job.id:06}-"
+        name += cut(source.name, f"{name}.json") + ".json"
+        note = self._config.state / "quarantine" / name
         moved: tuple[Path, ...] = ()
         try:
             write_bytes(note, json.dumps(why, indent=2).encode() + b"\n")
-            if root.failed_dir is not None:
+            settled = dict(self._ledger.files_of(job)).get(source)
+            if root.failed_dir is not None and move and signature_of(source) == settled:
                 why["moved_to"] = str(move_failed(source, root.failed_dir, why))
                 moved = (source,)
         except OutputError as error:
@@ -277,6 +306,19 @@ class Worker:
                 if self._stopped():
                     raise
                 time.sleep(LEDGER_S)
+
+
+def _is_of_its_name(error: Exception) -> bool:
+    """Whether an output cannot be written because of what it is called, wherever that is."""
+    cause = error.__cause__
+    names = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
+    return isinstance(error, OutputError) and isinstance(cause, OSError) and cause.errno in names
+
+
+def _is_old(source: Path) -> bool:
+    """Whether nobody can still be writing to a file."""
+    found = signature_of(source)
+    return found is None or time.time() - found.mtime_ns / 1e9 > YOUNG_S
 
 
 def _changed_at(store: Path) -> int:
