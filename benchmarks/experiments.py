@@ -55,6 +55,7 @@ class Method:
 
 NOISY, BM3D, GUARDED = "noisy", "bm3d", "guarded"
 FROM_BASE, UNGUARDED = "guarded-from-base", "unguarded"
+BLIND2UNBLIND = "blind2unblind"  # seventeen passes a step
 METHODS: Mapping[str, Method] = {
     NOISY: Method("noisy"),
     BM3D: Method("BM3D, stabilised, sigma 1"),
@@ -64,6 +65,9 @@ METHODS: Mapping[str, Method] = {
         f"paper-{gamma}": Method(f"GR2R as published, gamma {gamma}", "gr2r-paper", gamma) for gamma in GAMMAS
     },
     "neighbor2neighbor": Method("Neighbor2Neighbor", "neighbor2neighbor"),
+    "noise2void": Method("Noise2Void", "noise2void"),
+    BLIND2UNBLIND: Method("Blind2Unblind", "blind2unblind"),
+    "noisier2noise": Method("Noisier2Noise", "noisier2noise"),
     "r2r": Method("R2R", "r2r"),
     UNGUARDED: Method("calibrated GR2R to the end, from nothing", "gr2r"),
     GUARDED: Method("guarded GR2R, from nothing", "gr2r", guard=True),

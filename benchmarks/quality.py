@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from experiments import (
+    BLIND2UNBLIND,
     BM3D,
     FROM_BASE,
     GUARDED,
@@ -139,7 +140,8 @@ def experiments(camera: str, options: argparse.Namespace) -> Iterator[Experiment
     conditions = Conditions(
         camera, options.seed, options.captures, options.noise, variance_factor=options.variance_factor
     )
-    left_out = {UNGUARDED, *(() if options.bm3d or options.table else (BM3D,))}
+    slow = {BLIND2UNBLIND, *(() if options.bm3d else (BM3D,))}  # shown where they are there
+    left_out = {UNGUARDED, *(() if options.table else slow)}
     for name, method in METHODS.items():
         images = options.test_images
         if name not in options.only if options.only else name in left_out:
