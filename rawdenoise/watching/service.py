@@ -101,7 +101,7 @@ class Service:
         self._running: dict[Future[Verdict], Job] = {}
         self._next = 0  # of `_watched`, to be given work
         self._stopping = threading.Event()
-        self._reload: WatchConfig | None = None
+        self._reloads: deque[WatchConfig] = deque()
         self._renewed = self._reclaimed = 0.0
         self._refused_at: float | None = None  # by the ledger
         self._cleared = ledger.get_fact(CLEARED)
@@ -111,7 +111,7 @@ class Service:
 
     def reload(self, config: WatchConfig) -> None:
         """Go on with other roots and recipes; what is under way ends as it was begun. For any thread."""
-        self._reload = config
+        self._reloads.append(config)
         self._hints.put(None)
 
     def run(self, stop: Callable[[], bool]) -> int:
@@ -155,8 +155,9 @@ class Service:
 
     def _step(self) -> None:
         now = time.monotonic()
-        if self._reload is not None:
-            self._begin(self._reload.roots)
+        while self._reloads:
+            self._begin(self._reloads.popleft().roots)
+            self.report.say("reloaded", roots=[str(each.source) for each in self.config.roots])
         for watched in self._watched:
             if now >= watched.next_scan:
                 self._scan(watched)
@@ -192,7 +193,6 @@ class Service:
 
     def _begin(self, roots: tuple[Root, ...]) -> None:
         """Watch these roots, keeping what is known of those that are watched already and are as they were."""
-        reloaded, self._reload = self._reload is not None, None
         self.config = replace(self.config, roots=roots)
         self._trainer.configure(self.config)
         before = {each.root: each for each in self._watched}
@@ -200,8 +200,6 @@ class Service:
             if root not in roots:
                 self._stop_events(watched)
         self._watched = [before.get(root) or self._watch(root) for root in roots]
-        if reloaded:
-            self.report.say("reloaded", roots=[str(root.source) for root in roots])
         if self._redo:
             self._redo = False
             for root in roots:
@@ -398,9 +396,8 @@ class Service:
         except SourceChangedError:
             watched.tracker.note(path, time.monotonic())
             return
-        except (
-            RawDenoiseError
-        ) as error:  # busy, or not ours to read: as long as it is there, it is tried again
+        except RawDenoiseError as error:
+            # Busy, or not ours to read: as long as it is there, each scan brings it again.
             if path not in watched.unreadable:
                 watched.unreadable.add(path)
                 self.report.say("refused", source=str(path), reason=reason_of(error, path))
@@ -481,8 +478,7 @@ class Service:
         if verdict.output_refuses:
             self._wait(watched, verdict.output_refuses)
         elif verdict.wrote and watched.waits:
-            watched.waits = ""
-            self.report.say("resumed", root=str(watched.root.source), output=str(watched.root.output))
+            self._resume(watched)
 
     # ------------------------------------------------------------ keeping house
 
