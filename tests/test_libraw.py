@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import make_raw
 
 from rawdenoise.errors import (
     DirectoryError,
@@ -20,11 +21,12 @@ from rawdenoise.errors import (
     UnsupportedCompressionError,
 )
 from rawdenoise.formats import read_raw
+from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import LONG, Node, numbers_tag, write_tree
 from rawdenoise.packing import pack, unpack
-from rawdenoise.raw import Area, Cfa
+from rawdenoise.raw import Area, Cfa, Provenance
 
 DECODABLE = {
     "canon-eos-d30.crw": (
@@ -98,6 +100,16 @@ def panasonic(path: Path, *, offset: int, length: int) -> Path:
         write_tree(file, Node(tags), magic=0x55)
         file.truncate(length)
     return path
+
+
+def test_a_dng_that_is_cut_within_its_tables_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.dng", tmp_path / "cut.dng"
+    write_dng(make_raw(48, 64), whole, provenance=Provenance("0", "simulated", 0.0))
+    data = whole.read_bytes()
+    for length in range(8, min(len(data), 4000), 13):
+        cut.write_bytes(data[:length])
+        with pytest.raises(TruncatedError):
+            read_raw(cut)
 
 
 def test_a_panasonic_that_marks_its_strip_offset_as_unknown_is_not_truncated(tmp_path: Path) -> None:

@@ -175,6 +175,9 @@ def _refuse_headerless(path: Path, metadata: Metadata) -> None:
 
 def _refuse_truncated(path: Path, metadata: Metadata) -> None:
     """LibRaw fills what is missing with zeros and says nothing: compare the tags with the file's length."""
+    strips, tiles = {Code.StripOffsets, Code.StripByteCounts}, {Code.TileOffsets, Code.TileByteCounts}
+    if metadata.is_dng and not (strips <= metadata.raw.keys() or tiles <= metadata.raw.keys()):
+        raise TruncatedError(path, "is truncated: where its picture lies is missing")
     size, end = path.stat().st_size, max(_block_ends(path, metadata), default=0)
     if end > size:
         raise TruncatedError(path, f"is truncated: {size} bytes, but its picture ends at {end}")
