@@ -9,15 +9,25 @@ from conftest import make_raw
 from test_packing import mirrored
 from torch import nn
 
+from rawdenoise.bases import load_base
 from rawdenoise.camera_profile import CameraProfile, KnownDefects, Method, ProfilePoint
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
 from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.packing import pack
-from rawdenoise.pipeline import DenoiseOptions, blend, defects_for, denoise, denoise_planes, noise_for
+from rawdenoise.pipeline import (
+    DenoiseOptions,
+    _humbler,
+    blend,
+    defects_for,
+    denoise,
+    denoise_planes,
+    noise_for,
+)
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Camera, Cfa, Exposure, RawImage
+from rawdenoise.tiling import Tiles
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
 
@@ -176,3 +186,22 @@ def test_row_noise_goes_unless_it_is_to_be_kept() -> None:
     found = np.median(kept - result, axis=1)
     assert np.mean((found - rows) ** 2) < 0.5 * np.mean(rows**2)
     assert np.abs(kept - result - found[:, None]).max() <= 1
+
+
+def test_a_gpu_out_of_memory_gets_smaller_tiles_and_at_last_the_cpu_does_it() -> None:
+    device, tiles, tried = torch.device("cuda"), Tiles(), []
+    while device.type != "cpu":
+        tried.append(tiles.size)
+        device, tiles = _humbler(device, tiles)
+    assert tried == [512, 256, 128]
+    assert tiles == Tiles()
+
+
+def test_memory_that_the_cpu_has_not_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denoise_tiled(*arguments: object, **more: object) -> None:
+        raise torch.cuda.OutOfMemoryError("no memory")
+
+    monkeypatch.setattr("rawdenoise.pipeline.denoise_tiled", denoise_tiled)
+    noise, options = NoiseModel((1e-3,) * 4, (1e-5,) * 4), DenoiseOptions(device="cpu")
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        denoise_planes(np.zeros((4, 32, 32), np.float32), noise, load_base("fast"), options)
