@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
 MARK = ".rawdenoise-"
 LONGEST = 255  # bytes of a name, on nearly every file system
 _TOKEN = 4  # bytes, written as twice as many digits
+_ROOM = LONGEST - len(MARK) - 2 * _TOKEN - 1  # behind mark and token
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
         OutputExistsError: `output` exists and `replace` is false.
         OutputError: any other refusal of the file system.
     """
-    temporary = output.with_name(f"{MARK}{secrets.token_hex(_TOKEN)}-{_cut(output.name)}")
+    temporary = output.with_name(f"{MARK}{secrets.token_hex(_TOKEN)}-{cut(output.name, _ROOM)}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -58,12 +59,22 @@ def write_bytes(output: Path, data: bytes) -> None:
 def is_temporary_of(path: Path, output: Path) -> bool:
     """Whether a file is one that `atomic_output` has been writing to in place of `output`."""
     token, _, name = path.name.removeprefix(MARK).partition("-")
-    return path.name.startswith(MARK) and len(token) == 2 * _TOKEN and name == _cut(output.name)
+    return path.name.startswith(MARK) and len(token) == 2 * _TOKEN and name == cut(output.name, _ROOM)
 
 
-def _cut(name: str) -> str:
-    """Leave of a name what fits behind mark and token; the bytes count, and no character is cut in two."""
-    room = LONGEST - len(MARK) - 2 * _TOKEN - 1
+def remove_temporaries(outputs: Iterable[Path]) -> None:
+    """Remove what atomic outputs under way have left beside their targets."""
+    by_folder: dict[Path, list[Path]] = {}
+    for output in outputs:
+        by_folder.setdefault(output.parent, []).append(output)
+    for folder, wanted in by_folder.items():
+        for path in folder.glob(f"{MARK}*"):
+            if any(is_temporary_of(path, output) for output in wanted):
+                path.unlink(missing_ok=True)
+
+
+def cut(name: str, room: int = LONGEST) -> str:
+    """Leave of a name what fits in so many bytes; no character is cut in two."""
     return name if len(os.fsencode(name)) <= room else os.fsencode(name)[:room].decode(errors="ignore")
 
 

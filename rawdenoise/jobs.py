@@ -14,10 +14,11 @@ from pathlib import Path
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import text
 from rawdenoise.quality import PictureQuality
 
-CAPTURE_TAGS = (36867, 37521, 42033)  # DateTimeOriginal, SubSecTimeOriginal, BodySerialNumber
+CAPTURE_TAGS = (Code.DateTimeOriginal, 37521, 42033)  # and SubSecTimeOriginal, BodySerialNumber
 
 
 class Status(StrEnum):
@@ -136,10 +137,10 @@ def plan(
     `is_output` tells our own outputs among them. No output is a source, by any name, nor another's output;
     where outputs that exist are skipped, `same_capture` tells whether they really are of their source.
     """
-    given = {_absolute(path) for path in paths}
+    given = {absolute(path) for path in paths}
     found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
     found = [
-        job if _absolute(job.source) in given or not is_output(job.source) else _settled(job, SKIPPED, OURS)
+        job if absolute(job.source) in given or not is_output(job.source) else _settled(job, SKIPPED, OURS)
         for job in found
     ]
     planned = [job for job in found if job.status is Status.PLANNED]
@@ -156,7 +157,7 @@ def plan(
 
 def tree_root(paths: Sequence[Path]) -> Path | None:
     """Find the deepest folder that holds everything given; None where there is none (other drives)."""
-    folders = [path if _is_folder(path) else path.parent for path in map(_absolute, paths)]
+    folders = [path if _is_folder(path) else path.parent for path in map(absolute, paths)]
     try:
         return Path(os.path.commonpath(folders)) if folders else None
     except ValueError:
@@ -165,11 +166,11 @@ def tree_root(paths: Sequence[Path]) -> Path | None:
 
 def below(source: Path, root: Path | None) -> Path:
     """Tell a source's path as seen from `root`; without one the drive's letter stands as a folder."""
-    absolute = _absolute(source)
+    path = absolute(source)
     if root is not None:
-        return absolute.relative_to(root)
-    drive = "".join(letter for letter in absolute.drive if letter.isalnum())
-    return Path(drive, *absolute.parts[1:])
+        return path.relative_to(root)
+    drive = "".join(letter for letter in path.drive if letter.isalnum())
+    return Path(drive, *path.parts[1:])
 
 
 def name_outputs(sources: Sequence[Path], suffix: str) -> list[Path]:
@@ -211,7 +212,7 @@ def _unique(jobs: Iterable[Job]) -> list[Job]:
     """Each path once, at its first place, however often and by whatever spelling it was given."""
     unique: dict[Path, Job] = {}
     for job in jobs:
-        unique.setdefault(_absolute(job.source), job)
+        unique.setdefault(absolute(job.source), job)
     return list(unique.values())
 
 
@@ -266,8 +267,9 @@ def key_of(path: Path) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
 
 
-def _absolute(path: Path) -> Path:
-    return Path(os.path.normpath(path.absolute()))  # not resolve(): the tree is mirrored by the names given
+def absolute(path: Path) -> Path:
+    """Spell a path from the root, by the names given: links stay, for the tree of outputs mirrors them."""
+    return Path(os.path.normpath(path.absolute()))
 
 
 def _is_folder(path: Path) -> bool:

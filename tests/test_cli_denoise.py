@@ -18,10 +18,9 @@ from click.testing import CliRunner, Result
 from conftest import TEST_CAMERA, make_raw
 from torch import nn
 
-from rawdenoise.atomic import MARK, atomic_output
+from rawdenoise.atomic import MARK, atomic_output, remove_temporaries
 from rawdenoise.bases import load_base
 from rawdenoise.cli import main
-from rawdenoise.cli.batches import remove_temporaries
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.models import IsoNoise, Model, ModelCard, ModelStore, new_model

@@ -59,6 +59,29 @@ def layout_options(function: Command) -> Command:
     return function
 
 
+def recipe_options(function: Command) -> Command:
+    """Add what is written, how much of the noise is taken away, and what is put back."""
+    for add in (
+        click.option(
+            "--levels", type=click.Choice(["sensor", "fine"]), default="sensor", show_default=True,
+            help="The sensor's own DN, or finer ones, so that a low-bit sensor's result loses less to"
+            " rounding.",
+        ),
+        click.option("--keep-row-noise", is_flag=True, help="Leave the offsets of whole rows in the result."),
+        click.option("--keep-hot-pixels", is_flag=True, help="Leave hot and dead pixels in the result."),
+        click.option(
+            "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True,
+            help="How much of the noise to take away; 0 leaves every pixel as it is and needs no model.",
+        ),
+        click.option(
+            "--format", type=click.Choice(["dng", "tiff", "mosaic-tiff"]), default="dng", show_default=True,
+            help="A mosaic DNG for raw developers, a 16-bit RGB picture, or the bare mosaic for science.",
+        ),
+    ):  # fmt: skip
+        function = add(function)
+    return function
+
+
 def given_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -> list[Path]:
     """Gather the paths of the command line and of a list; expand the patterns that no shell expanded.
 
@@ -90,7 +113,7 @@ def _expanded(path: Path) -> Iterator[Path]:
         yield from map(Path, sorted(glob.glob(str(path), recursive=True)))  # noqa: PTH207 - may be absolute
 
 
-class Seconds(click.FloatRange):
+class Finite(click.FloatRange):
     """A number that is one: neither infinite nor nan, which compare with everything as one likes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 import click
 
-from rawdenoise.atomic import MARK, is_temporary_of
+from rawdenoise.atomic import remove_temporaries
 from rawdenoise.bases import Models
 from rawdenoise.batch import Work, denoising, run_batch
 from rawdenoise.cli.arguments import NothingMatchedError
@@ -106,14 +106,3 @@ def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int, res
         return stop.exit_code
     report.summary()
     return report.exit_code()
-
-
-def remove_temporaries(outputs: Iterable[Path]) -> None:
-    """Remove what atomic outputs under way have left beside their targets."""
-    by_folder: dict[Path, list[Path]] = {}
-    for output in outputs:
-        by_folder.setdefault(output.parent, []).append(output)
-    for folder, wanted in by_folder.items():
-        for path in folder.glob(f"{MARK}*"):
-            if any(is_temporary_of(path, output) for output in wanted):
-                path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, path_options
+from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, path_options, recipe_options
 
 
 @click.command("denoise", short_help=COMMANDS["denoise"])
@@ -18,20 +18,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
     help="Folder for the outputs; it is made, and mirrors the tree of the inputs.",
 )  # fmt: skip
 @click.option("-r", "--recursive", is_flag=True, help="Look into folders inside folders.")
-@click.option(
-    "--format", type=click.Choice(["dng", "tiff", "mosaic-tiff"]), default="dng", show_default=True,
-    help="A mosaic DNG for raw developers, a 16-bit RGB picture, or the bare mosaic for science.",
-)  # fmt: skip
-@click.option(
-    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True,
-    help="How much of the noise to take away; 0 leaves every pixel as it is and needs no model.",
-)  # fmt: skip
-@click.option("--keep-hot-pixels", is_flag=True, help="Leave hot and dead pixels in the result.")
-@click.option("--keep-row-noise", is_flag=True, help="Leave the offsets of whole rows in the result.")
-@click.option(
-    "--levels", type=click.Choice(["sensor", "fine"]), default="sensor", show_default=True,
-    help="The sensor's own DN, or finer ones, so that a low-bit sensor's result loses less to rounding.",
-)  # fmt: skip
+@recipe_options
 @click.option(
     "--model",
     metavar="ID",

@@ -35,12 +35,9 @@ def command() -> None:
 @contextmanager
 def _ledger(folder: Path | None) -> Iterator[Ledger]:
     from rawdenoise.watching.config import default_state
-    from rawdenoise.watching.ledger import NAME, Ledger, LedgerError
+    from rawdenoise.watching.ledger import existing_ledger
 
-    folder = folder or default_state()
-    if not (folder / NAME).exists():
-        raise LedgerError(f"{folder}: no ledger there; --state says where `rawdenoise watch` has put it")
-    with Ledger(folder, owner=False) as ledger:
+    with existing_ledger(folder or default_state()) as ledger:
         yield ledger
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -23,6 +22,7 @@ from rich.text import Text
 from rawdenoise.bases import models_for
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
+from rawdenoise.jobs import absolute
 from rawdenoise.watching.config import (
     ConfigError,
     Recipe,
@@ -33,7 +33,7 @@ from rawdenoise.watching.config import (
     read_config,
 )
 from rawdenoise.watching.heartbeat import BEAT_S, heartbeats
-from rawdenoise.watching.ledger import NAME, Ledger, LedgerError, State
+from rawdenoise.watching.ledger import Ledger, State, existing_ledger
 from rawdenoise.watching.reports import JsonReport, PlainReport
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.units import service_unit
@@ -61,7 +61,7 @@ def configured(
                 f"--config says all of it; {_spelled(said[0])} belongs into {one_line(config)}"
             )
         told = read_config(config)
-        return told if state is None else replace(told, state=_absolute(state))
+        return told if state is None else replace(told, state=absolute(state))
     if source is None or output is None:
         raise click.UsageError("give a folder to watch and -o OUT, or --config FILE")
     recipe = Recipe(
@@ -74,19 +74,19 @@ def configured(
     )
     failed_dir = options["failed_dir"]
     root = Root(
-        _absolute(source),
-        _absolute(output),
+        absolute(source),
+        absolute(output),
         recipe,
         recursive=not options["no_recursive"],
         settle_s=options["settle"],
         poll_s=options["poll"],
         rescan_s=options["rescan"],
-        failed_dir=None if failed_dir is None else _absolute(failed_dir),
+        failed_dir=None if failed_dir is None else absolute(failed_dir),
         **{name: options[name] for name in ("sidecars", "attempts", "train", "train_after", "train_minutes")},
     )
     check_roots((root,))
     return WatchConfig(
-        (root,), _absolute(state) if state else default_state(), options["jobs"], options["device"]
+        (root,), absolute(state) if state else default_state(), options["jobs"], options["device"]
     )
 
 
@@ -163,15 +163,12 @@ def _given(ctx: click.Context) -> Iterator[str]:
         if isinstance(each, click.Option):
             yield each.opts[-1]
         if value is not True:
-            yield str(_absolute(value) if isinstance(value, Path) else value)
+            yield str(absolute(value) if isinstance(value, Path) else value)
 
 
 def show_status(state: Path | None) -> int:
     """Show what the watchers of a state folder are at: live on a terminal, once elsewhere."""
-    folder = _absolute(state) if state else default_state()
-    if not (folder / NAME).exists():
-        raise LedgerError(f"{folder}: no ledger there; --state says where `rawdenoise watch` has put it")
-    with Ledger(folder, owner=False) as ledger:
+    with existing_ledger(state or default_state()) as ledger:
         console = Console()
         if not console.is_terminal:
             console.print(_page(ledger))
@@ -231,10 +228,6 @@ def _was_given(ctx: click.Context, name: str) -> bool:
 
 def _spelled(name: str) -> str:
     return "IN" if name == "source" else "--" + name.replace("_", "-")
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.normpath(path.absolute()))
 
 
 def _err(line: str) -> None:

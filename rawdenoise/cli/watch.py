@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, Seconds
+from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
 
 
 @click.command("watch", short_help=COMMANDS["watch"])
@@ -24,15 +24,15 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Seconds
 @click.option("--once", is_flag=True, help="Do what is there and end, as for cron.")
 @click.option("--no-recursive", is_flag=True, help="Do not look into folders inside IN.")
 @click.option(
-    "--settle", type=Seconds(min=0), default=3.0, show_default=True, metavar="S",
+    "--settle", type=Finite(min=0), default=3.0, show_default=True, metavar="S",
     help="A file is whole when nothing has happened to it for so many seconds.",
 )  # fmt: skip
 @click.option(
-    "--poll", type=Seconds(min=0.1), metavar="S",
+    "--poll", type=Finite(min=0.1), metavar="S",
     help="Look every so many seconds instead of waiting for events; network folders are polled anyway.",
 )  # fmt: skip
 @click.option(
-    "--rescan", type=Seconds(min=1), default=300.0, show_default=True, metavar="S",
+    "--rescan", type=Finite(min=1), default=300.0, show_default=True, metavar="S",
     help="Look through the whole folder so often, in case events were lost.",
 )  # fmt: skip
 @click.option(
@@ -55,32 +55,17 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Seconds
     help="How many captures of a camera that takes.",
 )  # fmt: skip
 @click.option(
-    "--train-minutes", type=Seconds(min=0, min_open=True), default=10.0, show_default=True,
+    "--train-minutes", type=Finite(min=0, min_open=True), default=10.0, show_default=True,
     metavar="M", help="How long to train.",
 )  # fmt: skip
-@click.option(
-    "--format", type=click.Choice(["dng", "tiff", "mosaic-tiff"]), default="dng", show_default=True,
-    help="A mosaic DNG for raw developers, a 16-bit RGB picture, or the bare mosaic for science.",
-)  # fmt: skip
-@click.option(
-    "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True, help="As in denoise."
-)
+@recipe_options
 @click.option("--model", metavar="ID", help="Use this model for all captures, as in denoise.")
 @click.option(
     "--base", type=click.Choice(["fast", "best"]), default="fast", show_default=True,
     help="The bundled model, and the network of models trained here.",
 )  # fmt: skip
 @click.option(
-    "--levels",
-    type=click.Choice(["sensor", "fine"]),
-    default="sensor",
-    show_default=True,
-    help="As in denoise.",
-)
-@click.option("--keep-hot-pixels", is_flag=True, help="As in denoise.")
-@click.option("--keep-row-noise", is_flag=True, help="As in denoise.")
-@click.option(
-    "--min-gain", type=Seconds(), metavar="DB", help="Write no outputs whose estimated gain is less."
+    "--min-gain", type=Finite(), metavar="DB", help="Write no outputs whose estimated gain is less."
 )
 @click.option(
     "--redo", is_flag=True,
@@ -93,7 +78,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Seconds
     default=2,
     show_default=True,
     metavar="N",
-    help="As in denoise.",
+    help="Files in memory at a time; one is in the network while others are read and written.",
 )
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option(

@@ -7,13 +7,15 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.atomic import LONGEST, MARK, atomic_output, is_temporary_of, write_bytes
+from rawdenoise.atomic import LONGEST, MARK, atomic_output, cut, remove_temporaries, write_bytes
 from rawdenoise.errors import FileError, OutputError, UnreadableError
 from rawdenoise.formats.provenance import Made, made_of
+from rawdenoise.formats.tags import Code
 from rawdenoise.jobs import made_by_us, same_capture, when_and_by_what
 from rawdenoise.watching.ledger import Job, Ledger
 from rawdenoise.watching.names import sidecar_name, sidecars_of
@@ -24,7 +26,6 @@ MARKER = ".rawdenoise"  # in an output folder, so that one that is not mounted i
 MARKER_TEXT = (
     b"Outputs of rawdenoise watch. It waits while this file is missing: the disk may not be mounted.\n"
 )
-DATE_TIME_ORIGINAL = 36867
 STALE_S = 86400.0  # a temporary file that old belongs to no one
 
 
@@ -102,17 +103,15 @@ def output_names(source: Path, suffix: str) -> Iterator[Path]:
 
     Names that would be too long are cut.
     """
-    yield source.with_name(cut(source.stem, suffix) + suffix)
-    yield source.with_name(cut(source.name, suffix) + suffix)
+    yield source.with_name(ending(source.stem, suffix))
+    yield source.with_name(ending(source.name, suffix))
     for number in count(2):
-        end = f"-{number}{suffix}"
-        yield source.with_name(cut(source.name, end) + end)
+        yield source.with_name(ending(source.name, f"-{number}{suffix}"))
 
 
-def cut(name: str, end: str) -> str:
-    """Leave of a name what fits before an end; the bytes count, and no character is cut in two."""
-    room = LONGEST - len(os.fsencode(end))
-    return name if len(os.fsencode(name)) <= room else os.fsencode(name)[:room].decode(errors="ignore")
+def ending(name: str, end: str) -> str:
+    """Put an end to a name, and leave of the name what fits before it."""
+    return cut(name, LONGEST - len(os.fsencode(end))) + end
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +147,7 @@ def place_for(job: Job, source: Path, names: Iterator[Path], ledger: Ledger, rec
 
 def states_time(path: Path) -> bool:
     """Whether a file says when it was taken, without which nobody can tell of which capture it is."""
-    return DATE_TIME_ORIGINAL in when_and_by_what(path)
+    return Code.DateTimeOriginal in when_and_by_what(path)
 
 
 def copy_sidecars(source: Path, output: Path, ledger: Ledger) -> list[Path]:
@@ -187,7 +186,7 @@ def move_failed(source: Path, folder: Path, reason: dict[str, object]) -> Path:
     Raises:
         OutputError: it cannot be moved; then it is where it was.
     """
-    stem, end = cut(source.stem, f"-99{source.suffix}.json"), source.suffix
+    stem, end = cut(source.stem, LONGEST - len(os.fsencode(f"-99{source.suffix}.json"))), source.suffix
     names = iter((stem + end, *(f"{stem}-{number}{end}" for number in range(2, 100))))
     target = next((folder / name for name in names if not os.path.lexists(folder / name)), None)
     if target is None:
@@ -200,37 +199,21 @@ def move_failed(source: Path, folder: Path, reason: dict[str, object]) -> Path:
     return target
 
 
-def sweep(job: Job) -> list[Path]:
+def sweep(job: Job) -> None:
     """Remove the temporary files that a killed process left of a job."""
-    if job.output is None:
-        return []
-    targets = [job.output]
-    for source in job.paths:
-        targets += [
-            job.output.with_name(sidecar_name(each, source, job.output)) for each in sidecars_of(source)
-        ]
-    return _remove(
-        path
-        for path in _marked(job.output.parent)
-        if any(is_temporary_of(path, target) for target in targets)
-    )
+    if job.output is not None:
+        sidecars = [(each, source) for source in job.paths for each in sidecars_of(source)]
+        names = (sidecar_name(each, source, job.output) for each, source in sidecars)
+        with suppress(OSError):
+            remove_temporaries([job.output, *(job.output.with_name(name) for name in names)])
 
 
 def sweep_stale(folder: Path, now: float) -> list[Path]:
     """Remove temporary files below an output folder that nobody has written to for a day."""
-    found = (Path(place, name) for place, _, names in os.walk(folder) for name in names if _is_marked(name))
+    found = (
+        Path(place, name) for place, _, names in os.walk(folder) for name in names if name.startswith(MARK)
+    )
     return _remove(path for path in found if _is_older(path, now - STALE_S))
-
-
-def _marked(folder: Path) -> list[Path]:
-    try:
-        return [Path(entry.path) for entry in os.scandir(folder) if _is_marked(entry.name)]
-    except OSError:
-        return []
-
-
-def _is_marked(name: str) -> bool:
-    return name.startswith(MARK)
 
 
 def _is_older(path: Path, time: float) -> bool:

@@ -692,6 +692,17 @@ class Ledger:
         return tuple(_path(path) for (path,) in db.execute("SELECT path FROM files WHERE job = ?", (id,)))
 
 
+def existing_ledger(folder: Path) -> Ledger:
+    """Open a ledger to look into, not to work by.
+
+    Raises:
+        LedgerError: there is none, or it cannot be read.
+    """
+    if not (folder / NAME).exists():
+        raise LedgerError(f"{folder}: no ledger there; --state says where `rawdenoise watch` has put it")
+    return Ledger(folder, owner=False)
+
+
 def _drop_empty(db: sqlite3.Connection, id: int | None) -> None:
     """Drop a job that waits for files that are there no more, or hold something else.
 

@@ -8,7 +8,6 @@ its output was already whole.
 
 from __future__ import annotations
 
-import logging
 import os
 import queue
 import threading
@@ -43,8 +42,6 @@ from rawdenoise.watching.scan import RootGoneError, scan
 from rawdenoise.watching.tracker import Signature, StabilityTracker, signature_of
 from rawdenoise.watching.trainer import Trainer
 from rawdenoise.watching.worker import Verdict, Worker
-
-log = logging.getLogger(__name__)
 
 TICK_S = 2.0  # at most, between two looks at the ledger and at signals
 POLL_S = 10.0  # between scans where there are no events
@@ -97,6 +94,7 @@ class Service:
         self.config, self.ledger, self.report, self.once, self._redo = config, ledger, report, once, redo
         self._hints: queue.SimpleQueue[tuple[Path, Hint] | None] = queue.SimpleQueue()
         self._watched: list[_Watched] = []
+        self._skipped: list[Path] = []  # folders in which nothing arrives, without links
         self._digesting: dict[Future[str], tuple[_Watched, Path, Signature]] = {}
         self._running: dict[Future[Verdict], Job] = {}
         self._next = 0  # of `_watched`, to be given work
@@ -195,6 +193,9 @@ class Service:
         """Watch these roots, keeping what is known of those that are watched already and are as they were."""
         self.config = replace(self.config, roots=roots)
         self._trainer.configure(self.config)
+        failed = [root.failed_dir for root in roots if root.failed_dir is not None]
+        skipped = [*(root.output for root in roots), *failed, self.config.state]
+        self._skipped = [Path(os.path.realpath(folder)) for folder in skipped]
         before = {each.root: each for each in self._watched}
         for root, watched in before.items():
             if root not in roots:
@@ -261,17 +262,8 @@ class Service:
         return is_capture(path) or (root.sidecars and path.suffix.lower() in SIDECAR_SUFFIXES)
 
     def _is_skipped(self, path: Path) -> bool:
-        real = Path(os.path.realpath(path))
-        return any(
-            path.is_relative_to(folder) or real.is_relative_to(os.path.realpath(folder))
-            for folder in self._skipped
-        )
-
-    @property
-    def _skipped(self) -> list[Path]:
-        roots = [each.root for each in self._watched]
-        failed = [root.failed_dir for root in roots if root.failed_dir is not None]
-        return [*(root.output for root in roots), *failed, self.config.state]
+        real = Path(os.path.realpath(path.parent), path.name)
+        return any(real.is_relative_to(folder) for folder in self._skipped)
 
     def _scan(self, watched: _Watched) -> None:
         """Compare a whole root with what is known of it."""
@@ -500,8 +492,7 @@ class Service:
                 for watched in self._watched:
                     watched.known, watched.next_scan = self._known(watched.root), now
             for job in self.ledger.reclaim(time.time()):
-                for path in sweep(job):
-                    log.debug("removed %s", path)
+                sweep(job)
                 self.report.say("reclaimed", source=_first(job), attempts=job.attempts)
 
     def _state(self) -> dict[str, object]:

@@ -68,8 +68,8 @@ class Trainer:
 
     def stop(self) -> None:
         """Have a training write its checkpoint and end."""
+        self.terminate()
         if self._process is not None:
-            self._process.terminate()
             try:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:

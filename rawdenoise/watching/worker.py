@@ -40,7 +40,7 @@ from rawdenoise.watching.files import (
     check_output,
     check_unchanged,
     copy_sidecars,
-    cut,
+    ending,
     move_failed,
     output_names,
     place_for,
@@ -282,8 +282,7 @@ class Worker:
             "source": str(source), "sha256": job.digest, "reason": reason, "attempts": job.attempts,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
-        name = f"{job.id:06}-"
-        name += cut(source.name, f"{name}.json") + ".json"
+        name = ending(f"{job.id:06}-{source.name}", ".json")
         note = self._config.state / "quarantine" / name
         moved: tuple[Path, ...] = ()
         try:
