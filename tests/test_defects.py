@@ -149,3 +149,13 @@ def test_known_defects_in_the_margins_are_nobody_s() -> None:
 def test_no_picture_is_too_small() -> None:
     assert not find_defects(np.zeros((4, 1, 1), np.float32), NOISE).any()
     assert not find_defects(np.zeros((4, 5, 5), np.float32), NOISE).any()
+
+
+def test_glints_among_sharp_detail_are_no_defects() -> None:
+    # Foliage as sharp as its photosites: each has a brightness of its own, few are very bright.
+    electrons = 300 * np.random.default_rng(4).lognormal(0, 0.8, (HEIGHT, WIDTH))
+    mosaic = exposed(electrons)
+    assert find_defects(packed(mosaic), NOISE).sum() <= 2
+    hot = places(300)
+    mosaic[hot] += 200_000 * SHOT  # far beyond any of them
+    assert (find_defects(packed(mosaic), NOISE) & packed(hot)).sum() >= 290
