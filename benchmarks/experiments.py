@@ -16,6 +16,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from simulated import Conditions, Data, Planes, Shot, Sources, Target, simulate
+from torch import Tensor
 
 from rawdenoise.artefacts import cleared
 from rawdenoise.atomic import write_bytes
@@ -23,7 +24,7 @@ from rawdenoise.bases import load_base
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.metrics import psnr, ssim
 from rawdenoise.models import Model, ModelCard, new_model
-from rawdenoise.nets import StabilisedDenoiser, build_net
+from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
@@ -31,6 +32,7 @@ from rawdenoise.training import TrainingOptions, TrainingStopped
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.loop import Fitted, fit
 from rawdenoise.training.risk import estimate_risk
+from rawdenoise.training.unpaired import Unpaired, fit_unpaired
 
 NET = "fast"
 GAMMAS = (0, 1, 2, 5, 10, 20)
@@ -43,6 +45,8 @@ class Method:
     """A way to denoise: trained with an `objective`, from nothing or from a `base`; or as it is.
 
     With `guard` the training may end early, and its best look counts, as for users; without, its end does.
+    `as_trained` names the method whose network it takes. `mean` asks a blind-spot network for what it expects
+    without the pixel itself; `distilled` is unpaired learning with both its stages.
     """
 
     title: str
@@ -51,8 +55,14 @@ class Method:
     target: Target = Target.NOTHING
     base: str | None = None
     guard: bool = False
+    net: str = NET
+    as_trained: str | None = None
+    mean: bool = False
+    distilled: bool = False
+    learned_noise: bool = False
 
 
+BLIND_SPOT = "d-bsn-light"
 NOISY, BM3D, GUARDED = "noisy", "bm3d", "guarded"
 FROM_BASE, UNGUARDED = "guarded-from-base", "unguarded"
 BLIND2UNBLIND = "blind2unblind"  # seventeen passes a step
@@ -72,6 +82,18 @@ METHODS: Mapping[str, Method] = {
     UNGUARDED: Method("calibrated GR2R to the end, from nothing", "gr2r"),
     GUARDED: Method("guarded GR2R, from nothing", "gr2r", guard=True),
     FROM_BASE: Method("guarded GR2R, from the base", "gr2r", base=NET, guard=True),
+    "laine19": Method("Laine19, posterior mean", "laine19", net=BLIND_SPOT),
+    "laine19-mean": Method("Laine19, mu", net=BLIND_SPOT, as_trained="laine19", mean=True),
+    "d-bsn": Method("D-BSN with CNN_est and Bayes' rule", "unpaired", net=BLIND_SPOT),
+    "d-bsn-mean": Method("D-BSN", net=BLIND_SPOT, as_trained="d-bsn", mean=True),
+    "d-bsn-paper": Method("D-BSN with CNN_est, bound alone", "unpaired-paper", net=BLIND_SPOT),
+    "unpaired": Method("unpaired learning, from nothing", "unpaired", distilled=True),
+    "unpaired-learned": Method(
+        "unpaired learning, learned noise", "unpaired", distilled=True, learned_noise=True
+    ),
+    "unpaired-from-base": Method(
+        "unpaired learning, from the base", "unpaired", base=NET, distilled=True, guard=True
+    ),
     "noise2noise": Method("Noise2Noise (needs pairs)", "noise2noise", target=Target.CAPTURE),
     "supervised": Method("supervised (needs clean scenes)", "supervised", target=Target.CLEAN),
 }
@@ -153,14 +175,14 @@ class Results:
         """Where the checkpoint of its training lies, until there is a result."""
         return self.folder / "training" / experiment.name
 
-    def save_net(self, experiment: Experiment, net: StabilisedDenoiser) -> None:
+    def save_net(self, experiment: Experiment, net: Network) -> None:
         """Keep a trained network."""
         state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
         write_bytes(self.folder / f"{experiment.name}.safetensors", safetensors.torch.save(state))
 
-    def net(self, experiment: Experiment) -> StabilisedDenoiser:
+    def net(self, experiment: Experiment) -> Network:
         """The network that was trained in an experiment."""
-        net = build_net(NET)
+        net = build_net(METHODS[experiment.method].net)
         net.load_state_dict(safetensors.torch.load_file(self.folder / f"{experiment.name}.safetensors"))
         return net.eval()
 
@@ -245,7 +267,7 @@ def trained(experiment: Experiment, data: Data, results: Results, device: str) -
     assert method.objective is not None
     start = base(method.base) if method.base is not None else None
     options = TrainingOptions(
-        net=NET,
+        net=method.net,
         objective=method.objective,
         gamma=method.gamma,
         images=experiment.crops,
@@ -254,13 +276,13 @@ def trained(experiment: Experiment, data: Data, results: Results, device: str) -
         device=device,
         guard=method.guard,
     )
-    fitted = fit(
-        data.source(method.target),
-        options,
-        folder=results.scratch(experiment),
-        run=experiment.name,
-        start=None if start is None else start.net,
-    )
+    net, folder = None if start is None else start.net, results.scratch(experiment)
+    if method.distilled:
+        how = Unpaired(blind_spot=BLIND_SPOT, learned_noise=method.learned_noise)
+        noisy, clean = data.unpaired()
+        fitted = fit_unpaired(noisy, clean, options, how, folder=folder, run=experiment.name, start=net)
+    else:
+        fitted = fit(data.source(method.target), options, folder=folder, run=experiment.name, start=net)
     results.save_net(experiment, fitted.net if method.guard else fitted.last)
     return fitted
 
@@ -268,16 +290,45 @@ def trained(experiment: Experiment, data: Data, results: Results, device: str) -
 # ---------------------------------------------------------------- tests
 
 
-def network(experiment: Experiment, results: Results) -> StabilisedDenoiser | None:
+def network(experiment: Experiment, results: Results) -> Network | None:
     """The network of a method that has one, trained before or bundled."""
     method = METHODS[experiment.method]
+    if method.as_trained is not None:
+        taken = results.net(trained_alike(experiment))
+        assert isinstance(taken, BlindSpotDenoiser)
+        return BlindSpotMean(taken) if method.mean else taken
     if method.objective is not None:
         return results.net(experiment)
     found = base(method.base) if method.base is not None else None
     return None if found is None else found.net
 
 
-def denoiser(experiment: Experiment, net: StabilisedDenoiser | None, data: Data, device: str) -> Denoiser:
+def trained_alike(experiment: Experiment) -> Experiment:
+    """The experiment whose network this one takes."""
+    other = METHODS[experiment.method].as_trained
+    return experiment if other is None else replace(experiment, method=other)
+
+
+class BlindSpotMean(Network):
+    """A blind-spot network that never looks at the pixel itself."""
+
+    multiple = 1
+
+    def __init__(self, net: BlindSpotDenoiser) -> None:
+        super().__init__()
+        self.net = net
+
+    @property
+    def radius(self) -> int:
+        """Of the blind-spot network."""
+        return self.net.radius
+
+    def forward(self, stabilized: Tensor, white: Tensor) -> Tensor:
+        """Tell each pixel from those around."""
+        return self.net.predict(stabilized, white).mean
+
+
+def denoiser(experiment: Experiment, net: Network | None, data: Data, device: str) -> Denoiser:
     """What the experiment's method makes of a capture whose noise is taken to be this."""
     if experiment.method == NOISY:
         return lambda shot, noise: shot.planes
@@ -313,9 +364,7 @@ def by_bm3d(planes: Planes, noise: NoiseModel) -> Planes:
     return unstabilize(torch.from_numpy(clean), noise).numpy()
 
 
-def figures(
-    shots: Sequence[Shot], noise: NoiseModel, denoise: Denoiser, net: StabilisedDenoiser | None
-) -> Figures:
+def figures(shots: Sequence[Shot], noise: NoiseModel, denoise: Denoiser, net: Network | None) -> Figures:
     """Compare captures of one ISO with their scenes, and let Stein's risk say what it thinks of them."""
     pairs = [(denoise(shot, noise), shot.clean) for shot in shots]
     return Figures(
@@ -325,7 +374,7 @@ def figures(
     )
 
 
-def estimated_gain(shots: Sequence[Shot], noise: NoiseModel, net: StabilisedDenoiser) -> float:
+def estimated_gain(shots: Sequence[Shot], noise: NoiseModel, net: Network) -> float:
     """The gain in dB that Stein's risk promises, from the captures alone."""
     white, batches = stabilized_white(noise)[None], []
     for shot in shots:

@@ -148,7 +148,7 @@ def experiments(camera: str, options: argparse.Namespace) -> Iterator[Experiment
             continue
         if name == BM3D:
             yield Experiment(conditions, name, test_images=options.bm3d_images or images)
-        elif method.objective is None:
+        elif method.objective is None and method.as_trained is None:
             yield Experiment(conditions, name, test_images=images)
         elif method.base is not None:
             yield Experiment(conditions, name, minutes=options.base_minutes, test_images=images)

@@ -32,6 +32,7 @@ from rawdenoise.tukey import tukey_lambda_deviation
 
 COLUMNS, ROWS = 5, 2  # of photographs in a capture to train on
 HEIGHT, WIDTH = 160, 240  # of each
+CLEAN = 5  # one scene in so many is clean where methods learn from some that are
 DARKS, EXPOSURES, FLAT_SIZE = 4, 6, (600, 400)  # of a calibration from frames
 TRAINING, AGAIN, TESTING, CALIBRATING = range(4)  # streams of random numbers
 
@@ -251,6 +252,24 @@ class PairSource:
                 return noisy, valid, white, stabilized_mean(crop(pair.clean), pair.noise)
 
 
+@dataclass(frozen=True, slots=True)
+class CleanScenes:
+    """Crops of mosaics without noise, for methods that learn from clean pictures of something else."""
+
+    mosaics: tuple[Mosaic, ...]
+
+    def draw(self, rng: Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
+        """Draw crops of `size` packed pixels, 0 black to 1 white, and where they are not saturated."""
+        crops = []
+        for _ in range(count):
+            mosaic, side = self.mosaics[int(rng.integers(len(self.mosaics)))], 2 * size + 2
+            top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in mosaic.shape)
+            window = mosaic[top : top + side, left : left + side]
+            crops.append(torch.from_numpy(pack_rggb(turned(window, int(rng.integers(8))))))
+        planes = torch.stack(crops)
+        return planes, planes < 1
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Data:
     """All that one camera's trainings and tests need; `tests` and `noise` are by ISO."""
@@ -264,6 +283,12 @@ class Data:
     def source(self, target: Target) -> PairSource:
         """Crops, with what may be seen beside them."""
         return PairSource(self.pairs, self.held_out, target)
+
+    def unpaired(self) -> tuple[PairSource, CleanScenes]:
+        """Noisy crops, and clean ones of other scenes: a fifth of the captures as scenes alone."""
+        count = max(1, len(self.pairs) // CLEAN)
+        noisy = PairSource(self.pairs[:-count], self.held_out)
+        return noisy, CleanScenes(tuple(pair.clean for pair in self.pairs[-count:]))
 
 
 def simulate(conditions: Conditions, sources: Sources) -> Data:

@@ -22,7 +22,7 @@ from torch import nn
 
 from rawdenoise.atomic import atomic_output, write_bytes
 from rawdenoise.errors import ModelFileError, ModelMissingError
-from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
+from rawdenoise.nets import NETS, Network, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.raw import Camera
 
@@ -74,10 +74,10 @@ class Model:
     """A denoiser ready for use (in eval mode) and its card."""
 
     card: ModelCard
-    net: StabilisedDenoiser
+    net: Network
 
 
-def new_model(net: StabilisedDenoiser, card: ModelCard) -> Model:
+def new_model(net: Network, card: ModelCard) -> Model:
     """Finish the card of a trained network: its id, date and the digest of its weights."""
     now = datetime.now(UTC).replace(microsecond=0)
     digest = hashlib.sha256(_weights(net)).hexdigest()
@@ -394,7 +394,7 @@ def _typed(value: Any, kind: type[T]) -> T:
     return value
 
 
-def _parse_weights(data: bytes, card: ModelCard, path: Path) -> StabilisedDenoiser:
+def _parse_weights(data: bytes, card: ModelCard, path: Path) -> Network:
     if hashlib.sha256(data).hexdigest() != card.weights_sha256:
         raise ModelFileError(
             f"{path}: the weights are not those the card was made for (altered or cut short)"

@@ -24,7 +24,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.levels import fine_scale, scaled
 from rawdenoise.models import Model, ModelCard
-from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.nets import Network
 from rawdenoise.noise import NoiseModel
 from rawdenoise.packing import clipped, pack, saturation_level, unpack
 from rawdenoise.profiles import ProfileStore
@@ -243,7 +243,7 @@ def write(denoised: Denoised, output: Path, *, format: Format = Format.DNG, repl
     return output
 
 
-def _in_stabilized_domain(net: StabilisedDenoiser, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
+def _in_stabilized_domain(net: Network, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
     white = stabilized_white(noise)[None]
 
     def run(tile: Tensor) -> Tensor:

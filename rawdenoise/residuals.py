@@ -25,7 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from rawdenoise.models import IsoNoise
-from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.nets import Network
 from rawdenoise.srgb import encoded_srgb
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.stein import LEAST_RISK, probed
@@ -112,7 +112,7 @@ class Verdict:
     words: str
 
 
-def gather(net: StabilisedDenoiser, store: TileStore, *, seed: int) -> tuple[IsoEvidence, ...]:
+def gather(net: Network, store: TileStore, *, seed: int) -> tuple[IsoEvidence, ...]:
     """Denoise held-out tiles of each ISO and measure what is taken away; the lowest ISO first.
 
     At most `MOST_ISOS`, spread evenly, and `TILES_AN_ISO` of each, fewer where there are many. ISOs of which
@@ -136,7 +136,7 @@ def gather(net: StabilisedDenoiser, store: TileStore, *, seed: int) -> tuple[Iso
 
 @torch.inference_mode()
 def _evidence(
-    net: StabilisedDenoiser,
+    net: Network,
     store: TileStore,
     iso_noise: IsoNoise,
     tiles: Sequence[Tile],

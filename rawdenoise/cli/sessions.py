@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
@@ -28,6 +28,7 @@ from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import CaptureSet, scan
 from rawdenoise.training.loop import Progress as Training
 from rawdenoise.training.loop import TrainingOptions, TrainingStopped
+from rawdenoise.training.unpaired import Unpaired
 
 PLAIN_LINE_S = 10.0
 PICTURES = frozenset({".jpg", ".jpeg", ".png"})
@@ -39,11 +40,14 @@ class SessionOptions:
 
     `from_base` starts with the bundled model of the network, if there is one. `keep_if_worse` keeps a new
     model even where the camera's present one is better. `scratch` is the folder for tiles and checkpoints.
+    `unpaired` asks for unpaired learning, with the captures under `clean`, if any are named, as clean ones.
     """
 
     from_base: bool = True
     keep_if_worse: bool = False
     scratch: Path | None = None
+    unpaired: Unpaired | None = None
+    clean: tuple[Path, ...] = ()
 
 
 def run(
@@ -62,13 +66,15 @@ def run(
     """
     pick_device(options.device)
     groups = _large_enough(_scanned(inputs, camera, layout), options.min_captures)
+    clean = _scanned(session.clean, camera, layout) if session.clean else []
     start = load_base(options.net) if session.from_base and options.net in BASES else None
     failures = 0
     with stop_on_signal(lambda: None) as stop:
         for number, group in enumerate(groups, 1):
             _say(f"\n[{number}/{len(groups)}] {one_line(group.camera.name)}")
             try:
-                trained = _train_one(group, options, session, start, stop)
+                everything, unpaired = _with_clean(group, clean, session.unpaired)
+                trained = _train_one(everything, options, session, unpaired, start, stop)
                 _announce(trained, group, inputs, layout, kept=_kept(trained, session))
             except TrainingStopped as stopped:
                 _say(str(stopped))
@@ -148,13 +154,36 @@ def _large_enough(groups: list[CaptureSet], least: int) -> list[CaptureSet]:
     return kept
 
 
+def _with_clean(
+    group: CaptureSet, clean: list[CaptureSet], unpaired: Unpaired | None
+) -> tuple[CaptureSet, Unpaired | None]:
+    """Add the clean captures of a camera to its others, and name them.
+
+    Raises:
+        TrainingError: clean ones were named, but none is of this camera.
+    """
+    if unpaired is None or not clean:
+        return group, unpaired
+    own = [capture for each in clean if each.camera.is_like(group.camera) for capture in each.captures]
+    if not own:
+        raise TrainingError(f"none of the captures under --clean is of {one_line(group.camera.name)}")
+    everything = {capture.digest: capture for capture in (*group.captures, *own)}
+    captures = tuple(everything[digest] for digest in sorted(everything))
+    return replace(group, captures=captures), replace(unpaired, clean=tuple(sorted(c.digest for c in own)))
+
+
 def _isos(group: CaptureSet) -> str:
     isos = sorted({capture.iso for capture in group.captures if capture.iso is not None})
     return f"ISO {', '.join(map(str, isos))}" if isos else "ISO not stated"
 
 
 def _train_one(
-    group: CaptureSet, options: TrainingOptions, session: SessionOptions, start: Model | None, stop: Stop
+    group: CaptureSet,
+    options: TrainingOptions,
+    session: SessionOptions,
+    unpaired: Unpaired | None,
+    start: Model | None,
+    stop: Stop,
 ) -> Trained:
     """Train one camera, and keep its model unless the camera has a better one."""
     store = ModelStore()
@@ -171,11 +200,11 @@ def _train_one(
 
         trained = train(
             group, options, folder=folder, start=start, rival=_present(group, store, start),
-            on_progress=on_progress, stop=stop,
+            unpaired=unpaired, on_progress=on_progress, stop=stop,
         )  # fmt: skip
     if _kept(trained, session):
         store.save(trained.model, trained.page)
-        forget(group, options, folder=folder, start=start)
+        forget(group, options, folder=folder, start=start, unpaired=unpaired)
     return trained
 
 

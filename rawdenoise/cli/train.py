@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_options, path_options
@@ -30,6 +31,20 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
     "--images", type=click.IntRange(min=1), metavar="N",
     help="How many crops to train on, instead of a time: the same seed then gives the same model.",
 )  # fmt: skip
+@click.option(
+    "--method", type=click.Choice(["gr2r", "unpaired"]), default="gr2r", show_default=True,
+    help="gr2r learns from noisy captures alone, unpaired from clean ones of other scenes as well (--clean).",
+)  # fmt: skip
+@click.option(
+    "--clean", type=click.Path(path_type=Path), metavar="PATH", multiple=True,
+    help="With --method unpaired: captures at base ISO, files or folders.  "
+    "[default: auto, those among PATHs with a tenth of the noise variance of the noisiest ISO]",
+)  # fmt: skip
+@click.option(
+    "--learned-noise",
+    is_flag=True,
+    help="With --method unpaired: draw noise as it was learned from the captures, not as it was calibrated.",
+)
 @click.option(
     "--objective", default="gr2r", show_default=True,
     type=click.Choice(
@@ -66,6 +81,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, camera: str | None,
+    method: str, clean: tuple[Path, ...], learned_noise: bool,
     minutes: float | None, images: int | None, device: str, scratch: Path | None,
     from_nothing: bool, keep_if_worse: bool, finish: bool,
     cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
@@ -77,18 +93,28 @@ def command(
     several ISO make one model for all of them. It starts from the bundled model, and is kept only if it is
     better on captures held out: a camera never gets a worse one.
 
+    Where there are captures at base ISO, --method unpaired learns from these as well: clean
+    pictures of the same camera, of whatever was in front of it.
+
     Ctrl-C keeps what was learned: the same command goes on, and with --finish it makes a
     model of the best so far.
     """
     from rawdenoise.cli import sessions
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.training.loop import TrainingOptions
+    from rawdenoise.training.unpaired import Unpaired
 
+    if method != "unpaired" and (clean or learned_noise):
+        raise click.UsageError("--clean and --learned-noise are for --method unpaired")
+    if method == "unpaired" and ctx.get_parameter_source("objective") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--method unpaired has its own objectives")
     if sum((bool(minutes), bool(images), finish)) > 1:
         raise click.UsageError("give one of --minutes, --images and --finish")
     inputs = given_paths(paths, files_from, null=null)
     plain = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
     budget = None if images else 0.0 if finish else minutes or 10.0
     training = TrainingOptions(minutes=budget, images=images, device=device, **options)
-    session = sessions.SessionOptions(not from_nothing, keep_if_worse, scratch)
+    unpaired = Unpaired(learned_noise=learned_noise) if method == "unpaired" else None
+    named = tuple(path for path in clean if str(path) != "auto")
+    session = sessions.SessionOptions(not from_nothing, keep_if_worse, scratch, unpaired, named)
     ctx.exit(sessions.run(inputs, camera, plain, training, session))

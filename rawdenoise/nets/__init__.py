@@ -5,21 +5,34 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from rawdenoise.nets.stabilised import Backbone, StabilisedDenoiser
+from rawdenoise.nets.blind_spot import BlindSpotDenoiser, d_bsn, d_bsn_light
+from rawdenoise.nets.stabilised import Backbone, Network, StabilisedDenoiser
 from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet
 
 NETS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
     {"fast": FastUNet, "best": BestUNet, "paper": PaperUNet}
 )
+# What a pixel is told by from its surroundings alone: to learn from, not to ship.
+BLIND_SPOTS: Mapping[str, Callable[[], BlindSpotDenoiser]] = MappingProxyType(
+    {"d-bsn": d_bsn, "d-bsn-light": d_bsn_light}
+)
 
 
-def build_net(name: str) -> StabilisedDenoiser:
-    """Build an untrained denoiser by its name in `NETS`; it begins as a mild blur.
+def build_net(name: str) -> Network:
+    """Build an untrained denoiser by its name in `NETS` or `BLIND_SPOTS`; it begins as a blur.
 
     Raises:
         KeyError: no such network.
     """
-    return StabilisedDenoiser(NETS[name]())
+    return BLIND_SPOTS[name]() if name in BLIND_SPOTS else StabilisedDenoiser(NETS[name]())
 
 
-__all__ = ["NETS", "Backbone", "StabilisedDenoiser", "build_net"]
+__all__ = [
+    "BLIND_SPOTS",
+    "NETS",
+    "Backbone",
+    "BlindSpotDenoiser",
+    "Network",
+    "StabilisedDenoiser",
+    "build_net",
+]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
@@ -23,7 +25,32 @@ class Backbone(nn.Module):
     radius: int
 
 
-class StabilisedDenoiser(nn.Module):
+class Network(nn.Module, ABC):
+    """What can be trained: it denoises stabilised planes whose white is known."""
+
+    @property
+    @abstractmethod
+    def multiple(self) -> int:
+        """Heights and widths must be multiples of this, in packed pixels."""
+
+    @property
+    @abstractmethod
+    def radius(self) -> int:
+        """An output pixel depends on no input farther away, in packed pixels, along either axis."""
+
+    @property
+    def halo(self) -> int:
+        """Context that makes the inside of a tile independent of what is cut off: the radius, aligned."""
+        return -(-self.radius // self.multiple) * self.multiple
+
+    @abstractmethod
+    def forward(
+        self, stabilized: Float32[Tensor, "b 4 h w"], white: Float32[Tensor, "#b 4"]
+    ) -> Float32[Tensor, "b 4 h w"]:
+        """Denoise; `white` is `stabilized_white` of the noise model, per plane."""
+
+
+class StabilisedDenoiser(Network):
     """Denoise stabilised planes: the backbone tells what is noise, in sigmas, and it is taken away.
 
     The backbone sees each plane twice. As signal on 0..1 (black to white, whatever the camera), the scale on
@@ -50,11 +77,6 @@ class StabilisedDenoiser(nn.Module):
     def radius(self) -> int:
         """An output pixel depends on no input farther away, in packed pixels, along either axis."""
         return max(self.backbone.radius + sum(BANDS[:2]), sum(BANDS))
-
-    @property
-    def halo(self) -> int:
-        """Context that makes the inside of a tile independent of what is cut off: the radius, aligned."""
-        return -(-self.radius // self.multiple) * self.multiple
 
     def forward(
         self, stabilized: Float32[Tensor, "b 4 h w"], white: Float32[Tensor, "#b 4"]

@@ -3,6 +3,7 @@
 from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import Capture, CaptureSet, scan
 from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
+from rawdenoise.training.unpaired import Unpaired
 
 __all__ = [
     "Capture",
@@ -11,6 +12,7 @@ __all__ = [
     "Trained",
     "TrainingOptions",
     "TrainingStopped",
+    "Unpaired",
     "forget",
     "scan",
     "train",

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rawdenoise import __version__
+from rawdenoise.bases import BASES, load_base
 from rawdenoise.errors import RawDenoiseError, TrainingError
 from rawdenoise.model_page import render
 from rawdenoise.models import Model, ModelCard, new_model
@@ -34,6 +35,7 @@ from rawdenoise.training.loop import (
 )
 from rawdenoise.training.objectives import NEED_PAIRS
 from rawdenoise.training.risk import RiskFigures, crop_sums, difference, summarise
+from rawdenoise.training.unpaired import SECOND, CleanCaptures, Unpaired, clean_captures, fit_unpaired
 
 DEFAULTS = TrainingOptions()
 JUDGED = (8, 16)  # batches, and crops in each, on which models are compared
@@ -64,15 +66,17 @@ def train(
     folder: Path,
     start: Model | None = None,
     rival: Model | None = None,
+    unpaired: Unpaired | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train a camera's model on its noisy captures alone; checkpoints lie under `folder`.
 
-    It begins with the weights of `start`, or with none, and is compared with `rival`. The same captures,
-    options and start go on where an earlier call stopped, unless the captures are now read in another way, a
-    profile says otherwise of their noise, or this is another version of rawdenoise. With a budget in images
-    the result is the same on the same machine, interrupted or not.
+    It begins with the weights of `start`, or with none, and is compared with `rival`. With `unpaired` it
+    learns from clean ones among them as well, whatever the objective. The same captures, options and start go
+    on where an earlier call stopped, unless the captures are now read in another way, a profile says
+    otherwise of their noise, or this is another version of rawdenoise. With a budget in images the result is
+    the same on the same machine, interrupted or not.
 
     Raises:
         TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too few or too
@@ -80,9 +84,10 @@ def train(
         process at the same training. ProfileError: the noise profile of this camera cannot be understood.
     """
     _check(captures, options, start)
-    run = run_id(captures, options, start)
+    run = run_id(captures, options, start, unpaired)
     with Alone(folder, run):
-        if options.minutes == 0 and load_checkpoint(folder / run, run) is None:
+        last_stage = folder / run / (SECOND if unpaired else "")
+        if options.minutes == 0 and load_checkpoint(last_stage, run) is None:
             raise TrainingError(
                 "nothing to finish: no training of these captures and options was interrupted"
             )
@@ -93,30 +98,49 @@ def train(
                 "stopped while reading the captures; to resume, run the same command again"
             ) from None
         net = start.net if start else None
-        fitted = fit(
-            store, options, folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop
-        )
-        return _judged(captures, store, fitted, options, start, rival)
+        if unpaired is None:
+            fitted = fit(
+                store, options, folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop
+            )
+        else:
+            cleaner = net or load_base(options.net if options.net in BASES else BASES[0]).net
+            clean = CleanCaptures(clean_captures(store, captures, unpaired), cleaner)
+            fitted = fit_unpaired(
+                store, clean, options, unpaired, folder=folder / run, run=run, start=net,
+                on_progress=on_progress, stop=stop,
+            )  # fmt: skip
+        return _judged(captures, store, fitted, options, start, rival, unpaired)
 
 
-def run_id(captures: CaptureSet, options: TrainingOptions, start: Model | None = None) -> str:
+def run_id(
+    captures: CaptureSet,
+    options: TrainingOptions,
+    start: Model | None = None,
+    unpaired: Unpaired | None = None,
+) -> str:
     """Name the checkpoint folder of a training: the same for the same tiles and the same kind of model.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
     whole = [tiles_digest(captures), kind_of(options), start.card.weights_sha256 if start else ""]
+    whole += [asdict(unpaired)] if unpaired else []
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
 
 
 def forget(
-    captures: CaptureSet, options: TrainingOptions, *, folder: Path, start: Model | None = None
+    captures: CaptureSet,
+    options: TrainingOptions,
+    *,
+    folder: Path,
+    start: Model | None = None,
+    unpaired: Unpaired | None = None,
 ) -> None:
     """Remove the tiles and the checkpoint of a training, once its model is safe in a store.
 
     They stay where another process has taken them up meanwhile.
     """
-    run = run_id(captures, options, start)
+    run = run_id(captures, options, start, unpaired)
     with suppress(TrainingError), Alone(folder, run):
         shutil.rmtree(folder / run, ignore_errors=True)
 
@@ -158,6 +182,7 @@ def _judged(
     options: TrainingOptions,
     start: Model | None,
     rival: Model | None,
+    unpaired: Unpaired | None,
 ) -> Trained:
     """Write the card, and compare with the model there was."""
     rng = np.random.default_rng([options.seed, 1 << 41])
@@ -174,7 +199,7 @@ def _judged(
         error *= math.sqrt(1 + drawn / (max(1, len(store.held_out)) * (store.largest_crop + 1) ** 2))
         better = bool(store.held_out) and gained > 2 * error
     evidence = gather(fitted.net, store, seed=options.seed)
-    model = new_model(fitted.net, _card(captures, store, fitted, options, start, risk))
+    model = new_model(fitted.net, _card(captures, store, fitted, options, start, risk, unpaired))
     model = replace(model, card=replace(model.card, evidence=tuple(each.as_json() for each in evidence)))
     page, rival_id = render(model.card, evidence), rival.card.id if rival else ""
     return Trained(model, page, risk, before, better, rival_id, fitted.stopped)
@@ -187,7 +212,9 @@ def _card(
     options: TrainingOptions,
     start: Model | None,
     risk: RiskFigures,
+    unpaired: Unpaired | None,
 ) -> ModelCard:
+    method = "unpaired" if unpaired else options.objective
     return ModelCard(
         id="",
         camera=captures.camera,
@@ -195,8 +222,14 @@ def _card(
         iso_range=captures.iso_range,
         noise=store.noise,
         captures=tuple(capture.digest for capture in captures.captures),
-        objective=options.objective,
-        options={**asdict(options), "crop": fitted.crop, "start": start.card.id if start else None},
+        objective=method,
+        options={
+            **asdict(options),
+            **(asdict(unpaired) if unpaired else {}),
+            "objective": method,
+            "crop": fitted.crop,
+            "start": start.card.id if start else None,
+        },
         seed=options.seed,
         versions=versions(),
         created="",

@@ -314,7 +314,7 @@ def build_store(
         known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
         sound = cleared(planes, known or fit_noise([seen]), valid=valid)
         valid &= ~sound.defects
-        file = folder / f"{number:05}.npy"
+        file = folder / tile_file(number)
         with _writing(folder):
             seen_levels, fits = _cut(sound.planes, valid, file, share, rng)
         cut.append((file.name, capture.iso, seen_levels))
@@ -352,6 +352,11 @@ def build_store(
         sizes = {file.name: file.stat().st_size for file in folder.glob("*.npy")}
         write_bytes(index, json.dumps({**asdict(store), "folder": "", "sizes": sizes}).encode())
     return store
+
+
+def tile_file(number: int) -> str:
+    """Name the file of the tiles of a set's capture."""
+    return f"{number:05}.npy"
 
 
 def _held_out(isos: dict[str, int | None], rng: Generator) -> set[str]:

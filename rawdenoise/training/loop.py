@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from rawdenoise.devices import pick_device, prefers_bfloat16
 from rawdenoise.errors import TrainingError
-from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
+from rawdenoise.nets import BLIND_SPOTS, NETS, BlindSpotDenoiser, Network, build_net
+from rawdenoise.nets.gaussians import Prediction
 from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.checkpoint import Check, Counters, load_checkpoint, save_checkpoint
-from rawdenoise.training.objectives import OBJECTIVES, Step
+from rawdenoise.training.objectives import NEED_BLIND_SPOTS, OBJECTIVES, Step
 from rawdenoise.training.risk import RiskFigures, crop_sums, summarise
 
 WARM_UP = 0.02  # share of the budget over which the learning rate rises
@@ -93,8 +94,8 @@ class Fitted:
     `last` is the averaged network at the end. `stopped` says why the training ended before its budget did.
     """
 
-    net: StabilisedDenoiser
-    last: StabilisedDenoiser
+    net: Network
+    last: Network
     figures: RiskFigures
     history: tuple[Check, ...]
     images: int
@@ -109,7 +110,7 @@ def fit(
     *,
     folder: Path,
     run: str,
-    start: StabilisedDenoiser | None = None,
+    start: Network | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
@@ -180,13 +181,16 @@ def check_options(options: TrainingOptions) -> None:
         TrainingError: an unknown network, objective or precision, or no budget.
     """
     known = (
-        ("network", options.net, NETS),
+        ("network", options.net, (*NETS, *BLIND_SPOTS)),
         ("objective", options.objective, OBJECTIVES),
         ("precision", options.precision, ("auto", "float32", "bfloat16")),
     )
     for kind, chosen, names in known:
         if chosen not in names:
             raise TrainingError(f"no {kind} called {chosen!r}; there are {', '.join(names)}")
+    if options.objective in NEED_BLIND_SPOTS and options.net not in BLIND_SPOTS:
+        one_of = ", ".join(BLIND_SPOTS)
+        raise TrainingError(f"the objective {options.objective!r} needs a blind-spot network ({one_of})")
     if options.images is None and options.minutes is None:
         raise TrainingError("training needs a budget, in minutes or in images")
 
@@ -255,7 +259,7 @@ class _State:
     """All that changes during a training."""
 
     def __init__(
-        self, source: Source, options: TrainingOptions, run: str, crop: int, start: StabilisedDenoiser | None
+        self, source: Source, options: TrainingOptions, run: str, crop: int, start: Network | None
     ) -> None:
         self.options = options
         self.device = pick_device(options.device)
@@ -266,9 +270,9 @@ class _State:
             net = (copy.deepcopy(start) if start is not None else build_net(options.net)).train()
         # Channels last: a sixth faster to train on a CPU, and more on a GPU.
         net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.net: StabilisedDenoiser = net.to(self.device).requires_grad_(True)
-        self.average: StabilisedDenoiser = copy.deepcopy(self.net).requires_grad_(False).eval()
-        self.best: StabilisedDenoiser = copy.deepcopy(self.average)
+        self.net: Network = net.to(self.device).requires_grad_(True)
+        self.average: Network = copy.deepcopy(self.net).requires_grad_(False).eval()
+        self.best: Network = copy.deepcopy(self.average)
         self.adam = torch.optim.Adam(self.net.parameters(), lr=self.rate)
         self.counters = Counters(run)
         self.updating = False
@@ -294,6 +298,7 @@ class _State:
             generator=torch.Generator().manual_seed(options.seed << 32 | counters.step),
             taught=self.taught,
             noise=batch.noise,
+            predict=self._predictor(batch.white),
         )
         loss = OBJECTIVES[options.objective](step)
         self.adam.zero_grad(set_to_none=True)
@@ -311,7 +316,7 @@ class _State:
         self.updating = False
         return float(loss.detach())
 
-    def _denoiser(self, net: StabilisedDenoiser, white: Tensor) -> Callable[..., Tensor]:
+    def _denoiser(self, net: Network, white: Tensor) -> Callable[..., Tensor]:
         """A network as objectives see it: its noise is always of unit variance, whatever theirs is."""
 
         def denoise(noisy: Tensor, sigma: float = 1.0) -> Tensor:
@@ -320,6 +325,17 @@ class _State:
             return clean.float() * sigma
 
         return denoise
+
+    def _predictor(self, white: Tensor) -> Callable[[Tensor], Prediction] | None:
+        net = self.net
+        if not isinstance(net, BlindSpotDenoiser):
+            return None
+
+        def predict(noisy: Tensor) -> Prediction:
+            with self._autocast():
+                return net.predict(noisy, white)
+
+        return predict
 
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.bfloat16 else nullcontext()
@@ -423,8 +439,8 @@ class _State:
                 yield f"adam.{index}.{name}", tensor
 
 
-def _finished(net: StabilisedDenoiser) -> StabilisedDenoiser:
-    plain: StabilisedDenoiser = net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+def _finished(net: Network) -> Network:
+    plain: Network = net.cpu().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     return plain.eval()
 
 
@@ -442,7 +458,7 @@ def _without_state(adam: torch.optim.Adam) -> dict[str, object]:
     return {"param_groups": adam.state_dict()["param_groups"]}
 
 
-def _crop_size(source: Source, net: StabilisedDenoiser, options: TrainingOptions) -> int:
+def _crop_size(source: Source, net: Network, options: TrainingOptions) -> int:
     multiple = net.multiple * (2 if options.objective == "neighbor2neighbor" else 1)  # it halves the crops
     size = min(options.crop, source.largest_crop) // multiple * multiple
     if size < max(SMALLEST_CROP, multiple):

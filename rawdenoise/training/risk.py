@@ -26,7 +26,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.nets import Network
 from rawdenoise.stein import LEAST_RISK, probed
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.redraw import redraw
@@ -53,13 +53,13 @@ class RiskFigures:
         return -10 * math.log10(max(self.risk, LEAST_RISK))
 
 
-def estimate_risk(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> RiskFigures:
+def estimate_risk(net: Network, batches: Sequence[Batch], seed: int) -> RiskFigures:
     """Estimate a denoiser's risk on crops it was not trained on; the same seed gives the same figures."""
     return summarise(crop_sums(net, batches, seed))
 
 
 @torch.no_grad()
-def crop_sums(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> Float64[Tensor, "n 4"]:
+def crop_sums(net: Network, batches: Sequence[Batch], seed: int) -> Float64[Tensor, "n 4"]:
     """Sum, for every crop, what a risk is made of: pixels, squared residual, residual, divergence."""
     generator, rows = torch.Generator().manual_seed(seed), []
     device = next(net.parameters()).device
@@ -76,7 +76,7 @@ def crop_sums(net: StabilisedDenoiser, batches: Sequence[Batch], seed: int) -> F
 
 
 def _beyond_gaussian(
-    net: StabilisedDenoiser, scene: Float32[Tensor, "b 4 h w"], batch: Batch, generator: torch.Generator
+    net: Network, scene: Float32[Tensor, "b 4 h w"], batch: Batch, generator: torch.Generator
 ) -> Float32[Tensor, "b 4 h w"]:
     """What the answer's covariance with the noise is beyond its divergence, where the scene is known."""
     noisy = redraw(scene, batch.noise, generator)

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from rawdenoise.training.objectives import gr2r
 from rawdenoise.training.objectives.blind2unblind import blind2unblind
+from rawdenoise.training.objectives.blind_spots import laine19, unpaired, unpaired_paper
 from rawdenoise.training.objectives.neighbor2neighbor import neighbor2neighbor
 from rawdenoise.training.objectives.noise2void import noise2void
 from rawdenoise.training.objectives.noisier2noise import noisier2noise
@@ -23,6 +24,9 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "noise2void": noise2void,
         "noisier2noise": noisier2noise,
         "blind2unblind": blind2unblind,
+        "unpaired": unpaired,
+        "unpaired-paper": unpaired_paper,
+        "laine19": laine19,
         "noise2noise": noise2noise,
         "supervised": supervised,
         "supervised-decibels": supervised_decibels,
@@ -31,5 +35,6 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
 NEED_PAIRS = frozenset(
     {"noise2noise", "supervised", "supervised-decibels"}
 )  # a camera's captures alone will not do
+NEED_BLIND_SPOTS = frozenset({"unpaired", "unpaired-paper", "laine19"})
 
-__all__ = ["NEED_PAIRS", "OBJECTIVES", "Objective", "Step"]
+__all__ = ["NEED_BLIND_SPOTS", "NEED_PAIRS", "OBJECTIVES", "Objective", "Step"]

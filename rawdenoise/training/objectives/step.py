@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from rawdenoise.nets.gaussians import Prediction
 from rawdenoise.noise import NoiseModel
 
 Planes = Float32[Tensor, "b 4 h w"]
@@ -34,6 +35,7 @@ class Step:
     objectives for pairs learn from, None where captures are all there is. `done` runs from 0 to 1 over the
     training. All randomness comes from `generator`. `taught` says that the training began with a trained
     network. `noise` holds the model of each crop's noise; where there is none, it is taken to be Gaussian.
+    `predict` is what a blind-spot network expects at each pixel without looking at it; others have none.
     """
 
     denoise: Denoiser
@@ -46,6 +48,7 @@ class Step:
     generator: torch.Generator
     taught: bool = False
     noise: tuple[NoiseModel, ...] = ()
+    predict: Callable[[Tensor], Prediction] | None = None
 
 
 Objective = Callable[[Step], Tensor]  # the loss, a scalar

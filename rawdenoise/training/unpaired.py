@@ -1,0 +1,207 @@
+"""Unpaired learning (Wu, Liu, Cao, Ren and Zuo, ECCV 2020): from noisy captures and others that are clean.
+
+First a blind-spot network and a noise estimator learn, from the noisy captures alone, what the scene is at
+each pixel and how noisy it is. Then an ordinary network is taught by pairs of two kinds: clean captures, of
+whatever else, with noise drawn anew; and noisy captures with what the first stage makes of them.
+
+A camera's captures at its base ISO are clean enough. Their little noise is taken off by the network that the
+second stage begins with: left in, it would be taught to stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float32
+from numpy.random import Generator
+from torch import Tensor
+
+from rawdenoise.errors import TrainingError
+from rawdenoise.nets import BlindSpotDenoiser, Network
+from rawdenoise.nets.gaussians import mixed
+from rawdenoise.noise import NoiseModel
+from rawdenoise.stabilize import stabilized_mean, unstabilize
+from rawdenoise.training.batches import Batch, Source
+from rawdenoise.training.captures import CaptureSet, TileStore, tile_file
+from rawdenoise.training.loop import Fitted, Progress, TrainingOptions, fit
+from rawdenoise.training.redraw import redraw
+
+FIRST, SECOND = "first", "second"  # folders of the stages' checkpoints
+FIRST_SHARE = 0.35  # of the budget, for the blind-spot network
+PSEUDO = 1 / 11  # of the pairs: the paper weighs them 0.1 to 1
+JITTER = (0.9, 1.1)  # factors on the noise that is drawn, as in the authors' code
+CLEAN_ENOUGH = 0.1  # noise variance, against that of the noisiest ISO
+GREY = 0.18  # the signal at which they are compared
+DARKER = 0.25  # a clean capture is shown at down to this share of its brightness
+
+
+@dataclass(frozen=True, slots=True)
+class Unpaired:
+    """How to learn from clean captures as well.
+
+    `clean` are the digests of those captures; without them they are the camera's own whose noise has at most
+    a tenth of the variance of the noisiest ones'. `learned_noise` draws noise as the first stage found it, in
+    place of the calibrated one.
+    """
+
+    clean: tuple[str, ...] | None = None
+    blind_spot: str = "d-bsn-light"
+    learned_noise: bool = False
+
+
+@runtime_checkable
+class CleanSource(Protocol):
+    """Where clean crops come from."""
+
+    def draw(
+        self, rng: Generator, count: int, size: int
+    ) -> tuple[Float32[Tensor, "b 4 h w"], Bool[Tensor, "b 4 h w"]]:
+        """Draw crops on the packed scale, and where they are valid."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanCaptures:
+    """Crops of captures at base ISO, cleaned of what noise they have, and some of them darkened."""
+
+    captures: Source
+    cleaner: Network
+
+    @torch.no_grad()
+    def draw(
+        self, rng: Generator, count: int, size: int
+    ) -> tuple[Float32[Tensor, "b 4 h w"], Bool[Tensor, "b 4 h w"]]:
+        """Draw crops on the packed scale, and where they are valid."""
+        batch = self.captures.draw(rng, count, size)
+        clean = self.cleaner(batch.noisy, batch.white)
+        planes = torch.cat(
+            [unstabilize(crop[None], noise) for crop, noise in zip(clean, batch.noise, strict=True)]
+        )
+        factors = np.exp(rng.uniform(np.log(DARKER), 0, (count, 1, 1, 1)))
+        return planes.clamp_min(0) * torch.from_numpy(factors.astype(np.float32)), batch.valid
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Distillation:
+    """Pairs for the second stage: clean crops with noise drawn anew, and what `first` made of noisy ones.
+
+    The noise is that of noisy crops drawn beside the clean ones, so ISOs are as frequent as there.
+    """
+
+    noisy: Source
+    clean: CleanSource
+    first: BlindSpotDenoiser
+    learned_noise: bool = False
+
+    @property
+    def largest_crop(self) -> int:
+        """What the noisy captures have room for."""
+        return self.noisy.largest_crop
+
+    @torch.no_grad()
+    def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+        """Draw pairs; held-out ones are noisy captures alone."""
+        batch = self.noisy.draw(rng, count, size, held_out=held_out)
+        if held_out:
+            return batch
+        pseudo = torch.from_numpy(rng.random(count) < PSEUDO)
+        noisy, valid, target = self._synthesised(rng, batch, size)
+        if pseudo.any():
+            target[pseudo] = self.first(batch.noisy[pseudo], batch.white[pseudo])
+            noisy[pseudo], valid[pseudo] = batch.noisy[pseudo], batch.valid[pseudo]
+        return Batch(noisy, valid, batch.white, target, batch.noise)
+
+    def _synthesised(
+        self, rng: Generator, like: Batch, size: int
+    ) -> tuple[Float32[Tensor, "b 4 h w"], Bool[Tensor, "b 4 h w"], Float32[Tensor, "b 4 h w"]]:
+        """Expose clean crops anew with the noise of others."""
+        planes, valid = self.clean.draw(rng, len(like.noisy), size)
+        target = torch.cat(
+            [stabilized_mean(crop[None], noise) for crop, noise in zip(planes, like.noise, strict=True)]
+        )
+        generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+        noise = redraw(target, like.noise, generator) - target
+        if self.learned_noise:
+            noise = mixed(self.first.noise(target, like.white[..., None, None]), noise)
+        jitter = torch.from_numpy(rng.uniform(*JITTER, (len(target), 1, 1, 1)).astype(np.float32))
+        return target + jitter * noise, valid.clone(), target
+
+
+def fit_unpaired(
+    noisy: Source,
+    clean: CleanSource,
+    options: TrainingOptions,
+    unpaired: Unpaired,
+    *,
+    folder: Path,
+    run: str,
+    start: Network | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    """Train both stages, the second from `start` or from nothing; the checkpoints lie in `folder`.
+
+    The budget is shared. To resume, call it again.
+
+    Raises: as `fit`.
+    """
+    first_options = _budgeted(options, FIRST_SHARE)
+    first = fit(
+        noisy,
+        replace(first_options, net=unpaired.blind_spot, objective="unpaired", learning_rate=None),
+        folder=folder / FIRST, run=run, stop=stop,
+        on_progress=lambda progress: on_progress(replace(progress, stage="learning the noise")),
+    )  # fmt: skip
+    assert isinstance(first.net, BlindSpotDenoiser)
+    second = fit(
+        Distillation(noisy, clean, first.net, unpaired.learned_noise),
+        replace(_budgeted(options, 1 - FIRST_SHARE), objective="supervised"),
+        folder=folder / SECOND, run=run, start=start, on_progress=on_progress, stop=stop,
+    )  # fmt: skip
+    return replace(second, training_s=first.training_s + second.training_s)
+
+
+def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -> TileStore:
+    """The tiles of a camera's captures that are clean.
+
+    Raises:
+        TrainingError: there are none, or none that are not held out.
+    """
+    if unpaired.clean is None:
+        isos = set(clean_isos([each.noise for each in store.noise]))
+        tiles = tuple(tile for tile in store.tiles if tile.noise in isos)
+    else:
+        clean = {tile_file(at) for at, each in enumerate(captures.captures) if each.digest in unpaired.clean}
+        tiles = tuple(tile for tile in store.tiles if tile.file in clean)
+    if not tiles:
+        raise TrainingError("too few clean captures: one at least is held out to judge by")
+    return replace(store, tiles=tiles, held_out=())
+
+
+def clean_isos(noise: Sequence[NoiseModel]) -> list[int]:
+    """Which of a camera's noise models are clean against the noisiest.
+
+    Raises:
+        TrainingError: none is.
+    """
+    variances = [float(np.mean(each.variance(np.full((4, 1, 1), GREY, np.float32)))) for each in noise]
+    noisiest = max(variances)
+    found = [at for at, variance in enumerate(variances) if variance <= CLEAN_ENOUGH * noisiest]
+    if not found:
+        ratio = noisiest / min(variances)
+        raise TrainingError(
+            f"no capture here is clean: the noise variance differs by a factor of {ratio:.1f}, and "
+            f"{1 / CLEAN_ENOUGH:.0f} is needed; add captures at base ISO, or name clean ones with --clean"
+        )
+    return found
+
+
+def _budgeted(options: TrainingOptions, share: float) -> TrainingOptions:
+    minutes = None if options.minutes is None else share * options.minutes
+    images = None if options.images is None else max(1, round(share * options.images))
+    return replace(options, minutes=minutes, images=images)
