@@ -78,6 +78,7 @@ METHODS: Mapping[str, Method] = {
     "noise2void": Method("Noise2Void", "noise2void"),
     BLIND2UNBLIND: Method("Blind2Unblind", "blind2unblind"),
     "noisier2noise": Method("Noisier2Noise", "noisier2noise"),
+    "noise2grad": Method("Noise2Grad-style transfer", "noise2grad"),
     "r2r": Method("R2R", "r2r"),
     UNGUARDED: Method("calibrated GR2R to the end, from nothing", "gr2r"),
     GUARDED: Method("guarded GR2R, from nothing", "gr2r", guard=True),

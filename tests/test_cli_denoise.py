@@ -41,14 +41,21 @@ def _one_thread(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 
 def a_capture(
-    path: Path, height: int = 96, width: int = 128, *, seed: int = 0, camera: Camera = CAMERA
+    path: Path,
+    height: int = 96,
+    width: int = 128,
+    *,
+    seed: int = 0,
+    camera: Camera = CAMERA,
+    iso: int = 800,
 ) -> Path:
     """A noisy ramp, written as a DNG that does not claim to be denoised."""
     rng = np.random.default_rng(seed)
     signal = np.linspace(0.1, 0.6, width)[None] * np.ones((height, 1))
-    dn = 512 + 15871 * (signal + rng.standard_normal((height, width)) * np.sqrt(2e-3 * signal + 1e-5))
+    deviation = np.sqrt(iso / 800 * (2e-3 * signal + 1e-5))
+    dn = 512 + 15871 * (signal + rng.standard_normal((height, width)) * deviation)
     mosaic = np.clip(np.rint(dn), 0, 16383).astype(np.uint16)
-    raw = make_raw(height, width, mosaic=mosaic, camera=camera, exposure=Exposure(iso=800))
+    raw = make_raw(height, width, mosaic=mosaic, camera=camera, exposure=Exposure(iso=iso))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_dng(raw, path, provenance=Provenance("0", "simulated", 0.0))
     return path

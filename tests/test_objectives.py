@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from rawdenoise.nets import StabilisedDenoiser, build_net
 from rawdenoise.training.objectives import OBJECTIVES, Step
 from rawdenoise.training.objectives.blind2unblind import from_neighbours, through_blind_spots, visibility
+from rawdenoise.training.objectives.noise2grad import transferred
 from rawdenoise.training.objectives.noise2void import hide
 from rawdenoise.training.objectives.noisier2noise import ALPHA
 from rawdenoise.training.objectives.r2r import recorruption_loss
+from rawdenoise.training.objectives.self2self import averaged, sampled
 
-ADDED = ["noise2void", "noisier2noise", "blind2unblind"]
+ADDED = ["noise2void", "noisier2noise", "blind2unblind", "noise2grad", "self2self"]
 
 
 def planes(seed: int = 1, height: int = 32, width: int = 32, count: int = 2) -> torch.Tensor:
@@ -296,3 +298,84 @@ def test_blind2unblind_learns_not_to_repeat_what_it_sees() -> None:
             with torch.no_grad():
                 a -= 0.5 * slope
         assert abs(float(a.detach())) < 0.1
+
+
+# Noise2Grad
+
+
+def test_transferred_noise_is_that_of_another_crop_whole_and_independent_of_this_one() -> None:
+    residual = 1.3 * planes(seed=5, height=48, width=48, count=6) + 0.2
+    noise, known = transferred(residual, everywhere(residual), torch.Generator().manual_seed(3))
+    assert known.all()
+    assert abs(float(noise.mean())) < 1e-6
+    assert float(noise.std()) == pytest.approx(1.3, rel=0.02)
+    correlation = (noise * residual).mean(dim=(1, 2, 3)) / 1.3**2
+    assert float(correlation.abs().max()) < 0.05
+    for crop in noise:
+        centred = residual - residual.mean(dim=(2, 3), keepdim=True)
+        ways = [(), (1,), (2,), (1, 2)]
+        assert any(torch.allclose(crop, each.flip(way), atol=1e-5) for each in centred for way in ways)
+
+
+def test_transferred_noise_does_not_count_where_it_is_not_known() -> None:
+    residual = planes(count=2)
+    valid = everywhere(residual)
+    valid[0, :, :7] = False
+    wild = torch.where(valid, residual, 1e4)
+    noise, known = transferred(wild, valid, torch.Generator().manual_seed(3))
+    assert int((~known).sum()) == int((~valid).sum())
+    assert (noise[~known] == 0).all()
+    assert float(noise.abs().max()) < 10
+
+
+def test_noise2grad_draws_noise_until_there_is_a_teacher() -> None:
+    y = planes(count=4)
+    seen = []
+
+    def watched(z: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
+        seen.append(z)
+        return z
+
+    for done, taught in ((0.0, False), (0.0, True), (1.0, False)):
+        OBJECTIVES["noise2grad"](step(watched, y, done=done, taught=taught))
+    drawn, *moved = seen  # the teacher's answer is 0: what is seen is the noise alone
+    assert all(torch.equal(each.abs().sort().values, each.abs().sort().values) for each in moved)
+    shown = {round(float(value), 3) for value in (y - y.mean(dim=(2, 3), keepdim=True)).flatten()}
+    for each in moved:
+        assert {round(float(value), 3) for value in each.flatten()} <= shown | {0.0}
+    assert len({round(float(value), 3) for value in drawn.flatten()} & shown) < 0.9 * len(shown)
+
+
+# Self2Self
+
+
+def test_hidden_pixels_are_gone_and_filled_from_kept_ones() -> None:
+    y = planes(height=64, width=64)
+    filled, hidden = sampled(y, everywhere(y), torch.Generator().manual_seed(4))
+    assert float(hidden.float().mean()) == pytest.approx(0.3, abs=0.02)
+    assert torch.equal(filled[~hidden], y[~hidden])
+    changed = torch.where(hidden, 1e6, y)
+    again, _ = sampled(changed, everywhere(y), torch.Generator().manual_seed(4))
+    assert torch.equal(again, filled)
+
+
+def test_the_error_at_hidden_pixels_is_the_true_one_plus_the_noise() -> None:
+    """Proposition 1: for a flat scene and a fixed denoiser."""
+    scene = torch.full((4, 4, 96, 96), 5.0)
+    noise = planes(seed=8, height=96, width=96, count=4)
+
+    def blur(z: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
+        return torch.nn.functional.avg_pool2d(z, 5, 1, 2, count_include_pad=False)
+
+    loss = float(OBJECTIVES["self2self"](step(blur, scene + noise)))
+    filled, hidden = sampled(scene + noise, everywhere(scene), torch.Generator().manual_seed(2))
+    truth = float((blur(filled) - scene)[hidden].square().mean())
+    assert loss == pytest.approx(truth + 1, rel=0.03)
+
+
+def test_an_average_over_masks_is_better_than_one_pass() -> None:
+    scene = torch.full((1, 4, 64, 64), 5.0)
+    y = scene + planes(height=64, width=64, count=1)
+    one = sampled(y, everywhere(y), torch.Generator().manual_seed(1))[0]
+    many = averaged(lambda z, sigma=1.0: z, y, everywhere(y), torch.Generator().manual_seed(1))
+    assert (many - scene).square().mean() < 0.8 * (one - scene).square().mean()

@@ -48,7 +48,8 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
 @click.option(
     "--objective", default="gr2r", show_default=True,
     type=click.Choice(
-        ["gr2r", "gr2r-paper", "r2r", "neighbor2neighbor", "noise2void", "noisier2noise", "blind2unblind"]
+        ["gr2r", "gr2r-paper", "r2r", "neighbor2neighbor", "noise2void", "noisier2noise", "blind2unblind",
+         "noise2grad"]
     ),
     help="The loss: GR2R guarded against collapse, the paper's own, or other papers'.",
 )  # fmt: skip

@@ -43,7 +43,7 @@ class NoiseLevel(nn.Module):
     ) -> Float32[Tensor, "b 10 h w"]:
         """Tell the noise; no gradient goes to the signal."""
         seen = torch.cat([signal.detach() / white, (10 / white).expand_as(signal)], dim=1)
-        told: Tensor = self.layers(seen)
+        told: Tensor = self.layers(seen).float()
         if self.per_image:
             told = told.mean(dim=(2, 3), keepdim=True).expand_as(told)
         deviation = F.softplus(told[:, :PLANES] + ONE) + LEAST

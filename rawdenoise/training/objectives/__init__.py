@@ -9,10 +9,12 @@ from rawdenoise.training.objectives import gr2r
 from rawdenoise.training.objectives.blind2unblind import blind2unblind
 from rawdenoise.training.objectives.blind_spots import laine19, unpaired, unpaired_paper
 from rawdenoise.training.objectives.neighbor2neighbor import neighbor2neighbor
+from rawdenoise.training.objectives.noise2grad import noise2grad
 from rawdenoise.training.objectives.noise2void import noise2void
 from rawdenoise.training.objectives.noisier2noise import noisier2noise
 from rawdenoise.training.objectives.pairs import noise2noise, supervised, supervised_decibels
 from rawdenoise.training.objectives.r2r import r2r
+from rawdenoise.training.objectives.self2self import self2self
 from rawdenoise.training.objectives.step import Objective, Step
 
 OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
@@ -24,6 +26,8 @@ OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
         "noise2void": noise2void,
         "noisier2noise": noisier2noise,
         "blind2unblind": blind2unblind,
+        "noise2grad": noise2grad,
+        "self2self": self2self,
         "unpaired": unpaired,
         "unpaired-paper": unpaired_paper,
         "laine19": laine19,

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from test_cli_denoise import _one_thread, a_capture
+
+from rawdenoise.bases import load_base
+from rawdenoise.cli import main
+from rawdenoise.errors import TrainingError
+from rawdenoise.models import ModelStore
+from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
+from rawdenoise.noise import NoiseModel
+from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white, unstabilize
+from rawdenoise.training.batches import Batch
+from rawdenoise.training.captures import build_store, scan
+from rawdenoise.training.unpaired import (
+    CleanCaptures,
+    Distillation,
+    Unpaired,
+    clean_captures,
+    clean_isos,
+)
+
+__all__ = ["_one_thread"]
+
+NOISE = NoiseModel((1e-3,) * 4, (1e-5,) * 4)
+LOW = NoiseModel((1e-4,) * 4, (1e-6,) * 4)
+
+
+def flat(level: float, noise: NoiseModel) -> object:
+    """A source of one grey with its noise."""
+
+    class Flat:
+        largest_crop = 32
+
+        def draw(self, rng: np.random.Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
+            clean = np.full((count, 4, size, size), level, np.float32)
+            drawn = rng.standard_normal(clean.shape).astype(np.float32)
+            noisy = stabilize(torch.from_numpy(clean + drawn * np.sqrt(noise.variance(clean[0]))), noise)
+            valid = torch.ones_like(noisy).bool()
+            valid[:, 1] = not held_out
+            white = stabilized_white(noise).expand(count, 4)
+            return Batch(noisy, valid, white, noise=(noise,) * count)
+
+    return Flat()
+
+
+class CleanGrey:
+    """Clean crops of one level."""
+
+    def __init__(self, level: float) -> None:
+        self.level = level
+
+    def draw(self, rng: np.random.Generator, count: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        planes = torch.full((count, 4, size, size), self.level)
+        return planes, planes < 1
+
+
+def a_first_stage() -> BlindSpotDenoiser:
+    net = build_net("d-bsn-light").eval()
+    assert isinstance(net, BlindSpotDenoiser)
+    return net
+
+
+def drawn(source: Distillation, count: int = 66) -> Batch:
+    return source.draw(np.random.default_rng(1), count, 24)
+
+
+def test_pairs_are_clean_crops_with_new_noise_and_a_tenth_of_denoised_ones() -> None:
+    source = Distillation(flat(0.1, NOISE), CleanGrey(0.5), a_first_stage())
+    batch = drawn(source, 330)
+    assert batch.target is not None
+    synthesised = stabilized_mean(torch.full((1, 4, 1, 1), 0.5), NOISE)[0, 0, 0, 0]
+    clean = (batch.target - synthesised).abs().amax(dim=(1, 2, 3)) < 1e-4
+    assert 10 <= int((~clean).sum()) <= 55  # one in eleven
+    noise = (batch.noisy - batch.target)[clean]
+    deviations = noise.flatten(1).std(dim=1)
+    assert abs(float(noise.mean())) < 0.01
+    assert 0.85 < float(deviations.min()) < 0.95  # the jitter
+    assert 1.05 < float(deviations.max()) < 1.15
+    # The others are what the first stage makes of noisy captures.
+    pseudo = (~clean).nonzero()[0, 0]
+    made = source.first(batch.noisy[pseudo][None], batch.white[pseudo][None])[0]
+    torch.testing.assert_close(batch.target[pseudo], made)
+
+
+def test_held_out_crops_are_captures_as_they_are() -> None:
+    noisy = flat(0.1, NOISE)
+    source = Distillation(noisy, CleanGrey(0.5), a_first_stage())
+    held_out = source.draw(np.random.default_rng(1), 4, 24, held_out=True)
+    same = noisy.draw(np.random.default_rng(1), 4, 24, held_out=True)
+    assert torch.equal(held_out.noisy, same.noisy)
+    assert torch.equal(held_out.valid, same.valid)
+    assert held_out.target is None
+
+
+def test_the_same_random_numbers_give_the_same_pairs() -> None:
+    source = Distillation(flat(0.1, NOISE), CleanGrey(0.5), a_first_stage(), learned_noise=True)
+    one, other = drawn(source), drawn(source)
+    assert torch.equal(one.noisy, other.noisy)
+    assert torch.equal(one.target, other.target)
+
+
+def test_learned_noise_is_as_strong_as_the_first_stage_says() -> None:
+    first = a_first_stage()
+    exit = first.noise.layers[-1]
+    torch.nn.init.constant_(exit.bias, 1.5)  # softplus(1.5 + 0.54) is about 2.16
+    batch = drawn(Distillation(flat(0.5, NOISE), CleanGrey(0.5), first, learned_noise=True))
+    assert float((batch.noisy - batch.target).std()) == pytest.approx(2.16, rel=0.1)
+
+
+def test_clean_captures_are_cleaned_before_they_are_targets() -> None:
+    captures = flat(0.2, LOW)
+    left = {}
+    for name, cleaner in (("cleaned", load_base("fast").net), ("as they are", Identity())):
+        planes, valid = CleanCaptures(captures, cleaner).draw(np.random.default_rng(0), 8, 32)
+        assert valid[:, 0].all()
+        relative = planes / planes.mean(dim=(1, 2, 3), keepdim=True)  # darkened, each by its own factor
+        left[name] = float(relative.std())
+        assert float(planes.amax()) < 0.25
+        assert 0.04 < float(planes.mean(dim=(1, 2, 3)).min()) < 0.15
+    assert left["cleaned"] < 0.4 * left["as they are"]
+    torch.testing.assert_close(unstabilize(stabilized_mean(planes, LOW), LOW), planes, rtol=1e-3, atol=1e-4)
+
+
+class Identity(Network):
+    """Not a denoiser."""
+
+    multiple = 1
+    radius = 0
+
+    def forward(self, noisy: torch.Tensor, white: torch.Tensor) -> torch.Tensor:
+        return noisy
+
+
+def test_clean_are_those_with_a_tenth_of_the_noise_variance() -> None:
+    middle = NoiseModel((5e-4,) * 4, (5e-6,) * 4)
+    assert clean_isos([LOW, middle, NOISE]) == [0]
+    assert clean_isos([NOISE, replace(LOW, shot=(5e-5,) * 4), LOW]) == [1, 2]
+    with pytest.raises(TrainingError, match=r"by a factor of 2\.0, and 10 is needed.*--clean"):
+        clean_isos([middle, NOISE])
+    with pytest.raises(TrainingError):
+        clean_isos([NOISE])
+
+
+@pytest.fixture
+def captures(tmp_path: Path) -> Path:
+    """Four noisy captures, and three whose noise is much less."""
+    for number in range(4):
+        a_capture(tmp_path / "captures" / f"{number}.dng", 192, 256, seed=number)
+    for number in range(3):
+        a_capture(tmp_path / "captures" / f"base-{number}.dng", 192, 256, seed=10 + number, iso=50)
+    return tmp_path / "captures"
+
+
+def train(folder: Path, *arguments: object) -> Result:
+    options = ["train", "--method", "unpaired", "--scratch", folder / "scratch", "--device", "cpu"]
+    return CliRunner().invoke(main, [*map(str, (*options, *arguments))])
+
+
+def test_named_clean_captures_are_taken_from_the_store(captures: Path, tmp_path: Path) -> None:
+    (group,) = scan([captures])
+    store = build_store(group, tmp_path / "tiles", seed=0)
+    own = tuple(capture.digest for capture in group.captures if "base" in capture.path.name)
+    clean = clean_captures(store, group, Unpaired(clean=own))
+    assert {tile.noise for tile in clean.tiles} == {[each.iso for each in store.noise].index(50)}
+    assert not clean.held_out
+    with pytest.raises(TrainingError, match="too few clean captures"):
+        clean_captures(store, group, Unpaired(clean=("none of them",)))
+
+
+def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tmp_path: Path) -> None:
+    trained = train(tmp_path, captures, "--clean", captures / "base-0.dng", "--clean",
+                    captures / "base-1.dng", "--images", 64, "--keep-if-worse")  # fmt: skip
+    assert trained.exit_code == 0, trained.output
+    (card,) = ModelStore().cards()
+    assert card.objective == "unpaired"
+    assert card.options["blind_spot"] == "d-bsn-light"
+    assert len(card.options["clean"]) == 2
+    assert "next: rawdenoise denoise" in trained.stdout
+    assert f"against {load_base('fast').card.id}" in trained.stdout
+    assert not list((tmp_path / "scratch").rglob("*.*"))
+
+
+def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path) -> None:
+    result = train(tmp_path, captures, "--clean", captures / "base-0.dng", "--clean",
+                   captures / "base-1.dng", "--clean", captures / "base-2.dng", "--images", 32,
+                   "--from-nothing")  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert result.stdout.startswith("no new model")
+    assert not ModelStore().cards()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "line"),
+    [
+        (["--objective", "r2r"], 2, "--method unpaired has its own objectives"),
+        (["--images", "16"], 1, "no capture here is clean"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    captures: Path, tmp_path: Path, arguments: list[str], code: int, line: str
+) -> None:
+    for file in captures.glob("base-*"):
+        file.unlink()
+    result = train(tmp_path, captures, *arguments)
+    assert result.exit_code == code, result.output
+    assert line in result.stderr
+
+
+def test_clean_captures_are_for_unpaired_learning(captures: Path) -> None:
+    result = CliRunner().invoke(main, ["train", str(captures), "--clean", str(captures)])
+    assert result.exit_code == 2
+    assert "--method unpaired" in result.stderr
+
+
+def test_clean_captures_of_another_camera_are_refused(captures: Path, tmp_path: Path) -> None:
+    other = a_capture(tmp_path / "other.dng", 200, 256, seed=3)
+    result = train(tmp_path, captures, "--clean", other, "--images", "16")
+    assert result.exit_code == 1
+    assert "none of the captures under --clean is of Test One" in result.stderr
