@@ -7,6 +7,7 @@ import importlib.util
 import json
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -15,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from simulated import Conditions, Data, Planes, Shot, Sources, Target, simulate
+import torch.nn.functional as F
+from simulated import Conditions, Data, Pair, PairSource, Planes, Shot, Sources, Target, simulate
 from torch import Tensor
 
 from rawdenoise.artefacts import cleared
@@ -30,7 +32,9 @@ from rawdenoise.pipeline import DenoiseOptions, denoise_planes
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.training import TrainingOptions, TrainingStopped
 from rawdenoise.training.batches import Batch
+from rawdenoise.training.captures import mosaic_rggb
 from rawdenoise.training.loop import Fitted, fit
+from rawdenoise.training.objectives.self2self import averaged
 from rawdenoise.training.risk import estimate_risk
 from rawdenoise.training.unpaired import Unpaired, fit_unpaired
 
@@ -64,6 +68,7 @@ class Method:
 
 BLIND_SPOT = "d-bsn-light"
 NOISY, BM3D, GUARDED = "noisy", "bm3d", "guarded"
+SELF2SELF = "self2self"  # a training for each capture
 FROM_BASE, UNGUARDED = "guarded-from-base", "unguarded"
 BLIND2UNBLIND = "blind2unblind"  # seventeen passes a step
 METHODS: Mapping[str, Method] = {
@@ -78,6 +83,7 @@ METHODS: Mapping[str, Method] = {
     "noise2void": Method("Noise2Void", "noise2void"),
     BLIND2UNBLIND: Method("Blind2Unblind", "blind2unblind"),
     "noisier2noise": Method("Noisier2Noise", "noisier2noise"),
+    SELF2SELF: Method("Self2Self, one training a capture"),
     "noise2grad": Method("Noise2Grad-style transfer", "noise2grad"),
     "r2r": Method("R2R", "r2r"),
     UNGUARDED: Method("calibrated GR2R to the end, from nothing", "gr2r"),
@@ -333,6 +339,10 @@ def denoiser(experiment: Experiment, net: Network | None, data: Data, device: st
     """What the experiment's method makes of a capture whose noise is taken to be this."""
     if experiment.method == NOISY:
         return lambda shot, noise: shot.planes
+    if experiment.method == SELF2SELF:
+        return lambda shot, noise: processed(
+            shot, noise, lambda planes, noise: by_self2self(planes, noise, experiment, device)
+        )
     if net is None:
         return lambda shot, noise: processed(shot, noise, by_bm3d)
     model, options = new_model(net, _card(experiment, data)), DenoiseOptions(device=device)
@@ -363,6 +373,24 @@ def by_bm3d(planes: Planes, noise: NoiseModel) -> Planes:
     stabilized = stabilize(torch.from_numpy(planes), noise).numpy()
     clean = np.stack([np.asarray(bm3d(plane, 1.0), np.float32) for plane in stabilized])
     return unstabilize(torch.from_numpy(clean), noise).numpy()
+
+
+def by_self2self(planes: Planes, noise: NoiseModel, experiment: Experiment, device: str) -> Planes:
+    """A network trained on this capture alone, its answers averaged over what is hidden from it."""
+    mosaic = mosaic_rggb(planes)
+    everywhere, seed = np.ones_like(mosaic, bool), experiment.conditions.seed
+    alone = Pair(noise, mosaic, everywhere, mosaic, everywhere, mosaic)
+    options = TrainingOptions(
+        net=NET, objective="self2self", images=experiment.crops, seed=seed, device=device, guard=False
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        net = fit(PairSource((alone,), (alone,)), options, folder=Path(folder), run=SELF2SELF).last
+    white, (height, width) = stabilized_white(noise)[None], planes.shape[1:]
+    padding = (0, -width % net.multiple, 0, -height % net.multiple)
+    y = F.pad(stabilize(torch.from_numpy(planes), noise)[None], padding, mode="replicate")
+    generator = torch.Generator().manual_seed(seed)
+    clean = averaged(lambda noisy, sigma=1.0: net(noisy, white), y, torch.ones_like(y).bool(), generator)
+    return unstabilize(clean[0, :, :height, :width], noise).numpy()
 
 
 def figures(shots: Sequence[Shot], noise: NoiseModel, denoise: Denoiser, net: Network | None) -> Figures:

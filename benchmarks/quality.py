@@ -3,7 +3,7 @@
     python benchmarks/quality.py --published JSON --train DIR --test DIR --work DIR
         [--cameras A7S2 ...] [--only METHOD ...] [--crops 24000] [--base-minutes 10] [--seed 0]
         [--noise blind|calibrated|true] [--variance-factor 1] [--captures 40]
-        [--bm3d] [--bm3d-images N] [--threads N] [--device auto]
+        [--bm3d] [--bm3d-images N] [--self2self-images N] [--threads N] [--device auto]
     python benchmarks/quality.py --work DIR --table | --markdown [...]
     python benchmarks/quality.py ... --strips DIR [--strip-image 0]
 
@@ -31,6 +31,7 @@ from experiments import (
     FROM_BASE,
     GUARDED,
     METHODS,
+    SELF2SELF,
     UNGUARDED,
     Experiment,
     Result,
@@ -104,6 +105,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--base-minutes", type=float, default=10.0, help="budget from the base")
     parser.add_argument("--bm3d", action="store_true", help="BM3D, if its package is there (slow)")
     parser.add_argument("--bm3d-images", type=int, help="BM3D on the first so many test images only")
+    parser.add_argument("--self2self-images", type=int, help="Self2Self on the first so many only")
     parser.add_argument("--strips", type=Path, metavar="DIR", help="write a picture per camera")
     parser.add_argument("--strip-image", type=int, default=0, help="which test image it shows")
     options = parser.parse_args()
@@ -140,7 +142,7 @@ def experiments(camera: str, options: argparse.Namespace) -> Iterator[Experiment
     conditions = Conditions(
         camera, options.seed, options.captures, options.noise, variance_factor=options.variance_factor
     )
-    slow = {BLIND2UNBLIND, *(() if options.bm3d else (BM3D,))}  # shown where they are there
+    slow = {BLIND2UNBLIND, SELF2SELF, *(() if options.bm3d else (BM3D,))}  # shown where they are there
     left_out = {UNGUARDED, *(() if options.table else slow)}
     for name, method in METHODS.items():
         images = options.test_images
@@ -148,6 +150,9 @@ def experiments(camera: str, options: argparse.Namespace) -> Iterator[Experiment
             continue
         if name == BM3D:
             yield Experiment(conditions, name, test_images=options.bm3d_images or images)
+        elif name == SELF2SELF:
+            few = options.self2self_images
+            yield Experiment(conditions, name, crops=options.crops, test_images=few or images)
         elif method.objective is None and method.as_trained is None:
             yield Experiment(conditions, name, test_images=images)
         elif method.base is not None:
