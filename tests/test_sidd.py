@@ -242,5 +242,5 @@ def test_without_the_extra_the_user_is_told_to_install_it(
         io.savemat(path, {"x": frame()})
     monkeypatch.setitem(sys.modules, module, None)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
-    with pytest.raises(SetupError, match=r'needs .*: pip install "rawdenoise\[sidd\]"'):
+    with pytest.raises(SetupError, match=r'need .*: pip install "rawdenoise\[sidd\]"'):
         read_sidd(path)

@@ -22,6 +22,7 @@ COMMANDS = {
     "calibrate": "Measure a camera's noise from darks and flats, or from any captures.",
     "cameras": "List, show and share the noise profiles of cameras.",
     "models": "List, share, check and remove trained models.",
+    "evaluate": "Measure models on a public benchmark (SIDD).",
     "train-base": "Make a model for all cameras, as the bundled ones were made.",
     "doctor": "Check the installation.",
     "demo": "See it all work on simulated captures, in minutes.",

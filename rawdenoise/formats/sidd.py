@@ -15,7 +15,7 @@ import importlib
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt16
 
+from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import (
     NotAnImageError,
     RawDenoiseError,
@@ -104,6 +105,26 @@ def read_sidd_blocks(path: Path) -> Float32[np.ndarray, "scenes blocks h w"]:
     return np.ascontiguousarray(blocks, dtype=np.float32)
 
 
+def write_matlab(output: Path, variables: Mapping[str, Any]) -> None:
+    """Write variables as a v5 MATLAB file, compressed, whole or not at all; mappings become structs.
+
+    Raises:
+        SetupError: scipy is not installed.
+        OutputError: the file system refuses.
+    """
+    io = _import_extra("scipy.io")
+    with atomic_output(output) as temporary, temporary.open("wb") as file:
+        io.savemat(file, dict(variables), do_compression=True)
+
+
+def metadata_camera(path: Path) -> Camera | None:
+    """The camera that a METADATA file names; None where it names none.
+
+    Raises: as `read_sidd`.
+    """
+    return _named_camera(_metadata_in(path))
+
+
 def parse_scene_name(path: Path) -> SceneName | None:
     """Find a scene's name in the file's name or, failing that, in those of its folders, the nearest first."""
     for part in reversed(path.absolute().parts):
@@ -165,7 +186,7 @@ def _import_extra(module: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         hint = 'pip install "rawdenoise[sidd]"'
-        raise SetupError(f"reading SIDD's .mat files needs {module.split('.')[0]}: {hint}") from error
+        raise SetupError(f"SIDD's .mat files need {module.split('.')[0]}: {hint}") from error
 
 
 @contextmanager
@@ -189,10 +210,14 @@ def _load_metadata(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
     beside = path.with_name(name)
     if name == path.name or not beside.is_file():
         return {}, ("no METADATA file of SIDD's beside it: its colours are unknown",)
-    found = _load_v5(beside, "metadata", simplify_cells=True)
+    return _metadata_in(beside), ()
+
+
+def _metadata_in(path: Path) -> Mapping[str, Any]:
+    found = _load_v5(path, "metadata", simplify_cells=True)
     if not isinstance(found, dict):
-        raise NotAnImageError(beside, "is not a METADATA file of SIDD's: its `metadata` is no struct")
-    return found, ()
+        raise NotAnImageError(path, "is not a METADATA file of SIDD's: its `metadata` is no struct")
+    return found
 
 
 def _cfa(path: Path, name: SceneName | None, metadata: Mapping[str, Any]) -> Cfa:
@@ -211,13 +236,18 @@ def _cfa(path: Path, name: SceneName | None, metadata: Mapping[str, Any]) -> Cfa
 
 
 def _camera(name: SceneName | None, metadata: Mapping[str, Any], mode: str) -> Camera:
-    make, model = _first(metadata, "Make"), _first(metadata, "Model")
-    if isinstance(make, str) and isinstance(model, str):
-        return Camera(make.strip(), model.strip(), mode=mode)
+    named = _named_camera(metadata)
+    if named is not None:
+        return replace(named, mode=mode)
     if name is None:
         return Camera(mode=mode)
     known = CAMERAS[name.camera_code]
     return Camera(known.make, known.model, mode=mode)
+
+
+def _named_camera(metadata: Mapping[str, Any]) -> Camera | None:
+    make, model = _first(metadata, "Make"), _first(metadata, "Model")
+    return Camera(make.strip(), model.strip()) if isinstance(make, str) and isinstance(model, str) else None
 
 
 def _exposure(name: SceneName | None, metadata: Mapping[str, Any]) -> Exposure:

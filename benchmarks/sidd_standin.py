@@ -1,0 +1,243 @@
+"""A stand-in for SIDD: files of the published layout, of photographs taken by five simulated phones.
+
+For trying what is run on SIDD where SIDD is not at hand. The phones have the dataset's codes and CFA orders
+and published noise of other sensors; scenes and light are ours: figures compare with each other alone.
+
+    python benchmarks/sidd_standin.py --published DATA/noise/published.json --pictures DATA/srgb/kodak24 \
+        --training DATA/srgb/bsds500 --out OUT
+    rawdenoise evaluate sidd --data OUT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import Float32
+from numpy.random import Generator
+from photographs import landscape, linear_half, pictures_in, side_by_side
+from published import PHONE, published_camera
+
+from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY
+from rawdenoise.evaluation.scenes import BENCHMARK_FOLDER
+from rawdenoise.formats.sidd import CFA_PATTERN_TAG, SIDD_CFA, write_matlab
+from rawdenoise.raw import Camera
+from rawdenoise.simulate import SensorNoise, SimulatedCamera, capture
+
+TITLE = "stand-in: five simulated phones, not SIDD"
+README = f"""{TITLE}
+
+Files of the layout of the Smartphone Image Denoising Dataset (raw-RGB), made by benchmarks/sidd_standin.py
+from photographs. No pixel and no noise of the dataset is in them: figures measured here are none of SIDD's.
+
+"""
+SIDE = 256  # of a block
+COLUMNS, ROWS, HEIGHT, WIDTH = 4, 2, 160, 240  # of photographs in a frame, and of each photograph
+ORDER = ("S6", "GP", "N6", "G4", "IP")
+BRIGHTNESS: Mapping[str, float] = {"L": 0.2, "N": 0.5, "H": 1.0}
+VALIDATION, TRAINING = range(2)  # streams of random numbers
+SAMSUNG_TAG = "DNG_NoiseProfile_read_from_files (var = S*x+O, x in 0..1)", "SIDD_0001_S6_ISO100(SM-G925I)"
+CFA_COLORS: Mapping[str, int] = {"R": 0, "G": 1, "B": 2}
+
+Blocks = Float32[np.ndarray, "n 256 256"]
+Scene = Float32[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """Which published figures a phone has: the entry, and which ISO of it stands for which of the phone."""
+
+    entry: str
+    isos: Mapping[int, int]
+    fact: str
+
+
+# The PMRID phone is an OPPO Reno 10x; the shares of row noise and tails that are published of none of these
+# are those of the Sony A7S2 (benchmarks/published.py).
+PHONES: Mapping[str, Phone] = {
+    "IP": Phone("IMX686", {100: 100}, "IMX686_PNNP at ISO 100"),
+    "G4": Phone(PHONE, {400: 400, 800: 800}, "PMRID_OppoReno10x at ISO 400 and 800"),
+    "N6": Phone(PHONE, {1600: 1600, 3200: 3200}, "PMRID_OppoReno10x at ISO 1600 and 3200"),
+    "S6": Phone(PHONE, {100: 752, 800: 6120}, "gain by the NoiseProfile of an SM-G925I (4.79e-4 at ISO "
+                "100, in proportion to ISO), read noise as PMRID_OppoReno10x has it at that gain"),
+    "GP": Phone("IMX686", {6400: 6400}, "IMX686_PNNP at ISO 6400"),
+}  # fmt: skip
+
+
+def main() -> None:
+    """Write all files of a stand-in into a folder."""
+    arguments = _arguments()
+    out: Path = arguments.out
+    phones = {code: phone_camera(arguments.published, code) for code in ORDER}
+    out.mkdir(parents=True, exist_ok=True)
+    facts = "".join(f"{code} ({SIDD_CFA[code].value}): {PHONES[code].fact}\n" for code in ORDER)
+    (out / "README.txt").write_text(README + facts)
+    names = scene_names(arguments.scenes)
+    (out / "scenes.txt").write_text("".join(f"{name}\n" for name in names))
+    write_blocks(out, names, phones, pictures_in(arguments.pictures), arguments.blocks, arguments.seed)
+    if arguments.training is not None:
+        if arguments.training.resolve() == arguments.pictures.resolve():
+            raise SystemExit("--training must show other pictures than --pictures")
+        write_frames(out, phones, pictures_in(arguments.training), arguments.frames, arguments.seed)
+    print(f"{TITLE}: {len(names)} scenes of {arguments.blocks} blocks in {out}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--published", type=Path, required=True, help="published calibrations (JSON)")
+    parser.add_argument("--pictures", type=Path, required=True, help="photographs of the validation scenes")
+    parser.add_argument("--training", type=Path, help="other photographs: SIDD_Medium_Raw is made of them")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--scenes", type=int, default=40)
+    parser.add_argument("--blocks", type=int, default=32, help="of each scene")
+    parser.add_argument("--frames", type=int, default=6, help="scenes to train on of each phone and ISO")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+# ---------------------------------------------------------------- phones and scenes
+
+
+def phone_camera(table: Path, code: str) -> SimulatedCamera:
+    """A simulated phone of this code, at its own ISOs; of any size, by `resized`."""
+    phone = PHONES[code]
+    camera = published_camera(table, phone.entry, tuple(phone.isos.values()), SIDE, SIDE)
+    noise = {iso: camera.noise[like] for iso, like in phone.isos.items()}
+    if code == "S6":
+        noise = {iso: _with_samsungs_gain(table, camera, iso, each) for iso, each in noise.items()}
+    return replace(camera, camera=Camera("Simulated", f"{code} stand-in"), cfa=SIDD_CFA[code], noise=noise)
+
+
+def _with_samsungs_gain(table: Path, camera: SimulatedCamera, iso: int, noise: SensorNoise) -> SensorNoise:
+    entries, entry = SAMSUNG_TAG
+    shot, _ = json.loads(table.read_text())[entries][entry]
+    return replace(noise, gain=shot * iso / 100 * (camera.white - camera.black))
+
+
+def scene_names(count: int, *, first: int = 1) -> list[str]:
+    """Names of scenes of all phones by turns, and of their ISOs and brightnesses by turns."""
+    names = []
+    for index in range(count):
+        code, turn = ORDER[index % len(ORDER)], index // len(ORDER)
+        isos, brightness = list(PHONES[code].isos), list(BRIGHTNESS)
+        iso, light = isos[turn % len(isos)], brightness[turn % len(brightness)]
+        names.append(f"{first + index:04d}_{1 + turn % 10:03d}_{code}_{iso:05d}_00100_5500_{light}")
+    return names
+
+
+def _said(name: str) -> tuple[str, int, float]:
+    """The code, the ISO and the exposure that a scene's name says."""
+    _, _, code, iso, _, _, light = name.split("_")
+    return code, int(iso), BRIGHTNESS[light]
+
+
+def take(
+    scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator
+) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
+    """A capture of a scene and its truth, both 0 black to 1 white, clipped there as SIDD's are."""
+    raw, clean = capture(scene, camera.resized(scene.shape[1], scene.shape[0]), iso, rng)
+    span = np.float32(camera.white - camera.black)
+    noisy, truth = ((dn.astype(np.float32) - np.float32(camera.black)) / span for dn in (raw.mosaic, clean))
+    return noisy.clip(0, 1), truth.clip(0, 1)
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def write_blocks(
+    out: Path,
+    names: Sequence[str],
+    phones: Mapping[str, SimulatedCamera],
+    pictures: Sequence[Path],
+    count: int,
+    seed: int,
+) -> None:
+    """Write the validation's and the benchmark's blocks, and the metadata that names their cameras."""
+    shape = len(names), count, SIDE, SIDE
+    noisy, clean, benchmark = (np.empty(shape, np.float32) for _ in range(3))
+    scenes = [linear_half(path) for path in pictures]
+    for index, name in enumerate(names):
+        code, iso, exposure = _said(name)
+        rng = np.random.default_rng([seed, VALIDATION, index])
+        for taken, truth in ((noisy, clean), (benchmark, None)):
+            crops = np.concatenate(list(_crops(scenes, count, rng)))
+            both = take(np.float32(exposure) * crops, phones[code], iso, rng)
+            taken[index] = both[0].reshape(count, SIDE, SIDE)
+            if truth is not None:
+                truth[index] = both[1].reshape(count, SIDE, SIDE)
+        folder = out / BENCHMARK_FOLDER / name
+        write_metadata(folder / f"{name[:4]}_METADATA_RAW_010.MAT", phones[code], iso)
+    for variable, blocks in ((NOISY, noisy), (CLEAN, clean), (BENCHMARK, benchmark)):
+        write_matlab(out / f"{variable}.mat", {variable: blocks})
+
+
+def _crops(scenes: Sequence[Scene], count: int, rng: Generator) -> Iterator[Float32[np.ndarray, "256 256 3"]]:
+    """Pieces of photographs, each turned or mirrored in one of eight ways."""
+    fitting = [scene for scene in scenes if min(scene.shape[:2]) >= SIDE]
+    if not fitting:
+        raise SystemExit(f"no picture is twice {SIDE} pixels wide and high")
+    for _ in range(count):
+        scene = fitting[int(rng.integers(len(fitting)))]
+        top, left = (int(rng.integers(length - SIDE + 1)) for length in scene.shape[:2])
+        crop = np.rot90(scene[top : top + SIDE, left : left + SIDE], int(rng.integers(4)))
+        yield crop[:, :: rng.choice((-1, 1))]
+
+
+# ---------------------------------------------------------------- frames to train on
+
+
+def write_frames(
+    out: Path, phones: Mapping[str, SimulatedCamera], pictures: Sequence[Path], count: int, seed: int
+) -> None:
+    """Write frames as SIDD-Medium has them: noisy, clean and metadata in a folder for each scene."""
+    order = np.random.default_rng([seed, TRAINING]).permutation(len(pictures))
+    names = scene_names(count * max(len(phone.isos) for phone in PHONES.values()) * len(ORDER), first=1001)
+    for index, name in enumerate(names):
+        code, iso, exposure = _said(name)
+        rng = np.random.default_rng([seed, TRAINING, index])
+        chosen = [pictures[order[(index * COLUMNS * ROWS + k) % len(order)]] for k in range(COLUMNS * ROWS)]
+        scene = side_by_side([landscape(linear_half(each), HEIGHT, WIDTH) for each in chosen], COLUMNS)
+        noisy, clean = take(np.float32(exposure) * scene, phones[code], iso, rng)
+        folder = out / "SIDD_Medium_Raw" / "Data" / name
+        write_metadata(folder / f"{name[:4]}_METADATA_RAW_010.MAT", phones[code], iso)
+        for kind, mosaic in (("NOISY", noisy), ("GT", clean)):
+            write_frame(folder / f"{name[:4]}_{kind}_RAW_010.MAT", mosaic)
+
+
+def write_frame(path: Path, mosaic: Float32[np.ndarray, "h w"]) -> None:
+    """Write a frame as MATLAB's save -v7.3 does: HDF5 behind a header of 512 bytes, its axes reversed."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        data = file.create_dataset("x", data=mosaic.T, chunks=True, compression="gzip")
+        data.attrs["MATLAB_class"] = np.bytes_("single")
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, stand-in".ljust(116) + bytes(8) + b"\x00\x02IM")
+
+
+def write_metadata(path: Path, camera: SimulatedCamera, iso: int) -> None:
+    """Write what a reader looks for in MATLAB's `imfinfo` of a DNG."""
+    pattern = np.array([CFA_COLORS[letter] for letter in camera.cfa.value], np.uint8)
+    tags = np.array(
+        [(CFA_PATTERN_TAG, "BYTE", pattern)], [("ID", object), ("Type", object), ("Value", object)]
+    )
+    metadata = {
+        "Make": camera.camera.make,
+        "Model": camera.camera.model,
+        "ImageDescription": TITLE,
+        "Orientation": 1.0,
+        "ISOSpeedRatings": float(iso),
+        "ExposureTime": 0.01,
+        "AsShotNeutral": np.array(camera.neutral),
+        "UnknownTags": tags,
+    }
+    write_matlab(path, {"metadata": metadata})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Public benchmarks: their files in, their figures out."""

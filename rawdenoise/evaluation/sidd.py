@@ -1,0 +1,219 @@
+"""SIDD's raw-RGB validation, as public evaluations do it: mean PSNR and SSIM of the blocks' mosaics.
+
+A block is brought to the RGGB phase, packed, denoised, unpacked and clamped to 0..1. Its PSNR is that of the
+256x256 mosaic at a peak of 1; its SSIM has an 11x11 Gaussian window of sigma 1.5, wholly inside, on the
+mosaic times 255, nothing rounded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from rawdenoise.artefacts import cleared
+from rawdenoise.bases import is_base, load_base, model_called
+from rawdenoise.devices import pick_device
+from rawdenoise.evaluation.scenes import Scene
+from rawdenoise.evidence import Kind
+from rawdenoise.metrics import psnr, ssim
+from rawdenoise.models import Model, ModelStore
+from rawdenoise.packing import clipped
+from rawdenoise.pipeline import DenoiseOptions, denoise_planes, evidence_of
+from rawdenoise.raw import Area, Cfa, Exposure, Levels, RawImage
+from rawdenoise.training.captures import mosaic_rggb, pack_rggb
+
+MEGAPIXEL = 1024 * 1024  # as the benchmark's own code counts
+WHITE = 65535
+
+SceneBlocks = Float32[np.ndarray, "blocks h w"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenoisedScene:
+    """A scene's blocks, denoised and clamped; by which model, with noise from where, and in what time."""
+
+    blocks: SceneBlocks
+    model_id: str
+    noise_from: Kind
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BlockScore:
+    """How close a block came to the truth, and how close it was; PSNR in dB."""
+
+    noisy_psnr: float
+    psnr: float
+    noisy_ssim: float
+    ssim: float
+
+
+@dataclass(frozen=True, slots=True)
+class SceneResult:
+    """The scores of a scene's blocks, in their order."""
+
+    scene: Scene
+    scores: tuple[BlockScore, ...]
+    model_id: str
+    noise_from: Kind
+    megapixels: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Means over all blocks of a camera, or of all cameras; `models` and `noise_from` are all there were."""
+
+    name: str
+    scenes: int
+    blocks: int
+    noisy_psnr: float
+    psnr: float
+    noisy_ssim: float
+    ssim: float
+    seconds_per_megapixel: float
+    models: tuple[str, ...]
+    noise_from: tuple[str, ...]
+
+
+SceneDenoiser = Callable[[SceneBlocks, Scene], DenoisedScene]
+
+
+# ---------------------------------------------------------------- denoising
+
+
+def scene_denoiser(models: Callable[[Scene], Model], options: DenoiseOptions) -> SceneDenoiser:
+    """Denoise scenes with the models that are chosen for them."""
+    return lambda blocks, scene: denoise_scene(blocks, scene, models(scene), options)
+
+
+def denoise_scene(blocks: SceneBlocks, scene: Scene, model: Model, options: DenoiseOptions) -> DenoisedScene:
+    """Denoise the blocks of a scene as `rawdenoise denoise` does a capture, their noise judged together.
+
+    Saturated pixels stay as they are, as they do there.
+    """
+    start = time.perf_counter()
+    upright = mirrored(blocks, scene.cfa)
+    planes = [pack_rggb(block) for block in upright]
+    capture = _as_capture(upright, scene, model)
+    evidence = evidence_of(capture, np.concatenate(planes, axis=1), model.card)
+    unclipped = np.split(~clipped(capture), len(blocks), axis=1)
+    clean = np.empty_like(blocks)
+    for each, valid, out in zip(planes, unclipped, mirrored(clean, scene.cfa), strict=True):
+        sound = cleared(each, evidence.noise, valid=valid)
+        signal = denoise_planes(sound.planes, evidence.noise, model, options)
+        out[:] = mosaic_rggb(np.where(valid, signal, each).clip(0, 1))
+    return DenoisedScene(clean, model.card.id, evidence.kind, time.perf_counter() - start)
+
+
+def mirrored(blocks: SceneBlocks, cfa: Cfa) -> SceneBlocks:
+    """A view of blocks of even size that turns this phase into RGGB, and RGGB into it."""
+    row, column = cfa.red
+    return blocks[:, :: -1 if row else 1, :: -1 if column else 1]
+
+
+def _as_capture(upright: SceneBlocks, scene: Scene, model: Model) -> RawImage:
+    """The blocks of a scene, one below the other: what its noise is judged by.
+
+    They do not tell the phone's mode, which is taken to be that of a model of the same phone.
+    """
+    mosaic = np.rint(upright.reshape(-1, upright.shape[2]).clip(0, 1) * WHITE).astype(np.uint16)
+    height, width = mosaic.shape
+    return RawImage(
+        mosaic=mosaic,
+        cfa=Cfa.RGGB,
+        active=Area(0, 0, height, width),
+        levels=Levels((0.0,) * 4, float(WHITE)),
+        source=Path(scene.name),
+        camera=model.card.camera if scene.is_by(model.card.camera) else scene.camera,
+        exposure=Exposure(iso=scene.iso),
+    )
+
+
+# ---------------------------------------------------------------- choosing models
+
+
+def models_by_scene(
+    ids: Sequence[str], *, base: str, device: str, store: ModelStore | None = None
+) -> Callable[[Scene], Model]:
+    """Choose a model for each scene: the only one given; of several, or of the store, that of its phone.
+
+    Where none is of its phone it is a base among those given, or else the bundled one called `base`.
+
+    Raises:
+        SetupError: the device is absent.
+        ModelError: a model is missing or broken.
+    """
+    pick_device(device)
+    store = store or ModelStore()
+    given = [model_called(id, store) for id in ids]
+    if len(given) == 1:
+        return lambda scene: given[0]
+    cards = [model.card for model in given] or store.cards()
+    bases = [model for model in given if is_base(model.card.id)]
+    load = cache(store.load)
+
+    def choose(scene: Scene) -> Model:
+        for card in cards:
+            if not is_base(card.id) and scene.is_by(card.camera):
+                return load(card.id)
+        return bases[0] if bases else load_base(base)
+
+    return choose
+
+
+# ---------------------------------------------------------------- scoring
+
+
+def evaluate(
+    noisy: Float32[np.ndarray, "scenes blocks h w"],
+    clean: Float32[np.ndarray, "scenes blocks h w"],
+    scenes: Sequence[Scene],
+    denoise: SceneDenoiser,
+) -> Iterator[SceneResult]:
+    """Denoise scene after scene and compare with the truth."""
+    for blocks, truth, scene in zip(noisy, clean, scenes, strict=True):
+        denoised = denoise(blocks, scene)
+        scores = tuple(map(score, blocks, denoised.blocks, truth))
+        yield SceneResult(
+            scene, scores, denoised.model_id, denoised.noise_from, blocks.size / MEGAPIXEL, denoised.seconds
+        )
+
+
+def score(
+    noisy: Float32[np.ndarray, "h w"], denoised: Float32[np.ndarray, "h w"], truth: Float32[np.ndarray, "h w"]
+) -> BlockScore:
+    """Compare a block before and after with the truth."""
+    noisy_ssim, clean_ssim = (
+        ssim(255 * each[None], 255 * truth[None], peak=255) for each in (noisy, denoised)
+    )
+    return BlockScore(psnr(noisy, truth), psnr(denoised, truth), noisy_ssim, clean_ssim)
+
+
+def figures_by_camera(results: Sequence[SceneResult]) -> tuple[Figures, ...]:
+    """The means of each camera, in order of code."""
+    codes = sorted({result.scene.code for result in results})
+    return tuple(figures([each for each in results if each.scene.code == code], code) for code in codes)
+
+
+def figures(results: Sequence[SceneResult], name: str) -> Figures:
+    """The means over all blocks of some scenes."""
+    scores = [score for result in results for score in result.scores]
+    return Figures(
+        name=name,
+        scenes=len(results),
+        blocks=len(scores),
+        noisy_psnr=float(np.mean([each.noisy_psnr for each in scores])),
+        psnr=float(np.mean([each.psnr for each in scores])),
+        noisy_ssim=float(np.mean([each.noisy_ssim for each in scores])),
+        ssim=float(np.mean([each.ssim for each in scores])),
+        seconds_per_megapixel=sum(r.seconds for r in results) / sum(r.megapixels for r in results),
+        models=tuple(sorted({each.model_id for each in results})),
+        noise_from=tuple(sorted({each.noise_from.value for each in results})),
+    )
