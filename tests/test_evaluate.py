@@ -34,6 +34,7 @@ from rawdenoise.evaluation.sidd import (
 from rawdenoise.evidence import Kind
 from rawdenoise.formats.sidd import SIDD_CFA
 from rawdenoise.models import Model, ModelStore
+from rawdenoise.noise import NoiseModel, fit_noise, sample_noise
 from rawdenoise.pipeline import DenoiseOptions
 from rawdenoise.raw import Camera
 
@@ -202,6 +203,23 @@ def test_the_bundled_model_makes_blocks_better() -> None:
     overall = figures(list(evaluate(NOISY_BLOCKS, CLEAN_BLOCKS, SCENES, denoise)), "all")
     assert overall.psnr > overall.noisy_psnr + 5
     assert overall.noise_from == ("capture",)
+
+
+def test_the_noise_is_what_all_blocks_of_a_scene_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[NoiseModel] = []
+
+    def remember(planes: np.ndarray, noise: NoiseModel, *_: object) -> np.ndarray:
+        seen.append(noise)
+        return planes
+
+    monkeypatch.setattr(evaluation, "denoise_planes", remember)
+    blocks = noisy_of(coloured("IP", 8))
+    denoise_scene(blocks, replace(SCENES[2], iso=800), trained(), OPTIONS)
+    planes = [np.stack([b[::2, ::2], b[::2, 1::2], b[1::2, ::2], b[1::2, 1::2]]) for b in blocks]
+    everywhere = np.ones(planes[0].shape, bool)
+    assert seen == [fit_noise([sample_noise(each, valid=everywhere) for each in planes])] * 8
+    assert seen[0] != fit_noise([sample_noise(planes[0], valid=everywhere)])
+    np.testing.assert_allclose(seen[0].shot, 1e-3, rtol=0.1)
 
 
 def test_saturated_pixels_stay_as_they_are() -> None:

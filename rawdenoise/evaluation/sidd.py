@@ -14,15 +14,16 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
-from rawdenoise.artefacts import cleared
+from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.bases import is_base, load_base, model_called
 from rawdenoise.devices import pick_device
 from rawdenoise.evaluation.scenes import Scene
 from rawdenoise.evidence import Kind
 from rawdenoise.metrics import psnr, ssim
 from rawdenoise.models import Model, ModelStore
+from rawdenoise.noise import NoiseModel, fit_noise
 from rawdenoise.packing import clipped
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes, evidence_of
 from rawdenoise.raw import Area, Cfa, Exposure, Levels, RawImage
@@ -101,15 +102,21 @@ def denoise_scene(blocks: SceneBlocks, scene: Scene, model: Model, options: Deno
     start = time.perf_counter()
     upright = mirrored(blocks, scene.cfa)
     planes = [pack_rggb(block) for block in upright]
-    capture = _as_capture(upright, scene, model)
-    evidence = evidence_of(capture, np.concatenate(planes, axis=1), model.card)
-    unclipped = np.split(~clipped(capture), len(blocks), axis=1)
+    unclipped = np.split(~clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
+    evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model.card)
+    noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pooled(planes, unclipped)
     clean = np.empty_like(blocks)
     for each, valid, out in zip(planes, unclipped, mirrored(clean, scene.cfa), strict=True):
-        sound = cleared(each, evidence.noise, valid=valid)
-        signal = denoise_planes(sound.planes, evidence.noise, model, options)
+        signal = denoise_planes(cleared(each, noise, valid=valid).planes, noise, model, options)
         out[:] = mosaic_rggb(np.where(valid, signal, each).clip(0, 1))
     return DenoisedScene(clean, model.card.id, evidence.kind, time.perf_counter() - start)
+
+
+def _pooled(
+    planes: Sequence[Float32[np.ndarray, "4 h w"]], unclipped: Sequence[Bool[np.ndarray, "4 h w"]]
+) -> NoiseModel:
+    """What the pixels of all blocks show of their noise; block by block, as they are not one picture."""
+    return fit_noise(sample_sound(each, valid=valid) for each, valid in zip(planes, unclipped, strict=True))
 
 
 def mirrored(blocks: SceneBlocks, cfa: Cfa) -> SceneBlocks:
@@ -119,7 +126,7 @@ def mirrored(blocks: SceneBlocks, cfa: Cfa) -> SceneBlocks:
 
 
 def _as_capture(upright: SceneBlocks, scene: Scene, model: Model) -> RawImage:
-    """The blocks of a scene, one below the other: what its noise is judged by.
+    """Blocks of a scene, one below the other: what is looked up, and looked for, in a capture.
 
     They do not tell the phone's mode, which is taken to be that of a model of the same phone.
     """
