@@ -1,13 +1,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from rawdenoise.evaluation.blocks import read_blocks, read_validation, title
+from rawdenoise.evaluation.scenes import find_scenes
+from rawdenoise.formats.sidd import SIDD_CFA, read_sidd
 from rawdenoise.noise import NoiseModel
 from rawdenoise.scenes import make_scene
 from rawdenoise.stabilize import stabilize, unstabilize
@@ -107,3 +112,51 @@ def test_a_result_is_found_by_its_own_settings_alone(simulated: ModuleType, tmp_
     assert results.find(done) == result
     assert results.find(Experiment(simulated.Conditions("A7S2"), "r2r", crops=1000)) is None
     assert results.find(Experiment(simulated.Conditions("A7S2", seed=1), "r2r", crops=100)) is None
+
+
+def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(
+    simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sidd_standin
+
+    table, out = tmp_path / "published.json", tmp_path / "out"
+    sensor = {"black": 64, "white": 1023, "iso": {str(iso): {"K": iso / 1e3, "sigma_gauss": 1.0}
+              for iso in (100, 6400)}}  # fmt: skip
+    entries, entry = sidd_standin.SAMSUNG_TAG
+    table.write_text(
+        json.dumps({"PMRID_OppoReno10x": FORMULAE, "IMX686_PNNP": sensor, entries: {entry: [4.8e-4, 0.0]}})
+    )
+    for seed, folder in enumerate(("shown", "trained-on")):
+        (tmp_path / folder).mkdir()
+        grey = np.random.default_rng(seed).integers(60, 200, (13, 13, 3)).astype(np.uint8)
+        Image.fromarray(grey).resize((540, 540)).save(tmp_path / folder / "one.png")
+    line = ["--published", table, "--pictures", tmp_path / "shown", "--training", tmp_path / "trained-on"]
+    size = ["--out", out, "--scenes", 10, "--blocks", 2, "--frames", 1]
+    monkeypatch.setattr(sys, "argv", ["sidd_standin.py", *map(str, [*line, *size])])
+    sidd_standin.main()
+
+    assert title(out) == "stand-in: five simulated phones, not SIDD"
+    noisy, clean = read_validation(out)
+    assert noisy.shape == clean.shape == (10, 2, 256, 256)
+    again = read_blocks(out / "BenchmarkNoisyBlocksRaw.mat")
+    assert again.shape == noisy.shape
+    assert not np.array_equal(again, noisy)
+    scenes = find_scenes(out, 10)
+    assert (out / "scenes.txt").read_text().split() == [scene.name for scene in scenes]
+    assert {scene.code for scene in scenes} == set(SIDD_CFA)
+    for scene, one, truth in zip(scenes, noisy, clean, strict=True):
+        assert scene.camera.name == f"Simulated {scene.code} stand-in"
+        camera = sidd_standin.phone_camera(table, scene.code)
+        shot = camera.noise[scene.iso].gain / (camera.white - camera.black)
+        read = (camera.noise[scene.iso].read_deviation / (camera.white - camera.black)) ** 2
+        expected = np.mean(shot * truth + read)
+        assert np.mean((one - truth) ** 2) == pytest.approx(expected, rel=0.15)
+    frames = sorted(out.glob("SIDD_Medium_Raw/Data/*/*_NOISY_RAW_010.MAT"))
+    assert len(frames) == 10
+    for frame in frames:
+        raw = read_sidd(frame)
+        code = frame.parent.name.split("_")[2]
+        assert (raw.camera.name, raw.cfa) == (f"Simulated {code} stand-in", SIDD_CFA[code])
+        assert raw.notes == ()
+        truth = read_sidd(Path(str(frame).replace("NOISY", "GT")))
+        assert truth.mosaic.shape == raw.mosaic.shape
