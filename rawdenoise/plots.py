@@ -101,7 +101,7 @@ def _matplotlib() -> Any:
     return matplotlib
 
 
-def _drawn(width: float, height: float, paint: Callable[[Figure], None]) -> bytes:
+def drawn(width: float, height: float, paint: Callable[[Figure], None]) -> bytes:
     """Paint a figure of so many inches; returns its PNG."""
     matplotlib = _matplotlib()
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
@@ -143,7 +143,7 @@ def photon_transfer(points: Sequence[CalibrationPoint]) -> bytes | None:
             panel.set_axis_off()
         panels[0].legend(loc="upper left", fontsize=9, handletextpad=0.3)
 
-    return _drawn(5.4 * columns + (1.6 if columns == 1 else 0), 4.3 * rows + 0.4, paint)
+    return drawn(5.4 * columns + (1.6 if columns == 1 else 0), 4.3 * rows + 0.4, paint)
 
 
 def _paint_curve(panel: Any, point: CalibrationPoint) -> None:
@@ -225,7 +225,7 @@ def noise_over_iso(points: Sequence[CalibrationPoint]) -> bytes | None:
         reads_e.set_ylabel("standard deviation (electrons)")
         reads_e.set_ylim(0, 1.12 * max(_mean(point.read_noise_e) for point in known))
 
-    return _drawn(13.5, 4.3, paint)
+    return drawn(13.5, 4.3, paint)
 
 
 def _mean(values: Iterable[float] | None) -> float:
@@ -277,7 +277,7 @@ def banding(points: Sequence[CalibrationPoint]) -> bytes | None:
         panel.set_title(explained, fontweight="normal", color=QUIET)
         panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
 
-    return _drawn(10.5, 4.6, paint)
+    return drawn(10.5, 4.6, paint)
 
 
 def _ramp(count: int) -> list[Any]:
@@ -336,7 +336,7 @@ def defects(points: Sequence[CalibrationPoint]) -> bytes | None:
         panel.set_ylabel("row")
         panel.legend(loc="upper left", bbox_to_anchor=(1.01, 1), markerscale=max(1.0, 4 / math.sqrt(size)))
 
-    return _drawn(9.5, 1.2 + 7.5 * min(height / width, 1.4), paint)
+    return drawn(9.5, 1.2 + 7.5 * min(height / width, 1.4), paint)
 
 
 PICTURES: Mapping[str, Callable[[Sequence[CalibrationPoint]], bytes | None]] = {

@@ -1,0 +1,69 @@
+"""Tables as Markdown and as CSV, and curves as PNG (which needs matplotlib, the extra `plots`)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rawdenoise.plots import INK, QUIET, drawn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+OURS, BAR = "#1f3fa8", INK
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """PSNR in dB against crops; `shade` runs from 0 to 1 in a family of curves, None for ours, or `bar`."""
+
+    title: str
+    crops: Sequence[float]
+    psnr: Sequence[float]
+    shade: float | None = None
+    bar: bool = False
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def comma_separated(head: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """The same for programs."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    return text.getvalue().encode()
+
+
+def draw_curves(title: str, curves: Sequence[Curve], noisy: float) -> bytes:
+    """Draw how good each method was on the way; the pictures as they are lie dotted across."""
+    import matplotlib
+
+    colours = matplotlib.colormaps["plasma"]
+
+    def paint(figure: Figure) -> None:
+        panel = figure.subplots()
+        for curve in curves:
+            family = curve.shade is not None
+            panel.plot(
+                curve.crops,
+                curve.psnr,
+                color=colours(0.1 + 0.75 * curve.shade) if family else BAR if curve.bar else OURS,
+                linestyle=(0, (5, 3)) if curve.bar else "-",
+                linewidth=1.4 if family else 2.2,
+                marker="o",
+                markersize=3,
+                label=curve.title,
+            )
+        panel.axhline(noisy, color=QUIET, linewidth=1.2, linestyle=":", label="noisy")
+        panel.set_title(title)
+        panel.set_xlabel("crops seen")
+        panel.set_ylabel("PSNR on test pictures (dB)")
+        panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
+
+    return drawn(10.5, 4.8, paint)

@@ -1,0 +1,216 @@
+"""Table 3 of the paper: gamma in GR2R's loss as published, with what becomes of it during the training."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from statistics import fmean
+
+from experiments import GAMMAS, UNGUARDED, Experiment, denoiser
+from gaussian import Sigmas, TestSet, as_it_is, by_net, digest, picture_source, score
+from photographs import pictures_in
+from sheets import Curve, comma_separated, draw_curves, markdown
+from simulated import CAMERAS, Conditions, Data, Knowledge, Sources, Target, simulate
+from trials import GR2R, ROWS, Kept, Look, Trained, Trial, train, versions
+
+from rawdenoise.atomic import write_bytes
+from rawdenoise.devices import pick_device
+from rawdenoise.metrics import psnr
+from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.plots import check_drawing
+from rawdenoise.training.batches import Source
+
+SRGB, CAMERA = "srgb", "camera"
+METHODS = (*(f"paper-{gamma}" for gamma in GAMMAS), GR2R, "supervised")
+COLUMNS = (
+    "on", "method", "seed", "crops", "psnr_db", "noisy_db", "training_s", "rawdenoise", "torch", "python",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the methods are trained on, and how their networks are looked at; `noisy` in dB."""
+
+    name: str
+    title: str
+    identity: str
+    source: Callable[[int, Target], Source]
+    look: Callable[[int], Look]
+    noisy: Callable[[int], float]
+
+
+Found = Mapping[tuple[str, int], Trained]  # by method and seed
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What this table has beside the others' options."""
+    parser.add_argument("--test", type=Path, metavar="DIR", required=True, help="photographs to look with")
+    parser.add_argument("--on", nargs="+", choices=(SRGB, CAMERA), default=[SRGB, CAMERA])
+    parser.add_argument("--published", type=Path, metavar="JSON", help="published calibrations, for a camera")
+    parser.add_argument("--camera", choices=CAMERAS, default="IMX385")
+    parser.add_argument("--captures", type=int, default=40, help="of the camera, to train on")
+    parser.add_argument("--sigma", type=Sigmas.parse, default=Sigmas(25, 25))
+    parser.add_argument("--looks", type=int, default=12, help="at the network during a training")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what is missing, and write table and curves after each training."""
+    if CAMERA in options.on and options.published is None:
+        raise SystemExit("a camera is simulated from --published; without, there is --on srgb")
+    check_drawing()
+    kept, found = Kept(options.work), {}
+    for ground in grounds(options):
+        found[ground] = {}
+        for method in [name for name in METHODS if not options.only or name in options.only]:
+            for seed in options.seeds:
+                trial = Trial(
+                    ground.identity, method, options.net, seed, options.crops, options.minutes,
+                    options.batch, options.crop, options.looks,
+                )  # fmt: skip
+                source = partial(ground.source, seed, ROWS[method].target)
+                found[ground][method, seed] = train(
+                    trial, kept, source, device=options.device, look=ground.look(seed)
+                )
+                write(found, options)
+    print(page(found))
+
+
+# ---------------------------------------------------------------- what on
+
+
+def grounds(options: argparse.Namespace) -> Iterator[Ground]:
+    """Pictures, a camera, or both."""
+    if SRGB in options.on:
+        yield on_pictures(options)
+    if CAMERA in options.on:
+        yield on_camera(options)
+
+
+def on_pictures(options: argparse.Namespace) -> Ground:
+    """SRGB pictures with Gaussian noise."""
+    test = TestSet("looks", options.test, images=options.test_images)
+    device, sigmas = pick_device(options.device), options.sigma
+
+    def look(net: StabilisedDenoiser) -> float:
+        return score(test, sigmas, by_net(net, device)).mean_psnr
+
+    return Ground(
+        SRGB,
+        f"sRGB, sigma {sigmas}",
+        f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}, {test.digest}",
+        lambda seed, target: picture_source(options.train, sigmas, target),
+        lambda seed: look,
+        lambda seed: score(test, sigmas, as_it_is).mean_psnr,
+    )
+
+
+def on_camera(options: argparse.Namespace) -> Ground:
+    """Captures of a simulated camera that was calibrated, as in quality.py; looked at at its highest ISO."""
+    usual = Conditions(options.camera, captures=options.captures, knowledge=Knowledge.CALIBRATED)
+    iso = max(CAMERAS[options.camera].tested)
+    digests = [digest(pictures_in(folder)) for folder in (options.train, options.test)]
+
+    @lru_cache(maxsize=1)
+    def data(seed: int) -> Data:
+        return simulate(replace(usual, seed=seed), Sources(options.published, options.train, options.test))
+
+    def look(seed: int, net: StabilisedDenoiser) -> float:
+        # Which method it is makes no difference to how its network is used.
+        experiment = Experiment(replace(usual, seed=seed), UNGUARDED)
+        denoise, noise = denoiser(experiment, net, data(seed), options.device), data(seed).noise[iso]
+        return fmean(psnr(denoise(shot, noise), shot.clean) for shot in shots(seed))
+
+    def shots(seed: int) -> Sequence:
+        return data(seed).tests[iso][: options.test_images]
+
+    return Ground(
+        CAMERA,
+        f"{options.camera}, ISO {iso}",
+        f"{usual}, pictures {' '.join(digests)}, {options.test_images or 'all'}",
+        lambda seed, target: data(seed).source(target),
+        lambda seed: partial(look, seed),
+        lambda seed: fmean(psnr(shot.planes, shot.clean) for shot in shots(seed)),
+    )
+
+
+# ---------------------------------------------------------------- on paper
+
+
+def write(found: Mapping[Ground, Found], options: argparse.Namespace) -> None:
+    """Write table and curves as far as they are."""
+    lines = [line for ground, each in found.items() for line in lines_of(ground, each)]
+    write_bytes(options.work / "table3.csv", comma_separated(COLUMNS, lines))
+    write_bytes(options.work / "table3.md", page(found).encode())
+    for ground, each in found.items():
+        noisy = fmean(ground.noisy(seed) for seed in {seed for _, seed in each})
+        write_bytes(
+            options.work / f"table3-{ground.name}.png", draw_curves(ground.title, curves(each), noisy)
+        )
+
+
+def lines_of(ground: Ground, found: Found) -> Iterator[list[object]]:
+    """A line of the CSV for each look."""
+    for (method, seed), trained in found.items():
+        made_with = [trained.versions[name] for name in ("rawdenoise", "torch", "python")]
+        for point in trained.curve:
+            yield [
+                ground.name, method, seed, point.crops, f"{point.psnr:.3f}", f"{ground.noisy(seed):.3f}",
+                f"{trained.training_s:.1f}", *made_with,
+            ]  # fmt: skip
+
+
+def curves(found: Found) -> list[Curve]:
+    """A curve per method, the mean over its seeds."""
+    drawn = []
+    for method in dict.fromkeys(method for method, _ in found):
+        points = [trained.curve for (name, _), trained in found.items() if name == method]
+        at_once = list(zip(*points, strict=True))
+        gamma = ROWS[method].gamma if method.startswith("paper-") else None
+        drawn.append(
+            Curve(
+                short(method),
+                [fmean(point.crops for point in each) for each in at_once],
+                [fmean(point.psnr for point in each) for each in at_once],
+                shade=None if gamma is None else GAMMAS.index(int(gamma)) / (len(GAMMAS) - 1),
+                bar=method == "supervised",
+            )
+        )
+    return drawn
+
+
+def short(method: str) -> str:
+    """What a method is called where there is little room."""
+    return method.replace("paper-", "as published, gamma ").replace(GR2R, "calibrated GR2R")
+
+
+def page(found: Mapping[Ground, Found]) -> str:
+    """A table for each ground, and what it was made with."""
+    parts = [table(ground, each) for ground, each in found.items() if each]
+    made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return "\n\n".join([*parts, f"Made with {made_with}."]) + "\n"
+
+
+def table(ground: Ground, found: Found) -> str:
+    """A line per method: the best look, and the end."""
+    rows = []
+    for method in dict.fromkeys(method for method, _ in found):
+        mine = [trained for (name, _), trained in found.items() if name == method]
+        took = fmean(trained.training_s for trained in mine)
+        best = [max(trained.curve, key=lambda point: point.psnr) for trained in mine]
+        highest, end = fmean(point.psnr for point in best), fmean(each.curve[-1].psnr for each in mine)
+        rows.append(
+            [
+                ROWS[method].title, f"{highest:.2f}", f"{fmean(point.crops for point in best):.0f}",
+                f"{end:.2f}", f"{end - highest:+.2f}", f"{mine[0].crops}", f"{took:.0f}",
+            ]
+        )  # fmt: skip
+    seeds = sorted({seed for _, seed in found})
+    noisy = fmean(ground.noisy(seed) for seed in seeds)
+    head = f"{ground.title}, noisy {noisy:.2f} dB"
+    return (
+        markdown([head, "best look, dB", "after crops", "end, dB", "lost, dB", "crops", "training s"], rows)
+        + f"\n\nSeeds {', '.join(str(seed) for seed in seeds)}."
+    )

@@ -1,0 +1,83 @@
+"""The papers' tables as commands, made in our loop, with our networks.
+
+    python benchmarks/tables.py table1 --train DIR --test Kodak=DIR [BSD300=DIR Set14=DIR] --work DIR
+        [--sigma 25 5-50] [--repeats N] [--bm3d]
+    python benchmarks/tables.py table3 --train DIR --test DIR --work DIR
+        [--on srgb camera] [--published JSON] [--camera IMX385] [--captures 40] [--sigma 25] [--looks 12]
+    both: [--net fast] [--only METHOD ...] [--crops 24000 | --minutes M] [--batch 16] [--crop 64]
+        [--seeds 0 ...] [--test-images N] [--threads N] [--device auto]
+
+Every result is a file in the work folder, and every trained network stays there: the same command goes on
+where it was stopped, and further methods, seeds or test sets add to what is there. After a change to the
+code, start with a new folder. Tables are written as Markdown and CSV, curves as PNG (the extra `plots`).
+
+The papers train the noise-to-noise U-Net on 50,000 ImageNet pictures of 256x256, 100 times each, in batches
+of 4 (GR2R: 10). That is, on a GPU, with some 30 GB of memory for the pictures,
+
+    ... table1 --train IMAGENET_VAL --net paper --crops 5000000 --batch 4 --crop 256 --seeds 0 --device cuda
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import table1
+import table3
+import torch
+from trials import ROWS
+
+from rawdenoise.nets import NETS
+from rawdenoise.training import TrainingStopped
+
+TABLES = {"table1": table1, "table3": table3}  # a module with `add_options` and `run`, and a docstring
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make the table that is asked for."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    try:
+        TABLES[options.table].run(options)
+    except TrainingStopped as stopped:
+        raise SystemExit(str(stopped)) from None
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="table", required=True)
+    for name, module in TABLES.items():
+        about = (module.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(name, help=about, description=about)
+        add_shared(command)
+        module.add_options(command)
+    options = parser.parse_args(arguments)
+    if options.minutes is None and options.crops is None:
+        options.crops = 24_000
+    return options
+
+
+def add_shared(parser: argparse.ArgumentParser) -> None:
+    """Options of all tables that train."""
+    parser.add_argument("--train", type=Path, metavar="DIR", required=True, help="pictures to train on")
+    parser.add_argument("--work", type=Path, metavar="DIR", required=True, help="where results are kept")
+    parser.add_argument("--net", choices=NETS, default="fast")
+    parser.add_argument("--only", nargs="+", choices=ROWS, metavar="METHOD", help=", ".join(ROWS))
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument("--crops", type=int, help="budget of a training, 24000 without --minutes")
+    budget.add_argument("--minutes", type=float, help="budget of a training, instead")
+    parser.add_argument("--batch", type=int, default=16, help="crops in a step")
+    parser.add_argument(
+        "--crop", type=int, default=64, help="side of a crop (of packed pixels, for a camera)"
+    )
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="a training each")
+    parser.add_argument("--test-images", type=int, help="the first so many pictures of a test set only")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="auto")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,236 @@
+"""Trainings for the papers' tables: each is done once, looked at on the way if asked for, and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from experiments import METHODS, UNGUARDED, Figures, Method
+
+import rawdenoise
+from rawdenoise.atomic import write_bytes
+from rawdenoise.errors import TrainingError
+from rawdenoise.nets import StabilisedDenoiser, build_net
+from rawdenoise.training import TrainingOptions, TrainingStopped
+from rawdenoise.training.batches import Source
+from rawdenoise.training.checkpoint import load_checkpoint
+from rawdenoise.training.loop import Fitted, Progress, fit
+
+GR2R = "gr2r"
+# What is trained from nothing to the end of its budget, and what is not trained: each of METHODS is a row.
+ROWS: Mapping[str, Method] = {
+    GR2R if name == UNGUARDED else name: method
+    for name, method in METHODS.items()
+    if not method.guard  # users' trainings, whose looks and bases are no part of the papers
+}
+
+Look = Callable[[StabilisedDenoiser], float]  # PSNR in dB
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One training; the same record, the same network.
+
+    `ground` says what it is trained on, and how it is looked at where it has `looks`.
+    """
+
+    ground: str
+    method: str
+    net: str
+    seed: int
+    crops: int | None
+    minutes: float | None
+    batch: int
+    crop: int
+    looks: int = 0
+
+    @property
+    def name(self) -> str:
+        """Names its files: readable, and its own."""
+        whole = json.dumps(asdict(self), sort_keys=True).encode()
+        return f"{self.method}.{hashlib.sha256(whole).hexdigest()[:12]}"
+
+    @property
+    def options(self) -> TrainingOptions:
+        """How it is trained."""
+        return TrainingOptions(
+            net=self.net,
+            objective=ROWS[self.method].objective or "",
+            gamma=ROWS[self.method].gamma,
+            images=self.crops,
+            minutes=self.minutes,
+            batch=self.batch,
+            crop=self.crop,
+            seed=self.seed,
+            guard=False,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What the averaged network was worth after so many crops."""
+
+    crops: int
+    psnr: float
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training took, and how it went."""
+
+    crops: int
+    training_s: float
+    curve: tuple[Point, ...]
+    versions: Mapping[str, str]
+
+
+class Kept:
+    """A folder of results: JSON, and the networks beside it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def trained(self, trial: Trial) -> Trained | None:
+        """What is known of a training, None where it is still to be done."""
+        fields = self._read(f"{trial.name}.json")
+        if fields is None:
+            return None
+        curve = tuple(Point(**point) for point in fields["curve"])
+        return Trained(fields["crops"], fields["training_s"], curve, fields["versions"])
+
+    def save_trained(self, trial: Trial, trained: Trained, net: StabilisedDenoiser) -> None:
+        """Keep a network, then what is known of it."""
+        state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
+        write_bytes(self.folder / f"{trial.name}.safetensors", safetensors.torch.save(state))
+        self._write(f"{trial.name}.json", {"trial": asdict(trial), **asdict(trained)})
+
+    def net(self, trial: Trial) -> StabilisedDenoiser:
+        """The network of a training that has been done."""
+        net = build_net(trial.net)
+        net.load_state_dict(safetensors.torch.load_file(self.folder / f"{trial.name}.safetensors"))
+        return net.eval()
+
+    def figures(self, name: str) -> Figures | None:
+        """The figures of a test, None where it is still to be done."""
+        fields = self._read(f"{name}.json")
+        return None if fields is None else Figures(tuple(fields["psnr"]), tuple(fields["ssim"]))
+
+    def save_figures(self, name: str, figures: Figures, **more: object) -> None:
+        """Keep the figures of a test, and what else there is to say of it."""
+        self._write(f"{name}.json", {**asdict(figures), **more, "versions": versions()})
+
+    def scratch(self, trial: Trial) -> Path:
+        """Where checkpoint and looks lie until the training is done."""
+        return self.folder / "training" / trial.name
+
+    def curve(self, trial: Trial) -> list[Point]:
+        """The looks that an interrupted training has had."""
+        fields = self._read(f"training/{trial.name}/curve.json")
+        return [Point(**point) for point in fields or ()]
+
+    def save_curve(self, trial: Trial, curve: list[Point]) -> None:
+        """Keep the looks so far."""
+        self._write(f"training/{trial.name}/curve.json", [asdict(point) for point in curve])
+
+    def _read(self, name: str) -> Any:
+        path = self.folder / name
+        return json.loads(path.read_bytes()) if path.exists() else None
+
+    def _write(self, name: str, fields: object) -> None:
+        write_bytes(self.folder / name, json.dumps(fields, indent=1).encode())
+
+
+def train(
+    trial: Trial, kept: Kept, source: Callable[[], Source], *, device: str, look: Look | None = None
+) -> Trained:
+    """Train, or go on where an interrupted run has stopped, or take what is there."""
+    found = kept.trained(trial)
+    if found is not None:
+        return found
+    if look is not None and not kept.curve(trial):
+        kept.save_curve(trial, [Point(0, look(build_net(trial.net).eval()))])
+    crops = source()
+    for due in looks_due(trial)[len(kept.curve(trial)) - 1 :] if look is not None else ():
+        net, seen = _trained_until(due, trial, kept, crops, device)
+        kept.save_curve(trial, [*kept.curve(trial), Point(seen, look(net))])
+    fitted = _fit(trial, kept, crops, device)
+    curve = kept.curve(trial)
+    if look is not None:
+        curve.append(Point(fitted.images, look(fitted.last)))
+    trained = Trained(fitted.images, fitted.training_s, tuple(curve), versions())
+    kept.save_trained(trial, trained, fitted.last)
+    shutil.rmtree(kept.scratch(trial), ignore_errors=True)
+    end = f"; {curve[-1].psnr:.2f} dB" if curve else ""
+    tell(f"{trial.ground}, {trial.method}: {trained.crops} crops in {trained.training_s:.0f} s{end}")
+    return trained
+
+
+def looks_due(trial: Trial) -> list[float]:
+    """Shares of the budget after which to look, closer at the beginning; the first and the last are apart."""
+    return [(number / trial.looks) ** 2 for number in range(1, trial.looks)]
+
+
+def _trained_until(
+    due: float, trial: Trial, kept: Kept, source: Source, device: str
+) -> tuple[StabilisedDenoiser, int]:
+    """Train for so much of the budget; returns the averaged network, and the crops it has seen.
+
+    It is interrupted, and read from its checkpoint: to go on is to train on as if nothing had been.
+    """
+    reached = 0.0
+
+    def note(progress: Progress) -> None:
+        nonlocal reached
+        reached = progress.done
+
+    try:
+        _fit(trial, kept, source, device, note, lambda: reached >= due)
+    except TrainingStopped:
+        if reached < due:
+            raise  # by the user
+    found = load_checkpoint(kept.scratch(trial), trial.name)
+    if found is None:
+        raise TrainingError(f"{kept.scratch(trial)}: no checkpoint to look at; start in a new folder")
+    counters, tensors = found
+    net = build_net(trial.net)
+    kind = "average."
+    weights = {name: tensor for name, tensor in tensors.items() if name.startswith(kind)}
+    net.load_state_dict({name.removeprefix(kind): tensor for name, tensor in weights.items()})
+    return net.eval(), counters.images
+
+
+def _fit(
+    trial: Trial,
+    kept: Kept,
+    source: Source,
+    device: str,
+    note: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    options, folder = replace(trial.options, device=device), kept.scratch(trial)
+    return fit(source, options, folder=folder, run=trial.name, on_progress=note, stop=stop)
+
+
+def versions() -> dict[str, str]:
+    """What a result was made with."""
+    return {
+        "rawdenoise": rawdenoise.__version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def tell(line: str) -> None:
+    """Say how far it is, apart from the tables."""
+    print(line, file=sys.stderr, flush=True)
