@@ -193,7 +193,8 @@ def whole_numbers(pixels: Pixels) -> Picture:
 
 def compared(picture: Picture, clean: Picture) -> tuple[float, float]:
     """PSNR in dB and SSIM, of 0 to 255."""
-    return psnr(picture, clean, peak=WHITE), ssim(picture, clean, peak=WHITE)
+    pair = picture.astype(np.float32), clean.astype(np.float32)
+    return psnr(*pair, peak=WHITE), ssim(*pair, peak=WHITE)
 
 
 def as_it_is(noisy: Pixels, sigma: float) -> Pixels:

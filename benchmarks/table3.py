@@ -9,16 +9,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 
-from experiments import GAMMAS, UNGUARDED, Experiment, denoiser
+from experiments import GAMMAS, NOISY, UNGUARDED, Experiment, Figures, denoiser
 from gaussian import Sigmas, TestSet, as_it_is, by_net, digest, picture_source, score
 from photographs import pictures_in
 from sheets import Curve, comma_separated, draw_curves, markdown
-from simulated import CAMERAS, Conditions, Data, Knowledge, Sources, Target, simulate
+from simulated import CAMERAS, Conditions, Data, Knowledge, Planes, Shot, Sources, Target, simulate
 from trials import GR2R, ROWS, Kept, Look, Trained, Trial, train, versions
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
-from rawdenoise.metrics import psnr
+from rawdenoise.metrics import psnr, ssim
 from rawdenoise.nets import StabilisedDenoiser
 from rawdenoise.plots import check_drawing
 from rawdenoise.training.batches import Source
@@ -32,17 +32,27 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What the methods are trained on, and how their networks are looked at; `noisy` in dB."""
+    """What the methods are trained on, and how their networks are looked at; by seed."""
 
     name: str
     title: str
     identity: str
     source: Callable[[int, Target], Source]
     look: Callable[[int], Look]
-    noisy: Callable[[int], float]
+    noisy: Callable[[int], Figures]
 
 
-Found = Mapping[tuple[str, int], Trained]  # by method and seed
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A training of a method with a seed, and the PSNR without any."""
+
+    method: str
+    seed: int
+    trained: Trained
+    noisy: float
+
+
+Found = Mapping[Ground, list[Outcome]]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -63,19 +73,28 @@ def run(options: argparse.Namespace) -> None:
     check_drawing()
     kept, found = Kept(options.work), {}
     for ground in grounds(options):
-        found[ground] = {}
+        found[ground] = []
         for method in [name for name in METHODS if not options.only or name in options.only]:
             for seed in options.seeds:
-                trial = Trial(
-                    ground.identity, method, options.net, seed, options.crops, options.minutes,
-                    options.batch, options.crop, options.looks,
-                )  # fmt: skip
-                source = partial(ground.source, seed, ROWS[method].target)
-                found[ground][method, seed] = train(
-                    trial, kept, source, device=options.device, look=ground.look(seed)
-                )
+                found[ground].append(carried_out(ground, method, seed, kept, options))
                 write(found, options)
     print(page(found))
+
+
+def carried_out(ground: Ground, method: str, seed: int, kept: Kept, options: argparse.Namespace) -> Outcome:
+    """Train and look, and look without training; what is there is taken as it is."""
+    trial = Trial(
+        ground.identity, method, options.net, seed, options.crops, options.minutes,
+        options.batch, options.crop, options.looks,
+    )  # fmt: skip
+    source = partial(ground.source, seed, ROWS[method].target)
+    trained = train(trial, kept, source, device=options.device, look=ground.look(seed))
+    noisy = replace(trial, method=NOISY, net="", crops=None, minutes=None, batch=0, crop=0, looks=0).name
+    figures = kept.figures(noisy)
+    if figures is None:
+        figures = ground.noisy(seed)
+        kept.save_figures(noisy, figures, ground=ground.identity)
+    return Outcome(method, seed, trained, figures.mean_psnr)
 
 
 # ---------------------------------------------------------------- what on
@@ -103,7 +122,7 @@ def on_pictures(options: argparse.Namespace) -> Ground:
         f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}, {test.digest}",
         lambda seed, target: picture_source(options.train, sigmas, target),
         lambda seed: look,
-        lambda seed: score(test, sigmas, as_it_is).mean_psnr,
+        lambda seed: score(test, sigmas, as_it_is),
     )
 
 
@@ -123,94 +142,93 @@ def on_camera(options: argparse.Namespace) -> Ground:
         denoise, noise = denoiser(experiment, net, data(seed), options.device), data(seed).noise[iso]
         return fmean(psnr(denoise(shot, noise), shot.clean) for shot in shots(seed))
 
-    def shots(seed: int) -> Sequence:
+    def shots(seed: int) -> tuple[Shot, ...]:
         return data(seed).tests[iso][: options.test_images]
 
     return Ground(
         CAMERA,
         f"{options.camera}, ISO {iso}",
-        f"{usual}, pictures {' '.join(digests)}, {options.test_images or 'all'}",
+        f"{options.camera}, {options.captures} captures, {' '.join(digests)}, {options.test_images or 'all'}",
         lambda seed, target: data(seed).source(target),
         lambda seed: partial(look, seed),
-        lambda seed: fmean(psnr(shot.planes, shot.clean) for shot in shots(seed)),
+        lambda seed: compared([(shot.planes, shot.clean) for shot in shots(seed)]),
     )
+
+
+def compared(pairs: Sequence[tuple[Planes, Planes]]) -> Figures:
+    """PSNR and SSIM of planes."""
+    return Figures(tuple(psnr(*pair) for pair in pairs), tuple(ssim(*pair) for pair in pairs))
 
 
 # ---------------------------------------------------------------- on paper
 
 
-def write(found: Mapping[Ground, Found], options: argparse.Namespace) -> None:
+def write(found: Found, options: argparse.Namespace) -> None:
     """Write table and curves as far as they are."""
-    lines = [line for ground, each in found.items() for line in lines_of(ground, each)]
+    lines = [line for ground, outcomes in found.items() for line in lines_of(ground, outcomes)]
     write_bytes(options.work / "table3.csv", comma_separated(COLUMNS, lines))
     write_bytes(options.work / "table3.md", page(found).encode())
-    for ground, each in found.items():
-        noisy = fmean(ground.noisy(seed) for seed in {seed for _, seed in each})
-        write_bytes(
-            options.work / f"table3-{ground.name}.png", draw_curves(ground.title, curves(each), noisy)
-        )
+    for ground, outcomes in found.items():
+        png = draw_curves(ground.title, curves(outcomes), fmean(each.noisy for each in outcomes))
+        write_bytes(options.work / f"table3-{ground.name}.png", png)
 
 
-def lines_of(ground: Ground, found: Found) -> Iterator[list[object]]:
+def lines_of(ground: Ground, outcomes: Sequence[Outcome]) -> Iterator[list[object]]:
     """A line of the CSV for each look."""
-    for (method, seed), trained in found.items():
-        made_with = [trained.versions[name] for name in ("rawdenoise", "torch", "python")]
-        for point in trained.curve:
+    for each in outcomes:
+        made_with = [each.trained.versions[name] for name in ("rawdenoise", "torch", "python")]
+        for point in each.trained.curve:
             yield [
-                ground.name, method, seed, point.crops, f"{point.psnr:.3f}", f"{ground.noisy(seed):.3f}",
-                f"{trained.training_s:.1f}", *made_with,
+                ground.name, each.method, each.seed, point.crops, f"{point.psnr:.3f}", f"{each.noisy:.3f}",
+                f"{each.trained.training_s:.1f}", *made_with,
             ]  # fmt: skip
 
 
-def curves(found: Found) -> list[Curve]:
+def by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Trained]]:
+    """The trainings of each method, one per seed."""
+    names = dict.fromkeys(each.method for each in outcomes)
+    return {name: [each.trained for each in outcomes if each.method == name] for name in names}
+
+
+def curves(outcomes: Sequence[Outcome]) -> list[Curve]:
     """A curve per method, the mean over its seeds."""
     drawn = []
-    for method in dict.fromkeys(method for method, _ in found):
-        points = [trained.curve for (name, _), trained in found.items() if name == method]
-        at_once = list(zip(*points, strict=True))
-        gamma = ROWS[method].gamma if method.startswith("paper-") else None
+    for method, trainings in by_method(outcomes).items():
+        looks = list(zip(*(trained.curve for trained in trainings), strict=True))
+        published = method.startswith("paper-")
         drawn.append(
             Curve(
-                short(method),
-                [fmean(point.crops for point in each) for each in at_once],
-                [fmean(point.psnr for point in each) for each in at_once],
-                shade=None if gamma is None else GAMMAS.index(int(gamma)) / (len(GAMMAS) - 1),
+                method.replace("paper-", "as published, gamma ").replace(GR2R, "calibrated GR2R"),
+                [fmean(point.crops for point in look) for look in looks],
+                [fmean(point.psnr for point in look) for look in looks],
+                shade=GAMMAS.index(int(ROWS[method].gamma)) / (len(GAMMAS) - 1) if published else None,
                 bar=method == "supervised",
             )
         )
     return drawn
 
 
-def short(method: str) -> str:
-    """What a method is called where there is little room."""
-    return method.replace("paper-", "as published, gamma ").replace(GR2R, "calibrated GR2R")
-
-
-def page(found: Mapping[Ground, Found]) -> str:
+def page(found: Found) -> str:
     """A table for each ground, and what it was made with."""
-    parts = [table(ground, each) for ground, each in found.items() if each]
+    parts = [table(ground, outcomes) for ground, outcomes in found.items() if outcomes]
     made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
     return "\n\n".join([*parts, f"Made with {made_with}."]) + "\n"
 
 
-def table(ground: Ground, found: Found) -> str:
+def table(ground: Ground, outcomes: Sequence[Outcome]) -> str:
     """A line per method: the best look, and the end."""
     rows = []
-    for method in dict.fromkeys(method for method, _ in found):
-        mine = [trained for (name, _), trained in found.items() if name == method]
-        took = fmean(trained.training_s for trained in mine)
-        best = [max(trained.curve, key=lambda point: point.psnr) for trained in mine]
-        highest, end = fmean(point.psnr for point in best), fmean(each.curve[-1].psnr for each in mine)
+    for method, trainings in by_method(outcomes).items():
+        best = [max(trained.curve, key=lambda point: point.psnr) for trained in trainings]
+        highest, end = fmean(each.psnr for each in best), fmean(each.curve[-1].psnr for each in trainings)
         rows.append(
             [
-                ROWS[method].title, f"{highest:.2f}", f"{fmean(point.crops for point in best):.0f}",
-                f"{end:.2f}", f"{end - highest:+.2f}", f"{mine[0].crops}", f"{took:.0f}",
+                ROWS[method].title, f"{highest:.2f}", f"{fmean(each.crops for each in best):.0f}",
+                f"{end:.2f}", f"{end - highest:+.2f}", f"{trainings[0].crops}",
+                f"{fmean(each.training_s for each in trainings):.0f}",
             ]
         )  # fmt: skip
-    seeds = sorted({seed for _, seed in found})
-    noisy = fmean(ground.noisy(seed) for seed in seeds)
-    head = f"{ground.title}, noisy {noisy:.2f} dB"
-    return (
-        markdown([head, "best look, dB", "after crops", "end, dB", "lost, dB", "crops", "training s"], rows)
-        + f"\n\nSeeds {', '.join(str(seed) for seed in seeds)}."
-    )
+    head = f"{ground.title}, noisy {fmean(each.noisy for each in outcomes):.2f} dB"
+    seeds = ", ".join(str(seed) for seed in sorted({each.seed for each in outcomes}))
+    columns = [head, "best look, dB", "after crops", "end, dB", "lost, dB", "crops", "training s"]
+    return f"{markdown(columns, rows)}\n\nSeeds {seeds}."

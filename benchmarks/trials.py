@@ -187,7 +187,7 @@ def _trained_until(
 
     It is interrupted, and read from its checkpoint: to go on is to train on as if nothing had been.
     """
-    reached = 0.0
+    reached = _reached(trial, kept)
 
     def note(progress: Progress) -> None:
         nonlocal reached
@@ -207,6 +207,14 @@ def _trained_until(
     weights = {name: tensor for name, tensor in tensors.items() if name.startswith(kind)}
     net.load_state_dict({name.removeprefix(kind): tensor for name, tensor in weights.items()})
     return net.eval(), counters.images
+
+
+def _reached(trial: Trial, kept: Kept) -> float:
+    """How much of its budget an interrupted training has used."""
+    found = load_checkpoint(kept.scratch(trial), trial.name)
+    if found is None:
+        return 0.0
+    return found[0].images / trial.crops if trial.crops else found[0].elapsed_s / (60 * (trial.minutes or 1))
 
 
 def _fit(
