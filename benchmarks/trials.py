@@ -158,7 +158,7 @@ def train(
     if found is not None:
         return found
     if look is not None and not kept.curve(trial):
-        kept.save_curve(trial, [Point(0, look(build_net(trial.net).eval()))])
+        kept.save_curve(trial, [Point(0, look(untrained(trial)))])
     crops = source()
     for due in looks_due(trial)[len(kept.curve(trial)) - 1 :] if look is not None else ():
         net, seen = _trained_until(due, trial, kept, crops, device)
@@ -173,6 +173,13 @@ def train(
     end = f"; {curve[-1].psnr:.2f} dB" if curve else ""
     tell(f"{trial.ground}, {trial.method}: {trained.crops} crops in {trained.training_s:.0f} s{end}")
     return trained
+
+
+def untrained(trial: Trial) -> StabilisedDenoiser:
+    """The network that a training begins with."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(trial.seed)
+        return build_net(trial.net).eval()
 
 
 def looks_due(trial: Trial) -> list[float]:
