@@ -222,6 +222,17 @@ def test_the_noise_is_what_all_blocks_of_a_scene_show(monkeypatch: pytest.Monkey
     np.testing.assert_allclose(seen[0].shot, 1e-3, rtol=0.1)
 
 
+def test_the_first_blocks_of_a_scene_are_denoised_as_with_all_the_others() -> None:
+    every = denoise_scene(NOISY_BLOCKS[0], SCENES[0], load_base("fast"), OPTIONS)
+    first = denoise_scene(NOISY_BLOCKS[0], SCENES[0], load_base("fast"), OPTIONS, limit=1)
+    np.testing.assert_array_equal(first.blocks, every.blocks[:1])
+    (result,) = evaluate(NOISY_BLOCKS[:1], CLEAN_BLOCKS[:1], SCENES[:1], lambda *_: first)
+    assert [score.psnr for score in result.scores] == [
+        pytest.approx(expected_psnr(every.blocks[0], CLEAN_BLOCKS[0, 0]), abs=1e-6)
+    ]
+    assert result.megapixels == SIDE**2 / 1024**2
+
+
 def test_saturated_pixels_stay_as_they_are() -> None:
     noisy = NOISY_BLOCKS[0].copy()
     noisy[:, 10:20, 10:20] = 1

@@ -69,8 +69,11 @@ def sidd(
     said = evaluations.parsed_about(about)
     submission = None if submit is None else evaluations.Submission(submit, said)
     chosen = models_by_scene(models, base=base, device=device)
-    denoise = scene_denoiser(chosen, DenoiseOptions(device=device, estimate=False))
+    options = DenoiseOptions(device=device, estimate=False)
+    denoise = scene_denoiser(chosen, options, limit=limit_blocks)
     if submission is None or any(data.rglob(f"{NOISY}.mat")):
-        evaluations.validate(data, scenes, denoise, limit=limit_blocks, csv=csv, as_json=as_json)
+        evaluations.validate(
+            data, scenes, denoise, limited=limit_blocks is not None, csv=csv, as_json=as_json
+        )
     if submission is not None:
         evaluations.submit(data, scenes, denoise, submission)

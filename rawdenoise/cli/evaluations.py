@@ -78,17 +78,17 @@ def validate(
     names: Path | None,
     denoise: SceneDenoiser,
     *,
-    limit: int | None,
+    limited: bool,
     csv: Path | None,
     as_json: bool,
 ) -> None:
     """Evaluate on the validation blocks of a folder and print the figures."""
     noisy, clean = read_validation(data)
-    noisy, clean = noisy[:, :limit], clean[:, :limit]
     scenes = find_scenes(data, len(noisy), names)
-    if noisy.shape != FULL_SET:
-        sizes = [" x ".join(map(str, shape)) for shape in (noisy.shape, FULL_SET)]
-        click.echo(f"note: {sizes[0]} is not the full set ({sizes[1]}): no figures to publish", err=True)
+    full_set = noisy.shape == FULL_SET and not limited
+    if not full_set:
+        size = " x ".join(map(str, FULL_SET))
+        click.echo(f"note: this is not the full set ({size}): no figures to publish", err=True)
     results = []
     for result in evaluate(noisy, clean, scenes, denoise):
         results.append(result)
@@ -97,7 +97,7 @@ def validate(
         write_bytes(csv, _csv(results).encode())
     cameras, overall = figures_by_camera(results), figures(results, OVERALL)
     if as_json:
-        click.echo(json.dumps(_json(title(data), noisy.shape == FULL_SET, cameras, overall), indent=2))
+        click.echo(json.dumps(_json(title(data), full_set, cameras, overall), indent=2))
     else:
         _table(title(data), (*cameras, overall))
 

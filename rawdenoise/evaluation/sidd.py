@@ -89,15 +89,20 @@ SceneDenoiser = Callable[[SceneBlocks, Scene], DenoisedScene]
 # ---------------------------------------------------------------- denoising
 
 
-def scene_denoiser(models: Callable[[Scene], Model], options: DenoiseOptions) -> SceneDenoiser:
-    """Denoise scenes with the models that are chosen for them."""
-    return lambda blocks, scene: denoise_scene(blocks, scene, models(scene), options)
+def scene_denoiser(
+    models: Callable[[Scene], Model], options: DenoiseOptions, *, limit: int | None = None
+) -> SceneDenoiser:
+    """Denoise scenes, or the first blocks of each, with the models that are chosen for them."""
+    return lambda blocks, scene: denoise_scene(blocks, scene, models(scene), options, limit=limit)
 
 
-def denoise_scene(blocks: SceneBlocks, scene: Scene, model: Model, options: DenoiseOptions) -> DenoisedScene:
+def denoise_scene(
+    blocks: SceneBlocks, scene: Scene, model: Model, options: DenoiseOptions, *, limit: int | None = None
+) -> DenoisedScene:
     """Denoise the blocks of a scene as `rawdenoise denoise` does a capture, their noise judged together.
 
-    Saturated pixels stay as they are, as they do there.
+    Saturated pixels stay as they are, as they do there. `limit` is how many blocks are denoised; all tell of
+    the noise.
     """
     start = time.perf_counter()
     upright = mirrored(blocks, scene.cfa)
@@ -105,8 +110,8 @@ def denoise_scene(blocks: SceneBlocks, scene: Scene, model: Model, options: Deno
     unclipped = np.split(~clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
     evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model.card)
     noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pooled(planes, unclipped)
-    clean = np.empty_like(blocks)
-    for each, valid, out in zip(planes, unclipped, mirrored(clean, scene.cfa), strict=True):
+    clean = np.empty_like(blocks[:limit])
+    for each, valid, out in zip(planes[:limit], unclipped[:limit], mirrored(clean, scene.cfa), strict=True):
         signal = denoise_planes(cleared(each, noise, valid=valid).planes, noise, model, options)
         out[:] = mosaic_rggb(np.where(valid, signal, each).clip(0, 1))
     return DenoisedScene(clean, model.card.id, evidence.kind, time.perf_counter() - start)
@@ -184,13 +189,12 @@ def evaluate(
     scenes: Sequence[Scene],
     denoise: SceneDenoiser,
 ) -> Iterator[SceneResult]:
-    """Denoise scene after scene and compare with the truth."""
+    """Denoise scene after scene, as many blocks as the denoiser cares to, and compare with the truth."""
     for blocks, truth, scene in zip(noisy, clean, scenes, strict=True):
         denoised = denoise(blocks, scene)
-        scores = tuple(map(score, blocks, denoised.blocks, truth))
-        yield SceneResult(
-            scene, scores, denoised.model_id, denoised.noise_from, blocks.size / MEGAPIXEL, denoised.seconds
-        )
+        count, megapixels = len(denoised.blocks), denoised.blocks.size / MEGAPIXEL
+        scores = tuple(map(score, blocks[:count], denoised.blocks, truth[:count]))
+        yield SceneResult(scene, scores, denoised.model_id, denoised.noise_from, megapixels, denoised.seconds)
 
 
 def score(
