@@ -31,12 +31,12 @@ from rawdenoise.noise import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.training import TrainingOptions, TrainingStopped
-from rawdenoise.training.batches import Batch
+from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.captures import mosaic_rggb
-from rawdenoise.training.loop import Fitted, fit
+from rawdenoise.training.loop import Fitted, Progress, fit
 from rawdenoise.training.objectives.self2self import averaged
 from rawdenoise.training.risk import estimate_risk
-from rawdenoise.training.unpaired import Unpaired, fit_unpaired
+from rawdenoise.training.unpaired import CleanSource, Unpaired, fit_unpaired
 
 NET = "fast"
 GAMMAS = (0, 1, 2, 5, 10, 20)
@@ -104,6 +104,14 @@ METHODS: Mapping[str, Method] = {
     "noise2noise": Method("Noise2Noise (needs pairs)", "noise2noise", target=Target.CAPTURE),
     "supervised": Method("supervised (needs clean scenes)", "supervised", target=Target.CLEAN),
 }
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ground:
+    """What a method is trained on; `clean` for those that learn from clean pictures of something else."""
+
+    source: Source
+    clean: CleanSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,15 +291,39 @@ def trained(experiment: Experiment, data: Data, results: Results, device: str) -
         device=device,
         guard=method.guard,
     )
-    net, folder = None if start is None else start.net, results.scratch(experiment)
-    if method.distilled:
-        how = Unpaired(blind_spot=BLIND_SPOT, learned_noise=method.learned_noise)
-        noisy, clean = data.unpaired()
-        fitted = fit_unpaired(noisy, clean, options, how, folder=folder, run=experiment.name, start=net)
-    else:
-        fitted = fit(data.source(method.target), options, folder=folder, run=experiment.name, start=net)
+    fitted = fit_method(
+        method,
+        Ground(*data.unpaired()) if method.distilled else Ground(data.source(method.target)),
+        options,
+        folder=results.scratch(experiment),
+        run=experiment.name,
+        start=None if start is None else start.net,
+    )
     results.save_net(experiment, fitted.net if method.guard else fitted.last)
     return fitted
+
+
+def fit_method(
+    method: Method,
+    ground: Ground,
+    options: TrainingOptions,
+    *,
+    folder: Path,
+    run: str,
+    start: Network | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Fitted:
+    """Train as the method has it: in one stage, or, where it learns from clean pictures as well, in two."""
+    if ground.clean is None:
+        return fit(
+            ground.source, options, folder=folder, run=run, start=start, on_progress=on_progress, stop=stop
+        )
+    how = Unpaired(blind_spot=BLIND_SPOT, learned_noise=method.learned_noise)
+    return fit_unpaired(
+        ground.source, ground.clean, options, how, folder=folder, run=run, start=start,
+        on_progress=on_progress, stop=stop,
+    )  # fmt: skip
 
 
 # ---------------------------------------------------------------- tests
@@ -301,9 +333,7 @@ def network(experiment: Experiment, results: Results) -> Network | None:
     """The network of a method that has one, trained before or bundled."""
     method = METHODS[experiment.method]
     if method.as_trained is not None:
-        taken = results.net(trained_alike(experiment))
-        assert isinstance(taken, BlindSpotDenoiser)
-        return BlindSpotMean(taken) if method.mean else taken
+        return answering(method, results.net(trained_alike(experiment)))
     if method.objective is not None:
         return results.net(experiment)
     found = base(method.base) if method.base is not None else None
@@ -314,6 +344,11 @@ def trained_alike(experiment: Experiment) -> Experiment:
     """The experiment whose network this one takes."""
     other = METHODS[experiment.method].as_trained
     return experiment if other is None else replace(experiment, method=other)
+
+
+def answering(method: Method, net: Network) -> Network:
+    """A trained network as the method uses it."""
+    return BlindSpotMean(net) if method.mean and isinstance(net, BlindSpotDenoiser) else net
 
 
 class BlindSpotMean(Network):

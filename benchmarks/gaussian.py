@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Self
@@ -27,11 +27,11 @@ from jaxtyping import Float32, UInt8
 from numpy.random import Generator
 from photographs import pictures_in
 from PIL import Image
-from simulated import Target
+from simulated import CLEAN, Target
 from torch import Tensor
 
 from rawdenoise.metrics import psnr, ssim
-from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.nets import Network
 from rawdenoise.training.batches import Batch
 
 WHITE = 255.0
@@ -152,6 +152,28 @@ def picture_source(folder: Path, sigmas: Sigmas, target: Target) -> PictureSourc
     return PictureSource(kept, pictures[::HELD_OUT], sigmas, target)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class CleanPictures:
+    """Crops of pictures without noise, 0 black and 1 white."""
+
+    pictures: tuple[Picture, ...]
+
+    def draw(self, rng: Generator, count: int, size: int) -> tuple[Tensor, Tensor]:
+        """Draw random crops, and where they are valid."""
+        crops = [_crop(rng, self.pictures[int(rng.integers(len(self.pictures)))], size) for _ in range(count)]
+        valid = torch.zeros(count, 4, size, size, dtype=torch.bool)
+        valid[:, COLOURS] = True
+        return four_planes(np.stack(crops) / np.float32(WHITE)), valid
+
+
+def unpaired_sources(folder: Path, sigmas: Sigmas) -> tuple[PictureSource, CleanPictures]:
+    """Noisy crops, and clean ones of other pictures, a fifth of them all."""
+    source = picture_source(folder, sigmas, Target.NOTHING)
+    count = max(1, len(source.pictures) // CLEAN)
+    noisy = replace(source, pictures=source.pictures[:-count])
+    return noisy, CleanPictures(source.pictures[-count:])
+
+
 @lru_cache(maxsize=1)
 def _all_pictures(folder: Path) -> tuple[Picture, ...]:
     return tuple(read_picture(path) for path in pictures_in(folder))
@@ -210,7 +232,7 @@ def by_bm3d(noisy: Pixels, sigma: float) -> Pixels:
     return (WHITE * np.asarray(clean, np.float32)).transpose(2, 0, 1)
 
 
-def by_net(net: StabilisedDenoiser, device: torch.device, *, of_cameras: bool = False) -> Denoiser:
+def by_net(net: Network, device: torch.device, *, of_cameras: bool = False) -> Denoiser:
     """A network, on pictures of any size, mirrored at the right and the lower edge.
 
     One that was trained on cameras knows R, G, G and B, and is given green twice.

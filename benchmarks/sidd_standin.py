@@ -196,7 +196,7 @@ def _crops(scenes: Sequence[Scene], count: int, rng: Generator) -> Iterator[Floa
 def write_frames(
     out: Path, phones: Mapping[str, SimulatedCamera], pictures: Sequence[Path], count: int, seed: int
 ) -> None:
-    """Write frames as SIDD-Medium has them: noisy, clean and metadata in a folder for each scene."""
+    """Write frames as SIDD-Medium has them: noisy, clean and metadata, twice in a folder for each scene."""
     order = np.random.default_rng([seed, TRAINING]).permutation(len(pictures))
     names = scene_names(count * max(len(phone.isos) for phone in PHONES.values()) * len(ORDER), first=1001)
     for index, name in enumerate(names):
@@ -204,11 +204,12 @@ def write_frames(
         rng = np.random.default_rng([seed, TRAINING, index])
         chosen = [pictures[order[(index * COLUMNS * ROWS + k) % len(order)]] for k in range(COLUMNS * ROWS)]
         scene = side_by_side([landscape(linear_half(each), HEIGHT, WIDTH) for each in chosen], COLUMNS)
-        noisy, clean = take(np.float32(exposure) * scene, phones[code], iso, rng)
         folder = out / "SIDD_Medium_Raw" / "Data" / name
-        write_metadata(folder / f"{name[:4]}_METADATA_RAW_010.MAT", phones[code], iso)
-        for kind, mosaic in (("NOISY", noisy), ("GT", clean)):
-            write_frame(folder / f"{name[:4]}_{kind}_RAW_010.MAT", mosaic)
+        for number in ("010", "011"):  # two captures of each scene
+            noisy, clean = take(np.float32(exposure) * scene, phones[code], iso, rng)
+            write_metadata(folder / f"{name[:4]}_METADATA_RAW_{number}.MAT", phones[code], iso)
+            for kind, mosaic in (("NOISY", noisy), ("GT", clean)):
+                write_frame(folder / f"{name[:4]}_{kind}_RAW_{number}.MAT", mosaic)
 
 
 def write_frame(path: Path, mosaic: Float32[np.ndarray, "h w"]) -> None:

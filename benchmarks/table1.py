@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 
-from experiments import BM3D, NOISY, Figures, base
+from experiments import BM3D, NOISY, Figures, Ground, Method, answering, base
 from gaussian import (
     REPEATS,
     Denoiser,
@@ -23,6 +23,7 @@ from gaussian import (
     digest,
     picture_source,
     score,
+    unpaired_sources,
 )
 from photographs import pictures_in
 from sheets import comma_separated, markdown
@@ -80,6 +81,7 @@ class Cell:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What this table has beside the others' options."""
+    parser.add_argument("--train", type=Path, metavar="DIR", required=True, help="pictures to train on")
     parser.add_argument(
         "--test", nargs="+", metavar="NAME=DIR", required=True, help="Kodak=DIR BSD300=DIR ..."
     )
@@ -93,7 +95,8 @@ def run(options: argparse.Namespace) -> None:
     tests, cells = list(test_sets(options)), []
     for sigmas in options.sigma:
         for method in methods(options):
-            seeds = options.seeds if ROWS[method].objective is not None else options.seeds[:1]
+            trained = ROWS[ROWS[method].as_trained or method].objective is not None
+            seeds = options.seeds if trained else options.seeds[:1]
             for seed in seeds:
                 cells += carried_out(method, sigmas, seed, tests, options)
                 write(cells, options)
@@ -125,14 +128,16 @@ def carried_out(
     """Train if the method asks for it, and test on every set; what is there is taken as it is."""
     kept, trained, name = Kept(options.work), None, f"{method}.sigma-{sigmas}"
     device = pick_device(options.device)
-    if ROWS[method].objective is not None:
+    taught = ROWS[method].as_trained or method
+    if ROWS[taught].objective is not None:
         trial = Trial(
-            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}", method, options.net, seed,
+            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}", taught, options.net, seed,
             options.crops, options.minutes, options.batch, options.crop,
         )  # fmt: skip
-        source = partial(picture_source, options.train, sigmas, ROWS[method].target)
+        source = partial(ground, options.train, sigmas, ROWS[method])
         trained = train(trial, kept, source, device=options.device)
-        denoise, name = by_net(kept.net(trial), device), trial.name
+        denoise = by_net(answering(ROWS[method], kept.net(trial)), device)
+        name = trial.name + (".mean" if ROWS[method].mean else "")
     elif (kind := ROWS[method].base) is not None:
         model = base(kind)
         assert model is not None
@@ -143,6 +148,13 @@ def carried_out(
     for test in tests:
         figures = tested(f"{name}.{test.digest}", test, sigmas, denoise, kept)
         yield Cell(method, sigmas, test, seed, figures, trained)
+
+
+def ground(folder: Path, sigmas: Sigmas, method: Method) -> Ground:
+    """What a method is trained on."""
+    if method.distilled:
+        return Ground(*unpaired_sources(folder, sigmas))
+    return Ground(picture_source(folder, sigmas, method.target))
 
 
 def tested(name: str, test: TestSet, sigmas: Sigmas, denoise: Denoiser, kept: Kept) -> Figures:

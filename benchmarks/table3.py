@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 
-from experiments import GAMMAS, NOISY, UNGUARDED, Experiment, Figures, denoiser
+from experiments import GAMMAS, NOISY, UNGUARDED, Experiment, Figures, Ground, denoiser
 from gaussian import Sigmas, TestSet, as_it_is, by_net, digest, picture_source, score
 from photographs import pictures_in
 from sheets import Curve, comma_separated, draw_curves, markdown
@@ -19,7 +19,7 @@ from trials import GR2R, ROWS, Kept, Look, Trained, Trial, train, versions
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
 from rawdenoise.metrics import psnr, ssim
-from rawdenoise.nets import StabilisedDenoiser
+from rawdenoise.nets import Network
 from rawdenoise.plots import check_drawing
 from rawdenoise.training.batches import Source
 
@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class Place:
     """What the methods are trained on, and how their networks are looked at; by seed."""
 
     name: str
@@ -52,11 +52,12 @@ class Outcome:
     noisy: float
 
 
-Found = Mapping[Ground, list[Outcome]]
+Found = Mapping[Place, list[Outcome]]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What this table has beside the others' options."""
+    parser.add_argument("--train", type=Path, metavar="DIR", required=True, help="pictures to train on")
     parser.add_argument("--test", type=Path, metavar="DIR", required=True, help="photographs to look with")
     parser.add_argument("--on", nargs="+", choices=(SRGB, CAMERA), default=[SRGB, CAMERA])
     parser.add_argument("--published", type=Path, metavar="JSON", help="published calibrations, for a camera")
@@ -81,14 +82,14 @@ def run(options: argparse.Namespace) -> None:
     print(page(found))
 
 
-def carried_out(ground: Ground, method: str, seed: int, kept: Kept, options: argparse.Namespace) -> Outcome:
+def carried_out(ground: Place, method: str, seed: int, kept: Kept, options: argparse.Namespace) -> Outcome:
     """Train and look, and look without training; what is there is taken as it is."""
     trial = Trial(
         ground.identity, method, options.net, seed, options.crops, options.minutes,
         options.batch, options.crop, options.looks,
     )  # fmt: skip
     source = partial(ground.source, seed, ROWS[method].target)
-    trained = train(trial, kept, source, device=options.device, look=ground.look(seed))
+    trained = train(trial, kept, lambda: Ground(source()), device=options.device, look=ground.look(seed))
     noisy = replace(trial, method=NOISY, net="", crops=None, minutes=None, batch=0, crop=0, looks=0).name
     figures = kept.figures(noisy)
     if figures is None:
@@ -100,7 +101,7 @@ def carried_out(ground: Ground, method: str, seed: int, kept: Kept, options: arg
 # ---------------------------------------------------------------- what on
 
 
-def grounds(options: argparse.Namespace) -> Iterator[Ground]:
+def grounds(options: argparse.Namespace) -> Iterator[Place]:
     """Pictures, a camera, or both."""
     if SRGB in options.on:
         yield on_pictures(options)
@@ -108,15 +109,15 @@ def grounds(options: argparse.Namespace) -> Iterator[Ground]:
         yield on_camera(options)
 
 
-def on_pictures(options: argparse.Namespace) -> Ground:
+def on_pictures(options: argparse.Namespace) -> Place:
     """SRGB pictures with Gaussian noise."""
     test = TestSet("looks", options.test, images=options.test_images)
     device, sigmas = pick_device(options.device), options.sigma
 
-    def look(net: StabilisedDenoiser) -> float:
+    def look(net: Network) -> float:
         return score(test, sigmas, by_net(net, device)).mean_psnr
 
-    return Ground(
+    return Place(
         SRGB,
         f"sRGB, sigma {sigmas}",
         f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}, {test.digest}",
@@ -126,7 +127,7 @@ def on_pictures(options: argparse.Namespace) -> Ground:
     )
 
 
-def on_camera(options: argparse.Namespace) -> Ground:
+def on_camera(options: argparse.Namespace) -> Place:
     """Captures of a simulated camera that was calibrated, as in quality.py; looked at at its highest ISO."""
     usual = Conditions(options.camera, captures=options.captures, knowledge=Knowledge.CALIBRATED)
     iso = max(CAMERAS[options.camera].tested)
@@ -136,7 +137,7 @@ def on_camera(options: argparse.Namespace) -> Ground:
     def data(seed: int) -> Data:
         return simulate(replace(usual, seed=seed), Sources(options.published, options.train, options.test))
 
-    def look(seed: int, net: StabilisedDenoiser) -> float:
+    def look(seed: int, net: Network) -> float:
         # Which method it is makes no difference to how its network is used.
         experiment = Experiment(replace(usual, seed=seed), UNGUARDED)
         denoise, noise = denoiser(experiment, net, data(seed), options.device), data(seed).noise[iso]
@@ -145,7 +146,7 @@ def on_camera(options: argparse.Namespace) -> Ground:
     def shots(seed: int) -> tuple[Shot, ...]:
         return data(seed).tests[iso][: options.test_images]
 
-    return Ground(
+    return Place(
         CAMERA,
         f"{options.camera}, ISO {iso}",
         f"{options.camera}, {options.captures} captures, {' '.join(digests)}, {options.test_images or 'all'}",
@@ -173,7 +174,7 @@ def write(found: Found, options: argparse.Namespace) -> None:
         write_bytes(options.work / f"table3-{ground.name}.png", png)
 
 
-def lines_of(ground: Ground, outcomes: Sequence[Outcome]) -> Iterator[list[object]]:
+def lines_of(ground: Place, outcomes: Sequence[Outcome]) -> Iterator[list[object]]:
     """A line of the CSV for each look."""
     for each in outcomes:
         made_with = [each.trained.versions[name] for name in ("rawdenoise", "torch", "python")]
@@ -215,7 +216,7 @@ def page(found: Found) -> str:
     return "\n\n".join([*parts, f"Made with {made_with}."]) + "\n"
 
 
-def table(ground: Ground, outcomes: Sequence[Outcome]) -> str:
+def table(ground: Place, outcomes: Sequence[Outcome]) -> str:
     """A line per method: the best look, and the end."""
     rows = []
     for method, trainings in by_method(outcomes).items():

@@ -4,7 +4,9 @@
         [--sigma 25 5-50] [--repeats N] [--bm3d]
     python benchmarks/tables.py table3 --train DIR --test DIR --work DIR
         [--on srgb camera] [--published JSON] [--camera IMX385] [--captures 40] [--sigma 25] [--looks 12]
-    both: [--net fast] [--only METHOD ...] [--crops 24000 | --minutes M] [--batch 16] [--crop 64]
+    python benchmarks/tables.py table2 --data DIR --work DIR
+        [--frames DIR] [--phones S6 ...] [--limit-blocks N] [--bm3d]
+    all: [--net fast] [--only METHOD ...] [--crops 24000 | --minutes M] [--batch 16] [--crop 64]
         [--seeds 0 ...] [--test-images N] [--threads N] [--device auto]
 
 Every result is a file in the work folder, and every trained network stays there: the same command goes on
@@ -15,6 +17,11 @@ The papers train the noise-to-noise U-Net on 50,000 ImageNet pictures of 256x256
 of 4 (GR2R: 10). That is, on a GPU, with some 30 GB of memory for the pictures,
 
     ... table1 --train IMAGENET_VAL --net paper --crops 5000000 --batch 4 --crop 256 --seeds 0 --device cuda
+
+and for SIDD, whose Medium set and validation blocks lie in one folder (sidd_standin.py makes one of that
+layout, of simulated phones),
+
+    ... table2 --data SIDD --net paper --crops 640000 --batch 10 --crop 128 --device cuda
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ import argparse
 from pathlib import Path
 
 import table1
+import table2
 import table3
 import torch
 from trials import ROWS
@@ -30,7 +38,11 @@ from trials import ROWS
 from rawdenoise.nets import NETS
 from rawdenoise.training import TrainingStopped
 
-TABLES = {"table1": table1, "table3": table3}  # a module with `add_options` and `run`, and a docstring
+TABLES = {
+    "table1": table1,
+    "table2": table2,
+    "table3": table3,
+}  # a module with `add_options` and `run`, and a docstring
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -62,7 +74,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def add_shared(parser: argparse.ArgumentParser) -> None:
     """Options of all tables that train."""
-    parser.add_argument("--train", type=Path, metavar="DIR", required=True, help="pictures to train on")
     parser.add_argument("--work", type=Path, metavar="DIR", required=True, help="where results are kept")
     parser.add_argument("--net", choices=NETS, default="fast")
     parser.add_argument("--only", nargs="+", choices=ROWS, metavar="METHOD", help=", ".join(ROWS))

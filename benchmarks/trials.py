@@ -15,26 +15,35 @@ from typing import Any
 import numpy as np
 import safetensors.torch
 import torch
-from experiments import METHODS, UNGUARDED, Figures, Method
+from experiments import (
+    BLIND_SPOT,
+    METHODS,
+    SELF2SELF,
+    UNGUARDED,
+    Figures,
+    Ground,
+    Method,
+    fit_method,
+)
 
 import rawdenoise
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import TrainingError
-from rawdenoise.nets import StabilisedDenoiser, build_net
+from rawdenoise.nets import Network, build_net
 from rawdenoise.training import TrainingOptions, TrainingStopped
-from rawdenoise.training.batches import Source
 from rawdenoise.training.checkpoint import load_checkpoint
-from rawdenoise.training.loop import Fitted, Progress, fit
+from rawdenoise.training.loop import Fitted, Progress
 
 GR2R = "gr2r"
 # What is trained from nothing to the end of its budget, and what is not trained: each of METHODS is a row.
 ROWS: Mapping[str, Method] = {
     GR2R if name == UNGUARDED else name: method
     for name, method in METHODS.items()
-    if not method.guard  # users' trainings, whose looks and bases are no part of the papers
+    # Not users' trainings, whose looks and bases are no part of the papers, nor one for each picture.
+    if not method.guard and name != SELF2SELF
 }
 
-Look = Callable[[StabilisedDenoiser], float]  # PSNR in dB
+Look = Callable[[Network], float]  # PSNR in dB
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,7 @@ class Trial:
     def options(self) -> TrainingOptions:
         """How it is trained."""
         return TrainingOptions(
-            net=self.net,
+            net=net_of(self.method, self.net),
             objective=ROWS[self.method].objective or "",
             gamma=ROWS[self.method].gamma,
             images=self.crops,
@@ -108,15 +117,15 @@ class Kept:
         curve = tuple(Point(**point) for point in fields["curve"])
         return Trained(fields["crops"], fields["training_s"], curve, fields["versions"])
 
-    def save_trained(self, trial: Trial, trained: Trained, net: StabilisedDenoiser) -> None:
+    def save_trained(self, trial: Trial, trained: Trained, net: Network) -> None:
         """Keep a network, then what is known of it."""
         state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
         write_bytes(self.folder / f"{trial.name}.safetensors", safetensors.torch.save(state))
         self._write(f"{trial.name}.json", {"trial": asdict(trial), **asdict(trained)})
 
-    def net(self, trial: Trial) -> StabilisedDenoiser:
+    def net(self, trial: Trial) -> Network:
         """The network of a training that has been done."""
-        net = build_net(trial.net)
+        net = build_net(net_of(trial.method, trial.net))
         net.load_state_dict(safetensors.torch.load_file(self.folder / f"{trial.name}.safetensors"))
         return net.eval()
 
@@ -150,8 +159,13 @@ class Kept:
         write_bytes(self.folder / name, json.dumps(fields, indent=1).encode())
 
 
+def net_of(method: str, chosen: str) -> str:
+    """The network of a method: the chosen one, but for those that need a blind spot."""
+    return BLIND_SPOT if ROWS[method].net == BLIND_SPOT else chosen
+
+
 def train(
-    trial: Trial, kept: Kept, source: Callable[[], Source], *, device: str, look: Look | None = None
+    trial: Trial, kept: Kept, source: Callable[[], Ground], *, device: str, look: Look | None = None
 ) -> Trained:
     """Train, or go on where an interrupted run has stopped, or take what is there."""
     found = kept.trained(trial)
@@ -175,11 +189,11 @@ def train(
     return trained
 
 
-def untrained(trial: Trial) -> StabilisedDenoiser:
+def untrained(trial: Trial) -> Network:
     """The network that a training begins with."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(trial.seed)
-        return build_net(trial.net).eval()
+        return build_net(net_of(trial.method, trial.net)).eval()
 
 
 def looks_due(trial: Trial) -> list[float]:
@@ -187,9 +201,7 @@ def looks_due(trial: Trial) -> list[float]:
     return [(number / trial.looks) ** 2 for number in range(1, trial.looks)]
 
 
-def _trained_until(
-    due: float, trial: Trial, kept: Kept, source: Source, device: str
-) -> tuple[StabilisedDenoiser, int]:
+def _trained_until(due: float, trial: Trial, kept: Kept, ground: Ground, device: str) -> tuple[Network, int]:
     """Train for so much of the budget; returns the averaged network, and the crops it has seen.
 
     It is interrupted, and read from its checkpoint: to go on is to train on as if nothing had been.
@@ -201,7 +213,7 @@ def _trained_until(
         reached = progress.done
 
     try:
-        _fit(trial, kept, source, device, note, lambda: reached >= due)
+        _fit(trial, kept, ground, device, note, lambda: reached >= due)
     except TrainingStopped:
         if reached < due:
             raise  # by the user
@@ -209,7 +221,7 @@ def _trained_until(
     if found is None:
         raise TrainingError(f"{kept.scratch(trial)}: no checkpoint to look at; start in a new folder")
     counters, tensors = found
-    net = build_net(trial.net)
+    net = build_net(net_of(trial.method, trial.net))
     kind = "average."
     weights = {name: tensor for name, tensor in tensors.items() if name.startswith(kind)}
     net.load_state_dict({name.removeprefix(kind): tensor for name, tensor in weights.items()})
@@ -227,13 +239,14 @@ def _reached(trial: Trial, kept: Kept) -> float:
 def _fit(
     trial: Trial,
     kept: Kept,
-    source: Source,
+    ground: Ground,
     device: str,
     note: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Fitted:
     options, folder = replace(trial.options, device=device), kept.scratch(trial)
-    return fit(source, options, folder=folder, run=trial.name, on_progress=note, stop=stop)
+    method = ROWS[trial.method]
+    return fit_method(method, ground, options, folder=folder, run=trial.name, on_progress=note, stop=stop)
 
 
 def versions() -> dict[str, str]:

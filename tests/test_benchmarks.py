@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -131,7 +132,7 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(
         grey = np.random.default_rng(seed).integers(60, 200, (13, 13, 3)).astype(np.uint8)
         Image.fromarray(grey).resize((540, 540)).save(tmp_path / folder / "one.png")
     line = ["--published", table, "--pictures", tmp_path / "shown", "--training", tmp_path / "trained-on"]
-    size = ["--out", out, "--scenes", 10, "--blocks", 2, "--frames", 1]
+    size = ["--out", out, "--scenes", 10, "--blocks", 2, "--frames", 2]
     monkeypatch.setattr(sys, "argv", ["sidd_standin.py", *map(str, [*line, *size])])
     sidd_standin.main()
 
@@ -152,7 +153,7 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(
         expected = np.mean(shot * truth + read)
         assert np.mean((one - truth) ** 2) == pytest.approx(expected, rel=0.15)
     frames = sorted(out.glob("SIDD_Medium_Raw/Data/*/*_NOISY_RAW_010.MAT"))
-    assert len(frames) == 10
+    assert len(frames) == 20
     for frame in frames:
         raw = read_sidd(frame)
         code = frame.parent.name.split("_")[2]
@@ -160,3 +161,30 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(
         assert raw.notes == ()
         truth = read_sidd(Path(str(frame).replace("NOISY", "GT")))
         assert truth.mosaic.shape == raw.mosaic.shape
+        again = read_sidd(frame.with_name(frame.name.replace("RAW_010", "RAW_011")))
+        assert not np.array_equal(again.mosaic, raw.mosaic)
+
+    table_2(out, tmp_path / "work", monkeypatch)
+
+
+def table_2(data: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every kind of method on a phone's blocks; the same command does nothing twice."""
+    import table2
+    import tables
+
+    methods = ["noisy", "base-fast", "supervised", "noise2noise", "d-bsn", "d-bsn-mean", "unpaired"]
+    line = ["table2", "--data", data, "--work", work, "--phones", "G4", "--limit-blocks", 1, "--only"]
+    line += [*methods, "--crops", 32, "--crop", 32, "--threads", 1, "--device", "cpu"]
+    tables.main([str(each) for each in line])
+    rows = list(csv.DictReader((work / "table2.csv").read_text().splitlines()))
+    assert {row["method"] for row in rows} == set(methods)
+    psnr = {row["method"]: float(row["psnr_db"]) for row in rows}
+    assert len(set(psnr.values())) == len(methods)
+    assert psnr["base-fast"] > psnr["noisy"] + 0.5
+    assert {row["blocks"] for row in rows} == {"2"}
+    assert "stand-in: five simulated phones, not SIDD" in (work / "table2.md").read_text()
+
+    monkeypatch.setattr(table2.sidd, "denoise_scene", None)
+    before = (work / "table2.csv").read_bytes()
+    tables.main([str(each) for each in line])
+    assert (work / "table2.csv").read_bytes() == before

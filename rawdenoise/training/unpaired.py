@@ -121,15 +121,22 @@ class Distillation:
     ) -> tuple[Float32[Tensor, "b 4 h w"], Bool[Tensor, "b 4 h w"], Float32[Tensor, "b 4 h w"]]:
         """Expose clean crops anew with the noise of others."""
         planes, valid = self.clean.draw(rng, len(like.noisy), size)
-        target = torch.cat(
-            [stabilized_mean(crop[None], noise) for crop, noise in zip(planes, like.noise, strict=True)]
-        )
+        target = _stabilized_mean(planes, like)
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         noise = redraw(target, like.noise, generator) - target
         if self.learned_noise:
             noise = mixed(self.first.noise(target, like.white[..., None, None]), noise)
         jitter = torch.from_numpy(rng.uniform(*JITTER, (len(target), 1, 1, 1)).astype(np.float32))
         return target + jitter * noise, valid.clone(), target
+
+
+def _stabilized_mean(planes: Float32[Tensor, "b 4 h w"], like: Batch) -> Float32[Tensor, "b 4 h w"]:
+    """Bring clean crops to where those of a batch are; without noise models, by their white alone."""
+    if not like.noise:
+        return planes * like.white[..., None, None]
+    return torch.cat(
+        [stabilized_mean(crop[None], noise) for crop, noise in zip(planes, like.noise, strict=True)]
+    )
 
 
 def fit_unpaired(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -11,32 +10,39 @@ from torch import Tensor
 
 from rawdenoise.nets.gaussians import (
     Map,
-    Mask,
-    Planes,
     Prediction,
+    cholesky,
     constrained_negative_log_likelihood,
     diagonal_factor,
+    log_determinant,
     negative_log_likelihood,
+    outer,
 )
 from rawdenoise.training.objectives.step import Step, squared_error
 
 WARM_UP = 0.1  # share of the training in which the mean is learned first
+LEVEL = 0.25  # share until which the noise estimator is, then, to explain all there is
 
 
 def unpaired(step: Step) -> Float32[Tensor, ""]:
     """The first stage of unpaired learning: D-BSN and CNN_est by likelihood (Wu et al. 2020, equations 8, 9).
 
     The noise estimator learns by the constrained likelihood of the paper, in which signal that need not be
-    explained is noise. The mean and its covariance learn by the likelihood itself, the noise given: the
-    bound would have them too sure of themselves wherever the signal is less predictable than its noise.
+    explained is noise; but only as far as there is little of it, by weights of (|N| / |S + N|)^2. Where much
+    is unpredictable that bound has texture taken for noise, and ever more of it, until none is left to the
+    signal. It begins as if there were no such signal: from above, flat areas bring the level down to theirs.
+    Mean and covariance learn by the likelihood itself, the noise given: the bound would have them too
+    sure of themselves where the signal is less predictable than its noise.
     """
     prediction = _predicted(step)
     if step.done < WARM_UP:
         return squared_error(prediction.mean, step.noisy, step.valid)
     given = replace(prediction, noise=prediction.noise.detach())
-    signal = Prediction(prediction.mean.detach(), prediction.signal.detach(), prediction.noise)
-    likelihood = _mean(negative_log_likelihood, given, step)
-    return likelihood + _mean(constrained_negative_log_likelihood, signal, step)
+    known = replace(prediction, mean=prediction.mean.detach(), signal=prediction.signal.detach())
+    bound = _flatness(prediction) * constrained_negative_log_likelihood(known, step.noisy, step.valid)
+    if step.done < LEVEL:
+        return _mean(bound, step) + squared_error(prediction.mean, step.noisy, step.valid)
+    return _mean(bound + negative_log_likelihood(given, step.noisy, step.valid), step)
 
 
 def unpaired_paper(step: Step) -> Float32[Tensor, ""]:
@@ -44,7 +50,7 @@ def unpaired_paper(step: Step) -> Float32[Tensor, ""]:
     prediction = _predicted(step)
     if step.done < WARM_UP:
         return squared_error(prediction.mean, step.noisy, step.valid)
-    return _mean(constrained_negative_log_likelihood, prediction, step)
+    return _mean(constrained_negative_log_likelihood(prediction, step.noisy, step.valid), step)
 
 
 def laine19(step: Step) -> Float32[Tensor, ""]:
@@ -57,7 +63,7 @@ def laine19(step: Step) -> Float32[Tensor, ""]:
     if step.done < WARM_UP:
         return squared_error(prediction.mean, step.noisy, step.valid)
     known = replace(prediction, noise=diagonal_factor(torch.ones_like(step.noisy)))
-    return _mean(negative_log_likelihood, known, step)
+    return _mean(negative_log_likelihood(known, step.noisy, step.valid), step)
 
 
 def _predicted(step: Step) -> Prediction:
@@ -66,10 +72,16 @@ def _predicted(step: Step) -> Prediction:
     return step.predict(step.noisy)
 
 
-def _mean(
-    likelihood: Callable[[Prediction, Planes, Mask], Map], prediction: Prediction, step: Step
-) -> Float32[Tensor, ""]:
+def _flatness(prediction: Prediction) -> Map:
+    """(|N| / |S + N|)^2: 1 where nothing but noise is unpredictable.
+
+    On photographs at half size a level of 1 is found to be 1.09 with the square, 1.25 without it.
+    """
+    noise = outer(prediction.noise.detach())
+    total = outer(prediction.signal.detach()) + noise
+    return (2 * (log_determinant(cholesky(noise)) - log_determinant(cholesky(total)))).exp()
+
+
+def _mean(each: Map, step: Step) -> Float32[Tensor, ""]:
     """Per value, over all pixels of which any plane is valid."""
-    seen = step.valid.any(dim=1)
-    each = likelihood(prediction, step.noisy, step.valid)
-    return (each * seen).sum() / step.valid.sum().clamp_min(1)
+    return (each * step.valid.any(dim=1)).sum() / step.valid.sum().clamp_min(1)

@@ -1,0 +1,354 @@
+"""Table 2 of the papers: SIDD's raw validation blocks, a network for each phone, trained on its frames."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+import torch
+from experiments import BM3D, NOISY, Figures, Ground, Method, answering, base
+from gaussian import digest
+from jaxtyping import Float32
+from sheets import comma_separated, markdown
+from simulated import CLEAN as CLEAN_SHARE
+from simulated import CleanScenes, Pair, PairSource, Target
+from torch import Tensor
+from trials import ROWS, Kept, Trained, Trial, tell, train, versions
+
+from rawdenoise.artefacts import cleared, sample_sound
+from rawdenoise.atomic import write_bytes
+from rawdenoise.evaluation import blocks, sidd
+from rawdenoise.evaluation.scenes import Scene, find_scenes
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.sidd import CAMERAS, parse_scene_name
+from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
+from rawdenoise.nets import Network
+from rawdenoise.noise import fit_noise
+from rawdenoise.packing import clipped, pack
+from rawdenoise.pipeline import DenoiseOptions
+from rawdenoise.raw import RawImage
+from rawdenoise.training.captures import mosaic_rggb
+
+PHONES = tuple(CAMERAS)
+FRAME, AGAIN = "NOISY_RAW_010", "NOISY_RAW_011"
+HELD_OUT = 8  # one frame in so many is never trained on
+LEFT_OUT = {BM3D, "blind2unblind", *(f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20))}
+COLUMNS = (
+    "method", "phone", "seed", "blocks", "psnr_db", "ssim", "published_psnr_db", "crops", "training_s",
+    "rawdenoise", "torch", "python",
+)  # fmt: skip
+
+# Validation PSNR in dB: Wang et al., Blind2Unblind (CVPR 2022), table 3, and the GR2R paper; theirs are one
+# network for all phones, trained on all of SIDD-Medium.
+PUBLISHED = {
+    BM3D: 48.92, "noise2void": 48.55, "laine19": 42.87, "d-bsn": 50.13, "r2r": 47.20,
+    "neighbor2neighbor": 51.06, "supervised": 51.19, "noise2noise": 51.21, "paper-2": 51.29,
+    "blind2unblind": 51.36,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """The blocks to test with, and what they are."""
+
+    title: str
+    noisy: blocks.Blocks
+    clean: blocks.Blocks
+    scenes: tuple[Scene, ...]
+    identity: str
+
+    def of(self, phone: str) -> list[int]:
+        """Which scenes are a phone's."""
+        return [at for at, scene in enumerate(self.scenes) if scene.code == phone]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Frames:
+    """A phone's frames to train on, and what is known of their noise."""
+
+    pairs: tuple[Pair, ...]
+    held_out: tuple[Pair, ...]
+    noise: tuple[IsoNoise, ...]
+    paired: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A method on a phone's blocks."""
+
+    method: str
+    phone: str
+    seed: int
+    figures: Figures
+    trained: Trained | None
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """What this table has beside the others' options."""
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", required=True, help="validation blocks and frames"
+    )
+    parser.add_argument("--frames", type=Path, metavar="DIR", help="frames, if they lie elsewhere")
+    parser.add_argument("--phones", nargs="+", choices=PHONES, default=list(PHONES))
+    parser.add_argument("--limit-blocks", type=int, metavar="N", help="the first N blocks of a scene only")
+    parser.add_argument("--bm3d", action="store_true", help="BM3D, if its package is there (slow)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Do what is missing, and write the table after each phone."""
+    test, cells = validation(options), []
+    for method in methods(options):
+        trained = ROWS[ROWS[method].as_trained or method].objective is not None
+        for seed in options.seeds if trained else options.seeds[:1]:
+            for phone in options.phones:
+                if test.of(phone):
+                    cells += carried_out(method, phone, seed, test, options)
+                    write(test, cells, options)
+    print(page(test, cells, options))
+
+
+def validation(options: argparse.Namespace) -> Validation:
+    """Read the blocks."""
+    noisy, clean = blocks.read_validation(options.data)
+    names = options.data / "scenes.txt"
+    scenes = find_scenes(options.data, len(noisy), names if names.is_file() else None)
+    noisy, clean = (each[:, : options.limit_blocks] for each in (noisy, clean))
+    identity = f"{digest([blocks.found(options.data, blocks.NOISY)])}-{noisy.shape[1]}"
+    return Validation(blocks.title(options.data), noisy, clean, scenes, identity)
+
+
+def methods(options: argparse.Namespace) -> list[str]:
+    """The rows that are asked for and can be had."""
+    left_out = LEFT_OUT - ({BM3D} if options.bm3d else set())
+    wanted = [name for name in ROWS if (name in options.only if options.only else name not in left_out)]
+    if BM3D in wanted and importlib.util.find_spec("bm3d") is None:
+        tell("no BM3D: its package is for non-commercial use; `pip install bm3d` where that is what it is")
+        wanted.remove(BM3D)
+    return wanted
+
+
+def carried_out(
+    method: str, phone: str, seed: int, test: Validation, options: argparse.Namespace
+) -> Iterator[Cell]:
+    """Train if the method asks for it, and test on the phone's blocks; what is there is taken as it is."""
+    kept, row = Kept(options.work), ROWS[method]
+    paths = frame_paths(options.frames or options.data, phone)
+    taught, trained, net = row.as_trained or method, None, None
+    name = f"{method}.{phone}"
+    if ROWS[taught].objective is not None:
+        if not paths:
+            raise SystemExit(f"{options.frames or options.data}: no frames of {phone} to train on")
+        if row.target is Target.CAPTURE and not frames(paths).paired:
+            tell(f"{method}: no second frames ({AGAIN}) of {phone}; left out")
+            return
+        trial = Trial(
+            f"SIDD frames of {phone}, {digest(paths)}", taught, options.net, seed, options.crops,
+            options.minutes, options.batch, options.crop,
+        )  # fmt: skip
+        trained = train(trial, kept, partial(ground, paths, ROWS[taught]), device=options.device)
+        net = answering(row, kept.net(trial))
+        name = f"{trial.name}.{'mean' if row.mean else phone}"
+    elif row.base is not None:
+        model = base(row.base)
+        assert model is not None
+        net, name = model.net, f"{name}.{model.card.weights_sha256[:8]}"
+    elif method == BM3D:
+        net = ByBm3d()
+    shape = "x".join(map(str, test.noisy.shape))
+    figures = tested(
+        f"{name}.{digest([blocks.found(options.data, blocks.NOISY)])}-{shape}",
+        phone,
+        net,
+        paths,
+        test,
+        kept,
+        options,
+    )
+    yield Cell(method, phone, seed, figures, trained)
+
+
+def tested(
+    name: str,
+    phone: str,
+    net: Network | None,
+    paths: Sequence[Path],
+    test: Validation,
+    kept: Kept,
+    options: argparse.Namespace,
+) -> Figures:
+    """Denoise a phone's blocks and score them, or take what is there."""
+    found = kept.figures(name)
+    if found is not None:
+        return found
+    known = frames(paths).noise if paths else ()
+    results = []
+    for at in test.of(phone):
+        scene = test.scenes[at]
+        noisy, clean = test.noisy[at], test.clean[at]
+        if net is None:
+            results += [sidd.score(each, each, truth) for each, truth in zip(noisy, clean, strict=True)]
+            continue
+        model = as_model(net, scene, known, options.net)
+        denoised = sidd.denoise_scene(
+            noisy, scene, model, DenoiseOptions(device=options.device, estimate=False)
+        )
+        results += map(sidd.score, noisy, denoised.blocks, clean)
+    found = Figures(tuple(each.psnr for each in results), tuple(each.ssim for each in results))
+    kept.save_figures(name, found, phone=phone)
+    tell(f"{name}: {found.mean_psnr:.2f} dB, {found.mean_ssim:.4f}")
+    return found
+
+
+def as_model(net: Network, scene: Scene, noise: Sequence[IsoNoise], kind: str) -> Model:
+    """A network as a model of the scene's phone, that knows the noise its frames have shown."""
+    card = ModelCard(
+        id="", camera=scene.camera, net=kind, iso_range=None, noise=tuple(noise), captures=(), objective="",
+        options={}, seed=0, versions={}, created="", figures={}, weights_sha256="",
+    )  # fmt: skip
+    return new_model(net, card)
+
+
+class ByBm3d(Network):
+    """BM3D (Dabov et al., IEEE TIP 2007) on each stabilised plane, with the noise's deviation of 1."""
+
+    multiple = 1
+    radius = 0
+
+    def forward(self, stabilized: Float32[Tensor, "b 4 h w"], white: Tensor) -> Float32[Tensor, "b 4 h w"]:
+        """Denoise plane by plane."""
+        from bm3d import bm3d
+
+        planes = stabilized.flatten(0, 1).numpy()
+        clean = np.stack([np.asarray(bm3d(plane, 1.0), np.float32) for plane in planes])
+        return torch.from_numpy(clean).reshape(stabilized.shape)
+
+
+# ---------------------------------------------------------------- frames
+
+
+def frame_paths(folder: Path, phone: str) -> list[Path]:
+    """A phone's first noisy frames of all scenes, by name."""
+    found = [path for path in folder.rglob("*.MAT") if FRAME in path.name.upper()]
+    named = [(path, parse_scene_name(path)) for path in found]
+    return sorted(path for path, name in named if name is not None and name.camera_code == phone)
+
+
+def ground(paths: Sequence[Path], method: Method) -> Ground:
+    """What a method is trained on; a fifth of the scenes are known by their truth alone, where it asks so."""
+    known = frames(tuple(paths))
+    if not method.distilled:
+        return Ground(PairSource(known.pairs, known.held_out, method.target))
+    count = max(1, len(known.pairs) // CLEAN_SHARE)
+    if len(known.pairs) <= count:
+        raise SystemExit(f"{paths[0]}: too few frames of this phone for noisy and clean ones")
+    clean = CleanScenes(tuple(pair.clean for pair in known.pairs[-count:]))
+    return Ground(PairSource(known.pairs[:-count], known.held_out), clean)
+
+
+def frames(paths: Sequence[Path]) -> Frames:
+    """Read a phone's frames, their truths and second frames, if there are any, in RGGB phase."""
+    return _frames(tuple(paths))
+
+
+@lru_cache(maxsize=1)
+def _frames(paths: tuple[Path, ...]) -> Frames:
+    raws = [read_raw(path) for path in paths]
+    isos = sorted({raw.exposure.iso or 0 for raw in raws})
+    samples = {iso: [sample(raw) for raw in raws if (raw.exposure.iso or 0) == iso] for iso in isos}
+    noise = {iso: fit_noise(each) for iso, each in samples.items()}
+    pairs, paired = [], True
+    for path, raw in zip(paths, raws, strict=True):
+        truth = pack(read_raw(beside(path, "GT_RAW_010")))
+        second = beside(path, AGAIN)
+        paired &= second.is_file()
+        again = read_raw(second) if second.is_file() else raw
+        known = noise[raw.exposure.iso or 0]
+        (one, valid), (other, other_valid) = (sound(each, known) for each in (raw, again))
+        pairs.append(Pair(known, one, valid, other, other_valid, mosaic_rggb(truth)))
+    kept = max(1, len(pairs) // HELD_OUT)
+    every = tuple(IsoNoise(iso, noise[iso], len(samples[iso])) for iso in isos)
+    # Frames of a phone alternate in ISO and light: those that are held out are from all over.
+    held_out = set(range(0, len(pairs), -(-len(pairs) // kept)))
+    return Frames(
+        tuple(pair for at, pair in enumerate(pairs) if at not in held_out),
+        tuple(pair for at, pair in enumerate(pairs) if at in held_out),
+        every,
+        paired,
+    )
+
+
+def beside(path: Path, kind: str) -> Path:
+    """Another file of the same scene."""
+    return path.with_name(path.name.upper().replace(FRAME, kind).replace(".MAT", path.suffix))
+
+
+def sample(raw: RawImage) -> tuple:
+    """What a frame shows of its noise."""
+    return sample_sound(pack(raw), valid=~clipped(raw))
+
+
+def sound(raw: RawImage, noise: object) -> tuple[np.ndarray, np.ndarray]:
+    """A frame as an RGGB mosaic, cleared, and where it is valid."""
+    valid = ~clipped(raw)
+    clean = cleared(pack(raw), noise, valid=valid)
+    return mosaic_rggb(clean.planes), mosaic_rggb(valid & ~clean.defects)
+
+
+# ---------------------------------------------------------------- on paper
+
+
+def write(test: Validation, cells: Sequence[Cell], options: argparse.Namespace) -> None:
+    """Write the table as far as it is."""
+    write_bytes(options.work / "table2.csv", comma_separated(COLUMNS, map(line, cells)))
+    write_bytes(options.work / "table2.md", page(test, cells, options).encode())
+
+
+def line(cell: Cell) -> list[object]:
+    """A line of the CSV."""
+    made_with = cell.trained.versions if cell.trained else versions()
+    took = [cell.trained.crops, f"{cell.trained.training_s:.1f}"] if cell.trained else ["", ""]
+    return [
+        cell.method, cell.phone, cell.seed if cell.trained else "", len(cell.figures.psnr),
+        f"{cell.figures.mean_psnr:.3f}", f"{cell.figures.mean_ssim:.5f}", PUBLISHED.get(cell.method, ""),
+        *took, *(made_with[name] for name in ("rawdenoise", "torch", "python")),
+    ]  # fmt: skip
+
+
+def page(test: Validation, cells: Sequence[Cell], options: argparse.Namespace) -> str:
+    """A line per method: all blocks, then those of each phone."""
+    phones = [phone for phone in options.phones if test.of(phone)]
+    head = [test.title, "all, dB", "SSIM", *(f"{phone}, dB" for phone in phones), "published", "training s"]
+    rows = [row(method, cells, phones) for method in dict.fromkeys(cell.method for cell in cells)]
+    budget = f"{options.crops} crops" if options.crops is not None else f"{options.minutes:g} minutes"
+    made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
+    seeds = ", ".join(map(str, options.seeds))
+    return (
+        f"{markdown(head, rows)}\n\n{len(test.noisy)} scenes of {test.noisy.shape[1]} blocks. Network "
+        f"{options.net}, {budget} a phone, seeds {seeds}. Published: SIDD's validation, of the Blind2Unblind "
+        f"and GR2R papers.\n\nMade with {made_with}.\n"
+    )
+
+
+def row(method: str, cells: Sequence[Cell], phones: Sequence[str]) -> list[str]:
+    """A method's figures; those of all blocks where all phones have been done."""
+    mine = [cell for cell in cells if cell.method == method]
+    here: Mapping[str, list[Cell]] = {phone: [c for c in mine if c.phone == phone] for phone in phones}
+    whole = all(here.values())
+    psnr = [value for cell in mine for value in cell.figures.psnr]
+    ssim = [value for cell in mine for value in cell.figures.ssim]
+    published = PUBLISHED.get(method)
+    took = [cell.trained.training_s for cell in mine if cell.trained]
+    return [
+        ROWS[method].title if method != NOISY else "noisy",
+        f"{fmean(psnr):.2f}" if whole else "",
+        f"{fmean(ssim):.4f}" if whole else "",
+        *(f"{fmean(c.figures.mean_psnr for c in each):.2f}" if each else "" for each in here.values()),
+        f"{published:.2f}" if published else "",
+        f"{fmean(took):.0f}" if took else "",
+    ]
