@@ -15,7 +15,6 @@ REACH = 2  # of the kernel that the mean is made with, in packed pixels
 NEIGHBOURS = (2 * REACH + 1) ** 2 - 1
 OUTPUTS = PLANES + FACTOR + NEIGHBOURS
 DIAGONAL = (0, 2, 5, 9)  # of a factor
-UNTRAINED = -3.0  # softplus of it, 0.05, is what is unpredictable before training: nothing but noise
 LEAST = 1e-2  # standard deviation of the signal, in units of the contrast around
 
 Planes = Float32[Tensor, "b 4 h w"]
@@ -49,7 +48,7 @@ class BlindSpotDenoiser(Network):
         added, factor, weights = answer.split([PLANES, FACTOR, NEIGHBOURS], dim=1)
         mean = _weighted(stabilized, weights) + contrast * added
         entries = [
-            F.softplus(entry + UNTRAINED) + LEAST if at in DIAGONAL else entry
+            F.softplus(entry) + LEAST if at in DIAGONAL else entry
             for at, entry in enumerate(factor.unbind(dim=1))
         ]
         return Prediction(mean, contrast * torch.stack(entries, dim=1), self.noise(mean, white))

@@ -39,9 +39,11 @@ def unpaired(step: Step) -> Float32[Tensor, ""]:
         return squared_error(prediction.mean, step.noisy, step.valid)
     given = replace(prediction, noise=prediction.noise.detach())
     known = replace(prediction, mean=prediction.mean.detach(), signal=prediction.signal.detach())
-    bound = _flatness(prediction) * constrained_negative_log_likelihood(known, step.noisy, step.valid)
     if step.done < LEVEL:
-        return _mean(bound, step) + squared_error(prediction.mean, step.noisy, step.valid)
+        alone = replace(known, signal=torch.zeros_like(known.signal))
+        level = negative_log_likelihood(alone, step.noisy, step.valid)
+        return _mean(level, step) + squared_error(prediction.mean, step.noisy, step.valid)
+    bound = _flatness(prediction) * constrained_negative_log_likelihood(known, step.noisy, step.valid)
     return _mean(bound + negative_log_likelihood(given, step.noisy, step.valid), step)
 
 
