@@ -159,3 +159,13 @@ def test_glints_among_sharp_detail_are_no_defects() -> None:
     hot = places(300)
     mosaic[hot] += 200_000 * SHOT  # far beyond any of them
     assert (find_defects(packed(mosaic), NOISE) & packed(hot)).sum() >= 290
+
+
+def test_many_hot_pixels_do_not_hide_each_other() -> None:
+    mosaic, rng = exposed(np.full((HEIGHT, WIDTH), 2.0)), np.random.default_rng(0)
+    hot = rng.random(mosaic.shape) < 1e-3
+    sigma = np.sqrt(SHOT**2 * 2 + READ**2)
+    mosaic[hot] += rng.uniform(12, 60, hot.sum()) * sigma + 8 * SHOT
+    found = find_defects(packed(mosaic), NOISE)
+    assert (found & packed(hot)).sum() > 0.92 * hot.sum()
+    assert not (found & ~packed(hot)).any()

@@ -158,15 +158,17 @@ def fit_unpaired(
     Raises: as `fit`.
     """
     first_options = _budgeted(options, FIRST_SHARE)
+    # To the end, and the end: the estimated risk believes in the calibration, which this stage is to mend.
+    blind = replace(first_options, net=unpaired.blind_spot, objective="unpaired", learning_rate=None)
     first = fit(
         noisy,
-        replace(first_options, net=unpaired.blind_spot, objective="unpaired", learning_rate=None),
+        replace(blind, guard=False),
         folder=folder / FIRST, run=run, stop=stop,
         on_progress=lambda progress: on_progress(replace(progress, stage="learning the noise")),
     )  # fmt: skip
-    assert isinstance(first.net, BlindSpotDenoiser)
+    assert isinstance(first.last, BlindSpotDenoiser)
     second = fit(
-        Distillation(noisy, clean, first.net, unpaired.learned_noise),
+        Distillation(noisy, clean, first.last, unpaired.learned_noise),
         replace(_budgeted(options, 1 - FIRST_SHARE), objective="supervised"),
         folder=folder / SECOND, run=run, start=start, on_progress=on_progress, stop=stop,
     )  # fmt: skip
