@@ -66,7 +66,7 @@ def run(
     """
     pick_device(options.device)
     groups = _large_enough(_scanned(inputs, camera, layout), options.min_captures)
-    clean = _scanned(session.clean, camera, layout) if session.clean else []
+    clean = _scanned(session.clean, camera, layout, "--clean: ") if session.clean else []
     start = load_base(options.net) if session.from_base and options.net in BASES else None
     failures = 0
     with stop_on_signal(lambda: None) as stop:
@@ -75,7 +75,7 @@ def run(
             try:
                 everything, unpaired = _with_clean(group, clean, session.unpaired)
                 trained = _train_one(everything, options, session, unpaired, start, stop)
-                _announce(trained, group, inputs, layout, kept=_kept(trained, session))
+                _announce(trained, everything, inputs, layout, kept=_kept(trained, session))
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
@@ -119,7 +119,9 @@ def run_base(
     return 0
 
 
-def _scanned(inputs: Sequence[Path], camera: str | None, layout: PlainLayout | None) -> list[CaptureSet]:
+def _scanned(
+    inputs: Sequence[Path], camera: str | None, layout: PlainLayout | None, where: str = ""
+) -> list[CaptureSet]:
     """Look at all captures and say what was found, and what was refused and why."""
     refused: list[RawDenoiseError] = []
     seen = 0
@@ -136,9 +138,9 @@ def _scanned(inputs: Sequence[Path], camera: str | None, layout: PlainLayout | N
     for error in refused:
         _say(f"refused: {one_line(str(error))}")
     if not seen:
-        raise NothingMatchedError("no raw files found")
+        raise NothingMatchedError(f"{where}no raw files found")
     if not groups:
-        raise TrainingError(f"none of {counted(seen, 'file')} can be trained on")
+        raise TrainingError(f"{where}none of {counted(seen, 'file')} can be trained on")
     return groups
 
 
@@ -164,12 +166,16 @@ def _with_clean(
     """
     if unpaired is None or not clean:
         return group, unpaired
-    own = [capture for each in clean if each.camera.is_like(group.camera) for capture in each.captures]
+    alike = [each for each in clean if each.camera.is_like(group.camera)]
+    own = [capture for each in alike for capture in each.captures]
     if not own:
         raise TrainingError(f"none of the captures under --clean is of {one_line(group.camera.name)}")
     everything = {capture.digest: capture for capture in (*group.captures, *own)}
     captures = tuple(everything[digest] for digest in sorted(everything))
-    return replace(group, captures=captures), replace(unpaired, clean=tuple(sorted(c.digest for c in own)))
+    one_body = {each.camera.serial for each in (group, *alike)} == {group.camera.serial}
+    camera = group.camera if one_body else replace(group.camera, serial="")
+    digests = tuple(sorted(capture.digest for capture in own))
+    return CaptureSet(camera, captures), replace(unpaired, clean=digests)
 
 
 def _isos(group: CaptureSet) -> str:
@@ -244,6 +250,11 @@ def _announce(
     )
     for name, value in card.figures.items():
         click.echo(f"  {name}: {value:.5g}")
+    if isinstance(clean := card.options.get("clean"), list):
+        taken = [capture for capture in group.captures if capture.digest in clean]
+        click.echo(
+            f"  clean: {counted(len(clean), 'capture')}, {_isos(replace(group, captures=tuple(taken)))}"
+        )
     if trained.ended:
         click.echo(f"  ended early: {trained.ended}")
     if trained.before is not None and trained.rival_id:

@@ -36,15 +36,15 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
     help="gr2r learns from noisy captures alone, unpaired from clean ones of other scenes as well (--clean).",
 )  # fmt: skip
 @click.option(
-    "--clean", type=click.Path(path_type=Path), metavar="PATH", multiple=True,
+    "--clean", metavar="PATH", multiple=True,
     help="With --method unpaired: captures at base ISO, files or folders.  "
     "[default: auto, those among PATHs with a tenth of the noise variance of the noisiest ISO]",
 )  # fmt: skip
 @click.option(
-    "--learned-noise",
-    is_flag=True,
-    help="With --method unpaired: draw noise as it was learned from the captures, not as it was calibrated.",
-)
+    "--learned-noise", type=click.Choice(["signal", "image", "planes"]),
+    help="With --method unpaired: draw noise as it was learned from the captures, not as it was calibrated: "
+    "with a level for each signal, one for all, or one for each signal and correlated over the four planes.",
+)  # fmt: skip
 @click.option(
     "--objective", default="gr2r", show_default=True,
     type=click.Choice(
@@ -82,7 +82,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, camera: str | None,
-    method: str, clean: tuple[Path, ...], learned_noise: bool,
+    method: str, clean: tuple[str, ...], learned_noise: str | None,
     minutes: float | None, images: int | None, device: str, scratch: Path | None,
     from_nothing: bool, keep_if_worse: bool, finish: bool,
     cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
@@ -107,15 +107,21 @@ def command(
 
     if method != "unpaired" and (clean or learned_noise):
         raise click.UsageError("--clean and --learned-noise are for --method unpaired")
-    if method == "unpaired" and ctx.get_parameter_source("objective") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--method unpaired has its own objectives")
+    if method == "unpaired":
+        for name in ("objective", "gamma"):
+            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+                raise click.UsageError(f"--{name} is not for --method unpaired, which has its own objectives")
+    if "auto" in clean and len(clean) > 1:
+        raise click.UsageError("--clean auto is to find them, and not for more paths beside it")
     if sum((bool(minutes), bool(images), finish)) > 1:
         raise click.UsageError("give one of --minutes, --images and --finish")
     inputs = given_paths(paths, files_from, null=null)
     plain = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
     budget = None if images else 0.0 if finish else minutes or 10.0
     training = TrainingOptions(minutes=budget, images=images, device=device, **options)
-    unpaired = Unpaired(learned_noise=learned_noise) if method == "unpaired" else None
-    named = tuple(path for path in clean if str(path) != "auto")
+    kind = {"image": "-image", "planes": "-planes"}.get(learned_noise or "", "")
+    how = Unpaired(blind_spot=f"d-bsn-light{kind}", learned_noise=learned_noise is not None)
+    unpaired = how if method == "unpaired" else None
+    named = tuple(Path(path) for path in clean if path != "auto")
     session = sessions.SessionOptions(not from_nothing, keep_if_worse, scratch, unpaired, named)
     ctx.exit(sessions.run(inputs, camera, plain, training, session))

@@ -30,10 +30,10 @@ class BlindSpotDenoiser(Network):
 
     multiple = 1
 
-    def __init__(self, trunk: DilatedTrunk, noise: NoiseLevel | None = None) -> None:
+    def __init__(self, trunk: DilatedTrunk, noise: NoiseLevel) -> None:
         super().__init__()
         self.trunk = trunk
-        self.noise = noise or NoiseLevel()
+        self.noise = noise
 
     @property
     def radius(self) -> int:
@@ -117,8 +117,9 @@ class _Branch(nn.Module):
     def forward(self, stabilized: Tensor, level: Tensor, contrast: Tensor, around: Tensor) -> Tensor:
         """Look at what is around each pixel."""
         weights = self.entry.weight * self.mask
-        # Differences of large numbers: never in half precision.
-        with torch.autocast(stabilized.device.type, enabled=False):
+        # Differences of large numbers: never with the ten bits of half precision, or of TF32.
+        full = torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
+        with torch.autocast(stabilized.device.type, enabled=False), full:
             seen = F.conv2d(_extended(stabilized, self.dilation), weights)
             x = (seen - F.conv2d(level, weights.sum(dim=(2, 3), keepdim=True))) / contrast
         out: Tensor = self.blocks(x + self.around(around))
@@ -186,11 +187,11 @@ def _extended(planes: Planes, period: int) -> Tensor:
     return planes
 
 
-def d_bsn() -> BlindSpotDenoiser:
+def d_bsn(**noise: bool) -> BlindSpotDenoiser:
     """The network at about the paper's size: 96 features, eight blocks a branch; 6.3 M weights."""
-    return BlindSpotDenoiser(DilatedTrunk(96, 8, (1, 2, 1)))
+    return BlindSpotDenoiser(DilatedTrunk(96, 8, (1, 2, 1)), NoiseLevel(**noise))
 
 
-def d_bsn_light() -> BlindSpotDenoiser:
+def d_bsn_light(**noise: bool) -> BlindSpotDenoiser:
     """For two cores: 32 features, four blocks a branch; 0.10 M weights."""
-    return BlindSpotDenoiser(DilatedTrunk(32, 4, (1,)))
+    return BlindSpotDenoiser(DilatedTrunk(32, 4, (1,)), NoiseLevel(**noise))

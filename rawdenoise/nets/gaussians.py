@@ -14,7 +14,6 @@ from torch import Tensor
 
 PLANES = 4
 FACTOR = PLANES * (PLANES + 1) // 2  # maps of a factor
-UNKNOWN = 1e6  # noise variance that stands for a value which is not known
 _AT = {(row, column): row * (row + 1) // 2 + column for row in range(PLANES) for column in range(row + 1)}
 
 Planes = Float32[Tensor, "b 4 h w"]
@@ -47,9 +46,8 @@ def posterior_mean(prediction: Prediction, y: Planes) -> Planes:
 
 
 def negative_log_likelihood(prediction: Prediction, y: Planes, valid: Mask) -> Map:
-    """-log N(y; mean, S + N) at each pixel, but for a constant; planes that are not valid have no say."""
-    total = outer(prediction.signal) + _blurred(outer(prediction.noise), valid)
-    factor = cholesky(total)
+    """-log N(y; mean, S + N) at each pixel, but for a constant; of the valid planes alone."""
+    factor = cholesky(_of_valid(outer(prediction.signal) + outer(prediction.noise), valid))
     unlikely = _forward(factor, torch.where(valid, y - prediction.mean, 0)).square().sum(dim=1)
     return 0.5 * (unlikely + log_determinant(factor))
 
@@ -60,12 +58,12 @@ def constrained_negative_log_likelihood(prediction: Prediction, y: Planes, valid
     r' (S + N)^-1 r + log |N| + tr(N^-1 S), halved, for log |S + N| <= log |N| + tr(N^-1 S): near where S is
     small, and far above where it is not.
     """
-    noise = _blurred(outer(prediction.noise), valid)
-    total = cholesky(outer(prediction.signal) + noise)
+    noise = outer(prediction.noise)
+    total = cholesky(_of_valid(outer(prediction.signal) + noise, valid))
     unlikely = _forward(total, torch.where(valid, y - prediction.mean, 0)).square().sum(dim=1)
-    factor = cholesky(noise)
+    factor = cholesky(_of_valid(noise, valid))
     share = sum(
-        (_forward(factor, column).square().sum(dim=1) for column in _columns(prediction.signal)),
+        (_forward(factor, column * valid).square().sum(dim=1) for column in _columns(prediction.signal)),
         start=torch.zeros_like(unlikely),
     )
     return 0.5 * (unlikely + log_determinant(factor) + share)
@@ -124,9 +122,14 @@ def mixed(factor: Factor, independent: Planes) -> Planes:
     )
 
 
-def _blurred(noise: Factor, valid: Mask) -> Factor:
-    """Give what is not valid so much noise that it says nothing."""
-    return noise + UNKNOWN * diagonal_factor((~valid).to(noise))
+def _of_valid(covariance: Factor, valid: Mask) -> Factor:
+    """Leave the other planes out: on their own, of variance 1, they add nothing to a likelihood."""
+    known = valid.to(covariance)
+    entries = []
+    for (row, column), at in _AT.items():
+        entry = covariance[:, at] * known[:, row] * known[:, column]
+        entries.append(entry + (1 - known[:, row]) if row == column else entry)
+    return torch.stack(entries, dim=1)
 
 
 def _columns(factor: Factor) -> list[Planes]:

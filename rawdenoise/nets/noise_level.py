@@ -13,6 +13,7 @@ from rawdenoise.nets.gaussians import FACTOR, PLANES, diagonal_factor
 
 FEATURES, LAYERS = 16, 5
 LEAST = 1e-3  # standard deviation: a noise of none would be sure of everything
+PACE = 10.0  # of what it tells against its weights: it must have the level before the covariance has it
 ONE = 0.5413  # softplus of it is 1, the deviation that stabilised noise is meant to have
 
 
@@ -43,7 +44,7 @@ class NoiseLevel(nn.Module):
     ) -> Float32[Tensor, "b 10 h w"]:
         """Tell the noise; no gradient goes to the signal."""
         seen = torch.cat([signal.detach() / white, (10 / white).expand_as(signal)], dim=1)
-        told: Tensor = self.layers(seen).float()
+        told: Tensor = PACE * self.layers(seen).float()
         if self.per_image:
             told = told.mean(dim=(2, 3), keepdim=True).expand_as(told)
         deviation = F.softplus(told[:, :PLANES] + ONE) + LEAST

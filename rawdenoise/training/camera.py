@@ -21,7 +21,7 @@ from rawdenoise.errors import RawDenoiseError, TrainingError
 from rawdenoise.model_page import render
 from rawdenoise.models import Model, ModelCard, new_model
 from rawdenoise.residuals import gather
-from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tiles_digest
+from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tile_file, tiles_digest
 from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.loop import (
     Alone,
@@ -35,7 +35,7 @@ from rawdenoise.training.loop import (
 )
 from rawdenoise.training.objectives import NEED_PAIRS
 from rawdenoise.training.risk import RiskFigures, crop_sums, difference, summarise
-from rawdenoise.training.unpaired import SECOND, CleanCaptures, Unpaired, clean_captures, fit_unpaired
+from rawdenoise.training.unpaired import FIRST, SECOND, CleanCaptures, Unpaired, clean_captures, fit_unpaired
 
 DEFAULTS = TrainingOptions()
 JUDGED = (8, 16)  # batches, and crops in each, on which models are compared
@@ -86,11 +86,8 @@ def train(
     _check(captures, options, start)
     run = run_id(captures, options, start, unpaired)
     with Alone(folder, run):
-        last_stage = folder / run / (SECOND if unpaired else "")
-        if options.minutes == 0 and load_checkpoint(last_stage, run) is None:
-            raise TrainingError(
-                "nothing to finish: no training of these captures and options was interrupted"
-            )
+        if options.minutes == 0:
+            _check_finishable(folder / run, run, unpaired)
         try:
             store = _read_captures(captures, folder / run, options, on_progress, stop)
         except KeyboardInterrupt:
@@ -104,10 +101,14 @@ def train(
             )
         else:
             cleaner = net or load_base(options.net if options.net in BASES else BASES[0]).net
-            clean = CleanCaptures(clean_captures(store, captures, unpaired), cleaner)
+            try:
+                tiles = clean_captures(store, captures, unpaired)
+            except TrainingError:
+                shutil.rmtree(folder / run, ignore_errors=True)  # with other captures it is another run
+                raise
             fitted = fit_unpaired(
-                store, clean, options, unpaired, folder=folder / run, run=run, start=net,
-                on_progress=on_progress, stop=stop,
+                store, CleanCaptures(tiles, cleaner), options, unpaired,
+                folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop,
             )  # fmt: skip
         return _judged(captures, store, fitted, options, start, rival, unpaired)
 
@@ -154,6 +155,19 @@ def _check(captures: CaptureSet, options: TrainingOptions, start: Model | None) 
         raise TrainingError(f"the objective {options.objective!r} needs pairs, and captures are none")
     if start is not None and start.card.net != options.net:
         raise TrainingError(f"{start.card.id} is a {start.card.net} network, {options.net} was asked for")
+
+
+def _check_finishable(folder: Path, run: str, unpaired: Unpaired | None) -> None:
+    """Refuse to finish what has not begun, or has not come to a network of the camera's.
+
+    Raises:
+        TrainingError: it is so.
+    """
+    if load_checkpoint(folder / SECOND if unpaired else folder, run) is not None:
+        return
+    if unpaired and load_checkpoint(folder / FIRST, run) is not None:
+        raise TrainingError("it was still learning the noise: to go on, leave --finish out")
+    raise TrainingError("nothing to finish: no training of these captures and options was interrupted")
 
 
 def _read_captures(
@@ -225,7 +239,7 @@ def _card(
         objective=method,
         options={
             **asdict(options),
-            **(asdict(unpaired) if unpaired else {}),
+            **(_learned(captures, store, unpaired) if unpaired else {}),
             "objective": method,
             "crop": fitted.crop,
             "start": start.card.id if start else None,
@@ -237,6 +251,13 @@ def _card(
         weights_sha256="",
         history=history_of(fitted),
     )
+
+
+def _learned(captures: CaptureSet, store: TileStore, unpaired: Unpaired) -> dict[str, object]:
+    """What unpaired learning was given, and which captures it has taken for clean."""
+    files = {tile.file for tile in clean_captures(store, captures, unpaired).tiles}
+    clean = [each.digest for at, each in enumerate(captures.captures) if tile_file(at) in files]
+    return {**asdict(unpaired), "clean": clean}
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -197,9 +197,7 @@ class TileStore:
         Where there are too few tiles for some to be held out, those trained on stand in for them.
         """
         tiles = (self.held_out or self.tiles) if held_out else self.tiles
-        heights = np.cumsum([tile.weight for tile in tiles])
-        places = np.searchsorted(heights, rng.uniform(0, heights[-1], count), side="right")
-        drawn = [tiles[min(int(at), len(tiles) - 1)] for at in places]
+        drawn = draw_tiles(tiles, rng, count)
         noisy, valid, white = zip(*(self._crop(rng, tile, size) for tile in drawn), strict=True)
         noise = tuple(self.noise[tile.noise].noise for tile in drawn)
         return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white), noise=noise)
@@ -215,14 +213,27 @@ class TileStore:
     ) -> tuple[Float32[Tensor, "4 h w"], Bool[Tensor, "4 h w"], Float32[Tensor, "4"]]:
         mosaics = np.load(self.folder / tile.file, mmap_mode="r")
         masks = np.load(_mask_file(self.folder / tile.file), mmap_mode="r")
-        side = 2 * size + 2  # two more than needed: a mirrored mosaic is cut back to its phase
-        top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in mosaics.shape[1:])
-        window = tile.index, slice(top, top + side), slice(left, left + side)
-        way = int(rng.integers(8))
-        planes = pack_rggb(turned(mosaics[window], way)).astype(np.float32)
-        valid = pack_rggb(turned(masks[window], way))
+        planes, valid = crop_rggb((mosaics[tile.index], masks[tile.index]), rng, size)
+        planes = planes.astype(np.float32)
         noise = self.noise[tile.noise].noise
         return stabilize(torch.from_numpy(planes), noise), torch.from_numpy(valid), stabilized_white(noise)
+
+
+def draw_tiles(tiles: Sequence[Tile], rng: Generator, count: int) -> list[Tile]:
+    """Draw tiles, each as often as its weight says."""
+    heights = np.cumsum([tile.weight for tile in tiles])
+    places = np.searchsorted(heights, rng.uniform(0, heights[-1], count), side="right")
+    return [tiles[min(int(at), len(tiles) - 1)] for at in places]
+
+
+def crop_rggb(
+    mosaics: Sequence[Shaped[np.ndarray, "h w"]], rng: Generator, size: int
+) -> list[Shaped[np.ndarray, "4 {size} {size}"]]:
+    """Cut the same crop of `size` packed pixels from mosaics of one size, turned or mirrored at random."""
+    side = 2 * size + 2  # two more than needed: a mirrored mosaic is cut back to its phase
+    top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in mosaics[0].shape)
+    window, way = (slice(top, top + side), slice(left, left + side)), int(rng.integers(8))
+    return [pack_rggb(turned(mosaic[window], way)) for mosaic in mosaics]
 
 
 def turned(mosaic: Shaped[np.ndarray, "h w"], way: int) -> Shaped[np.ndarray, "h2 w2"]:

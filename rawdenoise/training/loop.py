@@ -72,7 +72,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a training is. `stage` is "reading captures" or "training"; `done` runs from 0 to 1 in each.
+    """How far a training is: `stage` says what it is at, `done` runs from 0 to 1 while it reads, then again.
 
     `loss` is a running average; `remaining_s` and the estimated `gain_db` are None until they can be told.
     """

@@ -11,13 +11,14 @@ second stage begins with: left in, it would be taught to stay.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float32
+import torch.nn.functional as F
+from jaxtyping import Bool, Float16, Float32
 from numpy.random import Generator
 from torch import Tensor
 
@@ -25,18 +26,27 @@ from rawdenoise.errors import TrainingError
 from rawdenoise.nets import BlindSpotDenoiser, Network
 from rawdenoise.nets.gaussians import mixed
 from rawdenoise.noise import NoiseModel
-from rawdenoise.stabilize import stabilized_mean, unstabilize
+from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white, unstabilize
 from rawdenoise.training.batches import Batch, Source
-from rawdenoise.training.captures import CaptureSet, TileStore, tile_file
+from rawdenoise.training.captures import (
+    CaptureSet,
+    Tile,
+    TileStore,
+    crop_rggb,
+    draw_tiles,
+    mosaic_rggb,
+    tile_file,
+)
 from rawdenoise.training.loop import Fitted, Progress, TrainingOptions, fit
 from rawdenoise.training.redraw import redraw
 
 FIRST, SECOND = "first", "second"  # folders of the stages' checkpoints
-FIRST_SHARE = 0.35  # of the budget, for the blind-spot network
+FIRST_SHARE = 0.2  # of the budget, for the blind-spot network
 PSEUDO = 1 / 11  # of the pairs: the paper weighs them 0.1 to 1
 JITTER = (0.9, 1.1)  # factors on the noise that is drawn, as in the authors' code
 CLEAN_ENOUGH = 0.1  # noise variance, against that of the noisiest ISO
 GREY = 0.18  # the signal at which they are compared
+MOST_CLEAN = 400  # tiles of clean captures, half a megabyte each
 DARKER = 0.25  # a clean capture is shown at down to this share of its brightness
 
 
@@ -67,23 +77,37 @@ class CleanSource(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanCaptures:
-    """Crops of captures at base ISO, cleaned of what noise they have, and some of them darkened."""
+    """Crops of captures at base ISO, cleaned of what noise they have, and some of them darkened.
 
-    captures: Source
+    Each tile is cleaned when it is first drawn, and stays in memory.
+    """
+
+    store: TileStore
     cleaner: Network
+    _cleaned: dict[Tile, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
-    @torch.no_grad()
     def draw(
         self, rng: Generator, count: int, size: int
     ) -> tuple[Float32[Tensor, "b 4 h w"], Bool[Tensor, "b 4 h w"]]:
         """Draw crops on the packed scale, and where they are valid."""
-        batch = self.captures.draw(rng, count, size)
-        clean = self.cleaner(batch.noisy, batch.white)
-        planes = torch.cat(
-            [unstabilize(crop[None], noise) for crop, noise in zip(clean, batch.noise, strict=True)]
-        )
-        factors = np.exp(rng.uniform(np.log(DARKER), 0, (count, 1, 1, 1)))
-        return planes.clamp_min(0) * torch.from_numpy(factors.astype(np.float32)), batch.valid
+        crops = [crop_rggb(self._clean(tile), rng, size) for tile in draw_tiles(self.store.tiles, rng, count)]
+        planes, valid = (torch.from_numpy(np.stack(each)) for each in zip(*crops, strict=True))
+        factors = torch.from_numpy(np.exp(rng.uniform(np.log(DARKER), 0, (count, 1, 1, 1))))
+        return planes.float() * factors.float(), valid
+
+    @torch.no_grad()
+    def _clean(self, tile: Tile) -> tuple[Float16[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
+        """Give a tile without its noise, as a mosaic, and where it is valid."""
+        if tile not in self._cleaned:
+            planes, valid = self.store.whole(tile)
+            noise, (height, width) = self.store.noise[tile.noise].noise, planes.shape[1:]
+            multiple = self.cleaner.multiple
+            padding = (0, -width % multiple, 0, -height % multiple)
+            noisy = F.pad(stabilize(torch.from_numpy(planes), noise)[None], padding, mode="replicate")
+            clean = self.cleaner(noisy, stabilized_white(noise)[None])[0, :, :height, :width]
+            signal = unstabilize(clean, noise).clamp_min(0).numpy()
+            self._cleaned[tile] = mosaic_rggb(signal).astype(np.float16), mosaic_rggb(valid)
+        return self._cleaned[tile]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,39 +181,52 @@ def fit_unpaired(
 
     Raises: as `fit`.
     """
-    first_options = _budgeted(options, FIRST_SHARE)
+    last_minutes = (1 - FIRST_SHARE) * (options.minutes or 0.0)
+
+    def on_first(progress: Progress) -> None:
+        remaining = progress.remaining_s
+        whole = remaining + 60 * last_minutes if remaining is not None and last_minutes else None
+        done = FIRST_SHARE * progress.done
+        on_progress(replace(progress, stage="learning the noise", done=done, remaining_s=whole))
+
+    def on_second(progress: Progress) -> None:
+        on_progress(replace(progress, done=FIRST_SHARE + (1 - FIRST_SHARE) * progress.done))
+
     # To the end, and the end: the estimated risk believes in the calibration, which this stage is to mend.
-    blind = replace(first_options, net=unpaired.blind_spot, objective="unpaired", learning_rate=None)
+    blind = replace(_budgeted(options, FIRST_SHARE), net=unpaired.blind_spot, objective="unpaired")
     first = fit(
-        noisy,
-        replace(blind, guard=False),
-        folder=folder / FIRST, run=run, stop=stop,
-        on_progress=lambda progress: on_progress(replace(progress, stage="learning the noise")),
+        noisy, replace(blind, learning_rate=None, guard=False),
+        folder=folder / FIRST, run=run, on_progress=on_first, stop=stop,
     )  # fmt: skip
     assert isinstance(first.last, BlindSpotDenoiser)
     second = fit(
         Distillation(noisy, clean, first.last, unpaired.learned_noise),
         replace(_budgeted(options, 1 - FIRST_SHARE), objective="supervised"),
-        folder=folder / SECOND, run=run, start=start, on_progress=on_progress, stop=stop,
+        folder=folder / SECOND, run=run, start=start, on_progress=on_second, stop=stop,
     )  # fmt: skip
-    return replace(second, training_s=first.training_s + second.training_s)
+    seconds, images = first.training_s + second.training_s, first.images + second.images
+    return replace(second, training_s=seconds, images=images)
 
 
 def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -> TileStore:
     """The tiles of a camera's captures that are clean.
 
     Raises:
-        TrainingError: there are none, or none that are not held out.
+        TrainingError: there are none, or none that is not held out.
     """
-    if unpaired.clean is None:
-        isos = set(clean_isos([each.noise for each in store.noise]))
-        tiles = tuple(tile for tile in store.tiles if tile.noise in isos)
-    else:
-        clean = {tile_file(at) for at, each in enumerate(captures.captures) if each.digest in unpaired.clean}
-        tiles = tuple(tile for tile in store.tiles if tile.file in clean)
+    found = set(clean_isos([each.noise for each in store.noise]))
+    named = unpaired.clean
+    files = {tile_file(at) for at, each in enumerate(captures.captures) if named and each.digest in named}
+    given = [tile for tile in (*store.tiles, *store.held_out) if named is None or tile.file in files]
+    clean = [tile for tile in given if tile.noise in found]
+    if named is not None and not clean:
+        raise TrainingError(
+            f"of the {len(files)} captures under --clean none has a tenth of the others' noise variance"
+        )
+    tiles = tuple(tile for tile in store.tiles if tile in set(clean))
     if not tiles:
-        raise TrainingError("too few clean captures: one at least is held out to judge by")
-    return replace(store, tiles=tiles, held_out=())
+        raise TrainingError("the only clean capture is held out, to judge by; add captures at base ISO")
+    return replace(store, tiles=tiles[:MOST_CLEAN], held_out=())
 
 
 def clean_isos(noise: Sequence[NoiseModel]) -> list[int]:
@@ -205,7 +242,7 @@ def clean_isos(noise: Sequence[NoiseModel]) -> list[int]:
         ratio = noisiest / min(variances)
         raise TrainingError(
             f"no capture here is clean: the noise variance differs by a factor of {ratio:.1f}, and "
-            f"{1 / CLEAN_ENOUGH:.0f} is needed; add captures at base ISO, or name clean ones with --clean"
+            f"{1 / CLEAN_ENOUGH:.0f} is needed; add captures at base ISO (--clean where they lie elsewhere)"
         )
     return found
 

@@ -21,6 +21,7 @@ from rawdenoise.nets.gaussians import (
 from rawdenoise.training.objectives.step import Step, squared_error
 
 WARM_UP = 0.1  # share of the training in which the mean is learned first
+LEVELS, FLATTEST = 8, 0.05  # groups of pixels by their signal, and the share of each that tells its noise
 LEVEL = 0.25  # share until which the noise estimator is, then, to explain all there is
 
 
@@ -28,11 +29,11 @@ def unpaired(step: Step) -> Float32[Tensor, ""]:
     """The first stage of unpaired learning: D-BSN and CNN_est by likelihood (Wu et al. 2020, equations 8, 9).
 
     The noise estimator learns by the constrained likelihood of the paper, in which signal that need not be
-    explained is noise; but only as far as there is little of it, by weights of (|N| / |S + N|)^2. Where much
-    is unpredictable that bound has texture taken for noise, and ever more of it, until none is left to the
-    signal. It begins as if there were no such signal: from above, flat areas bring the level down to theirs.
-    Mean and covariance learn by the likelihood itself, the noise given: the bound would have them too
-    sure of themselves where the signal is less predictable than its noise.
+    explained is noise; but only where there is least of it at each level, by weights of (|N| / |S + N|)^2.
+    Where much is unpredictable that bound has texture taken for noise, and ever more of it, until none is
+    left to the signal. It begins as if there were no such signal: from above, flat areas bring the level down
+    to theirs. Mean and covariance learn by the likelihood itself, the noise given: the bound would have them
+    too sure of themselves where the signal is less predictable than its noise.
     """
     prediction = _predicted(step)
     if step.done < WARM_UP:
@@ -75,13 +76,20 @@ def _predicted(step: Step) -> Prediction:
 
 
 def _flatness(prediction: Prediction) -> Map:
-    """(|N| / |S + N|)^2: 1 where nothing but noise is unpredictable.
+    """(|N| / |S + N|)^2 against that of the flattest pixels of about the same level, which weigh 1.
 
-    On photographs at half size a level of 1 is found to be 1.09 with the square, 1.25 without it.
+    Against them, since a noise level that is too low leaves signal to be explained everywhere, in flat areas
+    too.
     """
     noise = outer(prediction.noise.detach())
     total = outer(prediction.signal.detach()) + noise
-    return (2 * (log_determinant(cholesky(noise)) - log_determinant(cholesky(total)))).exp()
+    ratio = 2 * (log_determinant(cholesky(noise)) - log_determinant(cholesky(total)))
+    order = prediction.mean.detach().mean(dim=1).flatten().argsort()
+    weights = torch.empty_like(ratio.flatten())
+    for group in order.tensor_split(LEVELS):
+        alike = ratio.flatten()[group]
+        weights[group] = (alike - alike.quantile(1 - FLATTEST)).clamp_max(0).exp()
+    return weights.reshape(ratio.shape)
 
 
 def _mean(each: Map, step: Step) -> Float32[Tensor, ""]:
