@@ -38,9 +38,9 @@ COLUMNS = (
     "published_ssim", "crops", "training_s", "rawdenoise", "torch", "python",
 )  # fmt: skip
 
-# dB and SSIM of Huang et al., Neighbor2Neighbor (CVPR 2021), table 1; theirs are U-Nets, trained on ImageNet.
-# Sigma 5-50: table 3 there.
-SOURCE = "Neighbor2Neighbor (CVPR 2021), tables 1 and 3"
+# dB and SSIM of Huang et al., Neighbor2Neighbor (CVPR 2021), as a public digest of its tables has them;
+# theirs are U-Nets, trained on ImageNet.
+SOURCE = "Neighbor2Neighbor (CVPR 2021), as digested in public"
 PUBLISHED: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = {
     ("Kodak", "25"): {
         "supervised": (32.43, 0.884),

@@ -93,13 +93,14 @@ def validate(
     for result in evaluate(noisy, clean, scenes, denoise):
         results.append(result)
         _progress("validation", result.scene.name, len(results), len(scenes))
+    cameras, overall = figures_by_camera(results), figures(results, OVERALL)
+    name, part = title(data), "" if full_set else " (a part, or another set)"
+    if as_json:
+        click.echo(json.dumps(_json(name, full_set, cameras, overall), indent=2))
+    else:
+        _table(name + part, (*cameras, overall))
     if csv is not None:
         write_bytes(csv, _csv(results).encode())
-    cameras, overall = figures_by_camera(results), figures(results, OVERALL)
-    if as_json:
-        click.echo(json.dumps(_json(title(data), full_set, cameras, overall), indent=2))
-    else:
-        _table(title(data), (*cameras, overall))
 
 
 def submit(data: Path, names: Path | None, denoise: SceneDenoiser, submission: Submission) -> None:

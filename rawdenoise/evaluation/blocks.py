@@ -70,9 +70,13 @@ def found(folder: Path, name: str) -> Path:
 
 def title(folder: Path) -> str:
     """What the blocks of a folder are: SIDD's, or what a stand-in calls itself."""
-    readme = folder / "README.txt"
-    first = readme.read_text(encoding="utf-8", errors="replace").split("\n", 1)[0] if readme.is_file() else ""
-    return first.strip() if first.lower().startswith(STAND_IN) else "SIDD validation, raw-RGB"
+    file = found(folder, NOISY)
+    for place in (parent for parent in file.parents if parent.is_relative_to(folder)):
+        readme = place / "README.txt"
+        text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
+        if text.lower().startswith(STAND_IN):
+            return text.split("\n", 1)[0].strip()
+    return "SIDD validation, raw-RGB"
 
 
 def check_submission(output: Path) -> None:

@@ -111,10 +111,12 @@ def denoise_scene(
     evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model.card)
     noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pooled(planes, unclipped)
     clean = np.empty_like(blocks[:limit])
+    judged = (time.perf_counter() - start) * len(clean) / len(blocks)
+    start = time.perf_counter()
     for each, valid, out in zip(planes[:limit], unclipped[:limit], mirrored(clean, scene.cfa), strict=True):
         signal = denoise_planes(cleared(each, noise, valid=valid).planes, noise, model, options)
         out[:] = mosaic_rggb(np.where(valid, signal, each).clip(0, 1))
-    return DenoisedScene(clean, model.card.id, evidence.kind, time.perf_counter() - start)
+    return DenoisedScene(clean, model.card.id, evidence.kind, judged + time.perf_counter() - start)
 
 
 def _pooled(
