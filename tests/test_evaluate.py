@@ -21,7 +21,7 @@ from rawdenoise.bases import load_base
 from rawdenoise.cli import main
 from rawdenoise.errors import FileError, ModelMissingError
 from rawdenoise.evaluation import sidd as evaluation
-from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY
+from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY, title
 from rawdenoise.evaluation.scenes import SCENE_NAMES, Scene, find_scenes, scene_named
 from rawdenoise.evaluation.sidd import (
     DenoisedScene,
@@ -323,7 +323,8 @@ def test_the_table_shows_every_phone_and_all(data: Path) -> None:
 
 def test_a_stand_in_is_called_one(data: Path) -> None:
     (data / "README.txt").write_text("stand-in: simulated, not SIDD\n\nand more\n")
-    name = run(data.parent, "--limit-blocks", 1).stdout.splitlines()[0]  # the folder above will do
+    assert title(data.parent) == "stand-in: simulated, not SIDD"  # the folder above will do
+    name = run(data, "--limit-blocks", 1).stdout.splitlines()[0]
     assert name == "stand-in: simulated, not SIDD (a part, or another set)"
     said = json.loads(run(data, "--limit-blocks", 1, "--json").stdout)
     assert (said["data"], said["full_set"]) == ("stand-in: simulated, not SIDD", False)
