@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,12 +26,12 @@ from gaussian import (
 )
 from photographs import pictures_in
 from sheets import comma_separated, markdown
-from trials import ROWS, Kept, Trained, Trial, tell, train, versions
+from trials import ROWS, Kept, Trained, Trial, asked_for, tell, train, versions
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
 
-LEFT_OUT = {BM3D, *(f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20))}  # unless they are asked for
+LEFT_OUT = {f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20)}  # unless they are asked for
 COLUMNS = (
     "method", "net", "sigma", "set", "seed", "scores", "psnr_db", "ssim", "published_psnr_db",
     "published_ssim", "crops", "training_s", "rawdenoise", "torch", "python",
@@ -94,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     """Do what is missing, and write the table after each method."""
     tests, cells = list(test_sets(options)), []
     for sigmas in options.sigma:
-        for method in methods(options):
+        for method in asked_for(options.only, LEFT_OUT, bm3d=options.bm3d):
             trained = ROWS[ROWS[method].as_trained or method].objective is not None
             seeds = options.seeds if trained else options.seeds[:1]
             for seed in seeds:
@@ -110,16 +109,6 @@ def test_sets(options: argparse.Namespace) -> Iterator[TestSet]:
         if not found:
             raise SystemExit(f"--test {text}: it has the form NAME=DIR")
         yield TestSet(name, Path(folder), options.repeats or REPEATS.get(name, 1), options.test_images)
-
-
-def methods(options: argparse.Namespace) -> list[str]:
-    """The rows that are asked for and can be had."""
-    left_out = LEFT_OUT - ({BM3D} if options.bm3d else set())
-    wanted = [name for name in ROWS if (name in options.only if options.only else name not in left_out)]
-    if BM3D in wanted and importlib.util.find_spec("bm3d") is None:
-        tell("no BM3D: its package is for non-commercial use; `pip install bm3d` where that is what it is")
-        wanted.remove(BM3D)
-    return [name for name in wanted if (kind := ROWS[name].base) is None or base(kind) is not None]
 
 
 def carried_out(

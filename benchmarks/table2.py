@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -19,7 +18,7 @@ from sheets import comma_separated, markdown
 from simulated import CLEAN as CLEAN_SHARE
 from simulated import CleanScenes, Pair, PairSource, Target
 from torch import Tensor
-from trials import ROWS, Kept, Trained, Trial, tell, train, versions
+from trials import ROWS, Kept, Trained, Trial, asked_for, tell, train, versions
 
 from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.atomic import write_bytes
@@ -38,7 +37,7 @@ from rawdenoise.training.captures import mosaic_rggb
 PHONES = tuple(CAMERAS)
 FRAME, AGAIN = "NOISY_RAW_010", "NOISY_RAW_011"
 HELD_OUT = 8  # one frame in so many is never trained on
-LEFT_OUT = {BM3D, "blind2unblind", *(f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20))}
+LEFT_OUT = {"blind2unblind", *(f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20))}
 COLUMNS = (
     "method", "phone", "seed", "blocks", "psnr_db", "ssim", "published_psnr_db", "crops", "training_s",
     "rawdenoise", "torch", "python",
@@ -103,7 +102,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Do what is missing, and write the table after each phone."""
     test, cells = validation(options), []
-    for method in methods(options):
+    for method in asked_for(options.only, LEFT_OUT, bm3d=options.bm3d):
         trained = ROWS[ROWS[method].as_trained or method].objective is not None
         for seed in options.seeds if trained else options.seeds[:1]:
             for phone in options.phones:
@@ -121,16 +120,6 @@ def validation(options: argparse.Namespace) -> Validation:
     noisy, clean = (each[:, : options.limit_blocks] for each in (noisy, clean))
     identity = f"{digest([blocks.found(options.data, blocks.NOISY)])}-{noisy.shape[1]}"
     return Validation(blocks.title(options.data), noisy, clean, scenes, identity)
-
-
-def methods(options: argparse.Namespace) -> list[str]:
-    """The rows that are asked for and can be had."""
-    left_out = LEFT_OUT - ({BM3D} if options.bm3d else set())
-    wanted = [name for name in ROWS if (name in options.only if options.only else name not in left_out)]
-    if BM3D in wanted and importlib.util.find_spec("bm3d") is None:
-        tell("no BM3D: its package is for non-commercial use; `pip install bm3d` where that is what it is")
-        wanted.remove(BM3D)
-    return wanted
 
 
 def carried_out(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ import safetensors.torch
 import torch
 from experiments import (
     BLIND_SPOT,
+    BM3D,
     METHODS,
     SELF2SELF,
     UNGUARDED,
     Figures,
     Ground,
     Method,
+    base,
     fit_method,
 )
 
@@ -157,6 +160,16 @@ class Kept:
 
     def _write(self, name: str, fields: object) -> None:
         write_bytes(self.folder / name, json.dumps(fields, indent=1).encode())
+
+
+def asked_for(only: Sequence[str] | None, left_out: Collection[str], *, bm3d: bool) -> list[str]:
+    """The methods that are asked for, or all but some, and can be had."""
+    left_out = set(left_out) if bm3d else {*left_out, BM3D}
+    wanted = [name for name in ROWS if (name in only if only else name not in left_out)]
+    if BM3D in wanted and importlib.util.find_spec("bm3d") is None:
+        tell("no BM3D: its package is for non-commercial use; `pip install bm3d` where that is what it is")
+        wanted.remove(BM3D)
+    return [name for name in wanted if (kind := ROWS[name].base) is None or base(kind) is not None]
 
 
 def net_of(method: str, chosen: str) -> str:
