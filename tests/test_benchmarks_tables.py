@@ -187,7 +187,7 @@ def test_table_1_has_its_rows_and_is_made_once(
     assert "| supervised (needs clean scenes) |" in page
     assert "| 32.43, 0.884 | 64 |" in page
 
-    monkeypatch.setattr(trials, "fit", lambda *_, **__: pytest.fail("trained again"))
+    monkeypatch.setattr(trials, "fit_method", lambda *_, **__: pytest.fail("trained again"))
     tables.main(command)
     assert (tmp_path / "table1.md").read_text() == page
     with pytest.raises(pytest.fail.Exception, match="trained again"):
