@@ -218,7 +218,7 @@ def test_table_3_has_curves(
 def test_looks_and_interruptions_change_nothing(
     trials: ModuleType, gaussian: ModuleType, tmp_path: Path
 ) -> None:
-    crops = source(gaussian, "nothing")
+    crops = trials.Ground(source(gaussian, "nothing"))
 
     def trained(folder: str, looks: int, *, broken_at: int | None = None) -> object:
         trial = trials.Trial("grey", "r2r", "fast", 0, 96, None, 16, 32, looks)
