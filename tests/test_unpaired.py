@@ -289,7 +289,7 @@ def test_what_cannot_be_done_is_said(
 def test_clean_captures_are_for_unpaired_learning(captures: Path) -> None:
     result = CliRunner().invoke(main, ["train", str(captures), "--clean", str(captures)])
     assert result.exit_code == 2
-    assert "--method unpaired" in result.stderr
+    assert "--clean is not for --method gr2r" in result.stderr
 
 
 def test_clean_captures_of_another_camera_are_refused(captures: Path, tmp_path: Path) -> None:

@@ -41,6 +41,10 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
     "[default: auto, those among PATHs with a tenth of the noise variance of the noisiest ISO]",
 )  # fmt: skip
 @click.option(
+    "--blind-spot", type=click.Choice(["light", "full"]), default="light", show_default=True,
+    help="With --method unpaired: the first stage's network; full is the paper's, sixty times slower.",
+)  # fmt: skip
+@click.option(
     "--learned-noise", type=click.Choice(["signal", "image", "planes"]),
     help="With --method unpaired: draw noise as it was learned from the captures, not as it was calibrated: "
     "with a level for each signal, one for all, or one for each signal and correlated over the four planes.",
@@ -82,7 +86,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_opti
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, camera: str | None,
-    method: str, clean: tuple[str, ...], learned_noise: str | None,
+    method: str, clean: tuple[str, ...], learned_noise: str | None, blind_spot: str,
     minutes: float | None, images: int | None, device: str, scratch: Path | None,
     from_nothing: bool, keep_if_worse: bool, finish: bool,
     cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
@@ -105,12 +109,10 @@ def command(
     from rawdenoise.training.loop import TrainingOptions
     from rawdenoise.training.unpaired import Unpaired
 
-    if method != "unpaired" and (clean or learned_noise):
-        raise click.UsageError("--clean and --learned-noise are for --method unpaired")
-    if method == "unpaired":
-        for name in ("objective", "gamma"):
-            if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-                raise click.UsageError(f"--{name} is not for --method unpaired, which has its own objectives")
+    others = ("objective", "gamma") if method == "unpaired" else ("clean", "blind_spot", "learned_noise")
+    for name in others:
+        if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
+            raise click.UsageError(f"--{name.replace('_', '-')} is not for --method {method}")
     if "auto" in clean and len(clean) > 1:
         raise click.UsageError("--clean auto is to find them, and not for more paths beside it")
     if sum((bool(minutes), bool(images), finish)) > 1:
@@ -119,8 +121,9 @@ def command(
     plain = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
     budget = None if images else 0.0 if finish else minutes or 10.0
     training = TrainingOptions(minutes=budget, images=images, device=device, **options)
-    kind = {"image": "-image", "planes": "-planes"}.get(learned_noise or "", "")
-    how = Unpaired(blind_spot=f"d-bsn-light{kind}", learned_noise=learned_noise is not None)
+    name = {"light": "d-bsn-light", "full": "d-bsn"}[blind_spot]
+    name += {"image": "-image", "planes": "-planes"}.get(learned_noise or "", "")
+    how = Unpaired(blind_spot=name, learned_noise=learned_noise is not None)
     unpaired = how if method == "unpaired" else None
     named = tuple(Path(path) for path in clean if path != "auto")
     session = sessions.SessionOptions(not from_nothing, keep_if_worse, scratch, unpaired, named)

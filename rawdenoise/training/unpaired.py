@@ -4,8 +4,8 @@ First a blind-spot network and a noise estimator learn, from the noisy captures 
 each pixel and how noisy it is. Then an ordinary network is taught by pairs of two kinds: clean captures, of
 whatever else, with noise drawn anew; and noisy captures with what the first stage makes of them.
 
-A camera's captures at its base ISO are clean enough. Their little noise is taken off by the network that the
-second stage begins with: left in, it would be taught to stay.
+A camera's captures at its base ISO are clean enough. Their little noise is taken off by a trained network:
+left in, it would be taught to stay.
 """
 
 from __future__ import annotations
