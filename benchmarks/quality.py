@@ -60,6 +60,8 @@ CLAIMS = (
     Claim(GUARDED, "supervised", -0.1),
     Claim(GUARDED, "neighbor2neighbor", 0.25),
     Claim(FROM_BASE, "base-fast", 0.0),
+    Claim("unpaired", "d-bsn", 0.3),
+    Claim("unpaired", "supervised", -0.15),
     Claim("base-fast", BM3D, 0.0),
     Claim("base-best", BM3D, 0.0),
     Claim(FROM_BASE, BM3D, 0.5),
