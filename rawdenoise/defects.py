@@ -138,8 +138,9 @@ def _isolated(
     highest, lowest = farther.max(axis=0), farther.min(axis=0)
     protrudes, spread = np.maximum(own - highest, lowest - own), highest - lowest
     stands_out &= protrudes > spread
-    detail = np.max([_spread(planes, noise, each, rows, columns) for each in range(4)], axis=0)
-    stands_out &= protrudes > TEXTURE * (detail - NOISE_RANGE) * sigma
+    few = np.flatnonzero(stands_out)  # of the suspects among detail, nearly all are gone by now
+    detail = np.max([_spread(planes, noise, each, rows[few], columns[few]) for each in range(4)], axis=0)
+    stands_out[few] = protrudes[few] > TEXTURE * (detail - NOISE_RANGE) * sigma[few]
 
     leaning, variance = np.zeros_like(excess), np.zeros_like(excess)
     for other, beside, beyond in _NEXT[plane]:

@@ -231,7 +231,7 @@ class ModelStore:
 
 
 def _missing(camera: Camera, cards: list[ModelCard]) -> str:
-    modes = sorted({card.camera.mode for card in cards if _same_body(card.camera, camera)})
+    modes = sorted({card.camera.mode for card in cards if card.camera.is_same_model(camera)})
     others = f" in mode {camera.mode or 'unknown'} (there is one for {', '.join(modes)})" if modes else ""
     return f"no model for {camera.name}{others}: train one with `rawdenoise train` on its captures"
 
@@ -240,13 +240,6 @@ def _nameless(camera: Camera, cards: list[ModelCard]) -> str:
     ids = [card.id for card in cards if card.camera.mode == camera.mode]
     fitting = f"; in its mode ({camera.mode or 'unknown'}) there is {', '.join(ids)}" if ids else ""
     return f"the file does not name its camera: give --model ID{fitting}"
-
-
-def _same_body(one: Camera, other: Camera) -> bool:
-    """Same make and model, however they are spaced or capitalised."""
-    return all(
-        a.strip().lower() == b.strip().lower() for a, b in ((one.make, other.make), (one.model, other.model))
-    )
 
 
 def _weights(net: nn.Module, kind: torch.dtype = torch.float32) -> bytes:

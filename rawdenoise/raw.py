@@ -100,8 +100,16 @@ class Camera:
 
     def is_like(self, other: Camera) -> bool:
         """Whether make, model and mode are the same, however they are spaced or capitalised."""
-        mine, others = (self.make, self.model, self.mode), (other.make, other.model, other.mode)
-        return all(a.strip().lower() == b.strip().lower() for a, b in zip(mine, others, strict=True))
+        return self.is_same_model(other) and _alike(self.mode, other.mode)
+
+    def is_same_model(self, other: Camera) -> bool:
+        """Whether make and model are the same, in whatever mode."""
+        return _alike(self.make, other.make) and _alike(self.model, other.model)
+
+
+def _alike(one: str, other: str) -> bool:
+    """The same, however they are spaced or capitalised."""
+    return one.strip().lower() == other.strip().lower()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from rawdenoise.nets import build_net
 from rawdenoise.nets.gaussians import (
+    DIAGONAL,
     FACTOR,
     Prediction,
     constrained_negative_log_likelihood,
@@ -22,7 +23,6 @@ from rawdenoise.nets.gaussians import (
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, OBJECTIVES, Step
 
 SHAPE = (2, 4, 3, 5)
-DIAGONAL = (0, 2, 5, 9)
 
 
 def drawn(*shape: int, seed: int) -> torch.Tensor:

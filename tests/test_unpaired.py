@@ -127,7 +127,8 @@ def test_clean_captures_are_cleaned_before_they_are_targets(tmp_path: Path) -> N
     np.save(tmp_path / "00000.npy", (0.2 + drawn).astype(np.float16))
     np.save(tmp_path / "00000.valid.npy", np.ones((1, 512, 512), bool))
     store = TileStore(tmp_path, (Tile("00000.npy", 0, 0),), (), (IsoNoise(100, LOW, 1),), 255)
-    for name, cleaner in (("cleaned", load_base("fast").net), ("as they are", Identity())):
+    base = load_base("fast")
+    for name, cleaner in (("cleaned", base), ("as they are", replace(base, net=Identity()))):
         source = CleanCaptures(store, cleaner)
         planes, valid = source.draw(np.random.default_rng(0), 8, 32)
         assert torch.equal(source.draw(np.random.default_rng(0), 8, 32)[0], planes)

@@ -61,11 +61,11 @@ class Scene:
 
     def is_by(self, camera: Camera) -> bool:
         """Whether a camera is this scene's phone, in whatever mode; blocks do not tell theirs."""
-        make, model = _spelling(camera)
-        if (make, model) == _spelling(self.camera):
+        if camera.is_same_model(self.camera):
             return True
-        same_make = make == CAMERAS[self.code].make.lower()
-        return same_make and MODELS[self.code].fullmatch(model) is not None
+        named = replace(camera, model=CAMERAS[self.code].model)  # as the dataset spells it
+        model = camera.model.strip().lower()
+        return named.is_same_model(CAMERAS[self.code]) and MODELS[self.code].fullmatch(model) is not None
 
 
 def find_scenes(folder: Path, count: int, names_file: Path | None = None) -> tuple[Scene, ...]:
@@ -109,10 +109,6 @@ def _scene_in(folder: Path) -> Scene:
     metadata = next((path for path in sorted(folder.rglob(METADATA)) if path.is_file()), None)
     camera = None if metadata is None else metadata_camera(metadata)
     return scene if camera is None else replace(scene, camera=camera)
-
-
-def _spelling(camera: Camera) -> tuple[str, str]:
-    return camera.make.strip().lower(), camera.model.strip().lower()
 
 
 def _lines(path: Path) -> list[str]:

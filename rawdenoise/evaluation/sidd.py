@@ -21,6 +21,7 @@ from rawdenoise.bases import is_base, load_base, model_called
 from rawdenoise.devices import pick_device
 from rawdenoise.evaluation.scenes import Scene
 from rawdenoise.evidence import Kind
+from rawdenoise.formats.sidd import WHITE
 from rawdenoise.metrics import psnr, ssim
 from rawdenoise.models import Model, ModelStore
 from rawdenoise.noise import NoiseModel, fit_noise
@@ -30,7 +31,6 @@ from rawdenoise.raw import Area, Cfa, Exposure, Levels, RawImage
 from rawdenoise.training.captures import mosaic_rggb, pack_rggb
 
 MEGAPIXEL = 1024 * 1024  # as the benchmark's own code counts
-WHITE = 65535
 
 SceneBlocks = Float32[np.ndarray, "blocks h w"]
 

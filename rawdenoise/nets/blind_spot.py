@@ -7,14 +7,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from rawdenoise.nets.gaussians import FACTOR, PLANES, Prediction, posterior_mean
+from rawdenoise.nets.gaussians import DIAGONAL, FACTOR, PLANES, Prediction, posterior_mean
 from rawdenoise.nets.noise_level import NoiseLevel
 from rawdenoise.nets.stabilised import Network
 
 REACH = 2  # of the kernel that the mean is made with, in packed pixels
 NEIGHBOURS = (2 * REACH + 1) ** 2 - 1
 OUTPUTS = PLANES + FACTOR + NEIGHBOURS
-DIAGONAL = (0, 2, 5, 9)  # of a factor
 LEAST = 1e-2  # standard deviation of the signal, in units of the contrast around
 
 Planes = Float32[Tensor, "b 4 h w"]

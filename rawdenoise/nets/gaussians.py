@@ -15,6 +15,8 @@ from torch import Tensor
 PLANES = 4
 FACTOR = PLANES * (PLANES + 1) // 2  # maps of a factor
 _AT = {(row, column): row * (row + 1) // 2 + column for row in range(PLANES) for column in range(row + 1)}
+DIAGONAL = [at for (row, column), at in _AT.items() if row == column]
+BELOW = [at for (row, column), at in _AT.items() if row != column]
 
 Planes = Float32[Tensor, "b 4 h w"]
 Factor = Float32[Tensor, "b 10 h w"]
@@ -98,14 +100,15 @@ def cholesky(covariance: Factor) -> Factor:
 
 def log_determinant(factor: Factor) -> Map:
     """Log |L L'|."""
-    diagonal = torch.stack([factor[:, _AT[k, k]] for k in range(PLANES)])
-    return 2 * diagonal.log().sum(dim=0)
+    return 2 * factor[:, DIAGONAL].log().sum(dim=1)
 
 
 def diagonal_factor(deviation: Planes) -> Factor:
     """The factor of planes that are independent, with these standard deviations."""
-    nothing = torch.zeros_like(deviation[:, 0])
-    return torch.stack([deviation[:, row] if row == column else nothing for row, column in _AT], dim=1)
+    batch, _, height, width = deviation.shape
+    factor = deviation.new_zeros(batch, FACTOR, height, width)
+    factor[:, DIAGONAL] = deviation
+    return factor
 
 
 def mixed(factor: Factor, independent: Planes) -> Planes:

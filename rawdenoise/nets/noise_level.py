@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from rawdenoise.nets.gaussians import FACTOR, PLANES, diagonal_factor
+from rawdenoise.nets.gaussians import BELOW, FACTOR, PLANES, diagonal_factor
 
 FEATURES, LAYERS = 16, 5
 LEAST = 1e-3  # standard deviation: a noise of none would be sure of everything
@@ -49,8 +49,6 @@ class NoiseLevel(nn.Module):
             told = told.mean(dim=(2, 3), keepdim=True).expand_as(told)
         deviation = F.softplus(told[:, :PLANES] + ONE) + LEAST
         factor = diagonal_factor(deviation)
-        if not self.multivariate:
-            return factor
-        below = torch.zeros_like(factor)
-        below[:, [1, 3, 4, 6, 7, 8]] = told[:, PLANES:]
-        return factor + below
+        if self.multivariate:
+            factor[:, BELOW] = told[:, PLANES:]
+        return factor

@@ -100,7 +100,7 @@ def train(
                 store, options, folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop
             )
         else:
-            cleaner = net or load_base(options.net if options.net in BASES else BASES[0]).net
+            cleaner = start or load_base(options.net if options.net in BASES else BASES[0])
             try:
                 tiles = clean_captures(store, captures, unpaired)
             except TrainingError:

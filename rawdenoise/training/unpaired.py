@@ -17,16 +17,17 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float16, Float32
 from numpy.random import Generator
 from torch import Tensor
 
 from rawdenoise.errors import TrainingError
+from rawdenoise.models import Model
 from rawdenoise.nets import BlindSpotDenoiser, Network
 from rawdenoise.nets.gaussians import mixed
 from rawdenoise.noise import NoiseModel
-from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white, unstabilize
+from rawdenoise.pipeline import DenoiseOptions, denoise_planes
+from rawdenoise.stabilize import stabilized_mean
 from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.captures import (
     CaptureSet,
@@ -83,7 +84,7 @@ class CleanCaptures:
     """
 
     store: TileStore
-    cleaner: Network
+    cleaner: Model
     _cleaned: dict[Tile, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def draw(
@@ -95,18 +96,13 @@ class CleanCaptures:
         factors = torch.from_numpy(np.exp(rng.uniform(np.log(DARKER), 0, (count, 1, 1, 1))))
         return planes.float() * factors.float(), valid
 
-    @torch.no_grad()
     def _clean(self, tile: Tile) -> tuple[Float16[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
         """Give a tile without its noise, as a mosaic, and where it is valid."""
         if tile not in self._cleaned:
             planes, valid = self.store.whole(tile)
-            noise, (height, width) = self.store.noise[tile.noise].noise, planes.shape[1:]
-            multiple = self.cleaner.multiple
-            padding = (0, -width % multiple, 0, -height % multiple)
-            noisy = F.pad(stabilize(torch.from_numpy(planes), noise)[None], padding, mode="replicate")
-            clean = self.cleaner(noisy, stabilized_white(noise)[None])[0, :, :height, :width]
-            signal = unstabilize(clean, noise).clamp_min(0).numpy()
-            self._cleaned[tile] = mosaic_rggb(signal).astype(np.float16), mosaic_rggb(valid)
+            noise = self.store.noise[tile.noise].noise
+            clean = denoise_planes(planes, noise, self.cleaner, DenoiseOptions(device="cpu"))
+            self._cleaned[tile] = mosaic_rggb(clean.clip(0)).astype(np.float16), mosaic_rggb(valid)
         return self._cleaned[tile]
 
 
@@ -217,13 +213,15 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
     found = set(clean_isos([each.noise for each in store.noise]))
     named = unpaired.clean
     files = {tile_file(at) for at, each in enumerate(captures.captures) if named and each.digest in named}
-    given = [tile for tile in (*store.tiles, *store.held_out) if named is None or tile.file in files]
-    clean = [tile for tile in given if tile.noise in found]
-    if named is not None and not clean:
+
+    def is_clean(tile: Tile) -> bool:
+        return tile.noise in found and (named is None or tile.file in files)
+
+    tiles = tuple(filter(is_clean, store.tiles))
+    if not tiles and named is not None and not any(map(is_clean, store.held_out)):
         raise TrainingError(
             f"of the {len(files)} captures under --clean none has a tenth of the others' noise variance"
         )
-    tiles = tuple(tile for tile in store.tiles if tile in set(clean))
     if not tiles:
         raise TrainingError("the only clean capture is held out, to judge by; add captures at base ISO")
     return replace(store, tiles=tiles[:MOST_CLEAN], held_out=())
