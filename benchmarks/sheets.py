@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,8 +40,8 @@ def comma_separated(head: Sequence[str], rows: Iterable[Sequence[object]]) -> by
     return text.getvalue().encode()
 
 
-def draw_curves(title: str, curves: Sequence[Curve], noisy: float) -> bytes:
-    """Draw how good each method was on the way; the pictures as they are lie dotted across."""
+def draw_curves(title: str, curves: Sequence[Curve], levels: Mapping[str, float]) -> bytes:
+    """Draw how good each method was on the way; levels in dB to compare them with lie dotted across."""
     import matplotlib
 
     colours = matplotlib.colormaps["plasma"]
@@ -60,7 +60,8 @@ def draw_curves(title: str, curves: Sequence[Curve], noisy: float) -> bytes:
                 markersize=3,
                 label=curve.title,
             )
-        panel.axhline(noisy, color=QUIET, linewidth=1.2, linestyle=":", label="noisy")
+        for name, level in levels.items():
+            panel.axhline(level, color=QUIET, linewidth=1.2, linestyle=":", label=name)
         panel.set_title(title)
         panel.set_xlabel("crops seen")
         panel.set_ylabel("PSNR on test pictures (dB)")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
 
+import torch
 from experiments import BM3D, NOISY, Figures, Ground, Method, answering, base
 from gaussian import (
     REPEATS,
@@ -25,11 +26,13 @@ from gaussian import (
     unpaired_sources,
 )
 from photographs import pictures_in
-from sheets import comma_separated, markdown
-from trials import ROWS, Kept, Trained, Trial, asked_for, tell, train, versions
+from sheets import comma_separated, draw_curves, markdown
+from trials import ROWS, Kept, Trained, Trial, asked_for, curves, tell, train, versions
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
+from rawdenoise.nets import Network
+from rawdenoise.plots import check_drawing
 
 LEFT_OUT = {f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20)}  # unless they are asked for
 COLUMNS = (
@@ -87,10 +90,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sigma", nargs="+", type=Sigmas.parse, default=[Sigmas(25, 25), Sigmas(5, 50)])
     parser.add_argument("--repeats", type=int, help="of every test set; else 10, 3, 20 as in the papers")
     parser.add_argument("--bm3d", action="store_true", help="BM3D, if its package is there (slow)")
+    parser.add_argument(
+        "--looks", type=int, default=0, help="at a network in training, at the first test set; drawn as PNG"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what is missing, and write the table after each method."""
+    if options.looks:
+        check_drawing()
     tests, cells = list(test_sets(options)), []
     for sigmas in options.sigma:
         for method in asked_for(options.only, LEFT_OUT, bm3d=options.bm3d):
@@ -119,12 +127,15 @@ def carried_out(
     device = pick_device(options.device)
     taught = ROWS[method].as_trained or method
     if ROWS[taught].objective is not None:
+        seen = replace(tests[0], repeats=1)
+        looked_at = f", {seen.digest}" if options.looks else ""
         trial = Trial(
-            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}", taught, options.net, seed,
-            options.crops, options.minutes, options.batch, options.crop,
+            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}{looked_at}", taught,
+            options.net, seed, options.crops, options.minutes, options.batch, options.crop, options.looks,
         )  # fmt: skip
-        source = partial(ground, options.train, sigmas, ROWS[method])
-        trained = train(trial, kept, source, device=options.device)
+        source = partial(ground, options.train, sigmas, ROWS[taught])
+        look = partial(looked, seen, sigmas, device) if options.looks else None
+        trained = train(trial, kept, source, device=options.device, look=look)
         denoise = by_net(answering(ROWS[method], kept.net(trial)), device)
         name = trial.name + (".mean" if ROWS[method].mean else "")
     elif (kind := ROWS[method].base) is not None:
@@ -137,6 +148,11 @@ def carried_out(
     for test in tests:
         figures = tested(f"{name}.{test.digest}", test, sigmas, denoise, kept)
         yield Cell(method, sigmas, test, seed, figures, trained)
+
+
+def looked(test: TestSet, sigmas: Sigmas, device: torch.device, net: Network) -> float:
+    """PSNR in dB of a network in training."""
+    return score(test, sigmas, by_net(net, device)).mean_psnr
 
 
 def ground(folder: Path, sigmas: Sigmas, method: Method) -> Ground:
@@ -164,6 +180,19 @@ def write(cells: Sequence[Cell], options: argparse.Namespace) -> None:
     """Write the table as far as it is."""
     write_bytes(options.work / "table1.csv", comma_separated(COLUMNS, map(partial(line, options), cells)))
     write_bytes(options.work / "table1.md", page(cells, options).encode())
+    for sigmas in options.sigma if options.looks else ():
+        trainings = {}
+        for cell in cells:
+            if cell.trained and cell.sigmas == sigmas and cell.test.name == cells[0].test.name:
+                trainings.setdefault(cell.method, []).append(cell.trained)
+        levels = {
+            f"{ROWS[method].title}, published": known[0]
+            for method, known in PUBLISHED.get((cells[0].test.name, str(sigmas)), {}).items()
+            if method == "supervised"
+        }
+        if trainings:
+            png = draw_curves(f"{cells[0].test.name}, sigma {sigmas}", curves(trainings), levels)
+            write_bytes(options.work / f"table1-sigma-{sigmas}.png", png)
 
 
 def line(options: argparse.Namespace, cell: Cell) -> list[object]:

@@ -12,9 +12,9 @@ from statistics import fmean
 from experiments import GAMMAS, NOISY, UNGUARDED, Experiment, Figures, Ground, denoiser
 from gaussian import Sigmas, TestSet, as_it_is, by_net, digest, picture_source, score
 from photographs import pictures_in
-from sheets import Curve, comma_separated, draw_curves, markdown
+from sheets import comma_separated, draw_curves, markdown
 from simulated import CAMERAS, Conditions, Data, Knowledge, Planes, Shot, Sources, Target, simulate
-from trials import GR2R, ROWS, Kept, Look, Trained, Trial, train, versions
+from trials import GR2R, ROWS, Kept, Look, Trained, Trial, curves, train, versions
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
@@ -170,7 +170,8 @@ def write(found: Found, options: argparse.Namespace) -> None:
     write_bytes(options.work / "table3.csv", comma_separated(COLUMNS, lines))
     write_bytes(options.work / "table3.md", page(found).encode())
     for ground, outcomes in found.items():
-        png = draw_curves(ground.title, curves(outcomes), fmean(each.noisy for each in outcomes))
+        noisy = fmean(each.noisy for each in outcomes)
+        png = draw_curves(ground.title, curves(by_method(outcomes)), {"noisy": noisy})
         write_bytes(options.work / f"table3-{ground.name}.png", png)
 
 
@@ -189,24 +190,6 @@ def by_method(outcomes: Sequence[Outcome]) -> dict[str, list[Trained]]:
     """The trainings of each method, one per seed."""
     names = dict.fromkeys(each.method for each in outcomes)
     return {name: [each.trained for each in outcomes if each.method == name] for name in names}
-
-
-def curves(outcomes: Sequence[Outcome]) -> list[Curve]:
-    """A curve per method, the mean over its seeds."""
-    drawn = []
-    for method, trainings in by_method(outcomes).items():
-        looks = list(zip(*(trained.curve for trained in trainings), strict=True))
-        published = method.startswith("paper-")
-        drawn.append(
-            Curve(
-                method.replace("paper-", "as published, gamma ").replace(GR2R, "calibrated GR2R"),
-                [fmean(point.crops for point in look) for look in looks],
-                [fmean(point.psnr for point in look) for look in looks],
-                shade=GAMMAS.index(int(ROWS[method].gamma)) / (len(GAMMAS) - 1) if published else None,
-                bar=method == "supervised",
-            )
-        )
-    return drawn
 
 
 def page(found: Found) -> str:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch
 from experiments import (
     BLIND_SPOT,
     BM3D,
+    GAMMAS,
     METHODS,
     SELF2SELF,
     UNGUARDED,
@@ -28,6 +30,7 @@ from experiments import (
     base,
     fit_method,
 )
+from sheets import Curve
 
 import rawdenoise
 from rawdenoise.atomic import write_bytes
@@ -260,6 +263,24 @@ def _fit(
     options, folder = replace(trial.options, device=device), kept.scratch(trial)
     method = ROWS[trial.method]
     return fit_method(method, ground, options, folder=folder, run=trial.name, on_progress=note, stop=stop)
+
+
+def curves(trainings: Mapping[str, Sequence[Trained]]) -> list[Curve]:
+    """A curve per method, the mean over its trainings."""
+    drawn = []
+    for method, each in trainings.items():
+        looks = list(zip(*(trained.curve for trained in each), strict=True))
+        published = method.startswith("paper-")
+        drawn.append(
+            Curve(
+                "calibrated GR2R" if method == GR2R else ROWS[method].title,
+                [fmean(point.crops for point in look) for look in looks],
+                [fmean(point.psnr for point in look) for look in looks],
+                shade=GAMMAS.index(int(ROWS[method].gamma)) / (len(GAMMAS) - 1) if published else None,
+                bar=method == "supervised",
+            )
+        )
+    return drawn
 
 
 def versions() -> dict[str, str]:
