@@ -21,17 +21,17 @@ from typing import Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from experiments import Figures
 from jaxtyping import Float32, UInt8
 from numpy.random import Generator
 from photographs import pictures_in
 from PIL import Image
+from sheets import Figures
 from simulated import CLEAN, Target
 from torch import Tensor
 
 from rawdenoise.metrics import psnr, ssim
 from rawdenoise.nets import Network
+from rawdenoise.tiling import denoise_tiled
 from rawdenoise.training.batches import Batch
 
 WHITE = 255.0
@@ -239,16 +239,14 @@ def by_net(net: Network, device: torch.device, *, of_cameras: bool = False) -> D
     """
     net = net.to(device).eval()
 
-    @torch.inference_mode()
     def denoise(noisy: Pixels, sigma: float) -> Pixels:
-        planes = four_planes(noisy[None] / np.float32(sigma))
+        planes = four_planes(noisy[None] / np.float32(sigma))[0].numpy()
         if of_cameras:
-            planes = planes[:, [0, 1, 1, 2]]
-        height, width = noisy.shape[1:]
-        padding = (0, -width % net.multiple, 0, -height % net.multiple)
+            planes = planes[[0, 1, 1, 2]]
         white = torch.full((1, 4), WHITE / sigma, device=device)
-        clean = net(F.pad(planes, padding, mode="reflect").to(device), white)[0, :, :height, :width]
-        colours = clean[[0, 1, 3]] if of_cameras else clean[COLOURS]
-        return (sigma * colours).cpu().numpy()
+        clean = denoise_tiled(
+            planes, lambda tile: net(tile, white), halo=net.halo, multiple=net.multiple, device=device
+        )
+        return sigma * (clean[[0, 1, 3]] if of_cameras else clean[COLOURS])
 
     return denoise

@@ -25,20 +25,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from experiments import (
-    BLIND2UNBLIND,
-    BM3D,
-    FROM_BASE,
-    GUARDED,
-    METHODS,
-    SELF2SELF,
-    UNGUARDED,
-    Experiment,
-    Result,
-    Results,
-    perform,
-    possible,
-)
+from experiments import Experiment, Result, Results, perform, possible
+from methods import BLIND2UNBLIND, BM3D, FROM_BASE, GUARDED, METHODS, SELF2SELF, UNGUARDED
 from simulated import CAMERAS, Conditions, Knowledge, Sources
 from strips import write_strip
 

@@ -20,7 +20,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
-from experiments import GUARDED, METHODS, NOISY, UNGUARDED, Experiment, Result, Results, perform
+from experiments import Experiment, Result, Results, perform
+from methods import GUARDED, METHODS, NOISY, UNGUARDED
 from quality import add_shared, check_shared
 from simulated import CAMERAS, Conditions, Knowledge, Sources
 

@@ -1,12 +1,15 @@
-"""Tables as Markdown and as CSV, and curves as PNG (which needs matplotlib, the extra `plots`)."""
+"""Figures, tables of them as Markdown and as CSV, and curves as PNG (which needs matplotlib: `plots`)."""
 
 from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from rawdenoise.plots import INK, QUIET, drawn
 
@@ -14,6 +17,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OURS, BAR = "#1f3fa8", INK
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What came out, image by image, and the gain that is told without the truth."""
+
+    psnr: tuple[float, ...]
+    ssim: tuple[float, ...]
+    estimated_gain_db: float | None = None
+
+    @property
+    def mean_psnr(self) -> float:
+        """In dB, over the images."""
+        return float(np.mean(self.psnr))
+
+    @property
+    def mean_ssim(self) -> float:
+        """Over the images."""
+        return float(np.mean(self.ssim))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,11 @@ class Curve:
     psnr: Sequence[float]
     shade: float | None = None
     bar: bool = False
+
+
+def tell(line: str) -> None:
+    """Say how far it is, apart from the tables."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -232,6 +232,12 @@ class PairSource:
         noise = tuple(pair.noise for pair in drawn)
         return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white), target, noise)
 
+    def unpaired(self) -> tuple[PairSource, CleanScenes]:
+        """Noisy crops, and clean ones of other scenes: a fifth of the captures as scenes alone."""
+        count = max(1, len(self.pairs) // CLEAN)
+        clean = CleanScenes(tuple(pair.clean for pair in self.pairs[-count:]))
+        return PairSource(self.pairs[:-count], self.held_out), clean
+
     def _crop(self, rng: Generator, pair: Pair, size: int) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         side = 2 * size + 2
         top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in pair.noisy.shape)
@@ -285,10 +291,8 @@ class Data:
         return PairSource(self.pairs, self.held_out, target)
 
     def unpaired(self) -> tuple[PairSource, CleanScenes]:
-        """Noisy crops, and clean ones of other scenes: a fifth of the captures as scenes alone."""
-        count = max(1, len(self.pairs) // CLEAN)
-        noisy = PairSource(self.pairs[:-count], self.held_out)
-        return noisy, CleanScenes(tuple(pair.clean for pair in self.pairs[-count:]))
+        """Noisy crops, and clean ones of other scenes."""
+        return self.source(Target.NOTHING).unpaired()
 
 
 def simulate(conditions: Conditions, sources: Sources) -> Data:
@@ -321,7 +325,7 @@ def simulate(conditions: Conditions, sources: Sources) -> Data:
     # As when tiles are cut: what nobody knows is taken from each capture alone to clear it.
     blind = conditions.knowledge is Knowledge.BLIND
     pairs = [
-        _pair(
+        pair_of(
             first,
             second,
             noise[first.iso],
@@ -333,7 +337,8 @@ def simulate(conditions: Conditions, sources: Sources) -> Data:
     return Data(camera, noise, tuple(pairs[kept:]), tuple(pairs[:kept]), _tests(camera, conditions, sources))
 
 
-def _pair(first: Shot, second: Shot, noise: NoiseModel, to_clear: NoiseModel) -> Pair:
+def pair_of(first: Shot, second: Shot, noise: NoiseModel, to_clear: NoiseModel) -> Pair:
+    """Two captures of a scene, cleared by one noise model and to be trained on with another."""
     sound, again = (cleared(shot.planes, to_clear, valid=shot.valid) for shot in (first, second))
     return Pair(
         noise=noise,

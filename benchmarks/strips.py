@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from experiments import METHODS, Experiment, Results, denoiser, network
+from experiments import Experiment, Results, denoiser, network
 from jaxtyping import Float32, UInt8
+from methods import METHODS
 from PIL import Image, ImageDraw, ImageFont
 from simulated import Planes, Sources, simulate
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
-from experiments import BM3D, NOISY, Figures, Ground, Method, answering, base
 from gaussian import (
     REPEATS,
     Denoiser,
@@ -25,9 +24,10 @@ from gaussian import (
     score,
     unpaired_sources,
 )
+from methods import BM3D, NOISY, Ground, Method, answering, base, taught
 from photographs import pictures_in
-from sheets import comma_separated, draw_curves, markdown
-from trials import ROWS, Kept, Trained, Trial, asked_for, curves, tell, train, versions
+from sheets import Figures, comma_separated, draw_curves, markdown, tell
+from trials import ROWS, Kept, Trained, Trial, asked_for, curves, train, versions
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
@@ -102,7 +102,7 @@ def run(options: argparse.Namespace) -> None:
     tests, cells = list(test_sets(options)), []
     for sigmas in options.sigma:
         for method in asked_for(options.only, LEFT_OUT, bm3d=options.bm3d):
-            trained = ROWS[ROWS[method].as_trained or method].objective is not None
+            trained = ROWS[taught(method, ROWS)].objective is not None
             seeds = options.seeds if trained else options.seeds[:1]
             for seed in seeds:
                 cells += carried_out(method, sigmas, seed, tests, options)
@@ -125,15 +125,15 @@ def carried_out(
     """Train if the method asks for it, and test on every set; what is there is taken as it is."""
     kept, trained, name = Kept(options.work), None, f"{method}.sigma-{sigmas}"
     device = pick_device(options.device)
-    taught = ROWS[method].as_trained or method
-    if ROWS[taught].objective is not None:
+    teacher = taught(method, ROWS)
+    if ROWS[teacher].objective is not None:
         seen = replace(tests[0], repeats=1)
         looked_at = f", {seen.digest}" if options.looks else ""
         trial = Trial(
-            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}{looked_at}", taught,
+            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}{looked_at}", teacher,
             options.net, seed, options.crops, options.minutes, options.batch, options.crop, options.looks,
         )  # fmt: skip
-        source = partial(ground, options.train, sigmas, ROWS[taught])
+        source = partial(ground, options.train, sigmas, ROWS[teacher])
         look = partial(looked, seen, sigmas, device) if options.looks else None
         trained = train(trial, kept, source, device=options.device, look=look)
         denoise = by_net(answering(ROWS[method], kept.net(trial)), device)

@@ -9,33 +9,27 @@ from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
-import torch
-from experiments import BM3D, NOISY, Figures, Ground, Method, answering, base
 from gaussian import digest
-from jaxtyping import Float32
-from sheets import comma_separated, markdown
-from simulated import CLEAN as CLEAN_SHARE
-from simulated import CleanScenes, Pair, PairSource, Target
-from torch import Tensor
-from trials import ROWS, Kept, Trained, Trial, asked_for, tell, train, versions
+from methods import BM3D, NOISY, Bm3d, Ground, Method, answering, as_model, base, taught
+from sheets import Figures, comma_separated, markdown, tell
+from simulated import Pair, PairSource, Shot, Target, pair_of
+from trials import ROWS, Kept, Trained, Trial, asked_for, train, versions
 
-from rawdenoise.artefacts import cleared, sample_sound
+from rawdenoise.artefacts import sample_sound
 from rawdenoise.atomic import write_bytes
 from rawdenoise.evaluation import blocks, sidd
 from rawdenoise.evaluation.scenes import Scene, find_scenes
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import CAMERAS, parse_scene_name
-from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
+from rawdenoise.models import IsoNoise
 from rawdenoise.nets import Network
 from rawdenoise.noise import fit_noise
 from rawdenoise.packing import clipped, pack
 from rawdenoise.pipeline import DenoiseOptions
 from rawdenoise.raw import RawImage
-from rawdenoise.training.captures import mosaic_rggb
 
 PHONES = tuple(CAMERAS)
-FRAME, AGAIN = "NOISY_RAW_010", "NOISY_RAW_011"
+FRAME, AGAIN, TRUTH = "NOISY_RAW_010", "NOISY_RAW_011", "GT_RAW_010"
 HELD_OUT = 8  # one frame in so many is never trained on
 LEFT_OUT = {"blind2unblind", *(f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20))}
 COLUMNS = (
@@ -103,7 +97,7 @@ def run(options: argparse.Namespace) -> None:
     """Do what is missing, and write the table after each phone."""
     test, cells = validation(options), []
     for method in asked_for(options.only, LEFT_OUT, bm3d=options.bm3d):
-        trained = ROWS[ROWS[method].as_trained or method].objective is not None
+        trained = ROWS[taught(method, ROWS)].objective is not None
         for seed in options.seeds if trained else options.seeds[:1]:
             for phone in options.phones:
                 if test.of(phone):
@@ -118,7 +112,8 @@ def validation(options: argparse.Namespace) -> Validation:
     names = options.data / "scenes.txt"
     scenes = find_scenes(options.data, len(noisy), names if names.is_file() else None)
     noisy, clean = (each[:, : options.limit_blocks] for each in (noisy, clean))
-    identity = f"{digest([blocks.found(options.data, blocks.NOISY)])}-{noisy.shape[1]}"
+    shape = "x".join(map(str, noisy.shape))
+    identity = f"{digest([blocks.found(options.data, blocks.NOISY)])}-{shape}"
     return Validation(blocks.title(options.data), noisy, clean, scenes, identity)
 
 
@@ -128,19 +123,19 @@ def carried_out(
     """Train if the method asks for it, and test on the phone's blocks; what is there is taken as it is."""
     kept, row = Kept(options.work), ROWS[method]
     paths = frame_paths(options.frames or options.data, phone)
-    taught, trained, net = row.as_trained or method, None, None
+    teacher, trained, net = taught(method, ROWS), None, None
     name = f"{method}.{phone}"
-    if ROWS[taught].objective is not None:
+    if ROWS[teacher].objective is not None:
         if not paths:
             raise SystemExit(f"{options.frames or options.data}: no frames of {phone} to train on")
         if row.target is Target.CAPTURE and not frames(paths).paired:
             tell(f"{method}: no second frames ({AGAIN}) of {phone}; left out")
             return
         trial = Trial(
-            f"SIDD frames of {phone}, {digest(paths)}", taught, options.net, seed, options.crops,
+            f"SIDD frames of {phone}, {digest(paths)}", teacher, options.net, seed, options.crops,
             options.minutes, options.batch, options.crop,
         )  # fmt: skip
-        trained = train(trial, kept, partial(ground, paths, ROWS[taught]), device=options.device)
+        trained = train(trial, kept, partial(ground, paths, ROWS[teacher]), device=options.device)
         net = answering(row, kept.net(trial))
         name = f"{trial.name}.{'mean' if row.mean else phone}"
     elif row.base is not None:
@@ -148,17 +143,8 @@ def carried_out(
         assert model is not None
         net, name = model.net, f"{name}.{model.card.weights_sha256[:8]}"
     elif method == BM3D:
-        net = ByBm3d()
-    shape = "x".join(map(str, test.noisy.shape))
-    figures = tested(
-        f"{name}.{digest([blocks.found(options.data, blocks.NOISY)])}-{shape}",
-        phone,
-        net,
-        paths,
-        test,
-        kept,
-        options,
-    )
+        net = Bm3d()
+    figures = tested(f"{name}.{test.identity}", phone, net, paths, test, kept, options)
     yield Cell(method, phone, seed, figures, trained)
 
 
@@ -166,7 +152,7 @@ def tested(
     name: str,
     phone: str,
     net: Network | None,
-    paths: Sequence[Path],
+    paths: tuple[Path, ...],
     test: Validation,
     kept: Kept,
     options: argparse.Namespace,
@@ -183,7 +169,7 @@ def tested(
         if net is None:
             results += [sidd.score(each, each, truth) for each, truth in zip(noisy, clean, strict=True)]
             continue
-        model = as_model(net, scene, known, options.net)
+        model = as_model(net, scene.camera, kind=options.net, noise=known)
         denoised = sidd.denoise_scene(
             noisy, scene, model, DenoiseOptions(device=options.device, estimate=False)
         )
@@ -194,72 +180,44 @@ def tested(
     return found
 
 
-def as_model(net: Network, scene: Scene, noise: Sequence[IsoNoise], kind: str) -> Model:
-    """A network as a model of the scene's phone, that knows the noise its frames have shown."""
-    card = ModelCard(
-        id="", camera=scene.camera, net=kind, iso_range=None, noise=tuple(noise), captures=(), objective="",
-        options={}, seed=0, versions={}, created="", figures={}, weights_sha256="",
-    )  # fmt: skip
-    return new_model(net, card)
-
-
-class ByBm3d(Network):
-    """BM3D (Dabov et al., IEEE TIP 2007) on each stabilised plane, with the noise's deviation of 1."""
-
-    multiple = 1
-    radius = 0
-
-    def forward(self, stabilized: Float32[Tensor, "b 4 h w"], white: Tensor) -> Float32[Tensor, "b 4 h w"]:
-        """Denoise plane by plane."""
-        from bm3d import bm3d
-
-        planes = stabilized.flatten(0, 1).numpy()
-        clean = np.stack([np.asarray(bm3d(plane, 1.0), np.float32) for plane in planes])
-        return torch.from_numpy(clean).reshape(stabilized.shape)
-
-
 # ---------------------------------------------------------------- frames
 
 
-def frame_paths(folder: Path, phone: str) -> list[Path]:
+def frame_paths(folder: Path, phone: str) -> tuple[Path, ...]:
     """A phone's first noisy frames of all scenes, by name."""
     found = [path for path in folder.rglob("*.MAT") if FRAME in path.name.upper()]
     named = [(path, parse_scene_name(path)) for path in found]
-    return sorted(path for path, name in named if name is not None and name.camera_code == phone)
+    mine = [path for path, name in named if name is not None and name.camera_code == phone]
+    return tuple(sorted(mine))
 
 
-def ground(paths: Sequence[Path], method: Method) -> Ground:
+def ground(paths: tuple[Path, ...], method: Method) -> Ground:
     """What a method is trained on; a fifth of the scenes are known by their truth alone, where it asks so."""
-    known = frames(tuple(paths))
+    known = frames(paths)
+    source = PairSource(known.pairs, known.held_out, method.target)
     if not method.distilled:
-        return Ground(PairSource(known.pairs, known.held_out, method.target))
-    count = max(1, len(known.pairs) // CLEAN_SHARE)
-    if len(known.pairs) <= count:
+        return Ground(source)
+    if len(known.pairs) < 2:
         raise SystemExit(f"{paths[0]}: too few frames of this phone for noisy and clean ones")
-    clean = CleanScenes(tuple(pair.clean for pair in known.pairs[-count:]))
-    return Ground(PairSource(known.pairs[:-count], known.held_out), clean)
-
-
-def frames(paths: Sequence[Path]) -> Frames:
-    """Read a phone's frames, their truths and second frames, if there are any, in RGGB phase."""
-    return _frames(tuple(paths))
+    return Ground(*source.unpaired())
 
 
 @lru_cache(maxsize=1)
-def _frames(paths: tuple[Path, ...]) -> Frames:
-    raws = [read_raw(path) for path in paths]
-    isos = sorted({raw.exposure.iso or 0 for raw in raws})
-    samples = {iso: [sample(raw) for raw in raws if (raw.exposure.iso or 0) == iso] for iso in isos}
+def frames(paths: tuple[Path, ...]) -> Frames:
+    """Read a phone's frames, their truths and second frames, if there are any, in RGGB phase."""
+    shots = [shot(read_raw(path), path) for path in paths]
+    isos = sorted({each.iso for each in shots})
+    samples = {
+        iso: [sample_sound(each.planes, valid=each.valid) for each in shots if each.iso == iso]
+        for iso in isos
+    }
     noise = {iso: fit_noise(each) for iso, each in samples.items()}
     pairs, paired = [], True
-    for path, raw in zip(paths, raws, strict=True):
-        truth = pack(read_raw(beside(path, "GT_RAW_010")))
-        second = beside(path, AGAIN)
-        paired &= second.is_file()
-        again = read_raw(second) if second.is_file() else raw
-        known = noise[raw.exposure.iso or 0]
-        (one, valid), (other, other_valid) = (sound(each, known) for each in (raw, again))
-        pairs.append(Pair(known, one, valid, other, other_valid, mosaic_rggb(truth)))
+    for path, first in zip(paths, shots, strict=True):
+        again = beside(path, AGAIN)
+        paired &= again.is_file()
+        second = shot(read_raw(again), path) if again.is_file() else first
+        pairs.append(pair_of(first, second, noise[first.iso], noise[first.iso]))
     kept = max(1, len(pairs) // HELD_OUT)
     every = tuple(IsoNoise(iso, noise[iso], len(samples[iso])) for iso in isos)
     # Frames of a phone alternate in ISO and light: those that are held out are from all over.
@@ -272,21 +230,14 @@ def _frames(paths: tuple[Path, ...]) -> Frames:
     )
 
 
+def shot(raw: RawImage, path: Path) -> Shot:
+    """A frame of the scene that lies at this path, and its truth."""
+    return Shot(raw, pack(raw), ~clipped(raw), pack(read_raw(beside(path, TRUTH))))
+
+
 def beside(path: Path, kind: str) -> Path:
     """Another file of the same scene."""
     return path.with_name(path.name.upper().replace(FRAME, kind).replace(".MAT", path.suffix))
-
-
-def sample(raw: RawImage) -> tuple:
-    """What a frame shows of its noise."""
-    return sample_sound(pack(raw), valid=~clipped(raw))
-
-
-def sound(raw: RawImage, noise: object) -> tuple[np.ndarray, np.ndarray]:
-    """A frame as an RGGB mosaic, cleared, and where it is valid."""
-    valid = ~clipped(raw)
-    clean = cleared(pack(raw), noise, valid=valid)
-    return mosaic_rggb(clean.planes), mosaic_rggb(valid & ~clean.defects)
 
 
 # ---------------------------------------------------------------- on paper

@@ -9,10 +9,11 @@ from functools import lru_cache, partial
 from pathlib import Path
 from statistics import fmean
 
-from experiments import GAMMAS, NOISY, UNGUARDED, Experiment, Figures, Ground, denoiser
+from experiments import Experiment, denoiser
 from gaussian import Sigmas, TestSet, as_it_is, by_net, digest, picture_source, score
+from methods import GAMMAS, NOISY, UNGUARDED, Ground
 from photographs import pictures_in
-from sheets import comma_separated, draw_curves, markdown
+from sheets import Figures, comma_separated, draw_curves, markdown
 from simulated import CAMERAS, Conditions, Data, Knowledge, Planes, Shot, Sources, Target, simulate
 from trials import GR2R, ROWS, Kept, Look, Trained, Trial, curves, train, versions
 

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,22 +14,22 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
-from experiments import (
+from methods import (
     BLIND_SPOT,
     BM3D,
     GAMMAS,
     METHODS,
     SELF2SELF,
     UNGUARDED,
-    Figures,
     Ground,
     Method,
     base,
     fit_method,
+    keep_net,
+    kept_net,
 )
-from sheets import Curve
+from sheets import Curve, Figures, tell
 
 import rawdenoise
 from rawdenoise.atomic import write_bytes
@@ -125,15 +124,12 @@ class Kept:
 
     def save_trained(self, trial: Trial, trained: Trained, net: Network) -> None:
         """Keep a network, then what is known of it."""
-        state = {name: tensor.contiguous() for name, tensor in net.state_dict().items()}
-        write_bytes(self.folder / f"{trial.name}.safetensors", safetensors.torch.save(state))
+        keep_net(self.folder / f"{trial.name}.safetensors", net)
         self._write(f"{trial.name}.json", {"trial": asdict(trial), **asdict(trained)})
 
     def net(self, trial: Trial) -> Network:
         """The network of a training that has been done."""
-        net = build_net(net_of(trial.method, trial.net))
-        net.load_state_dict(safetensors.torch.load_file(self.folder / f"{trial.name}.safetensors"))
-        return net.eval()
+        return kept_net(self.folder / f"{trial.name}.safetensors", net_of(trial.method, trial.net))
 
     def figures(self, name: str) -> Figures | None:
         """The figures of a test, None where it is still to be done."""
@@ -291,8 +287,3 @@ def versions() -> dict[str, str]:
         "numpy": np.__version__,
         "python": platform.python_version(),
     }
-
-
-def tell(line: str) -> None:
-    """Say how far it is, apart from the tables."""
-    print(line, file=sys.stderr, flush=True)

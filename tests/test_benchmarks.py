@@ -73,9 +73,9 @@ def test_all_objectives_see_the_same_crops_and_no_more_than_they_may(
 def test_only_objectives_that_learn_from_pairs_are_given_targets(
     simulated: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import experiments
+    import methods
 
-    for method in experiments.METHODS.values():
+    for method in methods.METHODS.values():
         assert (method.target is simulated.Target.NOTHING) == (method.objective not in NEED_PAIRS)
 
 
@@ -105,7 +105,8 @@ def test_the_phone_has_the_noise_of_its_formulae(simulated: ModuleType, tmp_path
 
 
 def test_a_result_is_found_by_its_own_settings_alone(simulated: ModuleType, tmp_path: Path) -> None:
-    from experiments import Experiment, Figures, Result, Results
+    from experiments import Experiment, Result, Results
+    from sheets import Figures
 
     results, done = Results(tmp_path), Experiment(simulated.Conditions("A7S2"), "r2r", crops=100)
     result = Result({1600: Figures((40.0, 42.0), (0.9, 0.8), 3.5)}, 12.5, 100)

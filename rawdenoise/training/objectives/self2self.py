@@ -11,6 +11,7 @@ from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, sq
 
 HIDDEN = 0.3  # share of the pixels, as in the paper
 PASSES = 16  # at inference, each with other pixels hidden; theirs are 100
+FILLED_FROM = 4  # pixels around a hidden one, at most
 
 
 def self2self(step: Step) -> Float32[Tensor, ""]:
@@ -37,7 +38,7 @@ def sampled(y: Planes, valid: Mask, generator: torch.Generator) -> tuple[Planes,
     kept = (valid & ~hidden).to(y)
     filled, reach = y, 1
     missing = hidden
-    while bool(missing.any()) and reach <= 4:
+    while bool(missing.any()) and reach <= FILLED_FROM:
         ring = torch.ones(4, 1, 2 * reach + 1, 2 * reach + 1, device=y.device, dtype=y.dtype)
         count = F.conv2d(kept, ring, padding=reach, groups=4)
         mean = F.conv2d(y * kept, ring, padding=reach, groups=4) / count.clamp_min(1)
