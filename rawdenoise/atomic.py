@@ -30,7 +30,7 @@ def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
         OutputExistsError: `output` exists and `replace` is false.
         OutputError: any other refusal of the file system.
     """
-    temporary = output.with_name(f"{MARK}{secrets.token_hex(_TOKEN)}-{cut(output.name, _ROOM)}")
+    temporary = _beside(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -42,12 +42,39 @@ def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
             _move_if_absent(temporary, output)
         _sync_folder(output.parent)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(output, "no space left on the disk; nothing was written") from error
-        raise OutputError(output, f"cannot be written ({error.strerror or error})") from error
+        raise _refusal(output, error) from error
     finally:
         with suppress(OSError):  # gone already, or its folder is: the first error is the one that matters
             temporary.unlink()
+
+
+def check_output(output: Path) -> None:
+    """Refuse an output that cannot be written, before the work that would be lost; makes its folder.
+
+    Raises:
+        OutputError: it is a folder, or the file system refuses a file beside it.
+    """
+    if output.is_dir():
+        raise OutputError(output, "is a folder")
+    temporary = _beside(output)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(b"?")
+    except OSError as error:
+        raise _refusal(output, error) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def _beside(output: Path) -> Path:
+    return output.with_name(f"{MARK}{secrets.token_hex(_TOKEN)}-{cut(output.name, _ROOM)}")
+
+
+def _refusal(output: Path, error: OSError) -> OutputError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(output, "no space left on the disk; nothing was written")
+    return OutputError(output, f"cannot be written ({error.strerror or error})")
 
 
 def write_bytes(output: Path, data: bytes) -> None:

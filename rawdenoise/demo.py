@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from rawdenoise.training.captures import scan
 from rawdenoise.training.loop import Progress, TrainingOptions
 
 Planes = Float32[np.ndarray, "4 h w"]
+Mosaic = Float32[np.ndarray, "h w"]
 Picture = UInt8[np.ndarray, "h w 3"]
 DEMO = 1  # sets the demo's scenes apart from those that the bundled models have seen
 UNTOUCHED = Provenance(version=__version__, method="none", strength=0.0)
@@ -43,6 +45,7 @@ class DemoPlan:
     """What the demo simulates: captures of `size` (width, height), ISO by turns; `images` as in training.
 
     `exposure` scales the light: half a stop under full exposure, which keeps most highlights from clipping.
+    Those at `clean_iso` take part in nothing: they are for a try of unpaired learning.
     """
 
     camera: SimulatedCamera = SIMULATED_IMX385
@@ -51,6 +54,8 @@ class DemoPlan:
     exposure: float = 0.7
     training_captures: int = 12
     unseen_captures: int = 4
+    clean_iso: int = 1600
+    clean_captures: int = 4
     images: int | None = None
 
 
@@ -119,16 +124,19 @@ def run_demo(
         TrainingError: as `train`; Ctrl-C leaves a checkpoint, and the same command goes on from there.
     """
     camera = plan.camera.resized(*plan.size)
-    on_line(
-        f"1. Simulating {plan.training_captures + plan.unseen_captures} captures of a {camera.camera.name}"
-    )
-    seen = [
-        _take(output / "captures", index, camera, plan, seed)[0] for index in range(plan.training_captures)
-    ]
-    unseen = [
-        _take(output / "unseen", plan.training_captures + index, camera, plan, seed)
-        for index in range(plan.unseen_captures)
-    ]
+    counts = plan.training_captures, plan.unseen_captures, plan.clean_captures
+    on_line(f"1. Simulating {sum(counts)} captures of a {camera.camera.name}")
+    numbers = iter(range(sum(counts)))
+
+    def taken(folder: str, count: int, isos: Sequence[int]) -> list[tuple[Path, Mosaic]]:
+        return [
+            _take(output / folder, index, camera, isos[index % len(isos)], plan.exposure, seed)
+            for index in islice(numbers, count)
+        ]
+
+    seen = [path for path, _ in taken("captures", plan.training_captures, plan.isos)]
+    unseen = taken("unseen", plan.unseen_captures, plan.isos)
+    taken("base-iso", plan.clean_captures, (plan.clean_iso,))
 
     on_line(f"2. Training on {len(seen)} noisy captures, without any clean one")
     trained = _train(seen, output, TrainingOptions(minutes=minutes, images=plan.images, seed=seed), on_line)
@@ -141,6 +149,7 @@ def run_demo(
     results = tuple(example.result for example in examples)
     _report(results, on_line)
     on_line(f"captures    {output / 'captures'}")
+    on_line(f"base ISO    {output / 'base-iso'} (to try: rawdenoise train --method unpaired)")
     on_line(f"denoised    {output / 'denoised'}")
     on_line(f"picture     {picture} (noisy, denoised, clean)")
     return DemoResult(
@@ -149,12 +158,11 @@ def run_demo(
 
 
 def _take(
-    folder: Path, index: int, camera: SimulatedCamera, plan: DemoPlan, seed: int
-) -> tuple[Path, Float32[np.ndarray, "h w"]]:
+    folder: Path, index: int, camera: SimulatedCamera, iso: int, exposure: float, seed: int
+) -> tuple[Path, Mosaic]:
     """Take one capture, write it as a DNG, and give its path and its clean mosaic."""
     rng = np.random.default_rng([seed, index, DEMO])  # no scene that a base was trained on
-    iso = plan.isos[index % len(plan.isos)]
-    scene = np.float32(plan.exposure) * make_scene(camera.active.height, camera.active.width, rng)
+    scene = np.float32(exposure) * make_scene(camera.active.height, camera.active.width, rng)
     noisy, clean = capture(scene, camera, iso, rng)
     path = folder / f"scene{index:02}-iso{iso}.dng"
     write_dng(noisy, path, provenance=UNTOUCHED)
@@ -201,7 +209,7 @@ def _every_tenth(on_line: Callable[[str], None]) -> Callable[[Progress], None]:
     return on_progress
 
 
-def _denoise(path: Path, clean: Float32[np.ndarray, "h w"], trained: Trained, folder: Path) -> _Example:
+def _denoise(path: Path, clean: Mosaic, trained: Trained, folder: Path) -> _Example:
     """Denoise one file as `rawdenoise denoise` does, and compare with what is known of it."""
     raw = read_raw(path)
     base = load_base(trained.model.card.net)

@@ -71,7 +71,7 @@ def _facts(card: ModelCard) -> str:
     facts = {
         "Mode": card.camera.mode or "not stated",
         "ISO": isos,
-        "Captures": str(len(card.captures)),
+        "Captures": card.captures_text,
         "Network": card.net,
         "Objective": card.objective,
         "Trained": card.created[:10],

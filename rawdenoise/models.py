@@ -8,7 +8,8 @@ import os
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +21,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from rawdenoise.atomic import atomic_output, write_bytes
-from rawdenoise.errors import ModelFileError, ModelMissingError
+from rawdenoise.atomic import atomic_output, check_output, write_bytes
+from rawdenoise.errors import ModelFileError, ModelMissingError, OutputError
 from rawdenoise.nets import NETS, Network, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.raw import Camera
@@ -31,6 +32,7 @@ SUFFIX = ".rawdenoise"
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 PAGE = "card.html"  # of the store alone: it shows pieces of the captures, and is trusted by who opens it
 LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
+CLEAN = "clean"  # the option of a card that lists, by digest, the captures that were taken for clean
 T = TypeVar("T")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,120}")
 
@@ -67,6 +69,13 @@ class ModelCard:
     weights_sha256: str
     history: tuple[Mapping[str, float], ...] = ()
     evidence: tuple[Mapping[str, object], ...] = ()
+
+    @property
+    def captures_text(self) -> str:
+        """How many captures it was trained on, and how many of them were taken for clean, if any."""
+        clean = self.options.get(CLEAN)
+        also = f", {len(clean)} of them as clean ones" if isinstance(clean, Sequence) and clean else ""
+        return f"{len(self.captures)}{also}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -141,6 +150,14 @@ class ModelStore:
         """Check a model as `load` does, and return its card."""
         return self.load(id).card
 
+    def check_writable(self) -> None:
+        """Refuse a folder that takes no model, before the work that would be lost.
+
+        Raises:
+            OutputError: the file system refuses.
+        """
+        check_output(self.folder / CARD)
+
     def save(self, model: Model, page: str | None = None) -> Path:
         """Keep a model, and its page; the card is written last, so that a folder with a card is whole.
 
@@ -190,12 +207,17 @@ class ModelStore:
 
     def _write(self, card: ModelCard, weights: bytes, page: str | None = None) -> Path:
         folder = self.folder / card.id
-        write_bytes(folder / WEIGHTS, weights)
-        if page is None:
-            (folder / PAGE).unlink(missing_ok=True)  # of another card
-        else:
-            write_bytes(folder / PAGE, page.encode())
-        write_bytes(folder / CARD, _card_bytes(card))
+        try:
+            write_bytes(folder / WEIGHTS, weights)
+            if page is None:
+                (folder / PAGE).unlink(missing_ok=True)  # of another card
+            else:
+                write_bytes(folder / PAGE, page.encode())
+            write_bytes(folder / CARD, _card_bytes(card))
+        except OutputError:
+            with suppress(OSError):  # only if there is nothing in it
+                folder.rmdir()
+            raise
         return folder
 
     def _folder(self, id: str) -> Path:

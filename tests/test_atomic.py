@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rawdenoise.atomic import atomic_output, is_temporary_of, write_bytes
+from rawdenoise.atomic import atomic_output, check_output, is_temporary_of, write_bytes
 from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
 
 
@@ -28,6 +28,19 @@ def test_what_goes_wrong_leaves_the_old_output_and_nothing_else(tmp_path: Path, 
         raise error
     assert output.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_an_output_is_tried_before_the_work(tmp_path: Path) -> None:
+    check_output(tmp_path / "new folder" / "out.csv")
+    assert not list((tmp_path / "new folder").iterdir())
+    (tmp_path / "old.csv").write_bytes(b"old")
+    check_output(tmp_path / "old.csv")
+    assert (tmp_path / "old.csv").read_bytes() == b"old"
+    with pytest.raises(OutputError, match="is a folder"):
+        check_output(tmp_path / "new folder")
+    with pytest.raises(OutputError, match="cannot be written"):
+        check_output(tmp_path / "old.csv" / "out.csv")
+    assert {path.name for path in tmp_path.iterdir()} == {"new folder", "old.csv"}
 
 
 def test_a_full_disk_is_named(tmp_path: Path) -> None:

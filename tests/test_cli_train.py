@@ -18,6 +18,7 @@ from rawdenoise.bases import load_base
 from rawdenoise.calibration.frames import frame_files
 from rawdenoise.cli import main
 from rawdenoise.cli.batches import planned
+from rawdenoise.errors import DiskFullError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models import ModelStore
@@ -66,8 +67,37 @@ def test_a_worse_model_never_replaces_a_better_one(captures: Path, tmp_path: Pat
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("no new model")
     assert f"against {load_base('fast').card.id}: -" in result.stdout
-    assert "--keep-if-worse" in result.stdout.splitlines()[-1]
+    assert "--keep-if-worse" in result.stdout.splitlines()[-2]
+    assert f"stays in {tmp_path / 'scratch'}" in result.stdout.splitlines()[-1]
     assert not ModelStore().cards()
+
+
+def test_a_store_that_takes_no_model_is_named_before_the_training(
+    captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "store").write_text("a file")
+    monkeypatch.setenv("RAWDENOISE_MODELS", str(tmp_path / "store"))
+    result = train(tmp_path, captures, "--images", "16")
+    assert result.exit_code == 1
+    assert f"{tmp_path / 'store'}" in result.stderr.splitlines()[-1]
+    assert "cannot be written" in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_a_model_that_cannot_be_kept_is_not_lost(
+    captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(output: Path, data: bytes) -> None:
+        raise DiskFullError(output, "no space left on the disk; nothing was written")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rawdenoise.models.write_bytes", full)
+        result = train(tmp_path, captures, "--images", "16")
+    assert result.exit_code == 1
+    assert f"the training is kept in {tmp_path / 'scratch'}" in result.stderr
+    assert not ModelStore().folder.is_dir() or not list(ModelStore().folder.iterdir())
+    again = train(tmp_path, captures, "--images", "16")
+    assert again.stdout.startswith("model ")
 
 
 def test_a_model_has_a_page_and_a_history(captures: Path, tmp_path: Path) -> None:

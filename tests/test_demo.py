@@ -97,6 +97,7 @@ def test_only_what_is_of_use_is_left_behind(demo: Demo) -> None:
     _, output, _ = demo
     assert {path.name for path in output.iterdir()} == {
         "captures",
+        "base-iso",
         "unseen",
         "denoised",
         "models",

@@ -450,7 +450,7 @@ def foreign_list(data: Path) -> None:
         (truncate, "is damaged or truncated"),
         (empty, "is empty"),
         (short_list, "names 2 scenes, but the files of blocks hold 3"),
-        (foreign_list, "0001_001_S7_00100_00060_3200_L: is no scene of SIDD's"),
+        (foreign_list, "scenes.txt: 0001_001_S7_00100_00060_3200_L is no scene of SIDD's"),
     ],
 )
 def test_bad_files_are_one_clear_line(data: Path, break_it: Callable[[Path], None], says: str) -> None:
@@ -481,6 +481,7 @@ def test_without_scipy_the_user_is_told_to_install_it(data: Path, monkeypatch: p
         (("--submit", "out.txt"), 1, "out.txt: is neither a .mat nor a .csv file"),
         (("--submit", "out.mat", "--limit-blocks", 1), 2, "--submit needs all blocks"),
         (("--submit", "out.mat", "--about", "Author=me"), 2, "give one of MethodName, Authors"),
+        (("--about", "Venue=none"), 2, "--about is for --submit"),
         (("--model", "nobody"), 3, "no model called 'nobody'"),
         (("--device", "cuda:99"), 3, "'cuda:99' is not available"),
         (("--data", "nowhere"), 2, "does not exist"),
@@ -495,9 +496,11 @@ def test_bad_arguments_are_refused_before_the_work(
     assert "validation:" not in result.stderr
 
 
-def test_a_submission_that_cannot_be_written_leaves_nothing(data: Path) -> None:
+@pytest.mark.parametrize("option", ["--submit", "--csv"])
+def test_what_could_not_be_written_is_refused_before_the_work(data: Path, option: str) -> None:
     (data / "file").write_text("in the way")
-    result = run(data, "--submit", data / "file" / "SubmitRaw.csv")
+    result = run(data, option, data / "file" / "out.csv")
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
+    assert result.stderr.count("\n") == 1
     assert not list(data.rglob(f"{MARK}*"))

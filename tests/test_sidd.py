@@ -12,6 +12,7 @@ from rawdenoise.errors import NotAnImageError, SetupError, TruncatedError, Unsup
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import SIDD_CFA, SceneName, parse_scene_name, read_sidd, read_sidd_blocks
 from rawdenoise.raw import Area, Cfa, Levels
+from rawdenoise.training.captures import scan
 
 SCENE = "0001_001_S6_00100_00060_3200_L"
 XYZ_TO_CAMERA = np.array([1.1, -0.5, -0.1, -0.4, 1.3, 0.2, -0.1, 0.3, 0.6])
@@ -75,6 +76,19 @@ def test_a_frame_comes_in_as_matlab_shows_it(tmp_path: Path, dtype: str) -> None
     assert raw.active == Area(0, 0, 10, 16)
     assert raw.levels == Levels((0.0,) * 4, 65535.0)
     assert raw.notes == ()
+
+
+def test_references_are_not_trained_on(tmp_path: Path) -> None:
+    """They are means of many frames: pooled with captures of their ISO, they would halve the noise."""
+    noisy = save_scene(tmp_path, frame())
+    reference = noisy.with_name(noisy.name.replace("NOISY_RAW", "GT_RAW"))
+    save_v73(reference, x=frame(seed=1))
+    said: list[tuple[Path, object]] = []
+    (group,) = scan([tmp_path], on_file=lambda path, error: said.append((path, error)))
+    assert [capture.path for capture in group.captures] == [noisy]
+    assert said == [(noisy, None)]  # nor is a line wasted on what stands beside every frame
+    assert scan([reference], on_file=lambda path, error: said.append((path, error))) == []
+    assert "is a clean reference of SIDD's" in str(said[-1][1])
 
 
 def test_steps_of_the_sensor_stay_apart(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white
 from rawdenoise.training import camera
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.camera import Trained
-from rawdenoise.training.captures import Tile, TileStore, build_store, scan
+from rawdenoise.training.captures import Tile, TileStore, build_store, scan, tile_file
 from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
 from rawdenoise.training.unpaired import (
@@ -159,6 +160,8 @@ def test_clean_are_those_with_a_tenth_of_the_noise_variance() -> None:
         clean_isos([middle, NOISE])
     with pytest.raises(TrainingError):
         clean_isos([NOISE])
+    with pytest.raises(TrainingError, match=r"captures under --clean is clean .* 10 is needed$"):
+        clean_isos([middle, NOISE], named=True)
 
 
 @pytest.fixture
@@ -194,6 +197,30 @@ def test_named_clean_captures_are_taken_but_for_those_held_out(captures: Path, t
             clean_captures(store, group, Unpaired(clean=tuple(digests)))
 
 
+def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_out(tmp_path: Path) -> None:
+    """Models trained with clean captures and without are judged by captures that neither has seen."""
+    for number in range(10):
+        a_capture(tmp_path / "noisy" / f"{number}.dng", 192, 256, seed=number, iso=(800, 3200)[number % 2])
+    for number in range(4):
+        a_capture(tmp_path / "base" / f"{number}.dng", 192, 256, seed=20 + number, iso=50)
+
+    def held_out(*folders: Path, seed: int) -> set[str]:
+        (group,) = scan(folders)
+        tiles = tmp_path / f"tiles-{len(folders)}-{seed}"
+        store = build_store(group, tiles, seed=seed)
+        files = {tile.file for tile in store.held_out}
+        return {each.digest for at, each in enumerate(group.captures) if tile_file(at) in files}
+
+    of_noisy = {each.digest for each in scan([tmp_path / "noisy"])[0].captures}
+    found = []
+    for seed in range(3):
+        alone = held_out(tmp_path / "noisy", seed=seed)
+        assert len(alone) == 2
+        assert held_out(tmp_path / "noisy", tmp_path / "base", seed=seed) & of_noisy == alone
+        found.append(frozenset(alone))
+    assert len(set(found)) > 1  # the seed has its say
+
+
 def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tmp_path: Path) -> None:
     trained = train(tmp_path, captures, "--images", 64, "--keep-if-worse")
     assert trained.exit_code == 0, trained.output
@@ -201,6 +228,10 @@ def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tm
     assert card.objective == "unpaired"
     assert card.options["blind_spot"] == "d-bsn-light"
     assert len(card.options["clean"]) == 3
+    shown = CliRunner().invoke(main, ["models", "show", card.id]).stdout
+    assert "7, 3 of them as clean ones" in shown
+    assert "clean=" not in shown
+    assert "gamma=" not in shown
     assert 64 <= card.figures["images"] <= 80  # whole batches in each stage
     assert "  clean: 3 captures, ISO 50" in trained.stdout
     assert "next: rawdenoise denoise" in trained.stdout
@@ -220,7 +251,7 @@ def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path)
     assert not ModelStore().cards()
 
 
-@pytest.mark.parametrize("share", [0.1, 0.6])
+@pytest.mark.parametrize("share", [0.05, 0.6])
 def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path, share: float) -> None:
     (group,) = scan([captures])
     options = TrainingOptions(images=96, minutes=None, batch=4, crop=24, device="cpu", seed=3)
@@ -239,8 +270,9 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
         )  # fmt: skip
 
     whole = trained(tmp_path / "whole")
-    with pytest.raises(TrainingStopped):
+    with pytest.raises(TrainingStopped) as stopped:
         trained(tmp_path / "parts", share)
+    assert stopped.value.images == 4 * math.ceil(share * 96 / 4)  # of both stages, in whole steps
     if share < FIRST_SHARE:
         with pytest.raises(TrainingError, match="still learning the noise: to go on, leave --finish out"):
             trained(tmp_path / "parts", images=None, minutes=0.0)
@@ -274,7 +306,8 @@ def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(tmp_path: 
         (["--objective", "r2r"], 2, "--objective is not for --method unpaired"),
         (["--gamma", "2"], 2, "--gamma is not for --method unpaired"),
         (["--clean", "auto", "--clean", "."], 2, "--clean auto is to find them"),
-        (["--clean", "no-such-folder"], 1, "--clean: none of 1 file can be trained on"),
+        (["--clean", "no-such-folder"], 2, "--clean 'no-such-folder': there is no such file or folder"),
+        (["--clean", ""], 2, "--clean '': there is no such file or folder"),
         (["--images", "16"], 1, "no capture here is clean"),
     ],
 )

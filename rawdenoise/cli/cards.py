@@ -13,7 +13,7 @@ from rawdenoise.atomic import write_bytes
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
 from rawdenoise.model_page import render
-from rawdenoise.models import PAGE, ModelCard, ModelStore
+from rawdenoise.models import CLEAN, PAGE, ModelCard, ModelStore
 from rawdenoise.residuals import residual_of, verdicts
 
 
@@ -46,11 +46,13 @@ def text_of(card: ModelCard) -> str:
         "ISO": _iso(card),
         "network": card.net,
         "objective": card.objective,
-        "captures": str(len(card.captures)),
+        "captures": card.captures_text,
         "trained": card.created,
         "seed": str(card.seed),
         **{name: f"{value:.6g}" for name, value in card.figures.items()},
-        "options": ", ".join(f"{name}={value}" for name, value in card.options.items()),
+        "options": ", ".join(
+            f"{name}={value}" for name, value in card.options.items() if name != CLEAN and value is not None
+        ),
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "weights": f"sha256 {card.weights_sha256}",
     }

@@ -20,9 +20,9 @@ from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.signals import Stop, stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.devices import pick_device
-from rawdenoise.errors import ModelFileError, RawDenoiseError, TrainingError
+from rawdenoise.errors import ModelFileError, OutputError, RawDenoiseError, TrainingError
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.models import Model, ModelStore, export_halved, read_model
+from rawdenoise.models import CLEAN, Model, ModelStore, export_halved, read_model
 from rawdenoise.training.base import train_base
 from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import CaptureSet, scan
@@ -75,7 +75,7 @@ def run(
             try:
                 everything, unpaired = _with_clean(group, clean, session.unpaired)
                 trained = _train_one(everything, options, session, unpaired, start, stop)
-                _announce(trained, everything, inputs, layout, kept=_kept(trained, session))
+                _announce(trained, everything, inputs, layout, session)
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
@@ -192,8 +192,8 @@ def _train_one(
     stop: Stop,
 ) -> Trained:
     """Train one camera, and keep its model unless the camera has a better one."""
-    store = ModelStore()
-    folder = session.scratch or platformdirs.user_cache_path("rawdenoise") / "training"
+    store, folder = ModelStore(), _scratch(session)
+    store.check_writable()
     with _live("training") as update:
         before = 0
 
@@ -209,7 +209,11 @@ def _train_one(
             unpaired=unpaired, on_progress=on_progress, stop=stop,
         )  # fmt: skip
     if _kept(trained, session):
-        store.save(trained.model, trained.page)
+        try:
+            store.save(trained.model, trained.page)
+        except OutputError:
+            _say(f"the training is kept in {one_line(folder)}: the same command goes on there")
+            raise
         forget(group, options, folder=folder, start=start, unpaired=unpaired)
     return trained
 
@@ -221,6 +225,10 @@ def _present(group: CaptureSet, store: ModelStore, start: Model | None) -> Model
     except ModelFileError as error:
         _say(f"the present model cannot be compared with: {one_line(str(error))}")
         return start
+
+
+def _scratch(session: SessionOptions) -> Path:
+    return session.scratch or platformdirs.user_cache_path("rawdenoise") / "training"
 
 
 def _kept(trained: Trained, session: SessionOptions) -> bool:
@@ -241,16 +249,20 @@ def _state(progress: Training) -> str:
 
 
 def _announce(
-    trained: Trained, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None, *, kept: bool
+    trained: Trained,
+    group: CaptureSet,
+    inputs: Sequence[Path],
+    layout: PlainLayout | None,
+    session: SessionOptions,
 ) -> None:
     """Say which model there is now, how good it is, what it was compared with, and what to type next."""
-    card = trained.model.card
+    card, kept = trained.model.card, _kept(trained, session)
     click.echo(
         f"model {card.id}" if kept else "no new model: the present one is as good on held-out captures"
     )
     for name, value in card.figures.items():
         click.echo(f"  {name}: {value:.5g}")
-    if isinstance(clean := card.options.get("clean"), list):
+    if isinstance(clean := card.options.get(CLEAN), list):
         taken = [capture for capture in group.captures if capture.digest in clean]
         click.echo(
             f"  clean: {counted(len(clean), 'capture')}, {_isos(replace(group, captures=tuple(taken)))}"
@@ -264,6 +276,8 @@ def _announce(
         click.echo(f"next: {shlex.join(_next(card.id, group, inputs, layout))}")
     else:
         click.echo("--keep-if-worse keeps it nevertheless; more captures or minutes may make a better one")
+        where = one_line(_scratch(session))
+        click.echo(f"for that, what it has learned stays in {where}; remove it to free the disk")
 
 
 def _next(id: str, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None) -> Iterator[str]:

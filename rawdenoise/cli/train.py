@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_options, path_options
+from rawdenoise.cli.text import one_line
 
 
 @click.command("train", short_help=COMMANDS["train"])
@@ -113,6 +114,9 @@ def command(
     for name in others:
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
             raise click.UsageError(f"--{name.replace('_', '-')} is not for --method {method}")
+    lost = [path for path in clean if path != "auto" and not (path and Path(path).exists())]
+    if lost:
+        raise click.UsageError(f"--clean {one_line(repr(lost[0]))}: there is no such file or folder")
     if "auto" in clean and len(clean) > 1:
         raise click.UsageError("--clean auto is to find them, and not for more paths beside it")
     if sum((bool(minutes), bool(images), finish)) > 1:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from rawdenoise.atomic import atomic_output
+from rawdenoise.atomic import atomic_output, check_output
 from rawdenoise.errors import NotAnImageError, NotFoundError, OutputError, SetupError
 from rawdenoise.formats import check_readable
 from rawdenoise.formats.sidd import read_sidd_blocks, write_matlab
@@ -83,12 +83,12 @@ def check_submission(output: Path) -> None:
     """Refuse what could not be written, before the work that would be lost.
 
     Raises:
-        OutputError: the name ends with neither .mat nor .csv. SetupError: scipy is not installed.
+        OutputError: the name ends with neither .mat nor .csv, or the file system refuses.
+        SetupError: scipy is not installed.
     """
     if output.suffix.lower() not in (".mat", ".csv"):
         raise OutputError(output, "is neither a .mat nor a .csv file")
-    if output.is_dir():
-        raise OutputError(output, "is a folder")
+    check_output(output)
     if output.suffix.lower() == ".mat" and find_spec("scipy") is None:
         raise SetupError('a submission as .mat needs scipy: pip install "rawdenoise[sidd]"')
 

@@ -75,7 +75,7 @@ def find_scenes(folder: Path, count: int, names_file: Path | None = None) -> tup
         FileError: they cannot be named, or a list names other than `count`.
     """
     if names_file is not None:
-        return _counted(tuple(map(scene_named, _lines(names_file))), count, names_file)
+        return _counted(_listed(names_file), count, names_file)
     for benchmark in sorted(folder.rglob(BENCHMARK_FOLDER)):
         found = sorted(
             path for path in benchmark.rglob("*") if path.is_dir() and SCENE_NAME.fullmatch(path.name)
@@ -111,11 +111,13 @@ def _scene_in(folder: Path) -> Scene:
     return scene if camera is None else replace(scene, camera=camera)
 
 
-def _lines(path: Path) -> list[str]:
+def _listed(path: Path) -> tuple[Scene, ...]:
     try:
-        return path.read_text(encoding="utf-8").split()
+        return tuple(map(scene_named, path.read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, f"cannot be read as a list of scenes ({error})") from error
+    except NotAnImageError as error:
+        raise FileError(path, f"{error.path} {error.reason}") from error
 
 
 def _counted(scenes: tuple[Scene, ...], count: int, source: Path) -> tuple[Scene, ...]:

@@ -51,6 +51,8 @@ HDF5_MARK = b"MATLAB 7.3 MAT-file"
 V5_MARK = b"MATLAB 5.0 MAT-file"
 SCENE_NAME = re.compile(r"\d{4}_\d{3}_(GP|IP|S6|N6|G4)_(\d{5})_(\d{5})_(\d{4})_([LNH])")
 FRAME_NAME = re.compile(r"(NOISY|GT)_RAW", re.IGNORECASE)
+REFERENCE_NAME = re.compile(r"GT_RAW.*\.MAT", re.IGNORECASE)  # the mean of many frames: no noise to learn
+NOTES_NAME = re.compile(r"METADATA_RAW.*\.MAT", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

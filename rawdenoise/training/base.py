@@ -52,8 +52,7 @@ def train_base(
                 folder / "scenes", scenes, seed=options.seed, images=images, on_scene=on_scene
             )
         except KeyboardInterrupt:
-            again = "stopped while painting scenes; to resume, run the same command again"
-            raise TrainingStopped(again) from None
+            raise TrainingStopped(0, "while painting scenes") from None
         fitted = fit(source, options, folder=folder / run, run=run, on_progress=on_progress, stop=stop)
     rng = np.random.default_rng([options.seed, 1 << 41])
     batches = [source.draw(rng, JUDGED[1], fitted.crop, held_out=True) for _ in range(JUDGED[0])]

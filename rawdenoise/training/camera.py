@@ -19,7 +19,7 @@ from rawdenoise import __version__
 from rawdenoise.bases import BASES, load_base
 from rawdenoise.errors import RawDenoiseError, TrainingError
 from rawdenoise.model_page import render
-from rawdenoise.models import Model, ModelCard, new_model
+from rawdenoise.models import CLEAN, Model, ModelCard, new_model
 from rawdenoise.residuals import gather
 from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tile_file, tiles_digest
 from rawdenoise.training.checkpoint import load_checkpoint
@@ -91,9 +91,7 @@ def train(
         try:
             store = _read_captures(captures, folder / run, options, on_progress, stop)
         except KeyboardInterrupt:
-            raise TrainingStopped(
-                "stopped while reading the captures; to resume, run the same command again"
-            ) from None
+            raise TrainingStopped(0, "while reading the captures") from None
         net = start.net if start else None
         if unpaired is None:
             fitted = fit(
@@ -241,6 +239,7 @@ def _card(
             **asdict(options),
             **(_learned(captures, store, unpaired) if unpaired else {}),
             "objective": method,
+            "gamma": None if unpaired else options.gamma,
             "crop": fitted.crop,
             "start": start.card.id if start else None,
         },
@@ -257,7 +256,7 @@ def _learned(captures: CaptureSet, store: TileStore, unpaired: Unpaired) -> dict
     """What unpaired learning was given, and which captures it has taken for clean."""
     files = {tile.file for tile in clean_captures(store, captures, unpaired).tiles}
     clean = [each.digest for at, each in enumerate(captures.captures) if tile_file(at) in files]
-    return {**asdict(unpaired), "clean": clean}
+    return {**asdict(unpaired), CLEAN: clean}
 
 
 def versions() -> dict[str, str]:

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -34,6 +34,7 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
 from rawdenoise.formats.metadata import denoised_by_us
+from rawdenoise.formats.sidd import NOTES_NAME, REFERENCE_NAME, parse_scene_name
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
 from rawdenoise.packing import clipped, pack
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
 TILE = 512  # mosaic pixels
-TILE_FORMAT = 4  # goes up whenever the same captures give other tiles or another index
+TILE_FORMAT = 5  # goes up whenever the same captures give other tiles or another index
 INDEX = "tiles.json"
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
@@ -125,6 +126,7 @@ def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileRepor
     for path in paths:
         if path.is_dir():
             found = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
+            found = (inner for inner in found if not (_is_reference(inner) or NOTES_NAME.search(inner.name)))
             yield from sorted(inner for inner in found if inner.is_file() and not _hidden(inner, path))
         elif path.exists():
             yield path
@@ -132,11 +134,17 @@ def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileRepor
             on_file(path, NotFoundError(path, "there is no such file or folder"))
 
 
+def _is_reference(path: Path) -> bool:
+    return REFERENCE_NAME.search(path.name) is not None and parse_scene_name(path) is not None
+
+
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
+    if _is_reference(path):
+        raise FileError(path, "is a clean reference of SIDD's: only captures show a camera's noise")
     raw = read_raw(path, layout=layout)
     if denoised_by_us(raw.metadata, path):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
@@ -292,7 +300,7 @@ def build_store(
 
     Where the camera's profile knows the noise at an ISO, that is taken, as it will be to denoise.
     Hot and dead pixels are repaired, and take part in neither; row noise is taken off the tiles.
-    A collection of more than `limit` bytes is sampled, as many tiles from each capture. One tile in
+    A collection of more than `limit` bytes is sampled, as many tiles from each capture. One capture in
     `HELD_OUT` is kept from training. Tiles that are there already are taken as they are, if they are whole.
 
     Raises:
@@ -350,7 +358,7 @@ def build_store(
             for index, level in enumerate(levels_seen)
         ]
     )
-    aside = _held_out({file: iso for file, iso, _ in cut}, rng)
+    aside = _held_out({file: iso for file, iso, _ in cut}, _lots(captures, seed))
     order = [tiles[i] for i in rng.permutation(len(tiles))]
     store = TileStore(
         folder,
@@ -370,8 +378,18 @@ def tile_file(number: int) -> str:
     return f"{number:05}.npy"
 
 
-def _held_out(isos: dict[str, int | None], rng: Generator) -> set[str]:
-    """Choose whole captures to keep from training: who has seen half a scene knows the other half."""
+def _lots(captures: CaptureSet, seed: int) -> dict[str, str]:
+    """Draw a lot for the file of each capture's tiles, the same whatever other captures there are."""
+    whole = [f"{seed} {capture.digest}".encode() for capture in captures.captures]
+    return {tile_file(number): hashlib.sha256(each).hexdigest() for number, each in enumerate(whole)}
+
+
+def _held_out(isos: Mapping[str, int | None], lots: Mapping[str, str]) -> set[str]:
+    """Choose whole captures to keep from training: who has seen half a scene knows the other half.
+
+    Those of an ISO with the least lots: clean captures that come beside them change nothing, so models
+    trained with them and without are judged by what neither has seen.
+    """
     by_iso: dict[int | None, list[str]] = defaultdict(list)
     for file, iso in isos.items():
         by_iso[iso].append(file)
@@ -381,7 +399,7 @@ def _held_out(isos: dict[str, int | None], rng: Generator) -> set[str]:
     aside: set[str] = set()
     for files in enough:
         count = max(1, len(files) // HELD_OUT)
-        aside.update(str(file) for file in rng.choice(files, count, replace=False))
+        aside.update(sorted(files, key=lambda file: lots[file])[:count])
     return aside
 
 

@@ -38,9 +38,13 @@ RISING = (3, 1.1)  # looks in a row that are so many times worse than the best o
 
 
 class TrainingStopped(TrainingError):  # noqa: N818, not a failure
-    """Training was asked to stop, and left a checkpoint."""
+    """Training was asked to stop after so many crops, and left a checkpoint."""
 
     exit_code = 130
+
+    def __init__(self, images: int, doing: str = "") -> None:
+        self.images = images
+        super().__init__(f"stopped {doing or f'after {images} crops'}; to resume, run the same command again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +139,7 @@ def fit(
     except KeyboardInterrupt:
         if not state.updating:  # caught half-way through an update, the last checkpoint is the better one
             state.save(folder)
-        seen = state.counters.images
-        raise TrainingStopped(f"stopped after {seen} crops; to resume, run the same command again") from None
+        raise TrainingStopped(state.counters.images) from None
     finally:
         state.ahead.close()
     counters = state.counters

@@ -38,11 +38,11 @@ from rawdenoise.training.captures import (
     mosaic_rggb,
     tile_file,
 )
-from rawdenoise.training.loop import Fitted, Progress, TrainingOptions, fit
+from rawdenoise.training.loop import Fitted, Progress, TrainingOptions, TrainingStopped, fit
 from rawdenoise.training.redraw import redraw
 
 FIRST, SECOND = "first", "second"  # folders of the stages' checkpoints
-FIRST_SHARE = 0.2  # of the budget, for the blind-spot network
+FIRST_SHARE = 0.1  # of the budget, for the blind-spot network
 PSEUDO = 1 / 11  # of the pairs: the paper weighs them 0.1 to 1
 JITTER = (0.9, 1.1)  # factors on the noise that is drawn, as in the authors' code
 CLEAN_ENOUGH = 0.1  # noise variance, against that of the noisiest ISO
@@ -186,7 +186,9 @@ def fit_unpaired(
         on_progress(replace(progress, stage="learning the noise", done=done, remaining_s=whole))
 
     def on_second(progress: Progress) -> None:
-        on_progress(replace(progress, done=FIRST_SHARE + (1 - FIRST_SHARE) * progress.done))
+        images, elapsed_s = first.images + progress.images, first.training_s + progress.elapsed_s
+        done = FIRST_SHARE + (1 - FIRST_SHARE) * progress.done
+        on_progress(replace(progress, done=done, images=images, elapsed_s=elapsed_s))
 
     # To the end, and the end: the estimated risk believes in the calibration, which this stage is to mend.
     blind = replace(_budgeted(options, FIRST_SHARE), net=unpaired.blind_spot, objective="unpaired")
@@ -195,11 +197,14 @@ def fit_unpaired(
         folder=folder / FIRST, run=run, on_progress=on_first, stop=stop,
     )  # fmt: skip
     assert isinstance(first.last, BlindSpotDenoiser)
-    second = fit(
-        Distillation(noisy, clean, first.last, unpaired.learned_noise),
-        replace(_budgeted(options, 1 - FIRST_SHARE), objective="supervised"),
-        folder=folder / SECOND, run=run, start=start, on_progress=on_second, stop=stop,
-    )  # fmt: skip
+    try:
+        second = fit(
+            Distillation(noisy, clean, first.last, unpaired.learned_noise),
+            replace(_budgeted(options, 1 - FIRST_SHARE), objective="supervised"),
+            folder=folder / SECOND, run=run, start=start, on_progress=on_second, stop=stop,
+        )  # fmt: skip
+    except TrainingStopped as stopped:
+        raise TrainingStopped(first.images + stopped.images) from None
     seconds, images = first.training_s + second.training_s, first.images + second.images
     return replace(second, training_s=seconds, images=images)
 
@@ -210,8 +215,8 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
     Raises:
         TrainingError: there are none, or none that is not held out.
     """
-    found = set(clean_isos([each.noise for each in store.noise]))
     named = unpaired.clean
+    found = set(clean_isos([each.noise for each in store.noise], named=named is not None))
     files = {tile_file(at) for at, each in enumerate(captures.captures) if named and each.digest in named}
 
     def is_clean(tile: Tile) -> bool:
@@ -227,8 +232,8 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
     return replace(store, tiles=tiles[:MOST_CLEAN], held_out=())
 
 
-def clean_isos(noise: Sequence[NoiseModel]) -> list[int]:
-    """Which of a camera's noise models are clean against the noisiest.
+def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]:
+    """Which of a camera's noise models are clean against the noisiest; `named` captures are meant to be.
 
     Raises:
         TrainingError: none is.
@@ -238,9 +243,14 @@ def clean_isos(noise: Sequence[NoiseModel]) -> list[int]:
     found = [at for at, variance in enumerate(variances) if variance <= CLEAN_ENOUGH * noisiest]
     if not found:
         ratio = noisiest / min(variances)
+        what = (
+            "none of the captures under --clean is clean beside the others" if named
+            else "no capture here is clean"
+        )  # fmt: skip
+        remedy = "" if named else "; add captures at base ISO (--clean where they lie elsewhere)"
         raise TrainingError(
-            f"no capture here is clean: the noise variance differs by a factor of {ratio:.1f}, and "
-            f"{1 / CLEAN_ENOUGH:.0f} is needed; add captures at base ISO (--clean where they lie elsewhere)"
+            f"{what}: the noise variance differs by a factor of {ratio:.1f}, and "
+            f"{1 / CLEAN_ENOUGH:.0f} is needed{remedy}"
         )
     return found
 
