@@ -40,7 +40,7 @@ from rawdenoise.nets import Network
 from rawdenoise.noise import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes
 from rawdenoise.stabilize import stabilize, stabilized_white
-from rawdenoise.training import TrainingOptions, TrainingStopped
+from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.captures import mosaic_rggb
 from rawdenoise.training.loop import Fitted, fit
@@ -142,10 +142,7 @@ def perform(
         if data is None or data[0] != experiment.conditions:
             tell(f"taking captures: {described(experiment.conditions)}")
             data = experiment.conditions, simulate(experiment.conditions, sources)
-        try:
-            result = carry_out(experiment, data[1], results, device)
-        except TrainingStopped as stopped:
-            raise SystemExit(f"{experiment.name}: {stopped}") from None
+        result = carry_out(experiment, data[1], results, device)
         results.save(experiment, result)
         shutil.rmtree(results.scratch(experiment), ignore_errors=True)
         means = ", ".join(f"{iso}: {each.mean_psnr:.2f} dB" for iso, each in result.isos.items())

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from commands import at_least, ended_in_a_line
 from experiments import Experiment, Result, Results, perform, possible
 from methods import BLIND2UNBLIND, BM3D, FROM_BASE, GUARDED, METHODS, SELF2SELF, UNGUARDED
 from simulated import CAMERAS, Conditions, Knowledge, Sources
@@ -64,8 +65,9 @@ def main() -> None:
     wanted = {camera: list(possible(experiments(camera, options))) for camera in options.cameras}
     sources = Sources(options.published, options.train, options.test)
     if not options.table:
-        for planned in wanted.values():
-            perform(planned, results, sources, device=options.device)
+        with ended_in_a_line():
+            for planned in wanted.values():
+                perform(planned, results, sources, device=options.device)
     found = {
         camera: {each.method: result for each in wanted[camera] if (result := results.find(each)) is not None}
         for camera in options.cameras
@@ -94,8 +96,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--variance-factor", type=float, default=1.0, help="falsifies the noise model")
     parser.add_argument("--base-minutes", type=float, default=10.0, help="budget from the base")
     parser.add_argument("--bm3d", action="store_true", help="BM3D, if its package is there (slow)")
-    parser.add_argument("--bm3d-images", type=int, help="BM3D on the first so many test images only")
-    parser.add_argument("--self2self-images", type=int, help="Self2Self on the first so many only")
+    parser.add_argument("--bm3d-images", type=at_least(1), help="BM3D on the first so many test images only")
+    parser.add_argument("--self2self-images", type=at_least(1), help="Self2Self on the first so many only")
     parser.add_argument("--strips", type=Path, metavar="DIR", help="write a picture per camera")
     parser.add_argument("--strip-image", type=int, default=0, help="which test image it shows")
     options = parser.parse_args()
@@ -109,11 +111,11 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--train", type=Path, metavar="DIR", help="photographs to train on")
     parser.add_argument("--test", type=Path, metavar="DIR", help="photographs to test with")
     parser.add_argument("--work", type=Path, metavar="DIR", required=True, help="where results are kept")
-    parser.add_argument("--crops", type=int, default=24_000, help="budget of a training from nothing")
-    parser.add_argument("--captures", type=int, default=40, help="captures to train on")
-    parser.add_argument("--test-images", type=int, help="the first so many test images only")
+    parser.add_argument("--crops", type=at_least(1), default=24_000, help="budget of a training from nothing")
+    parser.add_argument("--captures", type=at_least(1), default=40, help="captures to train on")
+    parser.add_argument("--test-images", type=at_least(1), help="the first so many test images only")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
     parser.add_argument("--table", action="store_true", help="print what is there, train nothing")
     parser.add_argument("--markdown", action="store_true", help="as --table, with the settings above it")

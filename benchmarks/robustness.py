@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
+from commands import ended_in_a_line
 from experiments import Experiment, Result, Results, perform
 from methods import GUARDED, METHODS, NOISY, UNGUARDED
 from quality import add_shared, check_shared
@@ -48,8 +49,9 @@ def main() -> None:
     results, checks = Results(options.work), {check: list(cases(check, options)) for check in options.checks}
     if not options.table:
         sources = Sources(options.published, options.train, options.test)
-        for check in checks.values():
-            perform([case.experiment for case in check], results, sources, device=options.device)
+        with ended_in_a_line():
+            for check in checks.values():
+                perform([case.experiment for case in check], results, sources, device=options.device)
     if options.markdown:
         print(f"{options.camera}, {options.captures} captures, {options.crops} crops, seed {options.seed}.\n")
     for name, check in checks.items():

@@ -95,9 +95,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--pictures", type=Path, required=True, help="photographs of the validation scenes")
     parser.add_argument("--training", type=Path, help="other photographs: SIDD_Medium_Raw is made of them")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--scenes", type=int, default=40)
-    parser.add_argument("--blocks", type=int, default=32, help="of each scene")
-    parser.add_argument("--frames", type=int, default=6, help="scenes to train on of each phone and ISO")
+    parser.add_argument("--scenes", type=int, default=40, help="40 as SIDD has, unless said otherwise")
+    parser.add_argument("--blocks", type=int, default=32, help="of each scene, 32 as in SIDD")
+    parser.add_argument("--frames", type=int, default=6, help="scenes to train on of each phone and ISO (6)")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

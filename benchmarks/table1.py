@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean, stdev
 
 import torch
+from commands import at_least
 from gaussian import (
     REPEATS,
     Denoiser,
@@ -27,7 +30,19 @@ from gaussian import (
 from methods import BM3D, NOISY, Ground, Method, answering, base, taught
 from photographs import pictures_in
 from sheets import Figures, comma_separated, draw_curves, markdown, tell
-from trials import ROWS, Kept, Trained, Trial, asked_for, curves, train, versions
+from trials import (
+    ROWS,
+    Kept,
+    NotDoneError,
+    Trained,
+    Trial,
+    asked_for,
+    curves,
+    in_order,
+    seeds_of,
+    train,
+    versions,
+)
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
@@ -80,6 +95,11 @@ class Cell:
     figures: Figures
     trained: Trained | None
 
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Tells it from others."""
+        return self.method, self.sigmas, self.test, self.seed
+
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """What this table has beside the others' options."""
@@ -88,10 +108,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--test", nargs="+", metavar="NAME=DIR", required=True, help="Kodak=DIR BSD300=DIR ..."
     )
     parser.add_argument("--sigma", nargs="+", type=Sigmas.parse, default=[Sigmas(25, 25), Sigmas(5, 50)])
-    parser.add_argument("--repeats", type=int, help="of every test set; else 10, 3, 20 as in the papers")
+    parser.add_argument(
+        "--repeats", type=at_least(1), help="of every test set; else 10, 3, 20 as in the papers"
+    )
     parser.add_argument("--bm3d", action="store_true", help="BM3D, if its package is there (slow)")
     parser.add_argument(
-        "--looks", type=int, default=0, help="at a network in training, at the first test set; drawn as PNG"
+        "--looks",
+        type=at_least(0),
+        default=0,
+        help="at a network in training, at the first test set; drawn as PNG",
     )
 
 
@@ -99,15 +124,17 @@ def run(options: argparse.Namespace) -> None:
     """Do what is missing, and write the table after each method."""
     if options.looks:
         check_drawing()
-    tests, cells = list(test_sets(options)), []
-    for sigmas in options.sigma:
-        for method in asked_for(options.only, LEFT_OUT, bm3d=options.bm3d):
-            trained = ROWS[taught(method, ROWS)].objective is not None
-            seeds = options.seeds if trained else options.seeds[:1]
-            for seed in seeds:
-                cells += carried_out(method, sigmas, seed, tests, options)
-                write(cells, options)
-    print(page(cells, options))
+    tests, cells = list(test_sets(options)), {}
+    wanted = asked_for(options.only, LEFT_OUT, bm3d=options.bm3d)
+    for kept, methods in ((Kept(options.work, frozen=True), ROWS), (Kept(options.work), wanted)):
+        for sigmas, method in product(options.sigma, methods):
+            for seed in seeds_of(method, options.seeds):
+                with suppress(NotDoneError):
+                    for cell in carried_out(method, sigmas, seed, tests, kept, options):
+                        cells[cell.key] = cell
+                if not kept.frozen:
+                    write(in_order(cells.values()), options)
+    print(page(in_order(cells.values()), options))
 
 
 def test_sets(options: argparse.Namespace) -> Iterator[TestSet]:
@@ -120,18 +147,21 @@ def test_sets(options: argparse.Namespace) -> Iterator[TestSet]:
 
 
 def carried_out(
-    method: str, sigmas: Sigmas, seed: int, tests: Sequence[TestSet], options: argparse.Namespace
+    method: str,
+    sigmas: Sigmas,
+    seed: int,
+    tests: Sequence[TestSet],
+    kept: Kept,
+    options: argparse.Namespace,
 ) -> Iterator[Cell]:
     """Train if the method asks for it, and test on every set; what is there is taken as it is."""
-    kept, trained, name = Kept(options.work), None, f"{method}.sigma-{sigmas}"
-    device = pick_device(options.device)
+    trained, name, device = None, f"{method}.sigma-{sigmas}", pick_device(options.device)
     teacher = taught(method, ROWS)
     if ROWS[teacher].objective is not None:
         seen = replace(tests[0], repeats=1)
-        looked_at = f", {seen.digest}" if options.looks else ""
         trial = Trial(
-            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}{looked_at}", teacher,
-            options.net, seed, options.crops, options.minutes, options.batch, options.crop, options.looks,
+            f"sRGB, sigma {sigmas}, pictures {digest(pictures_in(options.train))}", teacher, options.net,
+            seed, options.crops, options.minutes, options.batch, options.crop, options.looks, seen.digest,
         )  # fmt: skip
         source = partial(ground, options.train, sigmas, ROWS[teacher])
         look = partial(looked, seen, sigmas, device) if options.looks else None
@@ -139,8 +169,8 @@ def carried_out(
         denoise = by_net(answering(ROWS[method], kept.net(trial)), device)
         name = trial.name + (".mean" if ROWS[method].mean else "")
     elif (kind := ROWS[method].base) is not None:
-        model = base(kind)
-        assert model is not None
+        if (model := base(kind)) is None:
+            return
         denoise = by_net(model.net, device, of_cameras=True)
         name = f"{name}.{model.card.weights_sha256[:8]}"
     else:
@@ -190,8 +220,8 @@ def write(cells: Sequence[Cell], options: argparse.Namespace) -> None:
             for method, known in PUBLISHED.get((cells[0].test.name, str(sigmas)), {}).items()
             if method == "supervised"
         }
-        if trainings:
-            png = draw_curves(f"{cells[0].test.name}, sigma {sigmas}", curves(trainings), levels)
+        if drawn := curves(trainings):
+            png = draw_curves(f"{cells[0].test.name}, sigma {sigmas}", drawn, levels)
             write_bytes(options.work / f"table1-sigma-{sigmas}.png", png)
 
 

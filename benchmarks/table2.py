@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
+from commands import at_least
 from gaussian import digest
 from methods import BM3D, NOISY, Bm3d, Ground, Method, answering, as_model, base, taught
 from sheets import Figures, comma_separated, markdown, tell
 from simulated import Pair, PairSource, Shot, Target, pair_of
-from trials import ROWS, Kept, Trained, Trial, asked_for, train, versions
+from trials import (
+    ROWS,
+    Kept,
+    NotDoneError,
+    Trained,
+    Trial,
+    asked_for,
+    in_order,
+    seeds_of,
+    train,
+    versions,
+)
 
 from rawdenoise.artefacts import sample_sound
 from rawdenoise.atomic import write_bytes
+from rawdenoise.cli.text import counted
 from rawdenoise.evaluation import blocks, sidd
 from rawdenoise.evaluation.scenes import Scene, find_scenes
 from rawdenoise.formats import read_raw
@@ -68,7 +83,6 @@ class Frames:
     pairs: tuple[Pair, ...]
     held_out: tuple[Pair, ...]
     noise: tuple[IsoNoise, ...]
-    paired: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +103,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--frames", type=Path, metavar="DIR", help="frames, if they lie elsewhere")
     parser.add_argument("--phones", nargs="+", choices=PHONES, default=list(PHONES))
-    parser.add_argument("--limit-blocks", type=int, metavar="N", help="the first N blocks of a scene only")
+    parser.add_argument(
+        "--scenes", type=Path, metavar="FILE", help="names of the scenes, where they are not SIDD's 40"
+    )
+    parser.add_argument(
+        "--limit-blocks", type=at_least(1), metavar="N", help="the first N blocks of a scene only"
+    )
     parser.add_argument("--bm3d", action="store_true", help="BM3D, if its package is there (slow)")
 
 
 def run(options: argparse.Namespace) -> None:
     """Do what is missing, and write the table after each phone."""
-    test, cells = validation(options), []
-    for method in asked_for(options.only, LEFT_OUT, bm3d=options.bm3d):
-        trained = ROWS[taught(method, ROWS)].objective is not None
-        for seed in options.seeds if trained else options.seeds[:1]:
-            for phone in options.phones:
-                if test.of(phone):
-                    cells += carried_out(method, phone, seed, test, options)
-                    write(test, cells, options)
-    print(page(test, cells, options))
+    test, cells = validation(options), {}
+    phones = [phone for phone in options.phones if test.of(phone)]
+    wanted = asked_for(options.only, LEFT_OUT, bm3d=options.bm3d)
+    for kept, methods in ((Kept(options.work, frozen=True), ROWS), (Kept(options.work), wanted)):
+        for method in methods:
+            for seed, phone in product(seeds_of(method, options.seeds), phones):
+                with suppress(NotDoneError):
+                    for cell in carried_out(method, phone, seed, test, kept, options):
+                        cells[method, phone, seed] = cell
+                if not kept.frozen:
+                    write(test, in_order(cells.values()), options)
+    print(page(test, in_order(cells.values()), options))
 
 
 def validation(options: argparse.Namespace) -> Validation:
     """Read the blocks."""
     noisy, clean = blocks.read_validation(options.data)
-    names = options.data / "scenes.txt"
-    scenes = find_scenes(options.data, len(noisy), names if names.is_file() else None)
+    scenes = find_scenes(options.data, len(noisy), options.scenes)
     noisy, clean = (each[:, : options.limit_blocks] for each in (noisy, clean))
     shape = "x".join(map(str, noisy.shape))
     identity = f"{digest([blocks.found(options.data, blocks.NOISY)])}-{shape}"
@@ -118,18 +139,18 @@ def validation(options: argparse.Namespace) -> Validation:
 
 
 def carried_out(
-    method: str, phone: str, seed: int, test: Validation, options: argparse.Namespace
+    method: str, phone: str, seed: int, test: Validation, kept: Kept, options: argparse.Namespace
 ) -> Iterator[Cell]:
     """Train if the method asks for it, and test on the phone's blocks; what is there is taken as it is."""
-    kept, row = Kept(options.work), ROWS[method]
-    paths = frame_paths(options.frames or options.data, phone)
+    row, paths = ROWS[method], frame_paths(options.frames or options.data, phone)
     teacher, trained, net = taught(method, ROWS), None, None
     name = f"{method}.{phone}"
     if ROWS[teacher].objective is not None:
-        if not paths:
+        if not paths and not kept.frozen:
             raise SystemExit(f"{options.frames or options.data}: no frames of {phone} to train on")
-        if row.target is Target.CAPTURE and not frames(paths).paired:
-            tell(f"{method}: no second frames ({AGAIN}) of {phone}; left out")
+        if row.target is Target.CAPTURE and not all(beside(path, AGAIN).is_file() for path in paths):
+            if not kept.frozen:
+                tell(f"{method}: no second frames ({AGAIN}) of {phone}; left out")
             return
         trial = Trial(
             f"SIDD frames of {phone}, {digest(paths)}", teacher, options.net, seed, options.crops,
@@ -139,8 +160,8 @@ def carried_out(
         net = answering(row, kept.net(trial))
         name = f"{trial.name}.{'mean' if row.mean else phone}"
     elif row.base is not None:
-        model = base(row.base)
-        assert model is not None
+        if (model := base(row.base)) is None:
+            return
         net, name = model.net, f"{name}.{model.card.weights_sha256[:8]}"
     elif method == BM3D:
         net = Bm3d()
@@ -212,10 +233,9 @@ def frames(paths: tuple[Path, ...]) -> Frames:
         for iso in isos
     }
     noise = {iso: fit_noise(each) for iso, each in samples.items()}
-    pairs, paired = [], True
+    pairs = []
     for path, first in zip(paths, shots, strict=True):
         again = beside(path, AGAIN)
-        paired &= again.is_file()
         second = shot(read_raw(again), path) if again.is_file() else first
         pairs.append(pair_of(first, second, noise[first.iso], noise[first.iso]))
     kept = max(1, len(pairs) // HELD_OUT)
@@ -226,7 +246,6 @@ def frames(paths: tuple[Path, ...]) -> Frames:
         tuple(pair for at, pair in enumerate(pairs) if at not in held_out),
         tuple(pair for at, pair in enumerate(pairs) if at in held_out),
         every,
-        paired,
     )
 
 
@@ -268,10 +287,10 @@ def page(test: Validation, cells: Sequence[Cell], options: argparse.Namespace) -
     budget = f"{options.crops} crops" if options.crops is not None else f"{options.minutes:g} minutes"
     made_with = ", ".join(f"{name} {version}" for name, version in versions().items())
     seeds = ", ".join(map(str, options.seeds))
+    size = f"{counted(len(test.noisy), 'scene')} of {counted(test.noisy.shape[1], 'block')}"
     return (
-        f"{markdown(head, rows)}\n\n{len(test.noisy)} scenes of {test.noisy.shape[1]} blocks. Network "
-        f"{options.net}, {budget} a phone, seeds {seeds}. Published: SIDD's validation, of the Blind2Unblind "
-        f"and GR2R papers.\n\nMade with {made_with}.\n"
+        f"{markdown(head, rows)}\n\n{size}. Network {options.net}, {budget} a phone, seeds {seeds}. Published: "
+        f"SIDD's validation, of the Blind2Unblind and GR2R papers.\n\nMade with {made_with}.\n"
     )
 
 

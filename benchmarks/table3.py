@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from statistics import fmean
 
+from commands import at_least
 from experiments import Experiment, denoiser
 from gaussian import Sigmas, TestSet, as_it_is, by_net, digest, picture_source, score
 from methods import GAMMAS, NOISY, UNGUARDED, Ground
 from photographs import pictures_in
 from sheets import Figures, comma_separated, draw_curves, markdown
 from simulated import CAMERAS, Conditions, Data, Knowledge, Planes, Shot, Sources, Target, simulate
-from trials import GR2R, ROWS, Kept, Look, Trained, Trial, curves, train, versions
+from trials import GR2R, ROWS, Kept, Look, NotDoneError, Trained, Trial, curves, in_order, train, versions
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
@@ -63,9 +66,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--on", nargs="+", choices=(SRGB, CAMERA), default=[SRGB, CAMERA])
     parser.add_argument("--published", type=Path, metavar="JSON", help="published calibrations, for a camera")
     parser.add_argument("--camera", choices=CAMERAS, default="IMX385")
-    parser.add_argument("--captures", type=int, default=40, help="of the camera, to train on")
+    parser.add_argument("--captures", type=at_least(1), default=40, help="of the camera, to train on")
     parser.add_argument("--sigma", type=Sigmas.parse, default=Sigmas(25, 25))
-    parser.add_argument("--looks", type=int, default=12, help="at the network during a training")
+    parser.add_argument("--looks", type=at_least(1), default=12, help="at the network during a training")
 
 
 def run(options: argparse.Namespace) -> None:
@@ -73,13 +76,17 @@ def run(options: argparse.Namespace) -> None:
     if CAMERA in options.on and options.published is None:
         raise SystemExit("a camera is simulated from --published; without, there is --on srgb")
     check_drawing()
-    kept, found = Kept(options.work), {}
+    wanted = [name for name in METHODS if not options.only or name in options.only]
+    found: dict[Place, list[Outcome]] = {}
     for ground in grounds(options):
-        found[ground] = []
-        for method in [name for name in METHODS if not options.only or name in options.only]:
-            for seed in options.seeds:
-                found[ground].append(carried_out(ground, method, seed, kept, options))
-                write(found, options)
+        outcomes: dict[tuple[str, int], Outcome] = {}
+        for kept, methods in ((Kept(options.work, frozen=True), METHODS), (Kept(options.work), wanted)):
+            for method, seed in product(methods, options.seeds):
+                with suppress(NotDoneError):
+                    outcomes[method, seed] = carried_out(ground, method, seed, kept, options)
+                found[ground] = in_order(outcomes.values())
+                if not kept.frozen:
+                    write(found, options)
     print(page(found))
 
 
@@ -201,10 +208,10 @@ def page(found: Found) -> str:
 
 
 def table(ground: Place, outcomes: Sequence[Outcome]) -> str:
-    """A line per method: the best look, and the end."""
+    """A line per method: the best look once training has begun, and the end."""
     rows = []
     for method, trainings in by_method(outcomes).items():
-        best = [max(trained.curve, key=lambda point: point.psnr) for trained in trainings]
+        best = [max(trained.curve[1:], key=lambda point: point.psnr) for trained in trainings]
         highest, end = fmean(each.psnr for each in best), fmean(each.curve[-1].psnr for each in trainings)
         rows.append(
             [

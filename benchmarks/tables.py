@@ -1,17 +1,18 @@
 """The papers' tables as commands, made in our loop, with our networks.
 
     python benchmarks/tables.py table1 --train DIR --test Kodak=DIR [BSD300=DIR Set14=DIR] --work DIR
-        [--sigma 25 5-50] [--repeats N] [--bm3d]
+        [--sigma 25 5-50] [--repeats N] [--looks N] [--bm3d]
     python benchmarks/tables.py table3 --train DIR --test DIR --work DIR
         [--on srgb camera] [--published JSON] [--camera IMX385] [--captures 40] [--sigma 25] [--looks 12]
     python benchmarks/tables.py table2 --data DIR --work DIR
-        [--frames DIR] [--phones S6 ...] [--limit-blocks N] [--bm3d]
+        [--frames DIR] [--phones S6 ...] [--scenes FILE] [--limit-blocks N] [--bm3d]
     all: [--net fast] [--only METHOD ...] [--crops 24000 | --minutes M] [--batch 16] [--crop 64]
         [--seeds 0 ...] [--test-images N] [--threads N] [--device auto]
 
 Every result is a file in the work folder, and every trained network stays there: the same command goes on
-where it was stopped, and further methods, seeds or test sets add to what is there. After a change to the
-code, start with a new folder. Tables are written as Markdown and CSV, curves as PNG (the extra `plots`).
+where it was stopped, and with other methods (`--only`) or test sets it adds to the table what is new. Only
+`--looks` at a network that is trained already train it again. After a change to the code, start with a new
+folder. Tables are written as Markdown and CSV, curves as PNG (the extra `plots`).
 
 The papers train the noise-to-noise U-Net on 50,000 ImageNet pictures of 256x256, 100 times each, in batches
 of 4 (GR2R: 10). That is, on a GPU, with some 30 GB of memory for the pictures,
@@ -33,10 +34,11 @@ import table1
 import table2
 import table3
 import torch
+from commands import at_least, ended_in_a_line
 from trials import ROWS
 
 from rawdenoise.nets import NETS
-from rawdenoise.training import TrainingStopped
+from rawdenoise.training.loop import SMALLEST_CROP
 
 TABLES = {
     "table1": table1,
@@ -49,10 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     """Make the table that is asked for."""
     options = parse(arguments)
     torch.set_num_threads(options.threads)
-    try:
+    with ended_in_a_line():
         TABLES[options.table].run(options)
-    except TrainingStopped as stopped:
-        raise SystemExit(str(stopped)) from None
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
@@ -78,15 +78,20 @@ def add_shared(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--net", choices=NETS, default="fast")
     parser.add_argument("--only", nargs="+", choices=ROWS, metavar="METHOD", help=", ".join(ROWS))
     budget = parser.add_mutually_exclusive_group()
-    budget.add_argument("--crops", type=int, help="budget of a training, 24000 without --minutes")
+    budget.add_argument("--crops", type=at_least(1), help="budget of a training, 24000 without --minutes")
     budget.add_argument("--minutes", type=float, help="budget of a training, instead")
-    parser.add_argument("--batch", type=int, default=16, help="crops in a step")
+    parser.add_argument("--batch", type=at_least(1), default=16, help="crops in a step")
     parser.add_argument(
-        "--crop", type=int, default=64, help="side of a crop (of packed pixels, for a camera)"
+        "--crop",
+        type=at_least(SMALLEST_CROP),
+        default=64,
+        help="side of a crop (of packed pixels, for a camera)",
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="a training each")
-    parser.add_argument("--test-images", type=int, help="the first so many pictures of a test set only")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument(
+        "--test-images", type=at_least(1), help="the first so many pictures of a test set only"
+    )
+    parser.add_argument("--threads", type=at_least(1), default=torch.get_num_threads())
     parser.add_argument("--device", default="auto")
 
 

@@ -7,11 +7,11 @@ import importlib.util
 import json
 import platform
 import shutil
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from methods import (
     fit_method,
     keep_net,
     kept_net,
+    taught,
 )
 from sheets import Curve, Figures, tell
 
@@ -51,11 +52,24 @@ ROWS: Mapping[str, Method] = {
 Look = Callable[[Network], float]  # PSNR in dB
 
 
+class OfMethod(Protocol):
+    """A line of a table."""
+
+    @property
+    def method(self) -> str:
+        """The method it is of."""
+        ...
+
+
+Line = TypeVar("Line", bound=OfMethod)
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """One training; the same record, the same network.
 
-    `ground` says what it is trained on, and how it is looked at where it has `looks`.
+    `ground` says what it is trained on, `looked_at` what it is looked at with, in `looks`: they do not change
+    it, and do not count.
     """
 
     ground: str
@@ -67,12 +81,18 @@ class Trial:
     batch: int
     crop: int
     looks: int = 0
+    looked_at: str = ""
 
     @property
     def name(self) -> str:
         """Names its files: readable, and its own."""
-        whole = json.dumps(asdict(self), sort_keys=True).encode()
+        whole = json.dumps(asdict(self.unseen), sort_keys=True).encode()
         return f"{self.method}.{hashlib.sha256(whole).hexdigest()[:12]}"
+
+    @property
+    def unseen(self) -> Self:
+        """The same without looks."""
+        return replace(self, looks=0, looked_at="")
 
     @property
     def options(self) -> TrainingOptions:
@@ -108,16 +128,26 @@ class Trained:
     versions: Mapping[str, str]
 
 
-class Kept:
-    """A folder of results: JSON, and the networks beside it."""
+class NotDoneError(Exception):
+    """What is asked for is not in the folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+
+class Kept:
+    """A folder of results: JSON, and the networks beside it.
+
+    A `frozen` one has what it has: it raises NotDoneError where others answer None, that is, "do it".
+    """
+
+    def __init__(self, folder: Path, *, frozen: bool = False) -> None:
+        self.folder, self.frozen = folder, frozen
 
     def trained(self, trial: Trial) -> Trained | None:
-        """What is known of a training, None where it is still to be done."""
+        """What is known of a training, None where it is still to be done, with its looks if it has any."""
         fields = self._read(f"{trial.name}.json")
         if fields is None:
+            return self._nothing()
+        seen = fields["trial"]["looks"], fields["trial"]["looked_at"]
+        if trial.looks and seen != (trial.looks, trial.looked_at) and not self.frozen:
             return None
         curve = tuple(Point(**point) for point in fields["curve"])
         return Trained(fields["crops"], fields["training_s"], curve, fields["versions"])
@@ -134,7 +164,7 @@ class Kept:
     def figures(self, name: str) -> Figures | None:
         """The figures of a test, None where it is still to be done."""
         fields = self._read(f"{name}.json")
-        return None if fields is None else Figures(tuple(fields["psnr"]), tuple(fields["ssim"]))
+        return self._nothing() if fields is None else Figures(tuple(fields["psnr"]), tuple(fields["ssim"]))
 
     def save_figures(self, name: str, figures: Figures, **more: object) -> None:
         """Keep the figures of a test, and what else there is to say of it."""
@@ -142,16 +172,21 @@ class Kept:
 
     def scratch(self, trial: Trial) -> Path:
         """Where checkpoint and looks lie until the training is done."""
-        return self.folder / "training" / trial.name
+        return self.folder / "training" / f"{trial.name}-{trial.looks}"
 
     def curve(self, trial: Trial) -> list[Point]:
         """The looks that an interrupted training has had."""
-        fields = self._read(f"training/{trial.name}/curve.json")
+        fields = self._read(f"training/{self.scratch(trial).name}/curve.json")
         return [Point(**point) for point in fields or ()]
 
     def save_curve(self, trial: Trial, curve: list[Point]) -> None:
         """Keep the looks so far."""
-        self._write(f"training/{trial.name}/curve.json", [asdict(point) for point in curve])
+        name = f"training/{self.scratch(trial).name}/curve.json"
+        self._write(name, [asdict(point) for point in curve])
+
+    def _nothing(self) -> None:
+        if self.frozen:
+            raise NotDoneError
 
     def _read(self, name: str) -> Any:
         path = self.folder / name
@@ -169,6 +204,17 @@ def asked_for(only: Sequence[str] | None, left_out: Collection[str], *, bm3d: bo
         tell("no BM3D: its package is for non-commercial use; `pip install bm3d` where that is what it is")
         wanted.remove(BM3D)
     return [name for name in wanted if (kind := ROWS[name].base) is None or base(kind) is not None]
+
+
+def in_order(lines: Iterable[Line]) -> list[Line]:
+    """Lines of a table by their methods, in the order of ROWS; among them as they come."""
+    order = list(ROWS)
+    return sorted(lines, key=lambda line: order.index(line.method))
+
+
+def seeds_of(method: str, seeds: Sequence[int]) -> Sequence[int]:
+    """The seeds that make a difference: what is not trained has but one result."""
+    return seeds if ROWS[taught(method, ROWS)].objective is not None else seeds[:1]
 
 
 def net_of(method: str, chosen: str) -> str:
@@ -262,9 +308,11 @@ def _fit(
 
 
 def curves(trainings: Mapping[str, Sequence[Trained]]) -> list[Curve]:
-    """A curve per method, the mean over its trainings."""
+    """A curve per method that was looked at, the mean over its trainings."""
     drawn = []
     for method, each in trainings.items():
+        if not all(trained.curve for trained in each):
+            continue
         looks = list(zip(*(trained.curve for trained in each), strict=True))
         published = method.startswith("paper-")
         drawn.append(

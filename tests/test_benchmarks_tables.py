@@ -190,8 +190,84 @@ def test_table_1_has_its_rows_and_is_made_once(
     monkeypatch.setattr(trials, "fit_method", lambda *_, **__: pytest.fail("trained again"))
     tables.main(command)
     assert (tmp_path / "table1.md").read_text() == page
+    tables.main([*command[: command.index("--only")], "--only", "supervised", *QUICK])
+    assert (tmp_path / "table1.md").read_text() == page  # with one row asked for, others stay
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         tables.main([*command, "--seeds", "1"])
+
+
+def test_table_1_draws_how_a_training_went(
+    trials: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("matplotlib")
+    import tables
+
+    command = [
+        "table1", "--train", f"{folder}", "--test", f"Kodak={folder}", "--work", f"{tmp_path}",
+        "--repeats", "1", "--test-images", "1", "--sigma", "25", "--only", "r2r", *QUICK,
+    ]  # fmt: skip
+    tables.main(command)
+    before = rows(tmp_path, "table1")[0]
+    assert not list(tmp_path.glob("*.png"))
+    tables.main([*command, "--looks", "2"])
+    (after,) = rows(tmp_path, "table1")
+    assert (after["psnr_db"], after["crops"]) == (before["psnr_db"], before["crops"])  # looks change nothing
+    png = tmp_path / "table1-sigma-25.png"
+    assert png.read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(trials, "fit_method", lambda *_, **__: pytest.fail("trained again"))
+    png.unlink()
+    tables.main([*command, "--looks", "2"])
+    assert png.exists()
+    tables.main(command)  # what is known with looks is known without
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "says"),
+    [
+        ({"--train": "nowhere"}, 1, "error: "),
+        ({"--crops": "0"}, 2, "0: at least 1"),
+        ({"--looks": "-1"}, 2, "-1: at least 0"),
+        ({"--test": "Kodak"}, "--test Kodak: it has the form NAME=DIR", ""),
+    ],
+)
+def test_wrong_options_end_in_a_line(
+    trials: ModuleType,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: dict[str, str],
+    code: object,
+    says: str,
+) -> None:
+    import tables
+
+    options = {"--train": f"{folder}", "--test": f"Kodak={folder}", "--work": f"{tmp_path}", "--only": "r2r"}
+    line = [word for pair in {**options, **change}.items() for word in pair]
+    with pytest.raises(SystemExit) as ended:
+        tables.main(["table1", *line])
+    assert ended.value.code == code
+    assert says in "".join(capsys.readouterr().err.splitlines()[-1:])
+
+
+def test_a_stopped_table_says_how_to_go_on(
+    trials: ModuleType,
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import table1
+    import tables
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table1, "score", stopped)
+    line = ["table1", "--train", f"{folder}", "--test", f"Kodak={folder}", "--work", f"{tmp_path}"]
+    with pytest.raises(SystemExit) as ended:
+        tables.main([*line, "--only", "noisy", *QUICK])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped; to resume, run the same command again\n"
 
 
 def test_table_3_has_curves(
