@@ -289,8 +289,9 @@ def page(test: Validation, cells: Sequence[Cell], options: argparse.Namespace) -
     seeds = ", ".join(map(str, options.seeds))
     size = f"{counted(len(test.noisy), 'scene')} of {counted(test.noisy.shape[1], 'block')}"
     return (
-        f"{markdown(head, rows)}\n\n{size}. Network {options.net}, {budget} a phone, seeds {seeds}. Published: "
-        f"SIDD's validation, of the Blind2Unblind and GR2R papers.\n\nMade with {made_with}.\n"
+        f"{markdown(head, rows)}\n\n{size}. Network {options.net}, {budget} a phone, seeds {seeds}. "
+        "Published: SIDD's validation, of the Blind2Unblind and GR2R papers.\n\n"
+        f"Made with {made_with}.\n"
     )
 
 
