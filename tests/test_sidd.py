@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import io
 
-from rawdenoise.errors import NotAnImageError, SetupError, TruncatedError, UnsupportedCfaError
+from rawdenoise.calibration.frames import read_untouched
+from rawdenoise.errors import FileError, NotAnImageError, SetupError, TruncatedError, UnsupportedCfaError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import SIDD_CFA, SceneName, parse_scene_name, read_sidd, read_sidd_blocks
 from rawdenoise.raw import Area, Cfa, Levels
@@ -89,6 +90,8 @@ def test_references_are_not_trained_on(tmp_path: Path) -> None:
     assert said == [(noisy, None)]  # nor is a line wasted on what stands beside every frame
     assert scan([reference], on_file=lambda path, error: said.append((path, error))) == []
     assert "is a clean reference of SIDD's" in str(said[-1][1])
+    with pytest.raises(FileError, match="is a clean reference of SIDD's"):
+        read_untouched(reference, None)
 
 
 def test_steps_of_the_sensor_stay_apart(tmp_path: Path) -> None:

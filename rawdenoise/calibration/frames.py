@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
 from rawdenoise.formats.metadata import denoised_by_us
+from rawdenoise.formats.sidd import is_reference
 from rawdenoise.noise import FourFloats
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Exposure, RawImage
@@ -149,8 +150,11 @@ def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | No
     """Read a capture; where it names no camera, it is of the one called `camera_name`.
 
     Raises:
-        RawDenoiseError: it cannot be read, is one of our denoised outputs, or is of another camera.
+        RawDenoiseError: it cannot be read, is one of our denoised outputs or one of SIDD's references, or is of
+        another camera.
     """
+    if is_reference(path):
+        raise FileError(path, "is a clean reference of SIDD's: only captures show a camera's noise")
     raw = read_raw(path, layout=layout)
     if denoised_by_us(raw.metadata, path):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")

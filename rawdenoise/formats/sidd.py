@@ -51,7 +51,7 @@ HDF5_MARK = b"MATLAB 7.3 MAT-file"
 V5_MARK = b"MATLAB 5.0 MAT-file"
 SCENE_NAME = re.compile(r"\d{4}_\d{3}_(GP|IP|S6|N6|G4)_(\d{5})_(\d{5})_(\d{4})_([LNH])")
 FRAME_NAME = re.compile(r"(NOISY|GT)_RAW", re.IGNORECASE)
-REFERENCE_NAME = re.compile(r"GT_RAW.*\.MAT", re.IGNORECASE)  # the mean of many frames: no noise to learn
+REFERENCE_NAME = re.compile(r"GT_RAW.*\.MAT", re.IGNORECASE)
 NOTES_NAME = re.compile(r"METADATA_RAW.*\.MAT", re.IGNORECASE)
 
 
@@ -136,6 +136,16 @@ def parse_scene_name(path: Path) -> SceneName | None:
             exposure_s = 1 / int(shutter) if int(shutter) else None
             return SceneName(code, int(iso), exposure_s, int(kelvin), brightness)
     return None
+
+
+def is_reference(path: Path) -> bool:
+    """Whether a file is one of the dataset's references by its name: the mean of many frames, almost clean."""
+    return REFERENCE_NAME.search(path.name) is not None and parse_scene_name(path) is not None
+
+
+def is_note(path: Path) -> bool:
+    """Whether a file is the METADATA beside a frame by its name, and no picture."""
+    return NOTES_NAME.search(path.name) is not None
 
 
 def _to_words(path: Path, x: Shaped[np.ndarray, "..."]) -> UInt16[np.ndarray, "h w"]:

@@ -34,7 +34,7 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
 from rawdenoise.formats.metadata import denoised_by_us
-from rawdenoise.formats.sidd import NOTES_NAME, REFERENCE_NAME, parse_scene_name
+from rawdenoise.formats.sidd import is_note, is_reference
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
 from rawdenoise.packing import clipped, pack
@@ -126,7 +126,7 @@ def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileRepor
     for path in paths:
         if path.is_dir():
             found = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
-            found = (inner for inner in found if not (_is_reference(inner) or NOTES_NAME.search(inner.name)))
+            found = (inner for inner in found if not (is_reference(inner) or is_note(inner)))
             yield from sorted(inner for inner in found if inner.is_file() and not _hidden(inner, path))
         elif path.exists():
             yield path
@@ -134,16 +134,12 @@ def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileRepor
             on_file(path, NotFoundError(path, "there is no such file or folder"))
 
 
-def _is_reference(path: Path) -> bool:
-    return REFERENCE_NAME.search(path.name) is not None and parse_scene_name(path) is not None
-
-
 def _hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
-    if _is_reference(path):
+    if is_reference(path):
         raise FileError(path, "is a clean reference of SIDD's: only captures show a camera's noise")
     raw = read_raw(path, layout=layout)
     if denoised_by_us(raw.metadata, path):
