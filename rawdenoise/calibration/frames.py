@@ -150,7 +150,7 @@ def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | No
     """Read a capture; where it names no camera, it is of the one called `camera_name`.
 
     Raises:
-        RawDenoiseError: it cannot be read, is one of our denoised outputs or one of SIDD's references, or is of
+        RawDenoiseError: it cannot be read, is one of our denoised outputs or of SIDD's references, or is of
         another camera.
     """
     if is_reference(path):

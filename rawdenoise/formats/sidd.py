@@ -139,7 +139,7 @@ def parse_scene_name(path: Path) -> SceneName | None:
 
 
 def is_reference(path: Path) -> bool:
-    """Whether a file is one of the dataset's references by its name: the mean of many frames, almost clean."""
+    """Whether a file is a reference of the dataset's by its name: the mean of many frames, almost clean."""
     return REFERENCE_NAME.search(path.name) is not None and parse_scene_name(path) is not None
 
 
