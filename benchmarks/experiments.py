@@ -36,6 +36,7 @@ from simulated import Conditions, Data, Pair, PairSource, Planes, Shot, Sources,
 from rawdenoise.artefacts import cleared
 from rawdenoise.atomic import write_bytes
 from rawdenoise.metrics import psnr, ssim
+from rawdenoise.models import Model
 from rawdenoise.nets import Network
 from rawdenoise.noise import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes
@@ -221,9 +222,13 @@ def denoiser(experiment: Experiment, net: Network | None, data: Data, device: st
         return lambda shot, noise: shot.planes
     objective, options = METHODS[experiment.method].objective or "", DenoiseOptions(device=device)
 
+    def model_of(net: Network) -> Model:
+        return as_model(net, data.camera.camera, objective=objective)
+
+    one_for_all = None if experiment.method == SELF2SELF else model_of(net or Bm3d())
+
     def denoise(planes: Planes, noise: NoiseModel) -> Planes:
-        used = net or (alone(planes, noise, experiment, device) if experiment.method == SELF2SELF else Bm3d())
-        model = as_model(used, data.camera.camera, objective=objective)
+        model = one_for_all or model_of(alone(planes, noise, experiment, device))
         return denoise_planes(planes, noise, model, options)
 
     return lambda shot, noise: processed(shot, noise, denoise)

@@ -39,6 +39,7 @@ from trials import (
     asked_for,
     curves,
     in_order,
+    passes,
     seeds_of,
     train,
     versions,
@@ -126,7 +127,7 @@ def run(options: argparse.Namespace) -> None:
         check_drawing()
     tests, cells = list(test_sets(options)), {}
     wanted = asked_for(options.only, LEFT_OUT, bm3d=options.bm3d)
-    for kept, methods in ((Kept(options.work, frozen=True), ROWS), (Kept(options.work), wanted)):
+    for kept, methods in passes(options.work, wanted):
         for sigmas, method in product(options.sigma, methods):
             for seed in seeds_of(method, options.seeds):
                 with suppress(NotDoneError):

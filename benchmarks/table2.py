@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -24,6 +24,7 @@ from trials import (
     Trial,
     asked_for,
     in_order,
+    passes,
     seeds_of,
     train,
     versions,
@@ -117,7 +118,7 @@ def run(options: argparse.Namespace) -> None:
     test, cells = validation(options), {}
     phones = [phone for phone in options.phones if test.of(phone)]
     wanted = asked_for(options.only, LEFT_OUT, bm3d=options.bm3d)
-    for kept, methods in ((Kept(options.work, frozen=True), ROWS), (Kept(options.work), wanted)):
+    for kept, methods in passes(options.work, wanted):
         for method in methods:
             for seed, phone in product(seeds_of(method, options.seeds), phones):
                 with suppress(NotDoneError):
@@ -204,6 +205,7 @@ def tested(
 # ---------------------------------------------------------------- frames
 
 
+@cache
 def frame_paths(folder: Path, phone: str) -> tuple[Path, ...]:
     """A phone's first noisy frames of all scenes, by name."""
     found = [path for path in folder.rglob("*.MAT") if FRAME in path.name.upper()]

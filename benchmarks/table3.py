@@ -18,7 +18,20 @@ from methods import GAMMAS, NOISY, UNGUARDED, Ground
 from photographs import pictures_in
 from sheets import Figures, comma_separated, draw_curves, markdown
 from simulated import CAMERAS, Conditions, Data, Knowledge, Planes, Shot, Sources, Target, simulate
-from trials import GR2R, ROWS, Kept, Look, NotDoneError, Trained, Trial, curves, in_order, train, versions
+from trials import (
+    GR2R,
+    ROWS,
+    Kept,
+    Look,
+    NotDoneError,
+    Trained,
+    Trial,
+    curves,
+    in_order,
+    passes,
+    train,
+    versions,
+)
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.devices import pick_device
@@ -80,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
     found: dict[Place, list[Outcome]] = {}
     for ground in grounds(options):
         outcomes: dict[tuple[str, int], Outcome] = {}
-        for kept, methods in ((Kept(options.work, frozen=True), METHODS), (Kept(options.work), wanted)):
+        for kept, methods in passes(options.work, wanted):
             for method, seed in product(methods, options.seeds):
                 with suppress(NotDoneError):
                     outcomes[method, seed] = carried_out(ground, method, seed, kept, options)

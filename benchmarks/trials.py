@@ -176,13 +176,15 @@ class Kept:
 
     def curve(self, trial: Trial) -> list[Point]:
         """The looks that an interrupted training has had."""
-        fields = self._read(f"training/{self.scratch(trial).name}/curve.json")
+        fields = self._read(self._looks(trial))
         return [Point(**point) for point in fields or ()]
 
     def save_curve(self, trial: Trial, curve: list[Point]) -> None:
         """Keep the looks so far."""
-        name = f"training/{self.scratch(trial).name}/curve.json"
-        self._write(name, [asdict(point) for point in curve])
+        self._write(self._looks(trial), [asdict(point) for point in curve])
+
+    def _looks(self, trial: Trial) -> str:
+        return f"{self.scratch(trial).relative_to(self.folder)}/curve.json"
 
     def _nothing(self) -> None:
         if self.frozen:
@@ -204,6 +206,11 @@ def asked_for(only: Sequence[str] | None, left_out: Collection[str], *, bm3d: bo
         tell("no BM3D: its package is for non-commercial use; `pip install bm3d` where that is what it is")
         wanted.remove(BM3D)
     return [name for name in wanted if (kind := ROWS[name].base) is None or base(kind) is not None]
+
+
+def passes(folder: Path, wanted: Sequence[str]) -> tuple[tuple[Kept, Sequence[str]], ...]:
+    """First what is there of all methods, which does nothing; then what is asked for."""
+    return (Kept(folder, frozen=True), list(ROWS)), (Kept(folder), wanted)
 
 
 def in_order(lines: Iterable[Line]) -> list[Line]:

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import io
 
-from rawdenoise.calibration.frames import read_untouched
 from rawdenoise.errors import FileError, NotAnImageError, SetupError, TruncatedError, UnsupportedCfaError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import SIDD_CFA, SceneName, parse_scene_name, read_sidd, read_sidd_blocks
+from rawdenoise.formats.untouched import read_untouched
 from rawdenoise.raw import Area, Cfa, Levels
 from rawdenoise.training.captures import scan
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rawdenoise.artefacts import sample_sound
-from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, iso_labels, read_untouched
+from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, iso_labels
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
+from rawdenoise.formats.untouched import read_untouched
 from rawdenoise.noise import NoiseSamples, estimate_with_interval
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Levels

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +14,7 @@ from jaxtyping import Float32
 
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
-from rawdenoise.formats.metadata import denoised_by_us
-from rawdenoise.formats.sidd import is_reference
+from rawdenoise.formats.untouched import read_untouched
 from rawdenoise.noise import FourFloats
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Exposure, RawImage
@@ -144,27 +143,6 @@ def iso_labels(isos: Iterable[int | None]) -> dict[int | None, int | None]:
 def full_name(camera: Camera) -> str:
     """Name a camera with its mode, which must agree too."""
     return f"{camera.name} ({camera.mode})" if camera.mode else camera.name
-
-
-def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | None = None) -> RawImage:
-    """Read a capture; where it names no camera, it is of the one called `camera_name`.
-
-    Raises:
-        RawDenoiseError: it cannot be read, is one of our denoised outputs or of SIDD's references, or is of
-        another camera.
-    """
-    if is_reference(path):
-        raise FileError(path, "is a clean reference of SIDD's: only captures show a camera's noise")
-    raw = read_raw(path, layout=layout)
-    if denoised_by_us(raw.metadata, path):
-        raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
-    if camera_name is None:
-        return raw
-    if not (raw.camera.make or raw.camera.model):
-        raw = replace(raw, camera=replace(raw.camera, model=camera_name))
-    if raw.camera.name.lower() != camera_name.lower():
-        raise FileError(path, f"is of another camera ({raw.camera.name})")
-    return raw
 
 
 def frame_files(

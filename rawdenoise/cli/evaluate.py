@@ -59,7 +59,6 @@ def sidd(
     Each scene is denoised as `rawdenoise denoise` would a capture: with the newest model of its phone, or
     else the bundled one.
     """
-    from rawdenoise.atomic import check_output
     from rawdenoise.cli import evaluations
     from rawdenoise.evaluation.blocks import NOISY
     from rawdenoise.evaluation.sidd import models_by_scene, scene_denoiser
@@ -69,8 +68,6 @@ def sidd(
         raise click.UsageError("--submit needs all blocks: leave --limit-blocks out")
     if submit is None and about:
         raise click.UsageError("--about is for --submit")
-    if csv is not None:
-        check_output(csv)
     said = evaluations.parsed_about(about)
     submission = None if submit is None else evaluations.Submission(submit, said)
     chosen = models_by_scene(models, base=base, device=device)

@@ -14,7 +14,7 @@ import click
 import numpy as np
 
 from rawdenoise import __version__
-from rawdenoise.atomic import write_bytes
+from rawdenoise.atomic import check_output, write_bytes
 from rawdenoise.cli.text import counted, one_line
 from rawdenoise.evaluation.blocks import (
     ABOUT,
@@ -83,6 +83,8 @@ def validate(
     as_json: bool,
 ) -> None:
     """Evaluate on the validation blocks of a folder and print the figures."""
+    if csv is not None:
+        check_output(csv)
     noisy, clean = read_validation(data)
     scenes = find_scenes(data, len(noisy), names)
     full_set = noisy.shape == FULL_SET and not limited

@@ -33,8 +33,8 @@ from rawdenoise.errors import (
     UnreadableError,
 )
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
-from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.sidd import is_note, is_reference
+from rawdenoise.formats.untouched import read_untouched, taken_by
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
 from rawdenoise.packing import clipped, pack
@@ -139,17 +139,9 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 
 def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
-    if is_reference(path):
-        raise FileError(path, "is a clean reference of SIDD's: only captures show a camera's noise")
-    raw = read_raw(path, layout=layout)
-    if denoised_by_us(raw.metadata, path):
-        raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
-    camera = raw.camera
-    named = bool(camera.make or camera.model)
-    if camera_name is not None and not named:
-        camera = replace(camera, model=camera_name)
-    if camera_name is not None and camera.name.lower() != camera_name.lower():
-        raise FileError(path, f"is of another camera ({camera.name})")
+    raw = read_untouched(path, layout)
+    named = bool(raw.camera.make or raw.camera.model)
+    camera = raw.camera if camera_name is None else taken_by(raw, camera_name).camera
     return camera, Capture(path, _digest(path), raw.exposure.iso, layout, raw.levels, named)
 
 
