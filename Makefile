@@ -3,13 +3,16 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test test-long lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/rawdenoise demo -o demo-out
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest
+
+test-long: $(VENV)/installed
+	$(BIN)/python -m pytest --long
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -11,8 +11,23 @@ from hypothesis import strategies as st
 
 from rawdenoise.raw import Area, Camera, Cfa, Levels, RawImage
 
-settings.register_profile("rawdenoise", deadline=None, max_examples=40, derandomize=True)
-settings.load_profile("rawdenoise")
+settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
+settings.register_profile("long", deadline=None, max_examples=100, derandomize=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="laws at full strength, and the tests marked long")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("long" if config.getoption("--long") else "quick")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        for item in items:
+            if "long" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes long (make test-long)"))
 
 
 @pytest.fixture(scope="session")
