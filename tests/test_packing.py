@@ -72,7 +72,7 @@ def test_black_deltas_are_taken_off_and_put_back() -> None:
     flat = np.full_like(raw.mosaic, 512)
     flat[raw.active.slices] = np.rint(512 + rows[:, None] + columns[None, :])
     planes = pack(replace(tilted, mosaic=flat))
-    assert np.abs(planes).max() <= 0.5 / (16383 - 512)
+    assert np.abs(planes).max() < 0.501 / (16383 - 512)
     assert np.array_equal(unpack(pack(tilted), like=tilted).mosaic, raw.mosaic)
 
 
@@ -95,6 +95,22 @@ def test_saturation_below_the_promised_white_level_is_seen() -> None:
     assert saturation_level(make_raw(200, 200, mosaic=mosaic)) == 15280
     unsaturated = rng.normal(8000, 1500, (200, 200)).clip(0, 16383).astype(np.uint16)
     assert saturation_level(make_raw(200, 200, mosaic=unsaturated)) == 16383
+
+
+@pytest.mark.parametrize(
+    ("crowd", "just_below", "saturated"),
+    [(110, 0, True), (90, 0, False), (600, 400, True), (400, 400, False)],
+)
+def test_one_pixel_in_ten_thousand_is_a_crowd_and_ten_times_what_is_below(
+    crowd: int, just_below: int, saturated: bool
+) -> None:
+    """A lamp in a night picture is enough, a few bright pixels are not, nor is the end of a smooth slope."""
+    mosaic = np.full((1000, 1000), 3000, np.uint16)
+    mosaic.flat[:crowd] = 15280
+    mosaic.flat[crowd : crowd + just_below] = 15279 - np.arange(just_below) % 8
+    raw = make_raw(1000, 1000, mosaic=mosaic)
+    assert saturation_level(raw) == (15280 if saturated else 16383)
+    assert clipped(raw).sum() == (crowd if saturated else 0)
 
 
 def test_one_scene_in_four_orders_packs_alike(shared_data: Path) -> None:

@@ -81,6 +81,19 @@ def test_where_row_noise_drowns_nothing_is_taken_off() -> None:
     assert not row_offsets(add_rows(pixels, offsets), model(6400)).any()
 
 
+@pytest.mark.parametrize(("gain", "goes"), [(0.1, False), (0.3, True), (0.5, True)])
+def test_a_fifth_of_the_row_noise_must_be_expected_to_go(gain: float, goes: bool) -> None:
+    """The photons' noise in the mean of a row, beside which its offset is what is asked for."""
+    shot, read, row = (figure / RANGE for figure in A7S2[6400])
+    variance = (1 / gain - 1) * row**2 / 1.25 * 2 * WIDTH  # of a pixel; 1.25 by the four rows around
+    electrons = (variance - read**2) / shot**2
+    _, pixels, offsets = noisy(np.full((4, HEIGHT, WIDTH), electrons), 6400)
+    found = row_offsets(add_rows(pixels, offsets), model(6400))
+    assert found.any(axis=1).tolist() == [goes, goes]
+    if goes:
+        assert np.mean((found - offsets) ** 2) < (1 - 0.6 * gain) * np.mean(offsets**2)
+
+
 def test_a_camera_without_row_noise_keeps_every_pixel() -> None:
     _, pixels, _ = noisy(scene(4, 20.0), 400)
     noise = NoiseModel(model(400).shot, model(400).read_variance)
