@@ -2,17 +2,27 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+LOWEST := .venv-lowest
 
-.PHONY: demo test test-long lint types format clean
+# One worker a core, each with one thread (tests/conftest.py); a file's tests share what they prepare.
+PYTEST := -m pytest -n auto --dist loadfile
+# What the job needs end to end: read, denoise, write, read back; the commands; a training; the watched folder.
+MAIN_JOB := $(addprefix tests/test_,$(addsuffix .py,captures packing plain libraw dng metadata tiff models pipeline \
+    sidd profiles plots cli_denoise cli_train cli_watch))
+
+.PHONY: demo test test-long test-lowest lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/rawdenoise demo -o demo-out
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 test-long: $(VENV)/installed
-	$(BIN)/python -m pytest --long
+	$(BIN)/python $(PYTEST) --long
+
+test-lowest: $(LOWEST)/installed
+	$(LOWEST)/bin/python $(PYTEST) -o addopts=-ra $(MAIN_JOB)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
@@ -32,5 +42,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# The least versions that pyproject.toml promises; torch is the tested one, and the old jaxtyping checks no shapes.
+$(LOWEST)/installed: pyproject.toml constraints.txt tests/floors.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/floors.py > $(LOWEST)/floors.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/floors.txt \
+	    -e '.[sidd,plots]' beartype hypothesis pytest pytest-xdist
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

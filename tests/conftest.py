@@ -1,6 +1,12 @@
 from __future__ import annotations
 
 import os
+
+# Before numpy and torch are loaded: there is a worker for every core, and children of theirs inherit it.
+for library in ("OMP", "OPENBLAS", "MKL"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -53,6 +59,19 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "models"
     monkeypatch.setenv("RAWDENOISE_MODELS", str(folder))
     return folder
+
+
+PATIENCE_S = 300.0  # how long a loaded machine may take for what takes a second
+
+
+def soon(happened: Callable[[], object]) -> bool:
+    """Wait for what another thread or process is to do; False where it has not been done in five minutes."""
+    until = time.monotonic() + PATIENCE_S
+    while time.monotonic() < until:
+        if happened():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 TEST_CAMERA = Camera("Test", "Test One", mode="test")

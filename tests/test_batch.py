@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from conftest import make_raw
+from conftest import PATIENCE_S, make_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -214,26 +213,27 @@ def test_every_job_gets_one_result() -> None:
 @pytest.mark.parametrize("in_flight", [1, 2, 3])
 def test_no_more_files_are_in_memory_than_allowed_and_one_in_the_network(in_flight: int) -> None:
     lock, in_memory, most, in_network, most_in_network = threading.Lock(), 0, 0, 0, 0
+    full = threading.Event()
 
     def read(path: Path) -> RawImage:
         nonlocal in_memory, most
         with lock:
             in_memory += 1
             most = max(most, in_memory)
-        time.sleep(0.002)
+            if most == in_flight:
+                full.set()
         return make_raw()
 
     def denoise(raw: RawImage, stopped: Callable[[], bool]) -> Denoised:
         nonlocal in_network, most_in_network
         in_network += 1
         most_in_network = max(most_in_network, in_network)
-        time.sleep(0.004)
+        assert full.wait(PATIENCE_S)  # the others are read meanwhile
         in_network -= 1
         return denoised(raw)
 
     def write(result: Denoised, output: Path) -> Path:
         nonlocal in_memory
-        time.sleep(0.002)
         with lock:
             in_memory -= 1
         return output
@@ -252,7 +252,7 @@ def test_reading_overlaps_with_the_network_of_another_file() -> None:
         return make_raw()
 
     def denoise(raw: RawImage, stopped: Callable[[], bool]) -> Denoised:
-        assert reading_second.wait(5)
+        assert reading_second.wait(PATIENCE_S)
         return denoised(raw)
 
     assert {result.status for result in run_batch(jobs_for(2), work_of(read, denoise))} == {Status.DONE}

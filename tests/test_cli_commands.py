@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+from conftest import PATIENCE_S
 
 from rawdenoise import __version__, errors
 from rawdenoise.cli import COMMANDS, main
@@ -24,7 +25,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def python(*arguments: str, **more: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=60, **more)  # type: ignore[call-overload,no-any-return]
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, **more)  # type: ignore[call-overload,no-any-return]
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 import tifffile
 import torch
 from click.testing import CliRunner, Result
-from conftest import TEST_CAMERA, make_raw
+from conftest import PATIENCE_S, TEST_CAMERA, make_raw
 from torch import nn
 
 from rawdenoise.atomic import MARK, atomic_output, remove_temporaries
@@ -381,9 +380,8 @@ def test_an_interrupted_run_leaves_nothing_half_done(tmp_path: Path, number: int
     )
     assert run.stdout is not None
     first = json.loads(run.stdout.readline())
-    time.sleep(1)  # b is being read or in the network
-    run.send_signal(number)
-    rest, said = run.communicate(timeout=60)
+    run.send_signal(number)  # b is being read or in the network
+    rest, said = run.communicate(timeout=PATIENCE_S)
     assert (first["status"], rest, run.returncode) == ("done", "", exit_code), said
     assert said == "interrupted: 1 of 2 files done; the same command goes on from there\n"
     assert files_in(tmp_path / "out") == {"a.dng"}
@@ -433,7 +431,7 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(tmp_path: Path) -> None:
     run.stdout.readline()
     run.stdout.close()
     said = run.stderr.read()
-    assert (run.wait(timeout=60), said) == (141, "")
+    assert (run.wait(timeout=PATIENCE_S), said) == (141, "")
     run.stderr.close()
     assert not any(name.startswith(MARK) for name in files_in(tmp_path / "out"))
 
@@ -450,7 +448,7 @@ def test_on_a_terminal_a_bar_goes_to_standard_error_alone(tmp_path: Path) -> Non
     said = b""
     while chunk := _terminal_says(leader):
         said += chunk
-    output, _ = run.communicate(timeout=60)
+    output, _ = run.communicate(timeout=PATIENCE_S)
     os.close(leader)
     assert {json.loads(line)["status"] for line in output.splitlines()} == {"done", "failed"}
     assert b"/2" in said  # the bar

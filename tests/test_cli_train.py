@@ -5,13 +5,13 @@ import os
 import re
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner, Result
+from conftest import PATIENCE_S, soon
 from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
 
 from rawdenoise.bases import load_base
@@ -169,12 +169,9 @@ def test_an_interrupted_training_keeps_what_it_learned_and_says_how_to_go_on(
 ) -> None:
     scratch = tmp_path / "scratch"
     run = start("train", captures, "--images", "100000", "--scratch", scratch, "--device", "cpu")
-    until = time.monotonic() + 60
-    while not list(scratch.rglob("*.npy")) and time.monotonic() < until:
-        time.sleep(0.1)
-    time.sleep(1)
+    assert soon(lambda: list(scratch.rglob("checkpoint*")) or run.poll() is not None)  # as training begins
     run.send_signal(signal.SIGINT)
-    output, said = run.communicate(timeout=60)
+    output, said = run.communicate(timeout=PATIENCE_S)
     assert (run.returncode, output) == (130, ""), said
     assert "Traceback" not in said
     assert "run the same command again" in said.splitlines()[-1]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from conftest import PATIENCE_S
 from PIL import Image
 from test_dng import PROVENANCE, make_capture
 
@@ -25,7 +26,7 @@ def run(tmp_path: Path, name: str, *arguments: object) -> subprocess.CompletedPr
     command = [program, *map(str, arguments)]
     environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C.UTF-8", **home}
     return subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, timeout=120, check=False
+        command, cwd=tmp_path, env=environment, capture_output=True, timeout=PATIENCE_S, check=False
     )
 
 
