@@ -31,8 +31,9 @@ from rawdenoise.formats.tiff_container import ascii_tag
 from rawdenoise.models import ModelStore, new_model
 from rawdenoise.pipeline import denoise
 from rawdenoise.raw import Camera, Exposure, Metadata, Provenance
+from rawdenoise.recipe import Recipe
 from rawdenoise.watching import files, service, trainer, worker
-from rawdenoise.watching.config import Recipe, Root, WatchConfig
+from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.heartbeat import heartbeats
 from rawdenoise.watching.ledger import Ledger, State
@@ -672,7 +673,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from rawdenoise.watching import worker
-from rawdenoise.watching.config import Recipe, Root, WatchConfig
+from rawdenoise.recipe import Recipe
+from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.service import Service
 class Silent:

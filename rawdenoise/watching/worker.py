@@ -33,7 +33,8 @@ from rawdenoise.jobs import Job as FileJob
 from rawdenoise.models import ModelStore
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
 from rawdenoise.raw import RawImage
-from rawdenoise.watching.config import Recipe, Root, WatchConfig
+from rawdenoise.recipe import Recipe
+from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.files import (
     Place,
     SourceChangedError,
