@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import errno
+import functools
+import hashlib
 import os
+import platform
+import re
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,8 +18,12 @@ from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
 
 MARK = ".rawdenoise-"
 LONGEST = 255  # bytes of a name, on nearly every file system
-_TOKEN = 4  # bytes, written as twice as many digits
-_ROOM = LONGEST - len(MARK) - 2 * _TOKEN - 1  # behind mark and token
+ABANDONED_S = 86400.0  # a temporary file of another machine that nobody has written to for so long
+_TEMPORARY = re.compile(  # machine, process, when that was born, a token, the output's name
+    re.escape(MARK) + r"(?P<machine>[0-9a-f]{8})-(?P<process>[0-9a-f]+)-(?P<birth>[0-9a-f]+)-[0-9a-f]{8}-"
+    r"(?P<name>.+)",
+    re.DOTALL,
+)
 
 
 @contextmanager
@@ -68,7 +77,9 @@ def check_output(output: Path) -> None:
 
 
 def _beside(output: Path) -> Path:
-    return output.with_name(f"{MARK}{secrets.token_hex(_TOKEN)}-{cut(output.name, _ROOM)}")
+    process = os.getpid()
+    start = f"{MARK}{_machine()}-{process:x}-{_birth(process) or 0:x}-{secrets.token_hex(4)}-"
+    return output.with_name(start + cut(output.name, LONGEST - len(start)))
 
 
 def _refusal(output: Path, error: OSError) -> OutputError:
@@ -83,10 +94,31 @@ def write_bytes(output: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file's name is one that `atomic_output` gives, and nobody else does."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
 def is_temporary_of(path: Path, output: Path) -> bool:
     """Whether a file is one that `atomic_output` has been writing to in place of `output`."""
-    token, _, name = path.name.removeprefix(MARK).partition("-")
-    return path.name.startswith(MARK) and len(token) == 2 * _TOKEN and name == cut(output.name, _ROOM)
+    found = _TEMPORARY.fullmatch(path.name)
+    return found is not None and found["name"] == cut(output.name, LONGEST - found.start("name"))
+
+
+def is_abandoned(path: Path, now: float) -> bool:
+    """Whether a file is a temporary one whose writer is no more.
+
+    On this machine that is known; of others' files those that were not written to for a day are meant.
+    """
+    found = _TEMPORARY.fullmatch(path.name)
+    if found is None:
+        return False
+    if found["machine"] == _machine() and os.name == "posix":  # elsewhere a process cannot be asked for
+        return not _lives(int(found["process"], 16), int(found["birth"], 16))
+    try:
+        return abs(now - path.stat().st_mtime) > ABANDONED_S  # in the future: the clock was set back
+    except OSError:
+        return False
 
 
 def remove_temporaries(outputs: Iterable[Path]) -> None:
@@ -100,6 +132,54 @@ def remove_temporaries(outputs: Iterable[Path]) -> None:
                 path.unlink(missing_ok=True)
 
 
+def remove_abandoned(folder: Path, *, recursive: bool = False) -> list[Path]:
+    """Remove the temporary files in a folder whose writers are no more; what refuses is left."""
+    removed = []
+    for place, folders, names in os.walk(folder):
+        for path in (Path(place, name) for name in names if name.startswith(MARK)):
+            if is_abandoned(path, time.time()):
+                with suppress(OSError):
+                    path.unlink()
+                    removed.append(path)
+        if not recursive:
+            folders.clear()
+    return removed
+
+
+@functools.cache
+def _machine() -> str:
+    """Eight digits for what shares our process numbers: a machine, or a container on it."""
+    try:
+        numbers = str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        numbers = ""
+    return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
+
+
+def _lives(process: int, birth: int) -> bool:
+    """Whether a process of this machine runs, and is not another one by the same number."""
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it is there, but not ours
+        pass
+    return _birth(process) in (None, birth)
+
+
+def _birth(process: int) -> int | None:
+    """When a process was started, in ticks since the machine was; None where the system does not tell.
+
+    One that has ended and is only not yet taken note of (a zombie) has -1.
+    """
+    try:
+        told = Path(f"/proc/{process}/stat").read_bytes()
+        state, *fields = told.rpartition(b")")[2].split()  # behind the name, which may hold anything
+        return -1 if state in (b"Z", b"X") else int(fields[18])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
 def cut(name: str, room: int = LONGEST) -> str:
     """Leave of a name what fits in so many bytes; no character is cut in two."""
     return name if len(os.fsencode(name)) <= room else os.fsencode(name)[:room].decode(errors="ignore")
@@ -111,9 +191,16 @@ def _move_if_absent(temporary: Path, output: Path) -> None:
     except FileExistsError as error:
         raise OutputExistsError(output, "appeared while it was being made, and was left alone") from error
     except OSError:  # a file system without hard links (exFAT, some SMB shares)
-        if output.exists():
-            raise OutputExistsError(output, "appeared while it was being made, and was left alone") from None
-        temporary.replace(output)
+        try:
+            os.close(os.open(output, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # else two might take one name
+        except FileExistsError as error:
+            reason = "appeared while it was being made, and was left alone"
+            raise OutputExistsError(output, reason) from error
+        try:
+            temporary.replace(output)
+        except BaseException:
+            output.unlink(missing_ok=True)
+            raise
 
 
 def _sync_folder(folder: Path) -> None:

@@ -6,10 +6,11 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from rawdenoise.levels import fine_notes
 from rawdenoise.models import Model
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, denoise, write
 from rawdenoise.raw import Camera, RawImage
+from rawdenoise.sources import read_digested
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +59,19 @@ def denoising(
     overwrite: bool = False,
     keep_mtime: bool = False,
     min_gain: float | None = None,
+    recipe: str = "",
+    remade: Collection[Path] = (),
 ) -> Work:
     """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed.
 
-    Pictures that gained less than `min_gain` dB by their estimate are not written.
+    Pictures that gained less than `min_gain` dB by their estimate are not written. With the digest of a
+    `recipe` outputs say that they were made by it, and of which content. `remade` are outputs that are
+    written over even where others are not.
     """
 
     def read_one(path: Path) -> RawImage:
-        raw = read_raw(path, layout=layout)
+        read = partial(read_raw, layout=layout)
+        raw = read_digested(path, read) if recipe else read(path)
         notes = compromises(raw) if format is Format.DNG else ()
         return replace(raw, notes=(*raw.notes, *notes, *(fine_notes(raw) if options.fine_levels else ())))
 
@@ -76,7 +83,9 @@ def denoising(
             return denoise(raw, model, options)
 
     def write_one(denoised: Denoised, output: Path) -> Path:
-        written = write(denoised, output, format=format, replace=overwrite)
+        if recipe:
+            denoised = _signed(denoised, recipe)
+        written = write(denoised, output, format=format, replace=overwrite or output in remade)
         if keep_mtime:
             times = denoised.image.source.stat()
             os.utime(written, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -89,6 +98,14 @@ def denoising(
         return f"gained {quality.gain_db:+.1f} dB only, less than {min_gain:g} dB"
 
     return Work(read_one, denoise_one, write_one, unwanted)
+
+
+def _signed(denoised: Denoised, recipe: str) -> Denoised:
+    """Have a result say of which content it was made, what that file was called, and by which recipe."""
+    image = denoised.image
+    made = replace(denoised.provenance, source_digest=image.source_digest, source_name=image.source.name,
+                   recipe=recipe)  # fmt: skip
+    return replace(denoised, provenance=made)
 
 
 @contextmanager

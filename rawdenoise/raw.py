@@ -185,8 +185,9 @@ class Provenance:
     """What was done to a picture, as its output says it (XMP, Software, NoiseReductionApplied).
 
     `noise_left` is the (shot, read_variance) pair per plane (R, G1, G2, B) that remains after denoising,
-    on the packed scale, or None where it is not known. `gain_db` is the estimated gain in PSNR. A watched
-    folder also says which content (SHA-256 of the source) was done by which recipe.
+    on the packed scale, or None where it is not known. `gain_db` is the estimated gain in PSNR.
+    `source_digest` (SHA-256 of the source's content), `source_name` (its file's) and `recipe` say of what it
+    was made, and how.
     """
 
     version: str
@@ -198,6 +199,7 @@ class Provenance:
     gain_db: float | None = None
     source_digest: str = ""
     recipe: str = ""
+    source_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,6 +208,7 @@ class RawImage:
 
     `cfa` is read from the mosaic's top-left whatever the margins; `active` is the part that sees light;
     `orientation` is EXIF's 1..8 (pixels are never rotated); `notes` are things a user should be told.
+    `source_digest` is the SHA-256 of the file's content, where it was taken.
     """
 
     mosaic: UInt16[np.ndarray, "h w"]
@@ -219,3 +222,4 @@ class RawImage:
     orientation: int = 1
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
+    source_digest: str = ""

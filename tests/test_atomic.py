@@ -1,11 +1,24 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-from rawdenoise.atomic import atomic_output, check_output, is_temporary_of, write_bytes
+from rawdenoise.atomic import (
+    MARK,
+    atomic_output,
+    check_output,
+    is_abandoned,
+    is_temporary,
+    is_temporary_of,
+    remove_abandoned,
+    write_bytes,
+)
 from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
 
 
@@ -80,3 +93,83 @@ def test_a_long_name_still_gets_a_temporary_one(tmp_path: Path, stem: str) -> No
         assert not is_temporary_of(temporary, tmp_path / "other.dng")
         assert not is_temporary_of(output, output)
     assert output.read_bytes() == b"x"
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from rawdenoise.atomic import atomic_output
+with atomic_output(Path(sys.argv[1])) as temporary:
+    temporary.write_bytes(b"half")
+    os._exit(9)
+"""
+
+
+def test_what_a_killed_process_left_is_known_from_what_is_being_written(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "deep" / "a.dng")], check=False)
+    (left,) = (tmp_path / "deep").iterdir()
+    with atomic_output(tmp_path / "b.dng") as temporary:
+        temporary.write_bytes(b"x")
+        assert is_temporary(left)
+        assert remove_abandoned(tmp_path) == []  # not that deep
+        assert remove_abandoned(tmp_path, recursive=True) == [left]
+        assert temporary.exists()
+
+
+def test_a_file_that_only_begins_like_ours_is_its_owners(tmp_path: Path) -> None:
+    """Names of people, and of earlier versions of us, are not of the form that only we give."""
+    for name in ("notes.txt", "12345678-IMG.dng", "old", "12345678-1f-2e-IMG.dng", "x"):
+        path = tmp_path / f"{MARK}{name}"
+        path.write_bytes(b"mine")
+        os.utime(path, (0, 0))
+    assert remove_abandoned(tmp_path, recursive=True) == []
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+@pytest.mark.parametrize(("age_s", "abandoned"), [(60.0, False), (1e5, True), (-60.0, False), (-1e5, True)])
+def test_files_of_another_machine_are_its_own_for_a_day(
+    tmp_path: Path, age_s: float, abandoned: bool
+) -> None:
+    path = tmp_path / f"{MARK}0123abcd-1f-2e-89abcdef-a.dng"
+    path.write_bytes(b"x")
+    os.utime(path, (1e9, 1e9))
+    assert is_abandoned(path, 1e9 + age_s) is abandoned
+
+
+def test_a_number_that_another_process_has_now_is_not_its_writers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container the service has the same number each time."""
+    with atomic_output(tmp_path / "a.dng") as temporary:
+        temporary.write_bytes(b"x")
+        assert not is_abandoned(temporary, 0.0)
+        monkeypatch.setattr("rawdenoise.atomic._birth", lambda process: 4)
+        assert is_abandoned(temporary, 0.0)
+        monkeypatch.setattr("rawdenoise.atomic._birth", lambda process: None)
+        assert not is_abandoned(temporary, 0.0)
+
+
+def test_without_hard_links_no_name_is_taken_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    output, both = tmp_path / "out.dng", threading.Barrier(2)
+    refused = []
+
+    def write(content: bytes) -> None:
+        try:
+            with atomic_output(output, replace=False) as temporary:
+                temporary.write_bytes(content)
+                both.wait()
+        except OutputExistsError:
+            refused.append(content)
+
+    threads = [threading.Thread(target=write, args=(content,)) for content in (b"one", b"two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(refused) == 1
+    assert output.read_bytes() == (b"two" if refused == [b"one"] else b"one")
+    assert list(tmp_path.iterdir()) == [output]

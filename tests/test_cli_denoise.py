@@ -405,10 +405,10 @@ def test_a_second_signal_does_not_wait_and_cleans_up(tmp_path: Path) -> None:
 
 
 def test_only_temporaries_of_this_batch_are_removed(tmp_path: Path) -> None:
-    for name in (f"{MARK}0123abcd-a.dng", f"{MARK}0123abcd-other.dng", "a.dng"):
+    for name in (f"{MARK}0123abcd-1f-2e-89abcdef-a.dng", f"{MARK}0123abcd-1f-2e-89abcdef-other.dng", "a.dng"):
         (tmp_path / name).touch()
     remove_temporaries([tmp_path / "a.dng", tmp_path / "absent/b.dng"])
-    assert files_in(tmp_path) == {f"{MARK}0123abcd-other.dng", "a.dng"}
+    assert files_in(tmp_path) == {f"{MARK}0123abcd-1f-2e-89abcdef-other.dng", "a.dng"}
 
 
 def test_temporaries_of_long_names_are_removed(tmp_path: Path) -> None:

@@ -259,7 +259,7 @@ def test_queue_lists_what_has_not_settled() -> None:
 
 
 def _signature() -> object:
-    from rawdenoise.watching.tracker import signature_of
+    from rawdenoise.sources import signature_of
 
     return signature_of(Path("in/a.dng"))
 

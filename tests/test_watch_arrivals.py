@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.sources import Signature, signature_of
 from rawdenoise.watching import events
 from rawdenoise.watching.events import Events, Hint
 from rawdenoise.watching.mounts import MountChanges, polling_reason, reason_in
@@ -31,7 +32,7 @@ from rawdenoise.watching.names import (
     sidecars_of,
 )
 from rawdenoise.watching.scan import RootGoneError, scan
-from rawdenoise.watching.tracker import EMPTY_S, Signature, StabilityTracker, signature_of
+from rawdenoise.watching.tracker import EMPTY_S, StabilityTracker
 
 A = Path("a.dng")
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from rawdenoise.watching import config
+from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,
-    Recipe,
     Root,
     WatchConfig,
     check_roots,
@@ -159,19 +158,6 @@ def test_a_mount_that_does_not_answer_may_be_watched(tmp_path: Path, monkeypatch
 
     monkeypatch.setattr(Path, "stat", refuse)
     check_roots([Root(tmp_path / "in", tmp_path / "out")])
-
-
-def test_a_recipe_is_another_whenever_a_result_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    others = [
-        Recipe(), Recipe(strength=0.5), Recipe(model="x"), Recipe(base="best"), Recipe(format="tiff"),
-        Recipe(levels="fine"), Recipe(keep_hot_pixels=True), Recipe(keep_row_noise=True),
-        Recipe(min_gain=1.0),
-    ]  # fmt: skip
-    digests = {each.digest for each in others}
-    assert len(digests) == len(others)
-    assert Recipe().digest == Recipe().digest
-    monkeypatch.setattr(config, "__version__", "another")
-    assert Recipe().digest not in digests
 
 
 # Units

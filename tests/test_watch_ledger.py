@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.sources import Signature
 from rawdenoise.watching.ledger import NAME, VERSION, Job, Ledger, LedgerError, State
-from rawdenoise.watching.tracker import Signature
 
 OUT = Path("/out")
 PHOTO = Path("/in/IMG_0001.CR2")

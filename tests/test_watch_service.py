@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import make_raw
 
+from rawdenoise import sources
 from rawdenoise.atomic import MARK
 from rawdenoise.bases import load_base
 from rawdenoise.errors import DiskFullError, OutputError, RawDenoiseError, UnreadableError
@@ -31,8 +32,9 @@ from rawdenoise.formats.tiff_container import ascii_tag
 from rawdenoise.models import ModelStore, new_model
 from rawdenoise.pipeline import denoise
 from rawdenoise.raw import Camera, Exposure, Metadata, Provenance
+from rawdenoise.recipe import Recipe
 from rawdenoise.watching import files, service, trainer, worker
-from rawdenoise.watching.config import Recipe, Root, WatchConfig
+from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.heartbeat import heartbeats
 from rawdenoise.watching.ledger import Ledger, State
@@ -446,7 +448,7 @@ def test_what_vanishes_on_the_way_is_forgotten(root: Root, monkeypatch: pytest.M
 
 def test_what_is_busy_is_tried_again(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     a_capture(root.source / "a.dng")
-    real, refusals = files.digest_of, iter([True, True])
+    real, refusals = sources.digest_of, iter([True, True])
 
     def digest(path: Path, *more: Any) -> str:
         if next(refusals, False):
@@ -561,7 +563,7 @@ def test_captures_of_another_folder_are_left_to_its_watcher(root: Root) -> None:
     other = replace(root, source=root.source.with_name("in2"), failed_dir=root.source.with_name("failed"))
     other.source.mkdir()
     path = a_capture(root.source / "a.dng")
-    found = files.signature_of(path)
+    found = sources.signature_of(path)
     assert found is not None
     with Ledger(config_of(root).state) as ledger:
         ledger.settle(path, root.output, found, "ab" * 32, "recipe", 1.0)
@@ -672,7 +674,8 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from rawdenoise.watching import worker
-from rawdenoise.watching.config import Recipe, Root, WatchConfig
+from rawdenoise.recipe import Recipe
+from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.service import Service
 class Silent:
@@ -787,7 +790,7 @@ def trained_on(
     ledger, told, commands = Ledger(config_of(root).state), Told(), list[list[str]]()
     for number in range(captures):
         path = a_capture(root.source / f"{number}.dng", number)
-        found = files.signature_of(path)
+        found = sources.signature_of(path)
         assert found is not None
         ledger.settle(path, root.output, found, f"{number}", "recipe", 1.0)
         job = ledger.lease([root.output], 2.0, 60.0)
@@ -884,5 +887,5 @@ def test_what_fails_is_moved_beside_what_failed_before(tmp_path: Path) -> None:
 
 
 def test_errors_are_of_one_tree() -> None:
-    assert issubclass(files.SourceChangedError, RawDenoiseError)
+    assert issubclass(sources.SourceChangedError, RawDenoiseError)
     assert State.SEEN in State

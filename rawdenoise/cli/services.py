@@ -23,9 +23,9 @@ from rawdenoise.bases import models_for
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
 from rawdenoise.jobs import absolute
+from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,
-    Recipe,
     Root,
     WatchConfig,
     check_roots,

@@ -69,7 +69,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
 )
 @click.option(
     "--redo", is_flag=True,
-    help="Do again what was done by another recipe, version or model; outputs are replaced.",
+    help="Do again what was done by another recipe, method or model; outputs are replaced.",
 )  # fmt: skip
 @click.option(
     "-j",

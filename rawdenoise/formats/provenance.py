@@ -11,28 +11,34 @@ from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import text
 from rawdenoise.formats.xmp import last_provenance
+from rawdenoise.raw import Ifd
 
 DESCRIPTION = 270  # where a mosaic TIFF has its layout
 
 
 @dataclass(frozen=True, slots=True)
 class Made:
-    """Of what an output was made: SHA-256 of the source, digest of the recipe, id of the model."""
+    """Of what an output was made: SHA-256 of the source, digest of the recipe, id of the model; its name."""
 
     source_digest: str
     recipe: str
     model_id: str
+    source_name: str = ""
 
 
 def made_of(output: Path) -> Made | None:
-    """Read what an output says of its making; None if it is no output of a watched folder, or damaged."""
+    """Read what an output says of its making; None if it says nothing of that, or is damaged."""
     try:
-        root = read_metadata(output).root
+        return made_from(read_metadata(output).root)
     except RawDenoiseError:
         return None
+
+
+def made_from(root: Ifd) -> Made | None:
+    """Tell it by the first directory of an output."""
     if Code.XMP in root:
         stated = last_provenance(root[Code.XMP].data)
-        found = [stated.get(name, "") for name in ("SourceDigest", "Recipe", "ModelId")]
+        found = [stated.get(name, "") for name in ("SourceDigest", "Recipe", "ModelId", "SourceName")]
     else:
         found = _from_layout(text(root.get(DESCRIPTION)))
     return Made(*found) if found and found[0] else None
@@ -41,6 +47,7 @@ def made_of(output: Path) -> Made | None:
 def _from_layout(description: str) -> list[str]:
     try:
         stated = json.loads(description)["provenance"]
-        return [str(stated[name]) for name in ("source_digest", "recipe", "model_id")]
-    except (ValueError, KeyError, TypeError):
+        names = ("source_digest", "recipe", "model_id", "source_name")
+        return [str(stated.get(name, "")) for name in names]
+    except (ValueError, KeyError, TypeError, AttributeError):
         return []

@@ -55,11 +55,15 @@ class TiffHeader:
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """One directory as read: its tags, where in the file their values lie, the offset of the next or 0."""
+    """One directory as read: its tags, where in the file their values lie, the offset of the next or 0.
+
+    `is_cut` where the file ends before the directory or one of its values does.
+    """
 
     tags: Ifd
     value_offsets: Mapping[int, int]
     following: int
+    is_cut: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,18 +115,22 @@ def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Dir
     entry_size, head_size = struct.calcsize("<" + entry_code) + room, struct.calcsize("<" + count_code)
     head = _bytes_at(file, header.base + offset, head_size, header.end)
     if offset <= 0 or len(head) < head_size:
-        return Directory(NO_TAGS, {}, 0)
+        return Directory(NO_TAGS, {}, 0, is_cut=True)
     entries = min(struct.unpack(header.order + count_code, head)[0], 65535)
     body = _bytes_at(file, header.base + offset + head_size, entries * entry_size + room, header.end)
     tags: dict[int, Tag] = {}
     offsets: dict[int, int] = {}
     budget = header.end
+    is_cut = len(body) < entries * entry_size
     for start in range(0, min(entries, len(body) // entry_size) * entry_size, entry_size):
         code, kind, count = struct.unpack_from(header.order + entry_code, body, start)
         value_at = start + entry_size - room
         part, parts = _TYPES.get(kind, ("u1", 0))
         size = count * parts * int(part[1])
-        if not parts or not count or size > budget:
+        if not parts or not count:
+            continue
+        if size > budget:
+            is_cut = True
             continue
         where = header.base + offset + head_size + value_at
         if size > room:
@@ -130,6 +138,7 @@ def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Dir
             where = header.base + relative
         data = _bytes_at(file, where, size, header.end)
         if len(data) < size:
+            is_cut = True
             continue
         budget -= size
         swapped = data if header.little_endian else np.frombuffer(data, ">" + part).byteswap().tobytes()
@@ -138,7 +147,7 @@ def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Dir
     following = (
         struct.unpack(header.order + ("Q" if header.big else "I"), tail)[0] if len(tail) == room else 0
     )
-    return Directory(tags, offsets, following)
+    return Directory(tags, offsets, following, is_cut)
 
 
 def write_tree(file: BufferedIOBase, root: Node, *, magic: int = CLASSIC) -> None:

@@ -59,6 +59,7 @@ def _entry(provenance: Provenance, former_software: str) -> str:
         "ModelDigest": provenance.model_digest,
         "EstimatedGain": "" if provenance.gain_db is None else f"{provenance.gain_db:+.2f} dB",
         "SourceDigest": provenance.source_digest,
+        "SourceName": provenance.source_name,
         "Recipe": provenance.recipe,
         "FormerSoftware": former_software,
     }

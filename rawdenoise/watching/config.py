@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import math
 import os
 import tomllib
 import types
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import platformdirs
 
-from rawdenoise import __version__
 from rawdenoise.errors import RawDenoiseError
+from rawdenoise.recipe import Recipe
 
 TRAIN = ("never", "idle", "now")
 _CHOICES = {
@@ -39,32 +37,12 @@ class ConfigError(RawDenoiseError):
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """How captures are denoised: the options of `rawdenoise denoise` that change pixels."""
-
-    model: str | None = None
-    base: str = "fast"
-    strength: float = 1.0
-    format: str = "dng"
-    levels: str = "sensor"
-    keep_hot_pixels: bool = False
-    keep_row_noise: bool = False
-    min_gain: float | None = None
-
-    @property
-    def digest(self) -> str:
-        """16 hexadecimal digits: others whenever a result may be, by the recipe or by our version."""
-        told = json.dumps([__version__, asdict(self)], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
-
-
-@dataclass(frozen=True, slots=True)
 class Root:
     """A watched folder; times in seconds, but for `train_minutes`. No `poll_s`: only where it must be."""
 
     source: Path
     output: Path
-    recipe: Recipe = Recipe()
+    recipe: Recipe = Recipe()  # noqa: RUF009 - frozen
     recursive: bool = True
     settle_s: float = 3.0
     poll_s: float | None = None

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 from rawdenoise.atomic import LONGEST, MARK, atomic_output, cut, remove_temporaries, write_bytes
-from rawdenoise.errors import FileError, OutputError, UnreadableError
+from rawdenoise.errors import OutputError, UnreadableError
 from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.jobs import made_by_us, same_capture, when_and_by_what
+from rawdenoise.sources import CHUNK, signature_of
 from rawdenoise.watching.ledger import Job, Ledger
 from rawdenoise.watching.names import sidecar_name, sidecars_of
-from rawdenoise.watching.tracker import Signature, signature_of
 
-CHUNK = 1 << 20
 MARKER = ".rawdenoise"  # in an output folder, so that one that is not mounted is not taken for an empty one
 MARKER_TEXT = (
     b"Outputs of rawdenoise watch. It waits while this file is missing: the disk may not be mounted.\n"
@@ -29,44 +27,8 @@ MARKER_TEXT = (
 STALE_S = 86400.0  # a temporary file that old belongs to no one
 
 
-class SourceChangedError(FileError):
-    """The file is not as it was when it settled: it is still being written, or gone."""
-
-
 class OutputGoneError(OutputError):
     """The output folder is not what it was: its disk is probably not mounted."""
-
-
-def digest_of(path: Path, signature: Signature, stopped: Callable[[], bool]) -> str:
-    """SHA-256 of a settled file's content, in hexadecimal; empty if it was stopped on the way.
-
-    Raises:
-        SourceChangedError: it is not as `signature` says, before or after. UnreadableError: no bytes can be
-        had.
-    """
-    check_unchanged(path, signature)
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                if stopped():
-                    return ""
-    except OSError as error:
-        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
-    check_unchanged(path, signature)
-    return digest.hexdigest()
-
-
-def check_unchanged(path: Path, signature: Signature) -> None:
-    """Make sure that a file is still as it was.
-
-    Raises:
-        SourceChangedError: it is not.
-    """
-    now = signature_of(path)
-    if now != signature:
-        raise SourceChangedError(path, "is gone" if now is None else "changed while it was being read")
 
 
 def prepare_output(folder: Path, ledger: Ledger) -> None:

@@ -28,7 +28,7 @@ from filelock import FileLock, Timeout
 
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.jobs import OURS, key_of
-from rawdenoise.watching.tracker import Signature
+from rawdenoise.sources import Signature
 
 NAME = "ledger.sqlite3"
 VERSION = 1

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rawdenoise.errors import FileError
 from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.sources import Signature, signature_from
 from rawdenoise.watching.names import is_ignored, is_ignored_folder
-from rawdenoise.watching.tracker import Signature, signature_from
 
 
 class RootGoneError(FileError):

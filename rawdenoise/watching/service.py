@@ -22,13 +22,12 @@ from pathlib import Path
 from rawdenoise.batch import reason_of
 from rawdenoise.errors import FileError, OutputError, RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.sources import Signature, SourceChangedError, digest_of, signature_of
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.events import Events, Hint
 from rawdenoise.watching.files import (
-    SourceChangedError,
     check_output,
     copy_sidecars,
-    digest_of,
     prepare_output,
     sweep,
     sweep_stale,
@@ -39,7 +38,7 @@ from rawdenoise.watching.mounts import polling_reason
 from rawdenoise.watching.names import SIDECAR_SUFFIXES, captures_of, is_capture
 from rawdenoise.watching.reports import Report
 from rawdenoise.watching.scan import RootGoneError, scan
-from rawdenoise.watching.tracker import Signature, StabilityTracker, signature_of
+from rawdenoise.watching.tracker import StabilityTracker
 from rawdenoise.watching.trainer import Trainer
 from rawdenoise.watching.worker import Verdict, Worker
 

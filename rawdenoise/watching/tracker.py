@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 import heapq
-import os
-import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+
+from rawdenoise.sources import Signature, signature_of
 
 EMPTY_S = 60.0
 """An empty file is looked at again at least this often: some cameras make files long before filling them."""
 FIRST_EMPTY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Signature:
-    """What changes whenever a file's content does; times in ns.
-
-    The device is kept but not compared: its number is another one after each reboot or remount of a disk,
-    and no file has changed by that.
-    """
-
-    size: int
-    mtime_ns: int
-    inode: int
-    device: int = field(compare=False)
-
-
-def signature_of(path: Path) -> Signature | None:
-    """Look at a file or what a link leads to; None if it is gone, no regular file, or not ours to see."""
-    try:
-        return signature_from(path.stat())
-    except (OSError, ValueError):
-        return None
-
-
-def signature_from(status: os.stat_result) -> Signature | None:
-    """Read the signature off a file's status; None if it is no regular file."""
-    if not stat.S_ISREG(status.st_mode):
-        return None
-    if os.name == "nt":  # listing a folder does not tell them there, and both ways of looking must agree
-        return Signature(status.st_size, status.st_mtime_ns, 0, 0)
-    return Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
 @dataclass(slots=True)

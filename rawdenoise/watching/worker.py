@@ -33,12 +33,12 @@ from rawdenoise.jobs import Job as FileJob
 from rawdenoise.models import ModelStore
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
 from rawdenoise.raw import RawImage
-from rawdenoise.watching.config import Recipe, Root, WatchConfig
+from rawdenoise.recipe import Recipe
+from rawdenoise.sources import Signature, SourceChangedError, check_unchanged, signature_of
+from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.files import (
     Place,
-    SourceChangedError,
     check_output,
-    check_unchanged,
     copy_sidecars,
     ending,
     move_failed,
@@ -46,7 +46,6 @@ from rawdenoise.watching.files import (
     place_for,
 )
 from rawdenoise.watching.ledger import Job, Ledger, LedgerError
-from rawdenoise.watching.tracker import Signature, signature_of
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +184,12 @@ class Worker:
 
         def write_one(denoised: Denoised, output: Path) -> Path:
             check_unchanged(denoised.image.source, signature)
-            made = replace(denoised.provenance, source_digest=job.digest, recipe=recipe.digest)
+            made = replace(
+                denoised.provenance,
+                source_digest=job.digest,
+                source_name=denoised.image.source.name,
+                recipe=recipe.digest,
+            )
             check_output(root.output)
             written = write(
                 replace(denoised, provenance=made),

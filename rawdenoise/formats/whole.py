@@ -1,0 +1,117 @@
+"""Whether a TIFF or DNG is all there, told by its structure: nothing is decoded."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from io import BufferedIOBase
+from pathlib import Path
+
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import Directory, TiffHeader, numbers, read_directory, read_header
+from rawdenoise.raw import Ifd
+
+_POINTERS = (Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD)
+_MOST_DIRECTORIES = 64
+_LOSSLESS_JPEG = 7
+_JPEG_OFFSET, _JPEG_SIZE = 513, 514  # JPEGInterchangeFormat and its length: old previews
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+
+
+def what_is_missing(path: Path) -> str:
+    """Say what a TIFF or DNG lacks to be whole; nothing where all that its directories promise is there.
+
+    It is cheap: directories, the places of strips and tiles, and the last block's two ends are read. Bits
+    that have turned inside a block are not seen.
+    """
+    try:
+        with path.open("rb") as file:
+            return _missing(file)
+    except OSError as error:
+        return f"it cannot be read ({error.strerror or error})"
+
+
+def _missing(file: BufferedIOBase) -> str:
+    header = read_header(file)
+    if header is None:
+        return "it is empty" if not file.seek(0, 2) else "it is no TIFF"
+    if header.first >= header.end:
+        return "it ends before its first directory"
+    blocks: list[tuple[int, int]] = []
+    last_compression = 0
+    for directory in _directories(file, header):
+        if directory.is_cut or not directory.tags:
+            return "it ends before its tags do"
+        found = _blocks_of(directory.tags)
+        if found is None:
+            return "it does not say where its pixels lie"
+        if found and max(found) >= max(blocks, default=(0, 0)):
+            last_compression = next(iter(_counts(directory.tags, Code.Compression)), 0)
+        blocks += found
+    if not blocks:
+        return "it holds no picture"
+    if any(not offset or not size or offset + size > header.end for offset, size in blocks):
+        return "it ends before its pixels do"
+    if last_compression == _LOSSLESS_JPEG and not _is_jpeg(file, *max(blocks)):
+        return "the end of its pixels is damaged"
+    return ""
+
+
+def _directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Directory]:
+    """Every directory that is pointed to, each once."""
+    waiting, seen = [header.first], set[int]()
+    while waiting and len(seen) < _MOST_DIRECTORIES:
+        offset = waiting.pop(0)
+        if offset in seen:
+            continue
+        seen.add(offset)
+        directory = read_directory(file, header, offset)
+        yield directory
+        pointed = (_counts(directory.tags, code)[:_MOST_DIRECTORIES] for code in _POINTERS)
+        waiting += [each for offsets in pointed for each in offsets if each]
+        waiting += [directory.following] * bool(directory.following)
+
+
+def _blocks_of(tags: Ifd) -> list[tuple[int, int]] | None:
+    """Give the (offset, size) of a directory's strips or tiles; None where they are not as many as it has."""
+    if Code.ImageWidth not in tags:
+        return []
+    for offsets_code, counts_code in (
+        (Code.TileOffsets, Code.TileByteCounts),
+        (Code.StripOffsets, Code.StripByteCounts),
+    ):
+        offsets, counts = _counts(tags, offsets_code), _counts(tags, counts_code)
+        if offsets and len(offsets) == len(counts) == _expected(tags, offsets_code):
+            return list(zip(offsets, counts, strict=True))
+    return list(zip(_counts(tags, _JPEG_OFFSET), _counts(tags, _JPEG_SIZE), strict=False)) or None
+
+
+def _counts(tags: Ifd, code: int) -> list[int]:
+    """Give a tag's values where they count or point at something; damaged files hold any number."""
+    values = numbers(tags.get(code))
+    return [int(value) for value in values] if all(0 <= value < 2**64 for value in values) else []
+
+
+def _expected(tags: Ifd, offsets_code: int) -> int:
+    """How many blocks a picture of this size is made of."""
+
+    def first(code: Code, default: int) -> int:
+        return next(iter(_counts(tags, code)), default)
+
+    width, height = first(Code.ImageWidth, 0), first(Code.ImageLength, 0)
+    pages = first(Code.SamplesPerPixel, 1) if first(Code.PlanarConfiguration, 1) == 2 else 1
+    if offsets_code == Code.TileOffsets:
+        columns, rows = first(Code.TileWidth, 0), first(Code.TileLength, 0)
+        if not columns or not rows:
+            return 0
+        return math.ceil(width / columns) * math.ceil(height / rows) * pages
+    rows = min(first(Code.RowsPerStrip, height), height)
+    return math.ceil(height / rows) * pages if rows else 0
+
+
+def _is_jpeg(file: BufferedIOBase, offset: int, size: int) -> bool:
+    """Whether a block begins and ends as a JPEG: a disk that lost power leaves zeros at a file's end."""
+    file.seek(offset)
+    start = file.read(2)
+    file.seek(offset + max(0, size - 4))
+    return start == _JPEG_START and _JPEG_END in file.read(4)

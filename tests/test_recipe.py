@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rawdenoise import recipe
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.raw import Cfa
+from rawdenoise.recipe import Recipe
+
+
+def test_a_recipe_is_another_whenever_a_result_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [
+        Recipe(), Recipe(strength=0.5), Recipe(model="x"), Recipe(base="best"), Recipe(format="tiff"),
+        Recipe(levels="fine"), Recipe(keep_hot_pixels=True), Recipe(keep_row_noise=True),
+        Recipe(min_gain=1.0),
+    ]  # fmt: skip
+    digests = {each.digest for each in others}
+    assert len(digests) == len(others)
+    assert Recipe().digest == Recipe().digest
+    monkeypatch.setattr(recipe, "METHOD", recipe.METHOD + 1)
+    assert Recipe().digest not in digests
+
+
+def test_how_a_plain_mosaic_is_read_belongs_to_its_recipe() -> None:
+    layout = PlainLayout(Cfa.RGGB, black=64.0, bits=10)
+    layouts = [None, layout, replace(layout, black=65.0), replace(layout, cfa=Cfa.BGGR)]
+    assert len({Recipe().digest_for(each) for each in layouts}) == len(layouts)
+    assert Recipe().digest_for(None) == Recipe().digest
