@@ -109,7 +109,7 @@ def read_libraw(path: Path) -> RawImage:
 def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
     """Open and decode; LibRaw's errors become ours."""
     try:
-        with rawpy.imread(_source(path)) as raw:
+        with rawpy.imread(libraw_source(path)) as raw:
             yield raw
     except RawDenoiseError:
         raise
@@ -127,7 +127,7 @@ def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
         raise UnreadableError(path, f"LibRaw cannot read it ({_words(error)})") from error
 
 
-def _source(path: Path) -> str | BytesIO:
+def libraw_source(path: Path) -> str | BytesIO:
     """LibRaw takes names in UTF-8 only; a file whose name is not is read for it."""
     try:
         str(path).encode()
