@@ -31,7 +31,7 @@ def check_size(height: int, width: int) -> None:
         assert np.array_equal(tif.pages[0].pages[0].asarray(), image.mosaic), f"{width}x{height}"
 
 
-@pytest.mark.parametrize("side", (*CRITICAL, *LARGER))
+@pytest.mark.parametrize("side", [*CRITICAL, *LARGER])
 def test_both_decoders_give_the_written_mosaic(side: int) -> None:
     check_size(64, side)
     check_size(side, 66)
@@ -48,10 +48,9 @@ def test_both_decoders_give_every_even_size(start: int) -> None:
     """Every even width and every even height from 64 to 1300, beside sides that run through all relations."""
     others = (64, 254, 256, 272, 512, 514, 768, 1024, 1280, 1300)
     for side in range(start, min(start + 50, 1301), 2):
-        for turn in (0, 3):
-            other = others[(side // 2 + turn) % len(others)]
-            check_size(other, side)
-            check_size(side, other)
+        other = others[side // 2 % len(others)]
+        check_size(other, side)
+        check_size(side, other)
         check_size(65 + side % 7, side + 1)
 
 

@@ -165,10 +165,11 @@ def _difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
     if _pattern(tags) is not active_cfa(image):
         return "the colour pattern"
     white = (image.levels.white,)
-    levels = ((Code.WhiteLevel, white, 0.5), (Code.BlackLevel, black_grid(image), 1e-3))
+    levels = ((Code.WhiteLevel, np.array(white), 0.5), (Code.BlackLevel, black_grid(image).ravel(), 1e-3))
     for code, meant, tolerance in levels:
-        said = numbers(tags.get(code))
-        if not image.metadata.is_dng and not np.allclose(said, meant, rtol=0, atol=tolerance):
+        said = np.array(numbers(tags.get(code)))
+        same = said.shape == meant.shape and np.allclose(said, meant, rtol=0, atol=tolerance)
+        if not image.metadata.is_dng and not same:
             return code.name
     libraw = pool.submit(_libraw_difference, path, image)  # while the other threads compare tiles
     with path.open("rb") as file:
