@@ -43,11 +43,12 @@ def cleared(
 ) -> Cleared:
     """Repair the `known` defects and those that show, and take off row noise where it shows.
 
-    Pixels outside `valid` (clipped) are taken for no defects, and say nothing about their row.
+    Pixels outside `valid` (clipped) are taken for no defects unless they are known for it, and say nothing
+    about their row.
     """
     defects = find_defects(planes, noise, valid=valid)
     if known is not None:
-        defects |= known & valid
+        defects |= known
     whole = repaired(planes, defects)
     offsets = row_offsets(whole, noise, valid=valid & ~defects)
     return Cleared(add_rows(whole, -offsets), defects, offsets)

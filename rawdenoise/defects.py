@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Shaped
 
+from rawdenoise.formats.opcodes import named_bad_pixels
 from rawdenoise.noise import NoiseModel
 from rawdenoise.packing import pack
 from rawdenoise.raw import Levels, RawImage
@@ -89,12 +90,23 @@ def repaired(
 
 def known_defects(raw: RawImage, coordinates: Int[np.ndarray, "n 2"]) -> Bool[np.ndarray, "4 h w"]:
     """Turn a calibration's list of defects, (row, column) in the mosaic, into packed geometry."""
-    mosaic = np.zeros_like(raw.mosaic)
-    height, width = mosaic.shape
+    height, width = raw.mosaic.shape
+    mask = np.zeros((height, width), bool)
     rows, columns = coordinates.T
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-    mosaic[rows[inside], columns[inside]] = 1
-    return pack(replace(raw, mosaic=mosaic, levels=Levels((0.0,) * 4, 1.0))) > 0.5
+    mask[rows[inside], columns[inside]] = True
+    return packed_mask(raw, mask)
+
+
+def named_defects(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
+    """The pixels that the file itself names as bad, in packed geometry; None where it names none."""
+    named = named_bad_pixels(raw)
+    return None if named is None else packed_mask(raw, named)
+
+
+def packed_mask(raw: RawImage, mask: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "4 h w"]:
+    """Turn a mask of the mosaic into packed geometry."""
+    return pack(replace(raw, mosaic=mask.astype(np.uint16), levels=Levels((0.0,) * 4, 1.0))) > 0.5
 
 
 def _suspects(

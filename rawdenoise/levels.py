@@ -7,15 +7,11 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float64
 
+from rawdenoise.formats.black_levels import without_levels
 from rawdenoise.formats.tags import Code
-from rawdenoise.raw import Ifd, Metadata, RawImage
+from rawdenoise.raw import RawImage
 
 FULL_SCALE = 65535  # of a 16-bit mosaic
-# What a source DNG says of its levels; without these tags the writer states those of the image.
-LEVEL_CODES = {
-    *(Code.BlackLevel, Code.BlackLevelRepeatDim, Code.BlackLevelDeltaH, Code.BlackLevelDeltaV),
-    Code.WhiteLevel,
-}
 
 
 def fine_scale(raw: RawImage) -> int:
@@ -47,8 +43,9 @@ def scaled(raw: RawImage, scale: int) -> RawImage:
             white=scale * levels.white,
             black_delta_rows=_times(levels.black_delta_rows, scale),
             black_delta_columns=_times(levels.black_delta_columns, scale),
+            black_repeat=_times(levels.black_repeat, scale),
         ),
-        metadata=_without_levels(raw.metadata),
+        metadata=without_levels(raw.metadata),
     )
 
 
@@ -63,13 +60,5 @@ def _has_opcodes(raw: RawImage) -> bool:
     return any(Code.OpcodeList1 in tags for tags in (raw.metadata.raw, raw.metadata.root))
 
 
-def _without_levels(metadata: Metadata) -> Metadata:
-    return replace(metadata, root=_others(metadata.root), raw=_others(metadata.raw))
-
-
-def _others(tags: Ifd) -> Ifd:
-    return {code: tag for code, tag in tags.items() if code not in LEVEL_CODES}
-
-
-def _times(deltas: Float64[np.ndarray, " n"] | None, scale: int) -> Float64[np.ndarray, " n"] | None:
-    return None if deltas is None else deltas * scale
+def _times(offsets: Float64[np.ndarray, "*n"] | None, scale: int) -> Float64[np.ndarray, "*n"] | None:
+    return None if offsets is None else offsets * scale

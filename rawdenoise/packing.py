@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float32, Float64, Shaped
+from jaxtyping import Bool, Float32, Shaped
 
+from rawdenoise.formats.black_levels import black_offsets
 from rawdenoise.raw import Cfa, RawImage
 
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
@@ -20,7 +21,7 @@ def pack(raw: RawImage) -> Float32[np.ndarray, "4 h w"]:
     completed by reflection, which keeps the colours in phase.
     """
     mosaic = _rggb(raw.mosaic[raw.active.slices], _active_cfa(raw))
-    offsets = _black_offsets(raw)
+    offsets = _mirrored_offsets(raw)
     planes = np.empty((4, mosaic.shape[0] // 2, mosaic.shape[1] // 2), np.float32)
     for plane, (row, column), black in zip(planes, _SITES, raw.levels.black, strict=True):
         np.subtract(mosaic[row::2, column::2], np.float32(black), out=plane)
@@ -31,20 +32,25 @@ def pack(raw: RawImage) -> Float32[np.ndarray, "4 h w"]:
 
 
 def unpack(
-    planes: Float32[np.ndarray, "4 h w"], like: RawImage, *, saturation: float | None = None
+    planes: Float32[np.ndarray, "4 h w"],
+    like: RawImage,
+    *,
+    saturation: float | None = None,
+    keep: Bool[np.ndarray, "rows columns"] | None = None,
 ) -> RawImage:
     """Put planes back into the mosaic they were packed from: the exact inverse of `pack`.
 
     Values are rounded and clipped to uint16. Pixels outside the active area and saturated pixels keep the
     values they have in `like`: readers measure black in the former, and the latter hold no noise to remove.
-    `saturation` is the DN from which pixels are saturated, by default what `like` shows.
+    `saturation` is the DN from which pixels are saturated, by default what `like` shows. Pixels of the mosaic
+    in `keep` keep their values, too.
     """
     active = like.mosaic[like.active.slices]
     cfa = _active_cfa(like)
     height, width = active.shape
     full = np.empty((height + height % 2, width + width % 2), np.uint16)
     mirrored = full[_mirror(cfa)]
-    offsets = _black_offsets(like)
+    offsets = _mirrored_offsets(like)
     for plane, (row, column), black in zip(planes, _SITES, like.levels.black, strict=True):
         signal = plane * np.float32(like.levels.white - black)
         signal += np.float32(black)
@@ -53,9 +59,11 @@ def unpack(
         np.rint(signal, out=signal)
         np.clip(signal, 0, 65535, out=signal)
         mirrored[row::2, column::2] = signal
-    unsaturated = active < (saturation_level(like) if saturation is None else saturation)
+    new = active < (saturation_level(like) if saturation is None else saturation)
+    if keep is not None:
+        new &= ~keep[like.active.slices]
     mosaic = like.mosaic.copy()
-    np.copyto(mosaic[like.active.slices], full[:height, :width], where=unsaturated)
+    np.copyto(mosaic[like.active.slices], full[:height, :width], where=new)
     return replace(like, mosaic=mosaic)
 
 
@@ -99,12 +107,6 @@ def _rggb(mosaic: Shaped[np.ndarray, "h w"], cfa: Cfa) -> Shaped[np.ndarray, "h2
     return mosaic[_mirror(cfa)]
 
 
-def _black_offsets(raw: RawImage) -> Float32[np.ndarray, "h w"] | None:
-    """What BlackLevelDeltaV and BlackLevelDeltaH add to black, in the mirrored geometry; None for nothing."""
-    rows, columns = raw.levels.black_delta_rows, raw.levels.black_delta_columns
-    if rows is None and columns is None:
-        return None
-    height, width = raw.active.height, raw.active.width
-    down: Float64[np.ndarray, " h"] = np.zeros(height) if rows is None else rows
-    across: Float64[np.ndarray, " w"] = np.zeros(width) if columns is None else columns
-    return _rggb((down[:, None] + across[None, :]).astype(np.float32), _active_cfa(raw))
+def _mirrored_offsets(raw: RawImage) -> Float32[np.ndarray, "h w"] | None:
+    offsets = black_offsets(raw)
+    return None if offsets is None else _rggb(offsets, _active_cfa(raw))

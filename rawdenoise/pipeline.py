@@ -16,11 +16,12 @@ from torch import Tensor
 
 from rawdenoise import __version__
 from rawdenoise.artefacts import cleared
-from rawdenoise.defects import known_defects
+from rawdenoise.defects import known_defects, named_defects
 from rawdenoise.devices import pick_device
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.evidence import Evidence, evidence_for
 from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.opcodes import named_bad_pixels
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.levels import fine_scale, scaled
 from rawdenoise.models import Model, ModelCard
@@ -103,7 +104,9 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
     clean, quality, network_s = _clean(raw, planes, evidence, model, options, scale)
     # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.
     saturation = scale * saturation_level(raw)
-    image = unpack(blend(planes, clean, options.strength), like, saturation=saturation)
+    # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
+    named = named_bad_pixels(raw)
+    image = unpack(blend(planes, clean, options.strength), like, saturation=saturation, keep=named)
     provenance = _provenance(model.card, evidence.noise, options.strength, quality)
     return Denoised(image, evidence.noise, provenance, network_s, quality)
 
@@ -172,17 +175,19 @@ def evidence_of(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: Model
 
 
 def defects_for(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
-    """The hot and dead pixels that a calibration of this very body and read-out has found, if there is one.
+    """The pixels known to be bad: those that the file names, and those of a calibration of this very body.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
+    named = named_defects(raw)
     stored = ProfileStore().find(raw.camera)
     known = stored.profile.defects if stored else None
     height, width = raw.mosaic.shape
     if known is None or (known.serial, known.size) != (raw.camera.serial, (width, height)):
-        return None
-    return known_defects(raw, np.array([*known.hot, *known.dead], np.int64).reshape(-1, 2))
+        return named
+    calibrated = known_defects(raw, np.array([*known.hot, *known.dead], np.int64).reshape(-1, 2))
+    return calibrated if named is None else calibrated | named
 
 
 def denoise_planes(

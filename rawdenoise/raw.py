@@ -73,12 +73,15 @@ class Levels:
 
     `black` has one value per plane (R, G1, G2, B; G1 is the green of the red rows). The deltas are the
     DNG's BlackLevelDeltaV (one per row of the active area) and BlackLevelDeltaH (one per column).
+    `black_repeat` is what the sites of a larger pattern add to the black of their planes: a grid with even
+    sides that repeats from the active area's top-left (the DNG's BlackLevelRepeatDim beyond 2x2).
     """
 
     black: tuple[float, float, float, float]
     white: float
     black_delta_rows: Float64[np.ndarray, " rows"] | None = None
     black_delta_columns: Float64[np.ndarray, " columns"] | None = None
+    black_repeat: Float64[np.ndarray, "rows2 columns2"] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import imagecodecs
 import numpy as np
+import rawpy
 from jaxtyping import UInt16
 
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import VerificationError
 from rawdenoise.formats.dng_directories import active_area, active_cfa, black_grid, compromises, dng_tree
+from rawdenoise.formats.libraw import libraw_source
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
@@ -35,6 +37,8 @@ __all__ = ["compromises", "dng_bytes", "write_dng"]
 
 _TILE = 256
 _SMALLEST_TILE = 16  # TIFF 6.0: the sides of tiles are multiples of 16
+_COMPONENTS = 2  # of a tile's lossless JPEG: the even and the odd columns
+_LIBRAW_SMALLEST = 24  # LibRaw takes no picture of less than 22 pixels a side, after rounding odd margins up
 _CLASSIC_LIMIT = 0xF0000000  # bytes of mosaic that fit into a classic TIFF for sure, metadata included
 _UNCOMPRESSED, _JPEG, _CFA = 1, 7, 32803
 
@@ -43,7 +47,8 @@ def write_dng(image: RawImage, output: Path, *, provenance: Provenance, replace:
     """Write a mosaic as a DNG, whole or not at all, and read it back before it gets its name.
 
     The frame is written with its margins and in the scale of its sensor, in losslessly compressed tiles; of a
-    source DNG every tag is kept but those that describe the former pixels.
+    source DNG every tag is kept but those that describe the former pixels. Two decoders must give the mosaic
+    back: libjpeg-turbo, and LibRaw, on which most raw developers are built.
 
     Raises:
         VerificationError: it did not read back as it was meant; nothing is left behind.
@@ -68,8 +73,13 @@ def dng_bytes(image: RawImage, *, provenance: Provenance) -> io.BytesIO:
 
 def _write(file: BufferedIOBase, image: RawImage, provenance: Provenance, pool: ThreadPoolExecutor) -> None:
     encoding, pixels = _encode(image.mosaic, pool)
-    magic = BIG if image.mosaic.nbytes > _CLASSIC_LIMIT else CLASSIC
+    magic = BIG if _is_big(image) else CLASSIC
     write_tree(file, dng_tree(image, provenance, encoding, pixels), magic=magic)
+
+
+def _is_big(image: RawImage) -> bool:
+    """Whether it needs a BigTIFF, which few programs read, and LibRaw is not among them."""
+    return image.mosaic.nbytes > _CLASSIC_LIMIT
 
 
 def _threads() -> int:
@@ -99,13 +109,26 @@ def _encode(mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor) -> tupl
         tags[Code.Compression] = numbers_tag(SHORT, _UNCOMPRESSED)
         tags[Code.RowsPerStrip] = numbers_tag(LONG, height)
         return tags, Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [mosaic.astype("<u2").tobytes()])
-    rows, columns = (min(_TILE, side // _SMALLEST_TILE * _SMALLEST_TILE) for side in (height, width))
+    rows, columns = tile_shape(height, width)
     tags[Code.Compression] = numbers_tag(SHORT, _JPEG)
     tags[Code.TileWidth] = numbers_tag(LONG, columns)
     tags[Code.TileLength] = numbers_tag(LONG, rows)
     count = math.ceil(height / rows) * math.ceil(width / columns)
     blocks = _encoded_tiles(mosaic, rows, columns, pool)
     return tags, Pixels(Code.TileOffsets, Code.TileByteCounts, count, blocks)
+
+
+def tile_shape(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the tiles for a mosaic whose sides are at least 16.
+
+    No wider than the picture, or LibRaw, dcraw and RawTherapee shear it; and never half as wide: where
+    components x tile width equals the raw width, LibRaw (0.20 to 0.22, lossless_dng_load_raw) takes a stream
+    for rows of Canon's kind, and decodes garbage without an error.
+    """
+    rows, columns = (min(_TILE, side // _SMALLEST_TILE * _SMALLEST_TILE) for side in (height, width))
+    if _COMPONENTS * columns == width:
+        columns += _SMALLEST_TILE
+    return rows, columns
 
 
 def _encoded_tiles(
@@ -123,7 +146,7 @@ def _encoded_tile(tile: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> b
     """Lossless JPEG (ITU T.81 process 14, predictor 1) of two components: the even and the odd columns."""
     height, width = tile.shape
     full = np.pad(tile, ((0, rows - height), (0, columns - width)), mode="edge")
-    pairs = full.reshape(rows, columns // 2, 2)
+    pairs = full.reshape(rows, columns // _COMPONENTS, _COMPONENTS)
     return bytes(imagecodecs.jpeg8_encode(pairs, lossless=True, predictor=1, bitspersample=16))
 
 
@@ -142,14 +165,33 @@ def _difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
     if _pattern(tags) is not active_cfa(image):
         return "the colour pattern"
     white = (image.levels.white,)
-    levels = ((Code.WhiteLevel, white, 0.5), (Code.BlackLevel, black_grid(image), 1e-3))
+    levels = ((Code.WhiteLevel, np.array(white), 0.5), (Code.BlackLevel, black_grid(image).ravel(), 1e-3))
     for code, meant, tolerance in levels:
-        said = numbers(tags.get(code))
-        if not image.metadata.is_dng and not np.allclose(said, meant, rtol=0, atol=tolerance):
+        said = np.array(numbers(tags.get(code)))
+        same = said.shape == meant.shape and np.allclose(said, meant, rtol=0, atol=tolerance)
+        if not image.metadata.is_dng and not same:
             return code.name
+    libraw = pool.submit(_libraw_difference, path, image)  # while the other threads compare tiles
     with path.open("rb") as file:
         same = all(_tiles_equal(file, tags, image.mosaic, pool))
-    return "" if same else "the mosaic"
+    seen_by_libraw = libraw.result()
+    return seen_by_libraw if same else "the mosaic"
+
+
+def _libraw_difference(path: Path, image: RawImage) -> str:
+    """Name what LibRaw reads otherwise; nothing where it reads no such file (tiny pictures, BigTIFF)."""
+    area = active_area(image)
+    if min(area.height, area.width) < _LIBRAW_SMALLEST or _is_big(image):
+        return ""
+    try:
+        with rawpy.imread(libraw_source(path)) as raw:
+            if raw.raw_image is None or not np.array_equal(raw.raw_image, image.mosaic):
+                return "the mosaic as LibRaw decodes it"
+            pattern = raw.raw_pattern
+            red = () if pattern is None else tuple(np.argwhere(pattern == 0)[0])
+            return "" if red == image.cfa.red else "the colour pattern as LibRaw understands it"
+    except rawpy.LibRawError as error:
+        return f"the file, which LibRaw does not open ({error}),"
 
 
 def _pattern(tags: Ifd) -> Cfa | None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Float64
 
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.preview import preview_jpeg
@@ -119,17 +120,20 @@ def compromises(image: RawImage) -> tuple[str, ...]:
     return tuple(found)
 
 
-def black_grid(image: RawImage) -> tuple[float, float, float, float]:
-    """Black of the 2x2 sites from the active area's top-left, row by row, as BlackLevel lists it."""
+def black_grid(image: RawImage) -> Float64[np.ndarray, "rows columns"]:
+    """Black of the sites from the active area's top-left, as BlackLevel lists it: 2x2, or a larger repeat."""
     row, column = active_cfa(image).red
     red, green1, green2, blue = image.levels.black
-    sites = {
-        (row, column): red,
-        (row, 1 - column): green1,
-        (1 - row, column): green2,
-        (1 - row, 1 - column): blue,
-    }
-    return sites[0, 0], sites[0, 1], sites[1, 0], sites[1, 1]
+    grid = np.empty((2, 2))
+    grid[row, column], grid[row, 1 - column] = red, green1
+    grid[1 - row, column], grid[1 - row, 1 - column] = green2, blue
+    repeat = image.levels.black_repeat
+    if repeat is None:
+        return grid
+    trimmed = active_area(image)
+    repeat = np.roll(repeat, (image.active.top - trimmed.top, image.active.left - trimmed.left), (0, 1))
+    whole: Float64[np.ndarray, "rows columns"] = np.tile(grid, np.array(repeat.shape) // 2) + repeat
+    return whole
 
 
 def active_area(image: RawImage) -> Area:
@@ -141,7 +145,7 @@ def active_area(image: RawImage) -> Area:
     area = image.active
     if image.metadata.is_dng or min(area.height, area.width) < _SMALLEST_TRIMMED:
         return area
-    if len(set(image.levels.black)) > 1:
+    if len(set(image.levels.black)) > 1 or image.levels.black_repeat is not None:
         area = replace(area, top=area.top + area.top % 2, left=area.left + area.left % 2)
     return replace(area, right=area.right - area.width % 2)
 
@@ -321,10 +325,10 @@ def _level_tags(image: RawImage, kept: Ifd) -> Ifd:
     levels = image.levels
     if Code.BlackLevel not in kept:
         black = black_grid(image)
-        whole = all(value == int(value) for value in black)
-        kind = RATIONAL if not whole else SHORT if max(black) < 65536 else LONG
-        tags[Code.BlackLevelRepeatDim] = numbers_tag(SHORT, 2, 2)
-        tags[Code.BlackLevel] = numbers_tag(kind, *black)
+        whole = bool((black == np.rint(black)).all())
+        kind = RATIONAL if not whole else SHORT if black.max() < 65536 else LONG
+        tags[Code.BlackLevelRepeatDim] = numbers_tag(SHORT, *black.shape)
+        tags[Code.BlackLevel] = numbers_tag(kind, *black.ravel().tolist())
         area = active_area(image)
         if levels.black_delta_rows is not None:
             rows = levels.black_delta_rows[area.top - image.active.top :]

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import rawpy
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float64, UInt16
 
 from rawdenoise.errors import (
     FoveonError,
-    LayoutError,
     LinearRawError,
     MonochromeError,
     NotAnImageError,
@@ -27,10 +27,28 @@ from rawdenoise.errors import (
     UnsupportedCompressionError,
     XTransError,
 )
+from rawdenoise.formats.dng_pixels import agreed, block_layout, second_opinion
+from rawdenoise.formats.dng_source import (
+    check_mosaic,
+    in_rgb_order,
+    stated_area,
+    stated_cfa,
+    stated_levels,
+)
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.opcodes import with_linear_opcodes
+from rawdenoise.formats.refusals import (
+    refuse_blank_tail,
+    refuse_disproportion,
+    refuse_headerless,
+    refuse_impossible_levels,
+    refuse_picture,
+    refuse_tiff_picture,
+    refuse_truncated,
+)
 from rawdenoise.formats.shooting import stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers
+from rawdenoise.formats.tiff_container import numbers, read_header
 from rawdenoise.raw import (
     Area,
     Camera,
@@ -46,47 +64,39 @@ from rawdenoise.raw import (
 )
 
 D65 = 21
-_PANASONIC_RAW_OFFSET, _NO_OFFSET = 280, 0xFFFFFFFF
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation
-_TEXT = bytes([*range(32, 127), 9, 10, 13])
 _COMPRESSIONS = {9: "GoPro VC-5", 34892: "lossy JPEG", 52546: "JPEG XL", 8: "deflate", 32946: "deflate"}
 
 
 def read_libraw(path: Path) -> RawImage:
-    """Read any raw file whose Bayer mosaic LibRaw can decode, DNG included.
+    """Read any raw file whose Bayer mosaic LibRaw can decode, and BigTIFF DNGs, which it cannot.
 
-    Levels, colours and metadata of a DNG come from its own tags. Of other files the camera and the
-    exposure come from their tags, the rest from LibRaw.
+    Levels, colours, the pattern and metadata of a DNG come from its own tags, and a second decoder has to
+    give the same pixels where it can. Of other files the camera and the exposure come from their tags, the
+    rest from LibRaw.
 
     Raises: as `read_raw`.
     """
     metadata = read_metadata(path)
-    _refuse_headerless(path, metadata)
-    _refuse_truncated(path, metadata)
-    with _open(path, metadata) as raw:
-        pattern = _bayer_pattern(path, raw, metadata)
-        mosaic = raw.raw_image.copy()
-        sizes = raw.sizes
-        libraw_black = raw.black_level_per_channel
-        libraw_white = float(raw.white_level)
-        camera_wb, daylight_wb = raw.camera_whitebalance, raw.daylight_whitebalance
-        xyz_to_camera = np.asarray(raw.rgb_xyz_matrix, float)[:3]
-        other = getattr(raw, "other", None)  # rawpy before 0.25 has none
-    _refuse_blank_tail(path, mosaic, metadata)
-
-    red = np.argwhere(pattern == 0)[0]
-    cfa = Cfa.with_red_at(int(red[0]), int(red[1]))
-    active = _active_area(metadata, sizes, mosaic.shape)
-    levels = (
-        _dng_levels(metadata.raw, cfa.shifted(active.top, active.left), active) if metadata.is_dng else None
-    )
-    if levels is None:
-        green = int(pattern[red[0], 1 - red[1]])  # the green of the red rows: LibRaw numbers it 1 or 3
-        order = (0, green, 4 - green, 2)
-        r, g1, g2, b = (float(libraw_black[i]) for i in order)
-        levels = Levels((r, g1, g2, b), libraw_white)
+    refuse_headerless(path, metadata)
+    refuse_tiff_picture(path, metadata)
+    refuse_truncated(path, metadata)
+    stated = None
+    if metadata.is_dng:
+        check_mosaic(path, metadata)
+        stated = stated_cfa(path, metadata.raw)
+        metadata = with_linear_opcodes(in_rgb_order(path, metadata))
+    decoded = _decode_big(path, metadata) if _is_big(path) else _decode(path, metadata, stated)
+    mosaic, cfa, active, levels = decoded.mosaic, decoded.cfa, decoded.active, decoded.levels
+    refuse_blank_tail(path, mosaic, metadata)
+    if metadata.is_dng:
+        active = stated_area(path, metadata.raw, mosaic.shape)
+        cfa = cfa if stated is None else stated.shifted(-active.top, -active.left)
+        inside = cfa.shifted(active.top, active.left)
+        levels = stated_levels(path, metadata.raw, inside, active, levels.white)
+    refuse_impossible_levels(path, levels, _bits(metadata))
     camera = _camera(path, metadata, active, levels)
-    color, notes = _color(metadata, xyz_to_camera, camera_wb, daylight_wb)
+    color, notes = _color(metadata, decoded.xyz_to_camera, decoded.camera_wb, decoded.daylight_wb)
     return RawImage(
         mosaic=mosaic,
         cfa=cfa,
@@ -94,40 +104,129 @@ def read_libraw(path: Path) -> RawImage:
         levels=levels,
         source=path,
         camera=camera,
-        exposure=_exposure(metadata, other),
+        exposure=_exposure(metadata, decoded.other),
         color=color,
-        orientation=_orientation(metadata, sizes.flip),
+        orientation=_orientation(metadata, decoded.flip),
         metadata=metadata,
         notes=notes,
     )
 
 
-# ---------------------------------------------------------------- refusals
+# ---------------------------------------------------------------- decoding
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Decoded:
+    """A mosaic and what its decoder knows of it; `other` is LibRaw's record of the exposure.
+
+    A DNG's own tags know better: then `cfa`, `active` and the black levels do not count.
+    """
+
+    mosaic: UInt16[np.ndarray, "h w"]
+    cfa: Cfa
+    active: Area
+    levels: Levels
+    xyz_to_camera: Float64[np.ndarray, "3 3"]
+    camera_wb: list[float]
+    daylight_wb: list[float]
+    other: object = None
+    flip: int = 0
+
+
+def _decode(path: Path, metadata: Metadata, stated: Cfa | None) -> _Decoded:
+    """Decode by LibRaw, and a DNG by the second decoder as well; `stated` is a DNG's pattern by its tags."""
+    with ThreadPoolExecutor(1) as pool, _open(path, metadata) as raw:
+        sizes = raw.sizes
+        refuse_disproportion(path, sizes.raw_width, sizes.raw_height, metadata)
+        _refuse_no_mosaic(path, raw)
+        second = pool.submit(second_opinion, path, metadata) if metadata.is_dng else None
+        cfa, order = (stated, (0, 1, 3, 2)) if stated else _bayer_pattern(path, raw)
+        mosaic = raw.raw_image.copy()
+        black = raw.black_level_per_channel
+        r, g1, g2, b = (float(black[channel]) for channel in order)
+        return _Decoded(
+            mosaic=mosaic if second is None else agreed(path, mosaic, second.result()),
+            cfa=cfa,
+            active=_visible_area(sizes, mosaic.shape),
+            levels=Levels((r, g1, g2, b), float(raw.white_level)),
+            xyz_to_camera=np.asarray(raw.rgb_xyz_matrix, float)[:3],
+            camera_wb=raw.camera_whitebalance,
+            daylight_wb=raw.daylight_whitebalance,
+            other=getattr(raw, "other", None),  # rawpy before 0.25 has none
+            flip=sizes.flip,
+        )
+
+
+def _visible_area(sizes: rawpy.ImageSizes, shape: tuple[int, ...]) -> Area:
+    height, width = shape
+    top, left = min(max(sizes.top_margin, 0), height - 2), min(max(sizes.left_margin, 0), width - 2)
+    bottom, right = min(top + sizes.height, height), min(left + sizes.width, width)
+    return Area(top, left, max(bottom, top + 2), max(right, left + 2))
+
+
+def _decode_big(path: Path, metadata: Metadata) -> _Decoded:
+    """Decode a BigTIFF DNG, which LibRaw does not open; all that is known of it stands in its tags."""
+    cfa = stated_cfa(path, metadata.raw) if metadata.is_dng else None
+    if cfa is None:
+        raise NotAnImageError(path, "is a BigTIFF, but no DNG: there is no raw in it that can be read")
+    blocks = block_layout(metadata.raw)
+    assert blocks is not None  # or it had been refused as truncated
+    refuse_disproportion(path, blocks.width, blocks.height, metadata)
+    mosaic = second_opinion(path, metadata).mosaic
+    if mosaic is None:
+        compression = _compression_name(metadata)
+        reason = f"is a BigTIFF with raw data packed by {compression}, which cannot be decoded or is damaged"
+        raise UnsupportedCompressionError(path, reason)
+    unknown = [0.0, 0.0, 0.0, 0.0]
+    return _Decoded(
+        mosaic=mosaic,
+        cfa=cfa,
+        active=Area(0, 0, blocks.height, blocks.width),
+        levels=Levels((0.0, 0.0, 0.0, 0.0), float(2 ** _bits(metadata) - 1)),
+        xyz_to_camera=np.zeros((3, 3)),
+        camera_wb=unknown,
+        daylight_wb=unknown,
+    )
+
+
+def _is_big(path: Path) -> bool:
+    with path.open("rb") as file:
+        header = read_header(file)
+    return header is not None and header.big
+
+
+def _bits(metadata: Metadata) -> int:
+    """How many bits the values of the mosaic can have: what a DNG states, unless a table has widened them."""
+    bits = _numbers(metadata.raw.get(Code.BitsPerSample))
+    stated = metadata.is_dng and bits and Code.LinearizationTable not in metadata.raw
+    return int(bits[0]) if stated and 1 <= bits[0] <= 16 else 16
 
 
 @contextmanager
 def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
     """Open and decode; LibRaw's errors become ours."""
     try:
-        with rawpy.imread(_source(path)) as raw:
+        with rawpy.imread(libraw_source(path)) as raw:
             yield raw
     except RawDenoiseError:
         raise
     except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError) as error:
         compression = _numbers(metadata.raw.get(Code.Compression))
         if metadata.is_dng and compression:
-            name = _COMPRESSIONS.get(int(compression[0]), f"number {int(compression[0])}")
+            name = _compression_name(metadata)
             raise UnsupportedCompressionError(
                 path, f"its raw data is packed by {name}, which LibRaw cannot decode"
             ) from error
+        refuse_picture(path, metadata)
         raise NotAnImageError(path, "is of no raw format that LibRaw knows") from error
     except (rawpy.LibRawIOError, rawpy.LibRawDataError, rawpy.LibRawUnspecifiedError) as error:
+        refuse_picture(path, metadata)
         raise TruncatedError(path, f"is damaged or truncated (LibRaw: {_words(error)})") from error
     except rawpy.LibRawError as error:
         raise UnreadableError(path, f"LibRaw cannot read it ({_words(error)})") from error
 
 
-def _source(path: Path) -> str | BytesIO:
+def libraw_source(path: Path) -> str | BytesIO:
     """LibRaw takes names in UTF-8 only; a file whose name is not is read for it."""
     try:
         str(path).encode()
@@ -136,79 +235,39 @@ def _source(path: Path) -> str | BytesIO:
     return str(path)
 
 
-def _bayer_pattern(path: Path, raw: rawpy.RawPy, metadata: Metadata) -> UInt8[np.ndarray, "2 2"]:
-    """The colour indices of the mosaic's top-left 2x2 sites, if it is a Bayer mosaic."""
+def _refuse_no_mosaic(path: Path, raw: rawpy.RawPy) -> None:
     if path.suffix.lower() == ".x3f":
         raise FoveonError(path, "is from a Foveon sensor, which has no mosaic to denoise")
     if raw.raw_type != rawpy.RawType.Flat:
         raise LinearRawError(
             path, "holds linear RGB (sRAW, mRAW or a linear DNG), not a mosaic; use the camera's full raw"
         )
+    if raw.raw_image is None or raw.raw_image.dtype != np.uint16:
+        raise UnsupportedCompressionError(
+            path, "holds floating-point raw data; only integer mosaics are supported"
+        )
+
+
+def _bayer_pattern(path: Path, raw: rawpy.RawPy) -> tuple[Cfa, tuple[int, int, int, int]]:
+    """The pattern from the mosaic's corner, and LibRaw's numbers of the channels R, G1, G2, B."""
     pattern = raw.raw_pattern
     if pattern is None:
         raise MonochromeError(path, "is from a monochrome sensor; only Bayer mosaics are supported")
     if pattern.shape == (6, 6):
         raise XTransError(path, "is a Fujifilm X-Trans mosaic; only Bayer mosaics are supported")
     names = "".join("RGBG"[i] if raw.color_desc == b"RGBG" else "?" for i in pattern.ravel())
-    if pattern.shape != (2, 2) or names not in {c.value for c in Cfa}:
+    if pattern.shape != (2, 2) or names not in set(Cfa):
         raise UnsupportedCfaError(
             path, f"has an unusual colour filter array ({raw.color_desc.decode()}, {pattern.shape})"
         )
-    if raw.raw_image is None or raw.raw_image.dtype != np.uint16:
-        raise UnsupportedCompressionError(
-            path, "holds floating-point raw data; only integer mosaics are supported"
-        )
-    return pattern.astype(np.uint8)
+    red = np.argwhere(pattern == 0)[0]
+    green = int(pattern[red[0], 1 - red[1]])  # the green of the red rows: LibRaw numbers it 1 or 3
+    return Cfa.with_red_at(int(red[0]), int(red[1])), (0, green, 4 - green, 2)
 
 
-def _refuse_headerless(path: Path, metadata: Metadata) -> None:
-    """LibRaw guesses from its length what an array of bare numbers is; texts it calls damaged."""
-    if metadata.root:
-        return
-    if path.suffix.lower() == ".raw":
-        raise LayoutError(path, "has no header: give --cfa, --black, --white, --bits and --size")
-    with path.open("rb") as file:
-        start = file.read(512)
-    if not start.strip(_TEXT):
-        raise NotAnImageError(path, "is a text, not an image")
-
-
-def _refuse_truncated(path: Path, metadata: Metadata) -> None:
-    """LibRaw fills what is missing with zeros and says nothing: compare the tags with the file's length."""
-    strips, tiles = {Code.StripOffsets, Code.StripByteCounts}, {Code.TileOffsets, Code.TileByteCounts}
-    if metadata.is_dng and not (strips <= metadata.raw.keys() or tiles <= metadata.raw.keys()):
-        raise TruncatedError(path, "is truncated: where its picture lies is missing")
-    size, end = path.stat().st_size, max(_block_ends(path, metadata), default=0)
-    if end > size:
-        raise TruncatedError(path, f"is truncated: {size} bytes, but its picture ends at {end}")
-
-
-def _block_ends(path: Path, metadata: Metadata) -> Iterator[int]:
-    """Where the strips and tiles of the picture end, or begin where their lengths cannot be believed."""
-    panasonic = _is_panasonic(path)
-    for offsets_tag, counts_tag in ((Code.StripOffsets, Code.StripByteCounts),
-                                    (Code.TileOffsets, Code.TileByteCounts)):  # fmt: skip
-        offsets, counts = (_numbers(metadata.raw.get(tag)) for tag in (offsets_tag, counts_tag))
-        if panasonic:
-            # The offset may be a mere mark, and the count that of unpacked data (ExifTool, PanasonicRaw).
-            offsets, counts = _numbers(metadata.raw.get(_PANASONIC_RAW_OFFSET)) or offsets, [1.0]
-        for start, count in zip(offsets, counts, strict=False):
-            if start != _NO_OFFSET and count > 0:
-                yield int(start + count)
-
-
-def _is_panasonic(path: Path) -> bool:
-    """Whether it is a RAW, RW2 or RWL of Panasonic or Leica, by its magic number."""
-    with path.open("rb") as file:
-        return file.read(4) == b"IIU\0"
-
-
-def _refuse_blank_tail(path: Path, mosaic: np.ndarray, metadata: Metadata) -> None:
-    """A file that tells no lengths (CRW, RAF, CR3, RW2): a cut one decodes to a tail without any noise."""
-    tells_lengths = bool(metadata.raw) and not _is_panasonic(path)
-    tail = mosaic[-max(2, mosaic.shape[0] // 50) :]
-    if not tells_lengths and tail.min() == tail.max() and mosaic.min() != mosaic.max():
-        raise TruncatedError(path, "is truncated: the last rows of its picture are missing")
+def _compression_name(metadata: Metadata) -> str:
+    number = int((_numbers(metadata.raw.get(Code.Compression)) or [1.0])[0])
+    return _COMPRESSIONS.get(number, f"number {number}")
 
 
 def _words(error: Exception) -> str:
@@ -222,50 +281,6 @@ def _words(error: Exception) -> str:
 def _numbers(tag: Tag | None) -> list[float]:
     """The values of a numeric tag; x/0 as 0."""
     return [float(v) if math.isfinite(v) else 0.0 for v in numbers(tag)]
-
-
-def _active_area(metadata: Metadata, sizes: object, shape: tuple[int, ...]) -> Area:
-    height, width = shape
-    if metadata.is_dng:
-        area = _numbers(metadata.raw.get(Code.ActiveArea)) or [0, 0, height, width]
-    else:
-        top, left = sizes.top_margin, sizes.left_margin  # type: ignore[attr-defined]
-        area = [top, left, top + sizes.height, left + sizes.width]  # type: ignore[attr-defined]
-    top, left, bottom, right = (int(v) for v in area)
-    top, left = min(max(top, 0), height - 2), min(max(left, 0), width - 2)
-    return Area(top, left, min(max(bottom, top + 2), height), min(max(right, left + 2), width))
-
-
-def _dng_levels(ifd: Ifd, cfa: Cfa, active: Area) -> Levels | None:
-    """Levels by the DNG's own tags, which keep fractions and deltas that LibRaw rounds off.
-
-    DNG 1.7, BlackLevel: repeats from the top-left of the active area; the deltas add to it.
-    """
-    white = _numbers(ifd.get(Code.WhiteLevel))
-    if not white:
-        return None
-    values = _numbers(ifd.get(Code.BlackLevel)) or [0.0]
-    rows, columns = (int(v) for v in _numbers(ifd.get(Code.BlackLevelRepeatDim)) or (1, 1))
-    if rows < 1 or columns < 1 or len(values) < rows * columns:
-        rows, columns = 1, 1
-    grid = np.reshape(values[: rows * columns], (rows, columns))
-    grid = np.tile(grid, (2 if rows % 2 else 1, 2 if columns % 2 else 1))
-    row, column = cfa.red
-    r, g1, g2, b = (
-        float(grid[y::2, x::2].mean())
-        for y, x in ((row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column))
-    )
-    return Levels(
-        (r, g1, g2, b),
-        white[0],
-        black_delta_rows=_delta(ifd.get(Code.BlackLevelDeltaV), active.height),
-        black_delta_columns=_delta(ifd.get(Code.BlackLevelDeltaH), active.width),
-    )
-
-
-def _delta(tag: Tag | None, length: int) -> Float64[np.ndarray, " n"] | None:
-    values = np.asarray(_numbers(tag), float)
-    return values if values.size == length and values.any() else None
 
 
 # ---------------------------------------------------------------- what the file says of its taking
@@ -297,16 +312,26 @@ def _camera(path: Path, metadata: Metadata, active: Area, levels: Levels) -> Cam
     camera = stated_camera(metadata, f"{active.width}x{active.height} {bits}-bit")
     if camera.model:
         return camera
-    make, model = _ciff_owner(path)
+    make, model = _ciff_owner(path) or _quicktake(path) or ("", "")
     return replace(camera, make=make, model=model)
 
 
-def _ciff_owner(path: Path) -> tuple[str, str]:
+def _ciff_owner(path: Path) -> tuple[str, str] | None:
     """Make and model of a Canon CRW, which no library names: the strings of its CIFF record 0x080a."""
     if path.suffix.lower() != ".crw":
-        return "", ""
+        return None
     found = re.search(rb"(Canon)\0(Canon [ -~]{2,40})\0", path.read_bytes())
     return (found[1].decode(), found[2].decode().strip()) if found else ("Canon", "")
+
+
+def _quicktake(path: Path) -> tuple[str, str] | None:
+    """The model of an Apple QuickTake by its first bytes, as LibRaw tells it; rawpy does not pass that on."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    model = {b"qktk": "QuickTake 100", b"qktn": "QuickTake 150"}.get(start[:4])
+    if model is None:
+        return None
+    return "Apple", "QuickTake 200" if start[5:] != b"\0" else model
 
 
 def _orientation(metadata: Metadata, flip: int) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
+from rawdenoise.formats.black_levels import flat_black
 from rawdenoise.raw import Color, RawImage
 from rawdenoise.srgb import SRGB_TO_XYZ, encoded_srgb
 
@@ -27,7 +28,7 @@ def preview(image: RawImage, *, long_side: int = 1024) -> UInt8[np.ndarray, "h w
     Every pixel is the mean of a square of the mosaic with whole CFA cells, so nothing is interpolated. The
     brightness is raised where the capture is dark, by two stops at most.
     """
-    camera = _binned(image, long_side)
+    camera = _binned(flat_black(image), long_side)
     camera = np.clip(camera / np.array(image.color.neutral, np.float32), 0, 1)
     linear = camera @ camera_to_srgb(image.color).T.astype(np.float32)
     bright = float(np.quantile(linear.max(axis=2), 0.995))

@@ -18,6 +18,7 @@ from PIL import ImageCms
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import OutputError, VerificationError
 from rawdenoise.formats import maker_note
+from rawdenoise.formats.black_levels import flat_black
 from rawdenoise.formats.dng import dng_bytes
 from rawdenoise.formats.dng_directories import exif_node, provenance_packet
 from rawdenoise.formats.tags import Code
@@ -121,7 +122,7 @@ def render(image: RawImage, *, half_size: bool = False) -> UInt16[np.ndarray, "h
 
     With `half_size` each CFA cell becomes one pixel, which is many times faster.
     """
-    dng = dng_bytes(image, provenance=Provenance("", "", 0.0))
+    dng = dng_bytes(flat_black(image), provenance=Provenance("", "", 0.0))
     with rawpy.imread(dng) as raw:
         rgb: UInt16[np.ndarray, "h w 3"] = raw.postprocess(
             use_camera_wb=True,
@@ -170,6 +171,7 @@ def layout_json(image: RawImage, provenance: Provenance | None = None) -> str:
             "black_delta_columns": None
             if levels.black_delta_columns is None
             else levels.black_delta_columns.tolist(),
+            "black_repeat": None if levels.black_repeat is None else levels.black_repeat.tolist(),
             "camera": asdict(image.camera),
             "exposure": asdict(image.exposure),
             "color": asdict(image.color),
@@ -279,12 +281,12 @@ def _add_tags(path: Path, tags: Ifd, exif: Node, gps: Ifd) -> None:
 
 
 def _levels(found: Mapping[str, Any]) -> Levels:
-    rows, columns = (
+    rows, columns, repeat = (
         None if values is None else np.asarray(values, np.float64)
-        for values in (found["black_delta_rows"], found["black_delta_columns"])
+        for values in (found["black_delta_rows"], found["black_delta_columns"], found.get("black_repeat"))
     )
     red, green1, green2, blue = (float(value) for value in found["black_level"])
-    return Levels((red, green1, green2, blue), float(found["white_level"]), rows, columns)
+    return Levels((red, green1, green2, blue), float(found["white_level"]), rows, columns, repeat)
 
 
 def _color(found: Mapping[str, Any]) -> Color:

@@ -24,6 +24,7 @@ from torch import Tensor
 from rawdenoise import __version__
 from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.atomic import write_bytes
+from rawdenoise.defects import named_defects
 from rawdenoise.errors import (
     FileError,
     NotFoundError,
@@ -319,7 +320,7 @@ def build_store(
         seen = sample_sound(planes, valid=valid)
         samples[capture.iso].append(seen)
         known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
-        sound = cleared(planes, known or fit_noise([seen]), valid=valid)
+        sound = cleared(planes, known or fit_noise([seen]), valid=valid, known=named_defects(raw))
         valid &= ~sound.defects
         file = folder / tile_file(number)
         with _writing(folder):

@@ -1,0 +1,107 @@
+"""Opcode lists of a DNG (DNG 1.7, chapter 7), as far as they name bad pixels; big-endian in every file."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool
+
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import numbers
+from rawdenoise.raw import Ifd, Metadata, RawImage, Tag
+
+_CONSTANT, _LIST = 4, 5  # FixBadPixelsConstant and FixBadPixelsList
+_HEAD = struct.Struct(">4I")  # opcode, DNG version, flags, bytes that follow
+_MOST_OPCODES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Opcode:
+    """One opcode; `start` is where its parameters lie in the list."""
+
+    number: int
+    start: int
+    data: bytes
+
+
+def read_opcodes(data: bytes) -> Iterator[Opcode]:
+    """The opcodes of a list, up to the first that is not whole."""
+    count = int.from_bytes(data[:4], "big")
+    at = 4
+    for _ in range(min(count, _MOST_OPCODES)):
+        if len(data) < at + _HEAD.size:
+            return
+        number, _version, _flags, size = _HEAD.unpack_from(data, at)
+        at += _HEAD.size
+        if len(data) < at + size:
+            return
+        yield Opcode(number, at, data[at : at + size])
+        at += size
+
+
+def named_bad_pixels(raw: RawImage) -> Bool[np.ndarray, "h w"] | None:
+    """Which pixels of the mosaic a DNG names as bad, by their value or their place; None for none.
+
+    OpcodeList1 counts from the mosaic's corner, before anything is done to it; OpcodeList2 from the active
+    area's, where values are others already.
+    """
+    bad = np.zeros(raw.mosaic.shape, bool)
+    for opcode in _opcodes(raw.metadata.raw, Code.OpcodeList1):
+        if opcode.number == _CONSTANT and len(opcode.data) >= 4:
+            bad |= raw.mosaic == int.from_bytes(opcode.data[:4], "big")
+        elif opcode.number == _LIST:
+            _mark_list(bad, opcode.data)
+    for opcode in _opcodes(raw.metadata.raw, Code.OpcodeList2):
+        if opcode.number == _LIST:
+            _mark_list(bad[raw.active.slices], opcode.data)
+    return bad if bad.any() else None
+
+
+def with_linear_opcodes(metadata: Metadata) -> Metadata:
+    """Let FixBadPixelsConstant name the value that its pixels have once LinearizationTable is applied."""
+    table = [int(value) for value in numbers(metadata.raw.get(Code.LinearizationTable))]
+    if not table or Code.OpcodeList1 not in metadata.raw:
+        return metadata
+    root = metadata.root
+    if Code.OpcodeList1 in root:
+        root = _linear(root, table)
+    return replace(metadata, root=root, raw=_linear(metadata.raw, table))
+
+
+def _linear(tags: Ifd, table: list[int]) -> Ifd:
+    tag = tags[Code.OpcodeList1]
+    data = bytearray(tag.data)
+    for opcode in read_opcodes(tag.data):
+        if opcode.number == _CONSTANT and len(opcode.data) >= 4:
+            stored = int.from_bytes(opcode.data[:4], "big")
+            linear = table[min(stored, len(table) - 1)]
+            data[opcode.start : opcode.start + 4] = linear.to_bytes(4, "big")
+    return {**tags, Code.OpcodeList1: Tag(tag.type, tag.count, bytes(data))}
+
+
+def _opcodes(tags: Ifd, code: Code) -> Iterator[Opcode]:
+    return read_opcodes(tags[code].data) if code in tags else iter(())
+
+
+def _mark_list(bad: Bool[np.ndarray, "h w"], data: bytes) -> None:
+    """FixBadPixelsList: Bayer phase, counts of points and rectangles, then rows and columns of each."""
+    if len(data) < 12:
+        return
+    words = np.frombuffer(data[: len(data) // 4 * 4], ">u4").astype(np.int64)
+    points, rectangles = (int(count) for count in words[1:3])
+    height, width = bad.shape
+    places = words[3 : 3 + 2 * points]
+    rows, columns = places[: len(places) // 2 * 2].reshape(-1, 2).T
+    inside = (rows < height) & (columns < width)
+    bad[rows[inside], columns[inside]] = True
+    rest = words[3 + 2 * points :][: 4 * rectangles]
+    budget = 4 * bad.size  # pixels; rectangles that lie on each other must not cost hours
+    for top, left, bottom, right in rest[: len(rest) // 4 * 4].reshape(-1, 4).tolist():
+        part = bad[top:bottom, left:right]
+        budget -= part.size + 1
+        if budget < 0:
+            return
+        part[...] = True
