@@ -436,7 +436,7 @@ def test_an_output_that_does_not_read_back_is_not_kept(
     [
         ("active_area", Area(0, 0, 200, 200), "active area"),
         ("active_cfa", Cfa.BGGR, "pattern"),
-        ("black_grid", (1.0,) * 4, "BlackLevel"),
+        ("black_grid", np.ones((2, 2)), "BlackLevel"),
     ],
 )
 def test_wrong_tags_are_found_out(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -46,7 +45,7 @@ from rawdenoise.formats.refusals import (
     refuse_tiff_picture,
     refuse_truncated,
 )
-from rawdenoise.formats.shooting import stated_camera, stated_exposure
+from rawdenoise.formats.shooting import camera_by_signature, stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, read_header
 from rawdenoise.raw import (
@@ -79,8 +78,8 @@ def read_libraw(path: Path) -> RawImage:
     """
     metadata = read_metadata(path)
     refuse_headerless(path, metadata)
-    refuse_tiff_picture(path, metadata)
     refuse_truncated(path, metadata)
+    refuse_tiff_picture(path, metadata)
     stated = None
     if metadata.is_dng:
         check_mosaic(path, metadata)
@@ -312,26 +311,8 @@ def _camera(path: Path, metadata: Metadata, active: Area, levels: Levels) -> Cam
     camera = stated_camera(metadata, f"{active.width}x{active.height} {bits}-bit")
     if camera.model:
         return camera
-    make, model = _ciff_owner(path) or _quicktake(path) or ("", "")
+    make, model = camera_by_signature(path)
     return replace(camera, make=make, model=model)
-
-
-def _ciff_owner(path: Path) -> tuple[str, str] | None:
-    """Make and model of a Canon CRW, which no library names: the strings of its CIFF record 0x080a."""
-    if path.suffix.lower() != ".crw":
-        return None
-    found = re.search(rb"(Canon)\0(Canon [ -~]{2,40})\0", path.read_bytes())
-    return (found[1].decode(), found[2].decode().strip()) if found else ("Canon", "")
-
-
-def _quicktake(path: Path) -> tuple[str, str] | None:
-    """The model of an Apple QuickTake by its first bytes, as LibRaw tells it; rawpy does not pass that on."""
-    with path.open("rb") as file:
-        start = file.read(6)
-    model = {b"qktk": "QuickTake 100", b"qktn": "QuickTake 150"}.get(start[:4])
-    if model is None:
-        return None
-    return "Apple", "QuickTake 200" if start[5:] != b"\0" else model
 
 
 def _orientation(metadata: Metadata, flip: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import tifffile
 from jaxtyping import Float32, Shaped, UInt16
 
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, RawDenoiseError, TruncatedError
+from rawdenoise.formats.refusals import LEAST_RANGE
 from rawdenoise.formats.tiff import parse_layout
 from rawdenoise.raw import Area, Camera, Cfa, Levels, RawImage
 
 FULL_SCALE = 65535
 NPY_MAGIC = b"\x93NUMPY"
 COMMON_ASPECTS = (3 / 2, 4 / 3, 16 / 9, 5 / 4)
+MOST_PACKING = 1500  # bytes from one: deflate makes 1032 at most of a flat picture, LZW some 1300
+HARMLESS = 1 << 26  # bytes of a picture that may come from as few as a newer packing needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,10 @@ def _check_layout(path: Path, layout: PlainLayout) -> None:
     blacks = _per_plane(layout.black)
     if not 0 <= min(blacks) <= max(blacks) < white:
         raise LayoutError(path, f"black {layout.black} must lie in 0 to below white {white:g}")
+    if white - max(blacks) < LEAST_RANGE * white:
+        raise LayoutError(
+            path, f"black {layout.black} is so near to white {white:g} that nothing lies between"
+        )
     if white > top:
         raise LayoutError(path, f"white {white:g} is more than {layout.bits} bits can hold ({top})")
     if layout.size is not None and min(layout.size) < 2:
@@ -149,14 +157,16 @@ def _load_array(path: Path) -> Shaped[np.ndarray, "..."]:
             raise NotAnImageError(path, "is not a NumPy array, whatever its name says")
     try:
         return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r"))
-    except (ValueError, EOFError, OSError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # NumPy parses the header as Python, and raises what a broken one provokes
         raise _broken_array(path, error) from error
 
 
 def _broken_array(path: Path, error: Exception) -> RawDenoiseError:
     if "Object arrays" in str(error) or "Python objects" in str(error):
         return LayoutError(path, "holds Python objects, which are never loaded; save numbers")
-    if "mmap" in str(error) or "EOF" in str(error) or "reshape" in str(error):
+    if isinstance(error, EOFError) or any(word in str(error) for word in ("mmap", "EOF: ", "reshape")):
         return TruncatedError(path, "is truncated: it ends before its array does")
     return LayoutError(path, f"is a broken NumPy array ({error})")
 
@@ -224,6 +234,7 @@ def _load_tiff(path: Path) -> tuple[Shaped[np.ndarray, "..."], str]:
                 raise LayoutError(path, f"has {len(tiff.pages)} pages; a mosaic is a single one")
             if page.samplesperpixel != 1:
                 raise LinearRawError(path, "is a finished picture (colours, or alpha), not a mosaic")
+            _check_proportion(path, page)
             return np.asarray(page.asarray()), page.description
     except RawDenoiseError:
         raise
@@ -233,6 +244,24 @@ def _load_tiff(path: Path) -> tuple[Shaped[np.ndarray, "..."], str]:
         raise TruncatedError(
             path, f"is damaged or truncated: its picture cannot be decoded ({error})"
         ) from error
+
+
+def _check_proportion(path: Path, page: tifffile.TiffPage) -> None:
+    """Hold what a page claims against the file's bytes, before memory is taken.
+
+    tifffile fills with zeros what is missing, and says nothing.
+    """
+    size, counts = path.stat().st_size, page.databytecounts
+    ends = [start + count for start, count in zip(page.dataoffsets, counts, strict=False)]
+    if len(ends) < math.prod(page.chunked) or max(ends) > size or min(counts) == 0:
+        raise TruncatedError(path, "is damaged or truncated: parts of its picture are not in the file")
+    claimed = max(page.nbytes, math.prod(page.chunks) * math.ceil(page.bitspersample / 8))
+    there = min(sum(counts), size)
+    packed = int(page.compression) != 1
+    if claimed > there * (MOST_PACKING if packed else 1) and (claimed > HARMLESS or not packed):
+        width, height = page.imagewidth, page.imagelength
+        reason = f"is damaged: it claims {width}x{height} pixels, more than its {there} bytes can hold"
+        raise TruncatedError(path, reason)
 
 
 def _words_of_tiff(path: Path, mosaic: Shaped[np.ndarray, "..."]) -> UInt16[np.ndarray, "h w"]:
@@ -255,3 +284,9 @@ def _check_told(path: Path, image: RawImage) -> None:
     for deltas, length in ((levels.black_delta_rows, area.height), (levels.black_delta_columns, area.width)):
         if deltas is not None and deltas.shape != (length,):
             raise LayoutError(path, "tells black levels per row or column that do not match its size")
+    repeat = levels.black_repeat
+    if repeat is not None and (
+        repeat.ndim != 2 or 0 in repeat.shape or repeat.shape[0] % 2 or repeat.shape[1] % 2
+        or not np.abs(repeat).max() < levels.white
+    ):  # fmt: skip
+        raise LayoutError(path, "tells a pattern of black levels that makes no sense")

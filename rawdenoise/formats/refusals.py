@@ -12,7 +12,7 @@ from jaxtyping import UInt16
 from rawdenoise.errors import LayoutError, NotAnImageError, TruncatedError, UnsupportedRawError
 from rawdenoise.formats.dng_pixels import LEAST_BITS, UNCOMPRESSED, block_layout, first_stream
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers
+from rawdenoise.formats.tiff_container import BIG, CLASSIC, numbers, read_header
 from rawdenoise.raw import Levels, Metadata, Tag
 
 # A block of 64 pixels of a JPEG takes two bits at least, one code for its mean and one for its end; no
@@ -113,10 +113,23 @@ def refuse_truncated(path: Path, metadata: Metadata) -> None:
     if metadata.is_dng and not (strips <= metadata.raw.keys() or tiles <= metadata.raw.keys()):
         raise TruncatedError(path, "is truncated: where its picture lies is missing")
     size, end = path.stat().st_size, max(_block_ends(path, metadata), default=0)
+    end = max(end, _first_directory_end(path))
     if end > size:
         raise TruncatedError(path, f"is truncated: {size} bytes, but its picture ends at {end}")
     if metadata.is_dng:
         _refuse_missing_blocks(path, metadata)
+
+
+def _first_directory_end(path: Path) -> int:
+    """Where the first table of tags ends; 0 where it is no TIFF."""
+    with path.open("rb") as file:
+        header = read_header(file)
+        if header is None or header.magic not in (CLASSIC, BIG):
+            return 0
+        file.seek(header.first)
+        count_size, entry_size = (8, 20) if header.big else (2, 12)
+        entries = int.from_bytes(file.read(count_size), "little" if header.little_endian else "big")
+    return header.first + count_size + entries * entry_size
 
 
 def _refuse_missing_blocks(path: Path, metadata: Metadata) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, text
@@ -50,3 +52,26 @@ def _first_number(metadata: Metadata, *codes: Code) -> float | None:
             if value > 0 and math.isfinite(value):
                 return float(value)
     return None
+
+
+def camera_by_signature(path: Path) -> tuple[str, str]:
+    """Make and model of the few raws without tags, as LibRaw tells them; rawpy does not pass those on."""
+    return _ciff_owner(path) or _quicktake(path) or ("", "")
+
+
+def _ciff_owner(path: Path) -> tuple[str, str] | None:
+    """Make and model of a Canon CRW, which no library names: the strings of its CIFF record 0x080a."""
+    if path.suffix.lower() != ".crw":
+        return None
+    found = re.search(rb"(Canon)\0(Canon [ -~]{2,40})\0", path.read_bytes())
+    return (found[1].decode(), found[2].decode().strip()) if found else ("Canon", "")
+
+
+def _quicktake(path: Path) -> tuple[str, str] | None:
+    """The model of an Apple QuickTake by its first bytes."""
+    with path.open("rb") as file:
+        start = file.read(6)
+    model = {b"qktk": "QuickTake 100", b"qktn": "QuickTake 150"}.get(start[:4])
+    if model is None:
+        return None
+    return "Apple", "QuickTake 200" if start[5:] != b"\0" else model
