@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from conftest import make_raw
+from PIL import Image
 
 from rawdenoise.errors import (
     DirectoryError,
@@ -23,10 +26,11 @@ from rawdenoise.errors import (
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.libraw import read_libraw
+from rawdenoise.formats.shooting import camera_by_signature
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import LONG, Node, numbers_tag, write_tree
+from rawdenoise.formats.tiff_container import LONG, SHORT, Node, numbers_tag, write_tree
 from rawdenoise.packing import pack, unpack
-from rawdenoise.raw import Area, Cfa, Provenance
+from rawdenoise.raw import NO_TAGS, Area, Cfa, Provenance, Tag
 
 DECODABLE = {
     "canon-eos-d30.crw": (
@@ -89,17 +93,77 @@ def test_a_truncated_capture_is_refused(name: str, share: float, shared_data: Pa
         read_raw(cut)
 
 
-def panasonic(path: Path, *, offset: int, length: int) -> Path:
+def panasonic(path: Path, *, offset: int, length: int, sizes: Mapping[int, Tag] = NO_TAGS) -> Path:
     """The beginning of an RW2: no strip offset, the byte count of unpacked data, where the raw data lies."""
     tags = {
         Code.StripOffsets: numbers_tag(LONG, 0xFFFFFFFF),
         Code.StripByteCounts: numbers_tag(LONG, 10**7),
         280: numbers_tag(LONG, offset),
+        **sizes,
     }
     with path.open("wb") as file:
         write_tree(file, Node(tags), magic=0x55)
         file.truncate(length)
     return path
+
+
+@pytest.mark.parametrize(
+    ("packing", "needed"),
+    [(4, 3724 * 2754 * 8 // 7), (5, 3724 * 2754 * 16 // 10), (6, 3724 * 2754 * 16 // 14)],
+)
+def test_a_panasonic_holds_as_many_bytes_as_its_pixels_take(
+    packing: int, needed: int, tmp_path: Path
+) -> None:
+    sizes = {2: numbers_tag(SHORT, 3724), 3: numbers_tag(SHORT, 2754), 45: numbers_tag(SHORT, packing)}
+    path = panasonic(tmp_path / "cut.rw2", offset=1024, length=needed + 1000, sizes=sizes)
+    with pytest.raises(TruncatedError, match=f"its picture ends at {1024 + needed}"):
+        read_libraw(path)
+    path = panasonic(tmp_path / "whole.rw2", offset=1024, length=needed + 1025, sizes=sizes)
+    with pytest.raises(RawDenoiseError) as refused:  # no camera is named in it
+        read_libraw(path)
+    assert "its picture ends at" not in str(refused.value)
+
+
+def test_a_cr2_is_held_against_the_strips_of_its_raw_not_of_its_previews(tmp_path: Path) -> None:
+    """Its raw is the fourth directory, and the only one that says how it is sliced."""
+
+    def strip(offset: int, count: int) -> dict[int, Tag]:
+        return {Code.StripOffsets: numbers_tag(LONG, offset), Code.StripByteCounts: numbers_tag(LONG, count)}
+
+    preview = {Code.ImageWidth: numbers_tag(LONG, 2000), Code.ImageLength: numbers_tag(LONG, 3000)}
+    raw = {**strip(3000, 9000), 50752: numbers_tag(SHORT, 1, 1000, 1000)}
+    path = tmp_path / "cut.cr2"
+    with path.open("wb") as file:
+        tree = Node({**preview, **strip(1000, 500)}, children={Code.SubIFDs: (Node(raw),)})
+        write_tree(file, tree)
+        file.truncate(11_999)
+    with pytest.raises(TruncatedError, match="11999 bytes, but its picture ends at 12000"):
+        read_libraw(path)
+
+
+def test_a_picture_named_as_a_raw_is_called_what_it_is(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    color, grey = rng.integers(0, 255, (120, 160, 3), np.uint8), rng.integers(0, 65535, (120, 160), np.uint16)
+    Image.fromarray(color).save(tmp_path / "a.nef", "JPEG")
+    Image.fromarray(color).save(tmp_path / "headerless.raw", "JPEG")
+    Image.fromarray(color).save(tmp_path / "b.cr2", "PNG")
+    canon = [(271, "s", 0, "Canon", True), (272, "s", 0, "Canon EOS 5D", True)]
+    tifffile.imwrite(tmp_path / "c.dng", grey)  # LibRaw takes it for an RGGB mosaic
+    tifffile.imwrite(tmp_path / "d.cr2", color, photometric="rgb", extratags=canon)
+    tifffile.imwrite(tmp_path / "e.arw", color, photometric="rgb", compression="zlib")
+    (tmp_path / "f.cr3").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    kinds = {"a.nef": "JPEG", "headerless.raw": "JPEG", "b.cr2": "PNG", "f.cr3": "HEIF"}
+    for name in (*kinds, "c.dng", "d.cr2", "e.arw"):
+        words = f"{name}: is a {kinds.get(name, 'TIFF')} picture, whatever its name says"
+        with pytest.raises(NotAnImageError, match=words):
+            read_raw(tmp_path / name)
+
+
+def test_a_quicktake_is_named_by_its_first_bytes(tmp_path: Path) -> None:
+    for start, model in ((b"qktk\0\0", "100"), (b"qktn\0\0", "150"), (b"qktn\0\x04", "200"), (b"qkt?", "")):
+        (tmp_path / "a.qtk").write_bytes(start + bytes(100))
+        expected = ("Apple", f"QuickTake {model}") if model else ("", "")
+        assert camera_by_signature(tmp_path / "a.qtk") == expected
 
 
 def test_a_dng_that_is_cut_within_its_tables_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from rawdenoise.packing import pack
 from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, Provenance, RawImage
 
 FOURTEEN_BITS = PlainLayout(cfa=Cfa.GBRG, black=600.0, white=16383.0, bits=14, size=(12, 8))
+LAYOUT = PlainLayout(cfa=Cfa.RGGB)
 
 
 def words(seed: int = 0, height: int = 8, width: int = 12, top: int = 16383) -> np.ndarray:
@@ -269,3 +270,57 @@ def test_four_orders_of_one_scene_come_out_alike(shared_data: Path) -> None:
         means.append(pack(read_raw(path, layout=layout)).mean(axis=(1, 2)))
     spread = np.ptp(np.stack(means), axis=0) / np.mean(means, axis=0)
     assert spread.max() < 0.01
+
+
+def test_an_array_whose_header_is_no_python_is_refused(tmp_path: Path) -> None:
+    header = b"{'descr': '<u2', 'fortran_order': False, 'shape': (8, 8, }".ljust(118) + b"\n"
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header + bytes(128))
+    with pytest.raises(LayoutError, match="broken NumPy array"):
+        read_plain(path, LAYOUT)
+
+
+def test_an_array_of_more_pixels_than_bytes_is_refused(tmp_path: Path) -> None:
+    path = saved_npy(tmp_path, np.zeros((4, 4), np.uint16))
+    path.write_bytes(path.read_bytes().replace(b"(4, 4)", b"(90000, 90000)").replace(b" " * 8, b"", 1))
+    with pytest.raises(TruncatedError, match="truncated"):
+        read_plain(path, LAYOUT)
+
+
+def claiming(path: Path, width: int, height: int) -> Path:
+    """A TIFF of one compressed strip that says it is as large as this."""
+    tifffile.imwrite(path, np.zeros((64, 64), np.uint16), compression="zlib", rowsperstrip=64, metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        tags = tiff.pages.first.tags
+        tags["ImageWidth"].overwrite(width, dtype="I")
+        tags["ImageLength"].overwrite(height, dtype="I")
+        tags["RowsPerStrip"].overwrite(height, dtype="I")
+    return path
+
+
+def test_a_tiff_out_of_proportion_to_its_bytes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TruncatedError, match="claims 30000x30000 pixels, more than its"):
+        read_plain(claiming(tmp_path / "a.tif", 30_000, 30_000), LAYOUT)
+
+
+def test_a_tiff_that_lacks_parts_of_its_picture_is_refused(tmp_path: Path) -> None:
+    """Else tifffile fills them with zeros."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, words(), rowsperstrip=4, metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = tiff.pages.first.tags["StripByteCounts"]
+        counts.overwrite([0, *counts.value[1:]])
+    with pytest.raises(TruncatedError, match="parts of its picture are not in the file"):
+        read_plain(path, LAYOUT)
+
+
+@pytest.mark.parametrize("compression", ["zlib", "lzw", None])
+def test_an_even_picture_packed_as_tightly_as_can_be_is_read(compression: str | None, tmp_path: Path) -> None:
+    path, even = tmp_path / "a.tif", np.full((4000, 4000), 64, np.uint16)
+    tifffile.imwrite(path, even, compression=compression, rowsperstrip=4000, metadata=None)
+    assert np.array_equal(read_plain(path, LAYOUT).mosaic, even)
+
+
+def test_black_next_to_white_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LayoutError, match="so near to white"):
+        read_plain(saved_npy(tmp_path, words()), PlainLayout(cfa=Cfa.RGGB, black=1020, white=1023, bits=10))

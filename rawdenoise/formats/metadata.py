@@ -31,6 +31,7 @@ from rawdenoise.formats.tiff_container import (
 from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
 
 _CFA = 32803  # a PhotometricInterpretation
+_CR2_SLICES = 50752
 _GAIN_TABLE_MAP, _EXIF_CFA_PATTERN, _USER_COMMENT = 52525, 41730, 37510
 _MOST_DIRECTORIES = 64  # raws have at most about a dozen; more means a loop
 
@@ -101,14 +102,18 @@ def _image_directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Dir
 
 
 def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
-    """Orders directories: a colour filter array first, the main picture first, the larger first."""
+    """Orders directories: a colour filter array first, the main picture first, the larger first.
+
+    The raw of a CR2 says nothing of its colours and its size, but how it is sliced.
+    """
 
     def first(code: Code) -> float:
         return (numbers(tags.get(code)) or (0.0,))[0]
 
     main = Code.NewSubfileType in tags and first(Code.NewSubfileType) == 0
     size = first(Code.ImageWidth) * first(Code.ImageLength)
-    return first(Code.PhotometricInterpretation) == _CFA, main, size
+    mosaic = first(Code.PhotometricInterpretation) == _CFA or _CR2_SLICES in tags
+    return mosaic, main, size
 
 
 def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd) -> Directory:

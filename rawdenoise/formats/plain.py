@@ -168,7 +168,7 @@ def _broken_array(path: Path, error: Exception) -> RawDenoiseError:
         return LayoutError(path, "holds Python objects, which are never loaded; save numbers")
     if isinstance(error, EOFError) or any(word in str(error) for word in ("mmap", "EOF: ", "reshape")):
         return TruncatedError(path, "is truncated: it ends before its array does")
-    return LayoutError(path, f"is a broken NumPy array ({error})")
+    return LayoutError(path, f"is a broken NumPy array ({error.args[0] if error.args else error})")
 
 
 def _load_words(path: Path, layout: PlainLayout) -> UInt16[np.ndarray, "h w"]:

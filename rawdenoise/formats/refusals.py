@@ -33,7 +33,7 @@ _PICTURES = {
     6,
     8,
 }  # PhotometricInterpretation: grey, RGB, palette, CMYK, YCbCr, Lab
-_CR2_SLICES, _CFA = 50752, 32803
+_CR2_SLICES = 50752
 _TEXT = bytes([*range(32, 127), 9, 10, 13])
 _MAGICS = {
     b"\xff\xd8\xff": "a JPEG picture", b"\x89PNG\r\n\x1a\n": "a PNG picture", b"GIF8": "a GIF picture",
