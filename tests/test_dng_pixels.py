@@ -168,6 +168,19 @@ def test_blocks_are_held_against_their_bytes_before_memory_is_taken(tmp_path: Pa
         decode_mosaic(path, blocks, metadata)
 
 
+@pytest.mark.parametrize("shape", [(32, 64), (16, 32)])
+def test_blocks_of_another_size_than_their_tags_say_are_not_decoded(
+    shape: tuple[int, int], tmp_path: Path
+) -> None:
+    tags = {322: (LONG, [shape[1]]), 323: (LONG, [shape[0]])}
+    path = write_odd(tmp_path / "a.dng", noisy(16, 32), Odd(7, block=(32, 32), components=1, tags=tags))
+    metadata = read_metadata(path)
+    blocks = block_layout(metadata.raw)
+    assert blocks is not None
+    with pytest.raises(UndecodableError, match="not of the size that its tags say"):
+        decode_mosaic(path, blocks, metadata)
+
+
 @given(st.binary(max_size=40))
 def test_no_bytes_break_the_reader_of_jpeg_headers(data: bytes) -> None:
     read_stream(b"\xff\xd8" + data)
@@ -240,16 +253,19 @@ def test_a_white_level_is_the_most_its_bits_hold_where_none_is_stated(tmp_path: 
         assert read_raw(path).levels.white == white
 
 
-def test_few_bytes_that_claim_many_pixels_are_refused(tmp_path: Path) -> None:
-    """Four hundred tiles that lie in the same place: 26 megapixels of 12 kB."""
+@pytest.mark.parametrize("tiles", [4, 20])
+def test_few_bytes_that_claim_many_pixels_are_refused(tiles: int, tmp_path: Path) -> None:
+    """Tiles that lie in the same place: 1 megapixel of 9 kB, and 26 of 12 kB."""
     tile = np.full((256, 256), 300, np.uint16)
-    block, side = lossless_jpeg(tile, 1), 256 * 20
-    size = {256: (LONG, [side]), 257: (LONG, [side]), 325: (LONG, [len(block)] * 400)}
+    block, side = lossless_jpeg(tile, 1), 256 * tiles
+    size = {256: (LONG, [side]), 257: (LONG, [side]), 325: (LONG, [len(block)] * tiles**2)}
     first = 8  # right behind the header
-    odd = Odd(7, 16, (256, 256), components=1, tags={**size, 324: (LONG, [first] * 400)})
+    odd = Odd(7, 16, (256, 256), components=1, tags={**size, 324: (LONG, [first] * tiles**2)})
     path = write_odd(tmp_path / "a.dng", tile, odd)
     assert path.read_bytes()[first : first + len(block)] == block
-    with pytest.raises(TruncatedError, match=r"claims 5120x5120 pixels, more than its \d+ bytes can hold"):
+    with pytest.raises(
+        TruncatedError, match=rf"claims {side}x{side} pixels, more than its \d+ bytes can hold"
+    ):
         read_raw(path)
 
 

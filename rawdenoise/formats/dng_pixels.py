@@ -176,10 +176,16 @@ def decode_mosaic(path: Path, blocks: Blocks, metadata: Metadata) -> UInt16[np.n
         while batch := list(islice(reads, _BATCH)):
             for _ in pool.map(lambda job: place(*job), batch):
                 pass
-    table = np.asarray(numbers(metadata.raw.get(Code.LinearizationTable)))
-    if table.size:  # values beyond the table are taken for its last (DNG 1.7, LinearizationTable)
-        mosaic = np.clip(table, 0, 65535).astype(np.uint16).take(mosaic, mode="clip")
+    table = linearization_table(metadata.raw)
+    if table.size:
+        mosaic = table.take(mosaic, mode="clip")
     return _deinterleaved(mosaic, *_interleave(metadata.raw))
+
+
+def linearization_table(ifd: Ifd) -> UInt16[np.ndarray, " n"]:
+    """What stored values mean; those beyond the table mean its last (DNG 1.7). Empty where there is none."""
+    values = np.nan_to_num(np.asarray(numbers(ifd.get(Code.LinearizationTable)), float))
+    return np.clip(values, 0, 65535).astype(np.uint16)
 
 
 def _read_blocks(file: BufferedIOBase, blocks: Blocks) -> Iterator[tuple[int, bytes]]:

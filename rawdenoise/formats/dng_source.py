@@ -85,8 +85,8 @@ def stated_cfa(path: Path, ifd: Ifd) -> Cfa | None:
     Raises:
         XTransError, UnsupportedCfaError: the pattern is another one.
     """
-    values = [int(value) for value in numbers(ifd.get(Code.CFAPattern))]
-    repeat = [int(value) for value in numbers(ifd.get(Code.CFARepeatPatternDim))] or [2, 2]
+    values = _integers(ifd.get(Code.CFAPattern))
+    repeat = _integers(ifd.get(Code.CFARepeatPatternDim)) or [2, 2]
     planes = plane_colors(ifd)
     if not values:
         return None
@@ -107,7 +107,7 @@ def stated_cfa(path: Path, ifd: Ifd) -> Cfa | None:
 
 def plane_colors(ifd: Ifd) -> tuple[int, ...]:
     """CFAPlaneColor: which colour each plane is."""
-    return tuple(int(value) for value in numbers(ifd.get(Code.CFAPlaneColor))) or _RGB
+    return tuple(_integers(ifd.get(Code.CFAPlaneColor))) or _RGB
 
 
 def in_rgb_order(path: Path, metadata: Metadata) -> Metadata:
@@ -200,6 +200,11 @@ def _delta(tag: Tag | None, length: int) -> Float64[np.ndarray, " n"] | None:
 def _numbers(tag: Tag | None) -> list[float]:
     """The values of a numeric tag; x/0 as 0."""
     return [float(value) if math.isfinite(value) else 0.0 for value in numbers(tag)]
+
+
+def _integers(tag: Tag | None) -> list[int]:
+    """The values of a tag that should be whole; what is no number as -1."""
+    return [int(value) if math.isfinite(value) else -1 for value in numbers(tag)]
 
 
 def _whole(ifd: Ifd, code: int, default: int) -> float:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool
 
+from rawdenoise.formats.dng_pixels import linearization_table
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.raw import Ifd, Metadata, RawImage, Tag
 
 _CONSTANT, _LIST = 4, 5  # FixBadPixelsConstant and FixBadPixelsList
@@ -62,7 +62,7 @@ def named_bad_pixels(raw: RawImage) -> Bool[np.ndarray, "h w"] | None:
 
 def with_linear_opcodes(metadata: Metadata) -> Metadata:
     """Let FixBadPixelsConstant name the value that its pixels have once LinearizationTable is applied."""
-    table = [int(value) for value in numbers(metadata.raw.get(Code.LinearizationTable))]
+    table = linearization_table(metadata.raw).tolist()
     if not table or Code.OpcodeList1 not in metadata.raw:
         return metadata
     root = metadata.root

@@ -203,10 +203,11 @@ def refuse_disproportion(path: Path, width: int, height: int, metadata: Metadata
         TruncatedError: the file has fewer bits than its pixels must have.
     """
     size, least = path.stat().st_size, LEAST_BITS_OF_ANY
-    if metadata.is_dng:
-        blocks = block_layout(metadata.raw)
+    blocks = block_layout(metadata.raw) if metadata.is_dng else None
+    if blocks is not None:
+        width, height = max(width, blocks.width), max(height, blocks.height)
         with path.open("rb") as file:
-            stream = None if blocks is None else first_stream(file, blocks)
+            stream = first_stream(file, blocks)
         if stream is not None and stream.lossless:
             least = LEAST_BITS
     if width * height * least > 8 * size:
