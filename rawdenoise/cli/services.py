@@ -22,7 +22,7 @@ from rich.text import Text
 from rawdenoise.bases import models_for
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
-from rawdenoise.jobs import absolute
+from rawdenoise.names import absolute
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,
