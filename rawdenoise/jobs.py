@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
@@ -45,6 +45,7 @@ class IfExists(StrEnum):
     """What to do where an output is there already."""
 
     SKIP = "skip"
+    REDO = "redo"  # skip what is as it would be made now, make anew what another recipe has made
     OVERWRITE = "overwrite"
     RENAME = "rename"
     ERROR = "error"
@@ -118,18 +119,19 @@ def plan(
     suffixes: frozenset[str] = RAW_SUFFIXES,
     naming: Naming = Naming(),
     judge: Judge | None = None,
-    redo: bool = False,
+    named: Collection[Path] | None = None,
 ) -> list[Job]:
     """Turn files and folders into jobs whose outputs lie in `folder`, or beside their sources without one.
 
     Nothing is written or decoded. Below `folder` the tree is that of the inputs. `suffixes` (lower case) are
-    searched for inside folders, hidden files, `folder` itself and our own outputs are not. A source that has
-    an output keeps it, whatever else is given now; no output is a source, by any name, nor another's output.
+    searched for inside folders, hidden files and `folder` itself are not. Our own outputs are passed over,
+    but for those that are `named` (all paths, where it is None). A source that has an output keeps it,
+    whatever else is given now; no output is a source, by any name, nor another's output.
     """
     judge = judge or Judge(_digest_anew)
     mirror = naming.mirror or Mirror(common=tree_root(paths))
     found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
-    found = _without_outputs(found, {absolute(path) for path in paths})
+    found = _without_outputs(found, {absolute(path) for path in (paths if named is None else named)})
     found = [_placed(job, folder, mirror) for job in found]
     planned = [job for job in found if job.status is Status.PLANNED]
     places = [_place_of(job.source, folder, mirror) for job in planned]
@@ -139,7 +141,7 @@ def plan(
     names = name_outputs(places, suffix, naming.pattern, kept)
     outputs = [name if folder is None else folder / name for name in names]
     sources = {identity for job in found if job.reason != OURS and (identity := _identity(job.source))}
-    settle = _Settlement(suffix, if_exists, redo, judge, sources, {key_of(output) for output in outputs})
+    settle = _Settlement(suffix, if_exists, judge, sources, {key_of(output) for output in outputs})
     settled = {
         job.source: settle.job(_named(job, output, naming.pattern.output(place, suffix).name))
         for job, place, output in zip(planned, places, outputs, strict=True)
@@ -284,7 +286,6 @@ class _Settlement:
 
     suffix: str
     if_exists: IfExists
-    redo: bool
     judge: Judge
     sources: set[tuple[int, int]]
     taken: set[str]
@@ -319,12 +320,12 @@ class _Settlement:
         return replace(job, replaces=True)
 
     def _as_it_stands(self, job: Job, output: Path) -> Job:
-        again = replace(job, replaces=True)
+        again, redo = replace(job, replaces=True), self.if_exists is IfExists.REDO
         match job.standing:
             case Standing.BROKEN:
                 missing = self.judge.existing(output).missing
                 return replace(again, note=f"{output} was there but not whole ({missing}): it is made anew")
-            case Standing.OTHER_RECIPE | Standing.CHANGED | Standing.UNSIGNED if self.redo:
+            case Standing.OTHER_RECIPE | Standing.CHANGED | Standing.UNSIGNED if redo:
                 return again
             case Standing.OTHER:
                 made = self.judge.existing(output).made is not None

@@ -109,4 +109,5 @@ def read_digested(path: Path, read: Callable[[Path], RawImage]) -> RawImage:
             raise
         finally:
             digest.exception()  # or the pool would be left with a thread that reads
+    check_unchanged(path, signature)  # the digest may have been taken before, and the picture after
     return replace(raw, source_digest=digest.result())

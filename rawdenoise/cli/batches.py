@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from rawdenoise.names import NamePattern, mirror_of, parse_pattern
 from rawdenoise.outputs import Judge
 from rawdenoise.pipeline import DenoiseOptions, Format
 from rawdenoise.recipe import Recipe
-from rawdenoise.sidecars import Sidecars
+from rawdenoise.sidecars import CAPTURE_ONE, Sidecars
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,6 @@ class Outputs:
     if_exists: IfExists
     pattern: NamePattern = NamePattern()  # noqa: RUF009 - frozen
     root: Path | None = None
-    redo: bool = False
 
 
 def outputs_of(
@@ -59,7 +58,7 @@ def outputs_of(
     if redo and if_exists != IfExists.SKIP:
         raise click.UsageError("--redo chooses among outputs that would be skipped; leave out --if-exists")
     pattern = parse_pattern(name, Format(format).suffix)
-    return Outputs(output, Format(format), IfExists(if_exists), pattern, root, redo)
+    return Outputs(output, Format(format), IfExists.REDO if redo else IfExists(if_exists), pattern, root)
 
 
 def planned(
@@ -69,10 +68,11 @@ def planned(
     digests: Digests,
     *,
     recursive: bool,
+    named: Collection[Path],
     is_list: bool,
     layout: PlainLayout | None,
 ) -> list[Job]:
-    """Plan the batch.
+    """Plan the batch; our own outputs are taken where they are `named`, and not where a list holds them.
 
     Raises:
         NothingMatchedError: there is nothing to do.
@@ -88,7 +88,7 @@ def planned(
         suffixes=suffixes,
         naming=Naming(outputs.pattern, mirror_of(inputs, outputs.root, is_list=is_list)),
         judge=judge,
-        redo=outputs.redo,
+        named=named,
     )
     if not jobs:
         hint = "" if recursive else " (--recursive looks into folders inside folders)"
@@ -122,6 +122,7 @@ def work(
             raise SetupError(f"{outputs.folder}: cannot be made ({error.strerror})") from error
     for folder in {job.output.parent for job in jobs if job.output is not None}:
         remove_abandoned(folder)
+        remove_abandoned(folder / CAPTURE_ONE, recursive=True)
     return denoising(
         options,
         models,
