@@ -93,7 +93,7 @@ def command(
     recipe = Recipe(model, base, strength, format, levels, keep_hot_pixels, keep_row_noise, min_gain)
     digests = ctx.with_resource(Digests())
     planned = batches.planned(inputs, outputs, recipe, digests, recursive=recursive, named=paths,
-                              is_list=files_from is not None, layout=plain)  # fmt: skip
+                              is_list=files_from is not None or inputs != list(paths), layout=plain)  # fmt: skip
     report = BatchReport(as_json=as_json)
     if dry_run:
         ctx.exit(report.planned(planned))
