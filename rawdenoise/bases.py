@@ -10,6 +10,7 @@ from rawdenoise.devices import pick_device
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.models import Model, ModelStore, read_model
 from rawdenoise.raw import Camera
+from rawdenoise.recipe import Recipe
 
 BASES = ("fast", "best")  # named after their networks
 BASE_PREFIX = "base-"
@@ -71,3 +72,22 @@ def models_for(id: str | None, *, base: str, device: str, strength: float) -> Mo
         return cache(partial(model_for, store=store, base=base))
     chosen = model_called(id, store)
     return lambda camera: chosen
+
+
+def current_models(recipe: Recipe, store: ModelStore) -> Callable[[str], frozenset[str] | None]:
+    """Tell by which models captures of a camera, called so, may be done now; None where any is right.
+
+    Of each mode of a camera that is the newest; a camera of which there is none, or whose files do not name
+    it as its model does, gets a bundled one or any of those.
+    """
+    if recipe.model or not recipe.strength:
+        return lambda camera: None
+
+    @cache
+    def ids() -> dict[str, frozenset[str]]:
+        newest = {(card.camera.name, card.camera.mode): card.id for card in reversed(store.cards())}
+        names = {name for name, _ in newest}
+        own = {name: frozenset(id for (of, _), id in newest.items() if of == name) for name in names}
+        return own | {"": frozenset({load_base(recipe.base).card.id, *newest.values()})}
+
+    return lambda camera: ids().get(camera, ids()[""])

@@ -16,16 +16,19 @@ from pathlib import Path
 
 from torch import nn
 
-from rawdenoise.errors import RawDenoiseError
-from rawdenoise.formats import read_raw
+from rawdenoise.errors import OutputError, RawDenoiseError
+from rawdenoise.formats import LAYOUT_SUFFIXES, read_raw
 from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.jobs import FileResult, Job, Status, result_of
 from rawdenoise.levels import fine_notes
 from rawdenoise.models import Model
+from rawdenoise.outputs import OF_ITS_SOURCE
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, denoise, write
 from rawdenoise.raw import Camera, RawImage
-from rawdenoise.sources import read_digested
+from rawdenoise.recipe import Recipe
+from rawdenoise.sidecars import Sidecars, copy_missing
+from rawdenoise.sources import name_of, read_digested
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,26 @@ class Work:
     unwanted: Callable[[Denoised], str] = lambda denoised: ""
 
 
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What outputs say of their making: `recipe_of` gives a source's digest of the recipe.
+
+    `keep` is told a source's digest when it was taken.
+    """
+
+    recipe_of: Callable[[Path], str]
+    keep: Callable[[Path, str], object] = lambda source, digest: None
+
+
+def recipe_digest(recipe: Recipe, layout: PlainLayout | None, source: Path) -> str:
+    """Give the digest of the recipe by which a source is done; pictures are left out by it, but not changed.
+
+    How plain mosaics are laid out changes the pixels of those alone.
+    """
+    is_plain = source.suffix.lower() in LAYOUT_SUFFIXES | {".raw"}
+    return replace(recipe, min_gain=None).digest_for(layout if is_plain else None)
+
+
 def denoising(
     options: DenoiseOptions,
     models: Callable[[Camera], Model | None],
@@ -59,19 +82,21 @@ def denoising(
     overwrite: bool = False,
     keep_mtime: bool = False,
     min_gain: float | None = None,
-    recipe: str = "",
+    signing: Signing | None = None,
     remade: Collection[Path] = (),
 ) -> Work:
     """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed.
 
-    Pictures that gained less than `min_gain` dB by their estimate are not written. With the digest of a
-    `recipe` outputs say that they were made by it, and of which content. `remade` are outputs that are
-    written over even where others are not.
+    Pictures that gained less than `min_gain` dB by their estimate are not written. With `signing`
+    outputs say of which content they were made and by which recipe. `remade` are outputs that are written
+    over even where others are not; a source never is.
     """
 
     def read_one(path: Path) -> RawImage:
         read = partial(read_raw, layout=layout)
-        raw = read_digested(path, read) if recipe else read(path)
+        raw = read(path) if signing is None else read_digested(path, read)
+        if signing is not None:
+            signing.keep(path, raw.source_digest)
         notes = compromises(raw) if format is Format.DNG else ()
         return replace(raw, notes=(*raw.notes, *notes, *(fine_notes(raw) if options.fine_levels else ())))
 
@@ -83,8 +108,10 @@ def denoising(
             return denoise(raw, model, options)
 
     def write_one(denoised: Denoised, output: Path) -> Path:
-        if recipe:
-            denoised = _signed(denoised, recipe)
+        if signing is not None:
+            denoised = _signed(denoised, signing.recipe_of(denoised.image.source))
+        if _is_same_file(denoised.image.source, output):
+            raise OutputError(output, "is the source itself; give another folder, or another name")
         written = write(denoised, output, format=format, replace=overwrite or output in remade)
         if keep_mtime:
             times = denoised.image.source.stat()
@@ -103,9 +130,34 @@ def denoising(
 def _signed(denoised: Denoised, recipe: str) -> Denoised:
     """Have a result say of which content it was made, what that file was called, and by which recipe."""
     image = denoised.image
-    made = replace(denoised.provenance, source_digest=image.source_digest, source_name=image.source.name,
+    made = replace(denoised.provenance, source_digest=image.source_digest, source_name=name_of(image.source),
                    recipe=recipe)  # fmt: skip
     return replace(denoised, provenance=made)
+
+
+def _is_same_file(source: Path, output: Path) -> bool:
+    """Whether two paths are of one file, whatever case or link they go by."""
+    try:
+        return source.samefile(output)
+    except OSError:
+        return False
+
+
+def copying_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Iterator[FileResult]:
+    """Copy what belongs to each capture beside its output, as soon as that is there, or was.
+
+    A sidecar that cannot be copied does not undo its picture: a note says so.
+    """
+    for result in results:
+        there = result.status is Status.DONE or result.standing in OF_ITS_SOURCE
+        if result.output is None or not there or result.status is Status.FAILED:
+            yield result
+            continue
+        try:
+            copied = copy_missing(sidecars.of(result.source), result.source, result.output)
+            yield replace(result, sidecars=tuple(copied))
+        except RawDenoiseError as error:
+            yield replace(result, notes=(*result.notes, f"not copied: {error}"))
 
 
 @contextmanager

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import os
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.errors import RawDenoiseError
+from rawdenoise.errors import FileError, UnreadableError
 from rawdenoise.formats import RAW_SUFFIXES
-from rawdenoise.formats.metadata import denoised_by_us, read_metadata
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import text
+from rawdenoise.formats.provenance import made_of
+from rawdenoise.names import (
+    Mirror,
+    NamePattern,
+    absolute,
+    free_name,
+    is_folder,
+    key_of,
+    mirrored_places,
+    name_outputs,
+    tree_root,
+)
+from rawdenoise.outputs import OF_ITS_SOURCE, Judge, Standing, made_by_us
 from rawdenoise.quality import PictureQuality
-
-CAPTURE_TAGS = (Code.DateTimeOriginal, 37521, 42033)  # and SubSecTimeOriginal, BodySerialNumber
+from rawdenoise.sources import digest_of, name_of, signature_of
 
 
 class Status(StrEnum):
@@ -38,6 +45,7 @@ class IfExists(StrEnum):
     """What to do where an output is there already."""
 
     SKIP = "skip"
+    REDO = "redo"  # skip what is as it would be made now, make anew what another recipe has made
     OVERWRITE = "overwrite"
     RENAME = "rename"
     ERROR = "error"
@@ -45,13 +53,18 @@ class IfExists(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to do, or (status not PLANNED) one that was settled while planning, with the reason."""
+    """One file to do, or (status not PLANNED) one that was settled while planning, with the reason.
+
+    `standing` is that of what lay under the output's name; `replaces` where that is to be written over.
+    """
 
     source: Path
     output: Path | None = None
     status: Status = Status.PLANNED
     reason: str = ""
     note: str = ""
+    standing: Standing = Standing.ABSENT
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,126 +88,80 @@ class FileResult:
     notes: tuple[str, ...] = ()
     quality: PictureQuality | None = None
     error: Exception | None = None
+    standing: Standing = Standing.ABSENT
+    sidecars: tuple[Path, ...] = ()
 
 
 def result_of(job: Job) -> FileResult:
     """Give what is known of a job before it is begun: all there will be, where planning settled it."""
     notes = (job.note,) if job.note else ()
     failed = int(job.status is Status.FAILED)
-    return FileResult(job.source, job.output, job.status, job.reason, failed, notes=notes)
+    return FileResult(
+        job.source, job.output, job.status, job.reason, failed, notes=notes, standing=job.standing
+    )
 
 
-def made_by_us(path: Path) -> bool:
-    """Tell an output of ours by its Software tag and, in a DNG, by the noise reduction it states.
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How outputs are named, and from where the tree of the inputs is mirrored (None: by what is given)."""
 
-    Captures of a simulated camera are our writer's too, but nothing was denoised in them. What cannot be read
-    is somebody else's.
-    """
-    suffix = path.suffix.lower()
-    if suffix not in {".dng", ".tif", ".tiff"}:
-        return False
-    try:
-        metadata = read_metadata(path)
-    except RawDenoiseError:
-        return False
-    return denoised_by_us(metadata, path)
-
-
-def same_capture(source: Path, output: Path) -> bool:
-    """Tell whether two files can be of one capture: what both say of when and by which body it was taken.
-
-    Cameras count to 9999 and begin again, so the same name in the same place may be another picture.
-    """
-    one, other = when_and_by_what(source), when_and_by_what(output)
-    return all(one[code] == other[code] for code in one.keys() & other.keys())
-
-
-def when_and_by_what(path: Path) -> dict[int, str]:
-    """Read when a capture was taken and by which body, by their tags; empty where nothing is said."""
-    try:
-        metadata = read_metadata(path)
-    except RawDenoiseError:
-        return {}
-    found = {code: metadata.exif.get(code) or metadata.root.get(code) for code in CAPTURE_TAGS}
-    return {code: text(tag).strip() for code, tag in found.items() if tag is not None}
+    pattern: NamePattern = NamePattern()  # noqa: RUF009 - frozen
+    mirror: Mirror | None = None
 
 
 def plan(
     paths: Sequence[Path],
-    folder: Path,
+    folder: Path | None,
     *,
     suffix: str,
     recursive: bool = False,
     if_exists: IfExists = IfExists.SKIP,
     suffixes: frozenset[str] = RAW_SUFFIXES,
-    is_output: Callable[[Path], bool] = made_by_us,
-    same_capture: Callable[[Path, Path], bool] = same_capture,
+    naming: Naming = Naming(),
+    judge: Judge | None = None,
+    named: Collection[Path] | None = None,
 ) -> list[Job]:
-    """Turn files and folders into jobs whose outputs lie in `folder`; nothing is written or decoded.
+    """Turn files and folders into jobs whose outputs lie in `folder`, or beside their sources without one.
 
-    Below `folder` the tree is that of the inputs, from the deepest folder that holds everything given.
-    `suffixes` (lower case) are searched for inside folders, hidden files and `folder` itself are not;
-    `is_output` tells our own outputs among them. No output is a source, by any name, nor another's output;
-    where outputs that exist are skipped, `same_capture` tells whether they really are of their source.
+    Nothing is written or decoded. Below `folder` the tree is that of the inputs. `suffixes` (lower case) are
+    searched for inside folders, hidden files and `folder` itself are not. Our own outputs are passed over,
+    but for those that are `named` (all paths, where it is None). A source that has an output keeps it,
+    whatever else is given now; no output is a source, by any name, nor another's output.
     """
-    given = {absolute(path) for path in paths}
+    judge = judge or Judge(_digest_anew)
+    mirror = naming.mirror or Mirror(common=tree_root(paths))
     found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
-    found = [
-        job if absolute(job.source) in given or not is_output(job.source) else _settled(job, SKIPPED, OURS)
-        for job in found
-    ]
+    found = _without_outputs(found, {absolute(path) for path in (paths if named is None else named)})
+    found = [_placed(job, folder, mirror) for job in found]
     planned = [job for job in found if job.status is Status.PLANNED]
-    names = name_outputs([below(job.source, tree_root(paths)) for job in planned], suffix)
-    sources = {identity for job in planned if (identity := _identity(job.source))}
-    taken = {key_of(folder / name) for name in names}
+    places = [_place_of(job.source, folder, mirror) for job in planned]
+    kept = {}
+    if if_exists is not IfExists.RENAME:
+        kept = _Outputs(folder, suffix, naming.pattern, judge).kept([job.source for job in planned], places)
+    names = name_outputs(places, suffix, naming.pattern, kept)
+    outputs = [name if folder is None else folder / name for name in names]
+    sources = {identity for job in found if job.reason != OURS and (identity := _identity(job.source))}
+    settle = _Settlement(suffix, if_exists, judge, sources, {key_of(output) for output in outputs})
     settled = {
-        job.source: _settle(_named(job, folder / name, suffix), suffix, if_exists, sources, taken)
-        for job, name in zip(planned, names, strict=True)
+        job.source: settle.job(_named(job, output, naming.pattern.output(place, suffix).name))
+        for job, place, output in zip(planned, places, outputs, strict=True)
     }
-    jobs = [settled.get(job.source, job) for job in found]
-    return [_checked(job, same_capture) for job in jobs]
+    return [settled.get(job.source, job) for job in found]
 
 
-def tree_root(paths: Sequence[Path]) -> Path | None:
-    """Find the deepest folder that holds everything given; None where there is none (other drives)."""
-    folders = [path if _is_folder(path) else path.parent for path in map(absolute, paths)]
-    try:
-        return Path(os.path.commonpath(folders)) if folders else None
-    except ValueError:
-        return None
+def _digest_anew(source: Path) -> str:
+    signature = signature_of(source)
+    if signature is None:
+        raise UnreadableError(source, "there is no such file, or it cannot be read")
+    return digest_of(source, signature)
 
 
-def below(source: Path, root: Path | None) -> Path:
-    """Tell a source's path as seen from `root`; without one the drive's letter stands as a folder."""
-    path = absolute(source)
-    if root is not None:
-        return path.relative_to(root)
-    drive = "".join(letter for letter in path.drive if letter.isalnum())
-    return Path(drive, *path.parts[1:])
+# ---------------------------------------------------------------- sources
 
 
-def name_outputs(sources: Sequence[Path], suffix: str) -> list[Path]:
-    """Give each (relative) source an output of its own: `a/IMG.CR2` becomes `a/IMG.dng`.
-
-    All sources that would share a name keep their own suffix (`IMG.CR2.dng`, `IMG.NEF.dng`), so that a name
-    never means another source once a file is added; what is still the same (a difference of case only,
-    which many file systems ignore) is numbered in the order given.
-    """
-    plain = [source.with_name(source.stem + suffix) for source in sources]
-    uses = Counter(map(key_of, plain))
-    taken = {key for key, times in uses.items() if times == 1}
-    names = []
-    for source, name in zip(sources, plain, strict=True):
-        if uses[key_of(name)] > 1:
-            name = _free(source.with_name(source.name + suffix), suffix, lambda path: key_of(path) in taken)
-            taken.add(key_of(name))
-        names.append(name)
-    return names
-
-
-def _find(path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: Path) -> Iterator[Job]:
+def _find(path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: Path | None) -> Iterator[Job]:
     """Give a file as it is, whatever its name; of a folder its raw files, sorted, and what refuses."""
-    if not _is_folder(path):
+    if not is_folder(path):
         yield Job(path)
         return
     refusals: list[OSError] = []
@@ -216,67 +183,177 @@ def _unique(jobs: Iterable[Job]) -> list[Job]:
     return list(unique.values())
 
 
-def _named(job: Job, output: Path, suffix: str) -> Job:
-    usual = output.name == job.source.stem + suffix
-    note = "" if usual else f"named {output.name} because other inputs have the same name"
+def _without_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
+    """Pass over outputs of ours: all that were only found, and those that are named beside their source."""
+    names = {name_of(job.source) for job in jobs}
+
+    def is_meant(job: Job) -> bool:
+        if not made_by_us(job.source):
+            return True
+        made = made_of(job.source)
+        of_this_batch = made is not None and made.source_name in names - {name_of(job.source)}
+        return absolute(job.source) in named and not of_this_batch
+
+    return [
+        job if job.status is not Status.PLANNED or is_meant(job) else _settled(job, SKIPPED, OURS)
+        for job in jobs
+    ]
+
+
+# ---------------------------------------------------------------- outputs
+
+
+def _placed(job: Job, folder: Path | None, mirror: Mirror) -> Job:
+    """Refuse what the tree that is to be mirrored does not hold."""
+    if job.status is not Status.PLANNED or folder is None or mirror.below(job.source) is not None:
+        return job
+    return _settled(job, FAILED, f"does not lie below --root {mirror.root}")
+
+
+def _place_of(source: Path, folder: Path | None, mirror: Mirror) -> Path:
+    """Tell where a source lies as its output will, below the folder of outputs or as it is."""
+    place = None if folder is None else mirror.below(source)
+    return absolute(source) if place is None else place
+
+
+class _Outputs:
+    """Finds the outputs that sources have already, wherever earlier runs have put them."""
+
+    def __init__(self, folder: Path | None, suffix: str, pattern: NamePattern, judge: Judge) -> None:
+        self._folder, self._suffix, self._pattern, self._judge = folder, suffix, pattern, judge
+        self._listed: dict[Path, frozenset[str]] = {}
+
+    def kept(self, sources: Sequence[Path], places: Sequence[Path]) -> dict[int, Path]:
+        """Give each source's output by its number: of its very content and name, else of its content.
+
+        Last come those that say of no content, or of what the source was before its tags were changed.
+        """
+        kept: dict[int, Path] = {}
+        taken: set[Path] = set()
+        for how in (self._is_of_file, self._is_of_content, self._is_of_capture):
+            for at, (source, place) in enumerate(zip(sources, places, strict=True)):
+                if at in kept:
+                    continue
+                everywhere = self._folder is not None and how != self._is_of_capture
+                around = mirrored_places(source, place) if everywhere else (place,)
+                free = (name for each in around for name in self._present(each) if name not in taken)
+                own = next((name for name in free if how(source, self._path(name))), None)
+                if own is not None:
+                    kept[at] = own
+                    taken.add(own)
+        return kept
+
+    def _is_of_file(self, source: Path, output: Path) -> bool:
+        return self._judge.is_of_content(source, output, by_name=True)
+
+    def _is_of_content(self, source: Path, output: Path) -> bool:
+        return self._judge.is_of_content(source, output, by_name=False)
+
+    def _is_of_capture(self, source: Path, output: Path) -> bool:
+        made = self._judge.existing(output).made
+        if made is not None and made.source_name not in ("", name_of(source)):
+            return False
+        try:
+            return self._judge.standing(source, output) in OF_ITS_SOURCE
+        except FileError:
+            return False
+
+    def _present(self, place: Path) -> Iterator[Path]:
+        """Those of the names that an output of this place may have that are there."""
+        for whole in (False, True):
+            for number in count(1):
+                name = self._pattern.output(place, self._suffix, whole=whole, number=number)
+                if self._is_there(self._path(name)):
+                    yield name
+                elif number > 1:
+                    break
+
+    def _path(self, name: Path) -> Path:
+        return name if self._folder is None else self._folder / name
+
+    def _is_there(self, path: Path) -> bool:
+        if path.parent not in self._listed:
+            try:
+                self._listed[path.parent] = frozenset(entry.name for entry in path.parent.iterdir())
+            except OSError:
+                self._listed[path.parent] = frozenset()
+        return path.name in self._listed[path.parent]
+
+
+@dataclass(frozen=True, slots=True)
+class _Settlement:
+    """Decides what can be decided without decoding: outputs that exist, or that are somebody's source."""
+
+    suffix: str
+    if_exists: IfExists
+    judge: Judge
+    sources: set[tuple[int, int]]
+    taken: set[str]
+
+    def job(self, job: Job) -> Job:
+        """Settle a job whose output is there, or have it replaced; any other stays as it is."""
+        output = job.output
+        if output is None or not os.path.lexists(output):
+            return job
+        if self.if_exists is IfExists.RENAME:
+            free = free_name(output, self.suffix, self._is_taken)
+            self.taken.add(key_of(free))
+            return replace(job, output=free, note=f"named {free.name} because {output.name} exists")
+        if _identity(output) in self.sources:
+            reason = f"the output {output} is one of the sources; give another folder with -o, or a --name"
+            return _settled(job, FAILED, reason)
+        if self.if_exists is IfExists.ERROR:
+            return _settled(job, FAILED, f"{output} exists")
+        if self.if_exists is IfExists.OVERWRITE:
+            return self._written_over(job, output)
+        try:
+            standing = self.judge.standing(job.source, output)
+        except FileError as error:
+            return _settled(job, FAILED, error.reason)
+        return self._as_it_stands(replace(job, standing=standing), output)
+
+    def _written_over(self, job: Job, output: Path) -> Job:
+        existing = self.judge.existing(output)
+        if existing.is_foreign and not existing.missing:  # it may be a capture, of which there is no other
+            reason = f"{output} exists and was not made by rawdenoise; give another folder, or a --name"
+            return _settled(job, FAILED, reason)
+        return replace(job, replaces=True)
+
+    def _as_it_stands(self, job: Job, output: Path) -> Job:
+        again, redo = replace(job, replaces=True), self.if_exists is IfExists.REDO
+        match job.standing:
+            case Standing.BROKEN:
+                missing = self.judge.existing(output).missing
+                return replace(again, note=f"{output} was there but not whole ({missing}): it is made anew")
+            case Standing.OTHER_RECIPE | Standing.CHANGED | Standing.UNSIGNED if redo:
+                return again
+            case Standing.OTHER:
+                made = self.judge.existing(output).made is not None
+                what = "was made of other content" if made else "is of another capture"
+                more = " (another capture, or this file has changed since)" if made else ""
+                reason = f"{output} exists and {what}{more}; give another folder, or --if-exists rename"
+                return _settled(job, FAILED, reason)
+            case standing:
+                return _settled(job, SKIPPED, f"{output} exists{_WORDS.get(standing, '')}")
+
+    def _is_taken(self, path: Path) -> bool:
+        return os.path.lexists(path) or key_of(path) in self.taken
+
+
+_WORDS = {
+    Standing.OTHER_RECIPE: ", by another recipe, model or method",
+    Standing.CHANGED: ", of this capture as it was before its file was changed",
+    Standing.UNKNOWN: ", and does not say of what it was made",
+}
+
+
+def _named(job: Job, output: Path, usual: str) -> Job:
+    note = "" if output.name == usual else f"named {output.name} because other inputs have the same name"
     return replace(job, output=output, note=note)
-
-
-def _settle(
-    job: Job, suffix: str, if_exists: IfExists, sources: set[tuple[int, int]], taken: set[str]
-) -> Job:
-    """Decide what can be decided without reading: outputs that exist, or that are somebody's source."""
-    output = job.output
-    if output is None or not os.path.lexists(output):
-        return job
-    if if_exists is IfExists.RENAME:
-        free = _free(output, suffix, lambda path: os.path.lexists(path) or key_of(path) in taken)
-        taken.add(key_of(free))
-        return replace(job, output=free, note=f"named {free.name} because {output.name} exists")
-    if _identity(output) in sources:
-        return _settled(
-            job, FAILED, f"the output {output} is one of the sources; give another folder with -o"
-        )
-    if if_exists is IfExists.OVERWRITE:
-        return job
-    return _settled(job, SKIPPED if if_exists is IfExists.SKIP else FAILED, f"{output} exists")
-
-
-def _checked(job: Job, same_capture: Callable[[Path, Path], bool]) -> Job:
-    """Do not take for done what only has the same name."""
-    if job.status is not SKIPPED or job.output is None or same_capture(job.source, job.output):
-        return job
-    reason = f"{job.output} exists and is of another capture; give another folder, or --if-exists rename"
-    return _settled(job, FAILED, reason)
 
 
 def _settled(job: Job, status: Status, reason: str) -> Job:
     return replace(job, status=status, reason=reason)
-
-
-def _free(path: Path, suffix: str, is_taken: Callable[[Path], bool]) -> Path:
-    """Give the path itself or, numbered from 2, the first like it that is not taken."""
-    if not is_taken(path):
-        return path
-    stem = path.name.removesuffix(suffix)
-    return next(each for n in count(2) if not is_taken(each := path.with_name(f"{stem}-{n}{suffix}")))
-
-
-def key_of(path: Path) -> str:
-    """Spell a path as the most forgetful file system would: no case, no Unicode forms."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
-
-
-def absolute(path: Path) -> Path:
-    """Spell a path from the root, by the names given: links stay, for the tree of outputs mirrors them."""
-    return Path(os.path.normpath(path.absolute()))
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError:  # not ours to look at: reading it will say so
-        return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -287,6 +364,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _same(path: Path, other: Path) -> bool:
+def _same(path: Path, other: Path | None) -> bool:
     identity = _identity(path)
-    return identity is not None and identity == _identity(other)
+    return other is not None and identity is not None and identity == _identity(other)

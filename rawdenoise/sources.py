@@ -51,6 +51,14 @@ def signature_from(status: os.stat_result) -> Signature | None:
     return Signature(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
 
 
+def name_of(path: Path) -> str:
+    """Give a file's name as it can stand in XML: control characters and undecodable bytes are spelled out."""
+    name = path.name.strip()
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name
+    )
+
+
 def check_unchanged(path: Path, signature: Signature | None) -> None:
     """Make sure that a file is still as it was.
 
@@ -101,4 +109,5 @@ def read_digested(path: Path, read: Callable[[Path], RawImage]) -> RawImage:
             raise
         finally:
             digest.exception()  # or the pool would be left with a thread that reads
+    check_unchanged(path, signature)  # the digest may have been taken before, and the picture after
     return replace(raw, source_digest=digest.result())

@@ -173,3 +173,32 @@ def test_without_hard_links_no_name_is_taken_twice(tmp_path: Path, monkeypatch: 
     assert len(refused) == 1
     assert output.read_bytes() == (b"two" if refused == [b"one"] else b"one")
     assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize("replace", [True, False])
+def test_bytes_are_on_the_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replace: bool
+) -> None:
+    """A power cut must leave the old file, or the new one whole: never a name without its bytes."""
+    output, events = tmp_path / "out.dng", []
+    real_sync, real_replace, real_link = os.fsync, Path.replace, Path.hardlink_to
+
+    def sync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        folder = status.st_ino == tmp_path.stat().st_ino
+        events.append("folder synced" if folder else f"{status.st_size} bytes synced")
+        real_sync(descriptor)
+
+    def named(rename: object) -> object:
+        def call(self: Path, target: Path) -> object:
+            events.append("named")
+            return rename(self, target)  # type: ignore[operator]
+
+        return call
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", named(real_replace))
+    monkeypatch.setattr(Path, "hardlink_to", named(real_link))
+    with atomic_output(output, replace=replace) as temporary:
+        temporary.write_bytes(b"whole")
+    assert events == ["5 bytes synced", "named", "folder synced"]

@@ -16,7 +16,9 @@ from rawdenoise.batch import Stopped, Work, denoising, run_batch
 from rawdenoise.errors import DiskFullError, ModelMissingError, TruncatedError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.jobs import FileResult, IfExists, Job, Status, made_by_us, name_outputs, plan
+from rawdenoise.jobs import FileResult, IfExists, Job, Status, plan
+from rawdenoise.names import name_outputs
+from rawdenoise.outputs import made_by_us
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format
 from rawdenoise.raw import Exposure, Provenance, RawImage
 

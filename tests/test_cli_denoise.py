@@ -362,6 +362,99 @@ def test_a_dry_run_writes_nothing_and_needs_no_model(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+# ---------------------------------------------------------------- the same command again
+
+
+def test_outputs_of_another_recipe_are_counted_and_made_anew_on_request(tmp_path: Path) -> None:
+    for number in range(2):
+        a_capture(tmp_path / f"in/{number}.dng", seed=number)
+    arguments = (tmp_path / "in", "-o", tmp_path / "out", "--strength", "0")
+    assert denoise(*arguments).exit_code == 0
+    other = denoise(*arguments, "--levels", "fine")
+    assert (other.exit_code, "2 skipped" in other.stderr) == (0, True)
+    assert "2 outputs left as made by another recipe" in other.stderr
+    assert "--redo makes them anew" in other.stderr
+    again = denoise(*arguments, "--levels", "fine", "--redo", "--json")
+    assert {(line["status"], line["standing"]) for line in lines(again)} == {("done", "other recipe")}
+    for more in ([], ["--redo"], ["--min-gain", "1", "--dry-run"]):
+        assert "--redo makes" not in denoise(*arguments, "--levels", "fine", *more).stderr
+    refused = denoise(*arguments, "--redo", "--if-exists", "overwrite")
+    assert (refused.exit_code, "--if-exists" in refused.stderr) == (2, True)
+
+
+def test_a_newer_model_of_the_camera_is_another_recipe(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    assert denoise(source, "-o", tmp_path / "out").exit_code == 0
+    assert "--redo" not in denoise(source, "-o", tmp_path / "out").stderr
+    own = a_model(source).card.id
+    assert "1 output left as made by another" in denoise(source, "-o", tmp_path / "out").stderr
+    (again,) = lines(denoise(source, "-o", tmp_path / "out", "--redo", "--json"))
+    assert (again["status"], again["model"]) == ("done", own)
+    assert "--redo" not in denoise(source, "-o", tmp_path / "out").stderr
+
+
+def test_a_list_that_grows_does_only_what_is_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path / "photos")
+    listed: list[str] = []
+    for day in ("./day1", "./day2", "./trip/day3"):
+        a_capture(Path(day, "IMG_1.dng"), seed=len(listed))
+        listed.append(f"{day}/IMG_1.dng")
+        Path("list").write_text("\0".join(listed))
+        result = denoise("-0", "--files-from", "list", "-o", "../out", "--strength", "0", "--json")
+        said = [line["status"] for line in lines(result)]
+        assert said == ["skipped"] * (len(listed) - 1) + ["done"]
+    assert files_in(tmp_path / "out") == {f"{day}/IMG_1.dng" for day in ("day1", "day2", "trip/day3")}
+
+
+def test_outputs_lie_beside_their_sources_with_their_edits(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    for name in ("a.xmp", "a.dng.pp3", "a.JPG", "b.xmp"):
+        (tmp_path / name).write_text(name)
+    before = source.read_bytes()
+    arguments = (tmp_path, "--beside", "--name", "{stem}_dn", "--sidecars", "--strength", "0")
+    assert denoise(*arguments).exit_code == 0
+    made = {"a_dn.dng", "a_dn.xmp", "a_dn.dng.pp3"}
+    assert files_in(tmp_path) == {"a.dng", "a.xmp", "a.dng.pp3", "a.JPG", "b.xmp"} | made
+    (tmp_path / "a_dn.xmp").write_text("edited")
+    (tmp_path / "a_dn.dng.pp3").unlink()
+    (tmp_path / "a.dng.dop").write_text("late")
+    assert denoise(*arguments).exit_code == 0
+    assert (tmp_path / "a_dn.xmp").read_text() == "edited"
+    assert {"a_dn.dng.pp3", "a_dn.dng.dop"} < files_in(tmp_path)
+    assert source.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["-o", "out", "--beside"], ["--beside", "--root", "."], ["--beside", "--name", "x"],
+     ["-o", "out", "--name", "../{stem}"]],
+)  # fmt: skip
+def test_where_outputs_go_is_said_once_and_safely(tmp_path: Path, options: list[str]) -> None:
+    assert denoise(a_capture(tmp_path / "a.dng"), "--strength", "0", *options).exit_code == 2
+    assert files_in(tmp_path) == {"a.dng"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process that has ended is known on POSIX alone")
+def test_what_a_killed_run_has_left_is_swept_by_the_next(tmp_path: Path) -> None:
+    source, out = a_capture(tmp_path / "a.dng"), tmp_path / "out"
+    (out / "CaptureOne" / "Settings").mkdir(parents=True)
+    code = (
+        "import os, pathlib, sys\nfrom rawdenoise.atomic import atomic_output\n"
+        "for name in sys.argv[1:]:\n"
+        "    atomic_output(pathlib.Path(name)).__enter__().write_bytes(b'half')\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    left = [out / "other.dng", out / "CaptureOne" / "Settings" / "a.dng.cos"]
+    subprocess.run([sys.executable, "-c", code, *left], check=False)
+    (out / f"{MARK}of somebody else").touch()
+    assert len(files_in(out)) == 3
+    with atomic_output(out / "b.dng") as alive:
+        alive.touch()
+        assert denoise(source, "-o", out, "--strength", "0").exit_code == 0
+        assert files_in(out) == {"a.dng", alive.name, f"{MARK}of somebody else"}
+
+
 # ---------------------------------------------------------------- signals, pipes, terminals
 
 

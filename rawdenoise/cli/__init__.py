@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from importlib import import_module
+from typing import Any
 
 import click
 
 from rawdenoise import __version__
+from rawdenoise.cli.signals import Ended, end_on_signal
+from rawdenoise.cli.streams import BROKEN_PIPE, discard, standard_streams
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import RawDenoiseError
 
@@ -27,7 +29,7 @@ COMMANDS = {
     "doctor": "Check the installation.",
     "demo": "See it all work on simulated captures, in minutes.",
 }
-BROKEN_PIPE, INTERRUPTED = 141, 130
+INTERRUPTED = 130
 
 
 class Commands(click.Group):
@@ -49,6 +51,11 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Run the program, whatever its standard streams are, and end it tidily when it is told to."""
+        with standard_streams(), end_on_signal():
+            return super().main(*arguments, **options)
+
     def invoke(self, ctx: click.Context) -> object:
         """Run a command and turn what it raises into the process's one answer."""
         try:
@@ -56,8 +63,11 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
             ctx.exit(INTERRUPTED)
+        except Ended as ended:
+            click.echo("interrupted", err=True)
+            ctx.exit(ended.exit_code)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit complains
+            discard(sys.stdout.fileno())  # or the flush at exit complains
             ctx.exit(BROKEN_PIPE)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
 import glob
 import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from rawdenoise.cli.streams import is_closed
 from rawdenoise.errors import RawDenoiseError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -95,14 +98,25 @@ def given_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -
 
 
 def _listed(source: Path, separator: bytes) -> list[Path]:
+    is_stdin = str(source) == "-"
+    if is_stdin and is_closed(sys.stdin):
+        raise click.UsageError("--files-from -: standard input is closed")
     try:
-        data = sys.stdin.buffer.read() if str(source) == "-" else source.read_bytes()
+        data = sys.stdin.buffer.read() if is_stdin else source.read_bytes()
     except OSError as error:
         raise click.UsageError(f"--files-from {source}: {error.strerror}") from error
-    names = data.split(separator)
+    names = _without_mark(data).split(separator)
     if separator == b"\n":
         names = [name.removesuffix(b"\r") for name in names]
     return [Path(os.fsdecode(name)) for name in names if name]
+
+
+def _without_mark(data: bytes) -> bytes:
+    """Drop the byte order mark that editors and PowerShell put before a list; UTF-16 becomes UTF-8."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        with suppress(UnicodeDecodeError):
+            return data.decode("utf-16").encode("utf-8")
+    return data.removeprefix(codecs.BOM_UTF8)
 
 
 def _expanded(path: Path) -> Iterator[Path]:

@@ -2,51 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
 
-from rawdenoise.atomic import remove_temporaries
-from rawdenoise.bases import Models
-from rawdenoise.batch import Work, denoising, run_batch
+from rawdenoise.atomic import remove_abandoned, remove_temporaries
+from rawdenoise.bases import Models, current_models
+from rawdenoise.batch import Signing, Work, copying_sidecars, denoising, recipe_digest, run_batch
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.report import BatchReport
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import one_line
+from rawdenoise.digests import Digests
 from rawdenoise.errors import SetupError
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.jobs import IfExists, Job, plan
+from rawdenoise.jobs import IfExists, Job, Naming, plan
+from rawdenoise.models import ModelStore
+from rawdenoise.names import NamePattern, mirror_of, parse_pattern
+from rawdenoise.outputs import Judge
 from rawdenoise.pipeline import DenoiseOptions, Format
+from rawdenoise.recipe import Recipe
+from rawdenoise.sidecars import CAPTURE_ONE, Sidecars
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """Where outputs go and what is done about those that are there; `folder` None: beside their sources."""
+
+    folder: Path | None
+    format: Format
+    if_exists: IfExists
+    pattern: NamePattern = NamePattern()  # noqa: RUF009 - frozen
+    root: Path | None = None
+
+
+def outputs_of(
+    output: Path | None, beside: bool, format: str, if_exists: str, name: str, root: Path | None, redo: bool
+) -> Outputs:
+    """Take what the command line says of outputs.
+
+    Raises:
+        click.UsageError: it contradicts itself. PatternError: outputs cannot be called so.
+    """
+    if (output is None) is not beside:
+        raise click.UsageError("give a folder with -o OUT, or --beside to put outputs beside their sources")
+    if output is not None and output.exists() and not output.is_dir():
+        raise click.UsageError(f"-o {one_line(output)} is a file; give a folder")
+    if root is not None and beside:
+        raise click.UsageError("--root says what is mirrored below OUT; with --beside nothing is")
+    if redo and if_exists != IfExists.SKIP:
+        raise click.UsageError("--redo chooses among outputs that would be skipped; leave out --if-exists")
+    pattern = parse_pattern(name, Format(format).suffix)
+    return Outputs(output, Format(format), IfExists.REDO if redo else IfExists(if_exists), pattern, root)
 
 
 def planned(
     inputs: Sequence[Path],
-    output: Path,
-    format: str,
-    if_exists: str,
+    outputs: Outputs,
+    recipe: Recipe,
+    digests: Digests,
     *,
     recursive: bool,
+    named: Collection[Path],
+    is_list: bool,
     layout: PlainLayout | None,
 ) -> list[Job]:
-    """Plan the batch.
+    """Plan the batch; our own outputs are taken where they are `named`, and not where a list holds them.
 
     Raises:
-        click.UsageError: the output folder is a file.
         NothingMatchedError: there is nothing to do.
     """
-    if output.exists() and not output.is_dir():
-        raise click.UsageError(f"-o {one_line(output)} is a file; give a folder")
     suffixes = RAW_SUFFIXES | LAYOUT_SUFFIXES if layout else RAW_SUFFIXES
+    judge = Judge(digests.of, partial(recipe_digest, recipe, layout), current_models(recipe, ModelStore()))
     jobs = plan(
         inputs,
-        output,
-        suffix=Format(format).suffix,
+        outputs.folder,
+        suffix=outputs.format.suffix,
         recursive=recursive,
-        if_exists=IfExists(if_exists),
+        if_exists=outputs.if_exists,
         suffixes=suffixes,
+        naming=Naming(outputs.pattern, mirror_of(inputs, outputs.root, is_list=is_list)),
+        judge=judge,
+        named=named,
     )
     if not jobs:
         hint = "" if recursive else " (--recursive looks into folders inside folders)"
@@ -55,15 +97,15 @@ def planned(
 
 
 def work(
-    output: Path,
+    outputs: Outputs,
+    jobs: Sequence[Job],
     models: Models,
-    format: str,
+    recipe: Recipe,
     layout: PlainLayout | None,
     *,
     options: DenoiseOptions,
-    overwrite: bool,
     keep_mtime: bool,
-    min_gain: float | None = None,
+    digests: Digests,
 ) -> Work:
     """Make the output folder and the steps that fill it.
 
@@ -71,27 +113,36 @@ def work(
         click.UsageError: a least gain is asked for that nothing would be compared with.
         SetupError: the folder cannot be made.
     """
-    if min_gain is not None and not (options.estimate and options.strength):
+    if recipe.min_gain is not None and not (options.estimate and options.strength):
         raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"{output}: cannot be made ({error.strerror})") from error
+    if outputs.folder is not None:
+        try:
+            outputs.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"{outputs.folder}: cannot be made ({error.strerror})") from error
+    for folder in {job.output.parent for job in jobs if job.output is not None}:
+        remove_abandoned(folder)
+        remove_abandoned(folder / CAPTURE_ONE, recursive=True)
     return denoising(
         options,
         models,
-        format=Format(format),
+        format=outputs.format,
         layout=layout,
-        overwrite=overwrite,
+        overwrite=outputs.if_exists is IfExists.OVERWRITE,
         keep_mtime=keep_mtime,
-        min_gain=min_gain,
+        min_gain=recipe.min_gain,
+        signing=Signing(partial(recipe_digest, recipe, layout), digests.keep),
+        remade={job.output for job in jobs if job.replaces and job.output is not None},
     )
 
 
-def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int, resumes: bool) -> int:
+def run(
+    jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int, resumes: bool, sidecars: bool = False
+) -> int:
     """Run the batch to its end or to a signal; returns the exit code.
 
-    `resumes`: the same command would go on where this one was stopped.
+    `resumes`: the same command would go on where this one was stopped. With `sidecars` what belongs to
+    captures is copied beside their outputs.
     """
     outputs = [job.output for job in jobs if job.output]
     with (
@@ -99,7 +150,7 @@ def run(jobs: list[Job], work: Work, report: BatchReport, *, in_flight: int, res
         report.running(jobs),
         closing(run_batch(jobs, work, in_flight=in_flight, stop=stop)) as results,
     ):
-        for result in results:
+        for result in copying_sidecars(results, Sidecars()) if sidecars else results:
             report.add(result)
     if stop() and len(report.results) < len(jobs):
         report.interrupted(len(jobs), resumes=resumes)

@@ -14,8 +14,17 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 @click.command("denoise", short_help=COMMANDS["denoise"])
 @path_options
 @click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path), metavar="OUT",
+    "-o", "--output", type=click.Path(path_type=Path), metavar="OUT",
     help="Folder for the outputs; it is made, and mirrors the tree of the inputs.",
+)  # fmt: skip
+@click.option("--beside", is_flag=True, help="Put outputs beside their sources instead of into OUT.")
+@click.option(
+    "--name", default="{stem}", show_default=True, metavar="NAME",
+    help="How outputs are called: {stem}, {name} and {suffix} are IMG, IMG.NEF and NEF.",
+)  # fmt: skip
+@click.option(
+    "--root", type=click.Path(path_type=Path), metavar="DIR",
+    help="Mirror the tree below DIR, whatever is given.  [default: as the inputs are given]",
 )  # fmt: skip
 @click.option("-r", "--recursive", is_flag=True, help="Look into folders inside folders.")
 @recipe_options
@@ -34,6 +43,13 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
     help="What to do with an output that is there already.",
 )  # fmt: skip
 @click.option(
+    "--redo", is_flag=True,
+    help="Make those anew that were made by another recipe, model or method; others are skipped.",
+)  # fmt: skip
+@click.option(
+    "--sidecars", is_flag=True, help="Copy edits, camera JPEGs and sound of the same name beside outputs."
+)
+@click.option(
     "-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, metavar="N",
     help="Files in memory at a time; one is in the network while others are read and written.",
 )  # fmt: skip
@@ -50,14 +66,15 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
 @click.pass_context
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
-    output: Path, format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
+    output: Path | None, beside: bool, name: str, root: Path | None, redo: bool, sidecars: bool,
+    format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
     levels: str, model: str | None, base: str, if_exists: str, jobs: int, device: str, dry_run: bool,
     as_json: bool, min_gain: float | None, no_estimate: bool, keep_mtime: bool, **layout: Any,
 ) -> None:  # fmt: skip
     """Denoise raw files, and folders of them, with their camera's model, or else the bundled one.
 
     Sources are never changed. One bad file never stops the rest. The same command again goes on where the
-    last one ended: files that have an output are skipped.
+    last one ended: files whose output is there, whole and of their content, are skipped.
 
     Exit codes: 0 all done or skipped, 1 some failed, 2 usage, 3 no model or device, 4 nothing matched,
     130 interrupted.
@@ -66,18 +83,24 @@ def command(
     from rawdenoise.cli import batches
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.cli.report import BatchReport
+    from rawdenoise.digests import Digests
     from rawdenoise.pipeline import DenoiseOptions
+    from rawdenoise.recipe import Recipe
 
     plain = plain_layout(**layout)
     inputs = given_paths(paths, files_from, null=null)
-    planned = batches.planned(inputs, output, format, if_exists, recursive=recursive, layout=plain)
+    outputs = batches.outputs_of(output, beside, format, if_exists, name, root, redo)
+    recipe = Recipe(model, base, strength, format, levels, keep_hot_pixels, keep_row_noise, min_gain)
+    digests = ctx.with_resource(Digests())
+    planned = batches.planned(inputs, outputs, recipe, digests, recursive=recursive, named=paths,
+                              is_list=files_from is not None or inputs != list(paths), layout=plain)  # fmt: skip
     report = BatchReport(as_json=as_json)
     if dry_run:
         ctx.exit(report.planned(planned))
     models = models_for(model, base=base, device=device, strength=strength)
     options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise,
                              fine_levels=levels == "fine", estimate=not no_estimate)  # fmt: skip
-    work = batches.work(output, models, format, plain, options=options,
-                        overwrite=if_exists == "overwrite", keep_mtime=keep_mtime,
-                        min_gain=min_gain)  # fmt: skip
-    ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip"))
+    work = batches.work(outputs, planned, models, recipe, plain, options=options, keep_mtime=keep_mtime,
+                        digests=digests)  # fmt: skip
+    ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip",
+                         sidecars=sidecars))  # fmt: skip

@@ -25,6 +25,7 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 from rawdenoise.bases import is_base
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.jobs import FileResult, Job, Status, result_of
+from rawdenoise.outputs import Standing
 from rawdenoise.quality import Flag
 
 ENVIRONMENT = 3
@@ -150,6 +151,8 @@ def json_of(result: FileResult) -> dict[str, object]:
         "psnr_after": None if quality is None else round(quality.psnr_after, 2),
         "gain_db": None if quality is None else round(quality.gain_db, 2),
         "gain_interval": None if quality is None else [round(bound, 2) for bound in quality.interval],
+        "standing": str(result.standing),
+        "sidecars": [str(path) for path in result.sidecars],
         "flags": [] if quality is None else [str(flag) for flag in quality.flags],
         "notes": list(result.notes),
     }
@@ -168,6 +171,7 @@ def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
     yield line
     yield from _base_lines(done)
     yield from _gain_lines(results)
+    yield from _kept_lines(results)
     failed: dict[str, list[FileResult]] = {}
     for each in results:
         if each.status is Status.FAILED:
@@ -177,6 +181,23 @@ def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
         yield f"  failed: {one_line(alike[0].source)}{more}: {one_line(reason)}"
     if len(failed) > MOST_REASONS:
         yield f"  and {counted(len(failed) - MOST_REASONS, 'other reason')}; --json says all of them"
+
+
+def _kept_lines(results: list[FileResult]) -> Iterator[str]:
+    """Count the outputs that were left as they are though they are not what this run would have made."""
+    skipped = [each.standing for each in results if each.status is Status.SKIPPED]
+    stale = sum(each in (Standing.OTHER_RECIPE, Standing.CHANGED) for each in skipped)
+    if stale:
+        yield (
+            f"  {counted(stale, 'output')} left as made by another recipe, model or method, or before the"
+            " source was changed; --redo makes them anew"
+        )
+    unknown = sum(each is Standing.UNKNOWN for each in skipped)
+    if unknown:
+        yield (
+            f"  {counted(unknown, 'file')} left under the names of outputs, which do not say of what they"
+            " were made; --if-exists rename writes beside them"
+        )
 
 
 def _base_lines(done: list[FileResult]) -> Iterator[str]:

@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +23,7 @@ from rich.text import Text
 from rawdenoise.bases import models_for
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
-from rawdenoise.jobs import absolute
+from rawdenoise.names import absolute
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,
@@ -107,15 +108,14 @@ def run(config: WatchConfig, file: Path | None, *, once: bool, redo: bool, log_j
             report.say("ledger", reason=ledger.note)
         service = Service(config, ledger, report, once=once, redo=redo)
 
-        def reload() -> None:
-            if file is None:
-                return
+        def reload(file: Path) -> None:
             try:
                 service.reload(replace(read_config(file), state=config.state))
             except ConfigError as error:
                 report.say("not reloaded", reason=str(error))
 
-        with _on_hangup(reload):
+        # Without a file to read again a closed terminal ends it, as it ends other programs.
+        with nullcontext() if file is None else _on_hangup(partial(reload, file)):
             code = service.run(stop)
     return stop.exit_code if once and stop() else code
 

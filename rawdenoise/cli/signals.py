@@ -1,14 +1,15 @@
-"""Ctrl-C and SIGTERM: the first asks politely, the second does not wait."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first asks politely, the second does not wait."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 
+ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"  # where a progress bar has hidden it
 
 
@@ -24,7 +25,7 @@ class Stop:
 
     @property
     def exit_code(self) -> int:
-        """130 after Ctrl-C, 143 after SIGTERM."""
+        """130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
         return 128 + self.signal
 
 
@@ -39,15 +40,46 @@ def stop_on_signal(clean_up: Callable[[], None]) -> Iterator[Stop]:
             return
         clean_up()
         # Written past Python's streams, which the signal may have found half-way through a write.
-        os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"interrupted\n")
+        with suppress(OSError):
+            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"interrupted\n")
         os._exit(stop.exit_code)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield stop
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _handling(handle, (signal.SIGINT, *ENDING)):
         yield stop
+
+
+class Ended(BaseException):
+    """The process was told to end; what is under way is cleaned up on the way out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.exit_code = 128 + number
+
+
+@contextmanager
+def end_on_signal() -> Iterator[None]:
+    """Have SIGTERM and a closed terminal raise `Ended`, as Ctrl-C raises KeyboardInterrupt."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise Ended(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    with _handling(handle, ENDING):
+        yield
+
+
+@contextmanager
+def _handling(handle: Callable[[int, FrameType | None], None], numbers: Iterable[int]) -> Iterator[None]:
+    """Handle signals, but for those that are to be ignored: `nohup` and shells say so beforehand."""
+    meant = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, handle) for number in meant}
+    try:
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

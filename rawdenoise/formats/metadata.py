@@ -28,6 +28,7 @@ from rawdenoise.formats.tiff_container import (
     read_header,
     text,
 )
+from rawdenoise.formats.xmp import last_provenance
 from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
 
 _CFA = 32803  # a PhotometricInterpretation
@@ -55,10 +56,13 @@ def denoised_by_us(metadata: Metadata, source: Path) -> bool:
     """Whether a capture is an output of this program, whose noise is no longer the camera's.
 
     Captures of a simulated camera are our writer's too, but say that nothing was applied to them.
-    TIFF files that say nothing of it are our renderings.
+    TIFF files that say nothing of it are our renderings. Other programs put their name into Software, and
+    leave our history as it is.
     """
     if not text(metadata.root.get(Code.Software)).startswith("rawdenoise"):
-        return False
+        history = metadata.root.get(Code.XMP)
+        strength = "" if history is None else last_provenance(history.data).get("Strength", "")
+        return strength not in ("", "0")
     applied = metadata.raw.get(Code.NoiseReductionApplied)
     return source.suffix.lower() != ".dng" if applied is None else any(numbers(applied))
 

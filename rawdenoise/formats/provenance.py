@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import text
 from rawdenoise.formats.xmp import last_provenance
-from rawdenoise.raw import Ifd
+from rawdenoise.raw import Ifd, Metadata
 
 DESCRIPTION = 270  # where a mosaic TIFF has its layout
 
@@ -36,12 +36,20 @@ def made_of(output: Path) -> Made | None:
 
 def made_from(root: Ifd) -> Made | None:
     """Tell it by the first directory of an output."""
-    if Code.XMP in root:
-        stated = last_provenance(root[Code.XMP].data)
-        found = [stated.get(name, "") for name in ("SourceDigest", "Recipe", "ModelId", "SourceName")]
-    else:
+    stated = last_provenance(root[Code.XMP].data) if Code.XMP in root else {}
+    found = [stated.get(name, "") for name in ("SourceDigest", "Recipe", "ModelId", "SourceName")]
+    if not found[0]:
         found = _from_layout(text(root.get(DESCRIPTION)))
     return Made(*found) if found and found[0] else None
+
+
+def is_output(metadata: Metadata, path: Path) -> bool:
+    """Whether a file is an output of ours, at strength 0 too, whoever has changed its tags since.
+
+    Captures of a simulated camera are our writer's too, but nothing was denoised in them, and they say of no
+    content that they were made of it.
+    """
+    return made_from(metadata.root) is not None or denoised_by_us(metadata, path)
 
 
 def _from_layout(description: str) -> list[str]:

@@ -34,6 +34,7 @@ from rawdenoise.formats.tiff_container import (
     read_header,
     write_directories,
 )
+from rawdenoise.formats.xmp import with_provenance
 from rawdenoise.raw import (
     Area,
     Camera,
@@ -224,7 +225,10 @@ def _stated(provenance: Provenance | None) -> Metadata:
     if provenance is None:
         return Metadata()
     return Metadata(
-        root={Code.Software: ascii_tag(f"rawdenoise {provenance.version}")},
+        root={
+            Code.Software: ascii_tag(f"rawdenoise {provenance.version}"),
+            Code.XMP: bytes_tag(with_provenance(b"", provenance) or b""),
+        },
         raw={Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength)},
     )
 

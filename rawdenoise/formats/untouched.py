@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rawdenoise.errors import FileError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.metadata import denoised_by_us
+from rawdenoise.formats.provenance import is_output
 from rawdenoise.formats.sidd import is_reference
 from rawdenoise.raw import RawImage
 
@@ -20,13 +20,13 @@ def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | No
     """Read a capture that nothing has been done to; where it names no camera, it is of `camera_name`.
 
     Raises:
-        RawDenoiseError: it cannot be read, is one of our denoised outputs or of SIDD's references, or is of
+        RawDenoiseError: it cannot be read, is one of our outputs or of SIDD's references, or is of
         another camera.
     """
     if is_reference(path):
         raise FileError(path, "is a clean reference of SIDD's: only captures show a camera's noise")
     raw = read_raw(path, layout=layout)
-    if denoised_by_us(raw.metadata, path):
+    if is_output(raw.metadata, path):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
     return raw if camera_name is None else taken_by(raw, camera_name)
 

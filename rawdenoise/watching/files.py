@@ -15,7 +15,7 @@ from rawdenoise.atomic import LONGEST, MARK, atomic_output, cut, remove_temporar
 from rawdenoise.errors import OutputError, UnreadableError
 from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.formats.tags import Code
-from rawdenoise.jobs import made_by_us, same_capture, when_and_by_what
+from rawdenoise.outputs import made_by_us, same_capture, when_and_by_what
 from rawdenoise.sources import CHUNK, signature_of
 from rawdenoise.watching.ledger import Job, Ledger
 from rawdenoise.watching.names import sidecar_name, sidecars_of

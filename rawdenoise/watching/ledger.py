@@ -27,7 +27,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.jobs import OURS, key_of
+from rawdenoise.jobs import OURS
+from rawdenoise.names import key_of
 from rawdenoise.sources import Signature
 
 NAME = "ledger.sqlite3"

@@ -28,13 +28,15 @@ from rawdenoise.errors import (
     VerificationError,
 )
 from rawdenoise.formats.provenance import Made
-from rawdenoise.jobs import OURS, FileResult, Status, below, made_by_us
+from rawdenoise.jobs import OURS, FileResult, Status
 from rawdenoise.jobs import Job as FileJob
 from rawdenoise.models import ModelStore
+from rawdenoise.names import below
+from rawdenoise.outputs import made_by_us
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
 from rawdenoise.raw import RawImage
 from rawdenoise.recipe import Recipe
-from rawdenoise.sources import Signature, SourceChangedError, check_unchanged, signature_of
+from rawdenoise.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.files import (
     Place,
@@ -187,7 +189,7 @@ class Worker:
             made = replace(
                 denoised.provenance,
                 source_digest=job.digest,
-                source_name=denoised.image.source.name,
+                source_name=name_of(denoised.image.source),
                 recipe=recipe.digest,
             )
             check_output(root.output)
