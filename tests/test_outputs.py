@@ -15,7 +15,7 @@ from conftest import make_raw
 
 from rawdenoise.batch import Signing, denoising, run_batch
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.provenance import is_output, made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, bytes_tag
@@ -240,6 +240,14 @@ def test_an_output_is_known_though_another_program_has_put_its_name_into_it(tmp_
     assert not is_output(replace(found, root={**bare, Code.XMP: bytes_tag(b"<x/>")}), out / "a.dng")
 
 
+def test_a_denoised_file_stays_one_though_another_program_says_that_it_made_it(tmp_path: Path) -> None:
+    for strength in (1.0, 0.0):
+        write_dng(make_raw(48, 64), tmp_path / "a.dng", provenance=Provenance("0", "gr2r", strength))
+        found = read_metadata(tmp_path / "a.dng")
+        touched = replace(found, root={**found.root, Code.Software: ascii_tag("Lightroom 14.0")})
+        assert denoised_by_us(touched, tmp_path / "a.dng") is bool(strength)
+
+
 def test_outputs_at_strength_0_are_no_captures_again_and_simulated_captures_are(tmp_path: Path) -> None:
     source = a_capture(tmp_path / "P.dng")
     assert not made_by_us(source)
@@ -340,3 +348,20 @@ def test_beside_a_dng_its_output_needs_another_name(tmp_path: Path) -> None:
     do(planned(source, to=None, naming=Naming(parse_pattern("{stem}_dn", ".dng"))))
     assert source.read_bytes() == before
     assert np.array_equal(read_untouched(source, None).mosaic, make_raw(48, 64).mosaic)
+
+
+@pytest.mark.parametrize("how", ["itself", "hard link", "symbolic link"])
+def test_a_source_is_not_written_over_whatever_was_planned(tmp_path: Path, how: str) -> None:
+    """What was not there when names were chosen may be there when an output is written."""
+    source, output = a_capture(tmp_path / "a.dng"), tmp_path / "b.dng"
+    before = source.read_bytes()
+    if how == "itself":
+        output = source
+    elif how == "hard link":
+        output.hardlink_to(source)
+    else:
+        output.symlink_to(source)
+    work = denoising(DenoiseOptions(strength=0), lambda camera: None, overwrite=True)
+    (result,) = run_batch([Job(source, output)], work)
+    assert (result.status, "is the source itself" in result.reason) == (Status.FAILED, True)
+    assert source.read_bytes() == output.read_bytes() == before
