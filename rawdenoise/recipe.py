@@ -26,6 +26,7 @@ class Recipe:
     keep_hot_pixels: bool = False
     keep_row_noise: bool = False
     min_gain: float | None = None
+    estimate: bool = True  # without one a picture that would lose by it is not left as it was
 
     @property
     def digest(self) -> str:

@@ -14,7 +14,7 @@ def test_a_recipe_is_another_whenever_a_result_may_be(monkeypatch: pytest.Monkey
     others = [
         Recipe(), Recipe(strength=0.5), Recipe(model="x"), Recipe(base="best"), Recipe(format="tiff"),
         Recipe(levels="fine"), Recipe(keep_hot_pixels=True), Recipe(keep_row_noise=True),
-        Recipe(min_gain=1.0),
+        Recipe(min_gain=1.0), Recipe(estimate=False),
     ]  # fmt: skip
     digests = {each.digest for each in others}
     assert len(digests) == len(others)

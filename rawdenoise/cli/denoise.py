@@ -91,7 +91,8 @@ def command(
     inputs = given_paths(paths, files_from, null=null)
     is_list = files_from is not None or inputs != list(paths)
     outputs = batches.outputs_of(output, beside, format, if_exists, name, root, redo)
-    recipe = Recipe(model, base, strength, format, levels, keep_hot_pixels, keep_row_noise, min_gain)
+    recipe = Recipe(model, base, strength, format, levels, keep_hot_pixels, keep_row_noise, min_gain,
+                    not no_estimate)  # fmt: skip
     digests = ctx.with_resource(Digests())
     planned = batches.planned(inputs, outputs, recipe, digests, recursive=recursive, named=paths,
                               is_list=is_list, layout=plain)  # fmt: skip

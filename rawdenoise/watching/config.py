@@ -220,4 +220,4 @@ _ROOT_NAMES = {
     _SPELLED.get(each.name, each.name): each.name for each in fields(Root) if each.name != "recipe"
 }
 _ROOT_KEYS = set(_ROOT_NAMES)
-_RECIPE_KEYS = {each.name for each in fields(Recipe)}
+_RECIPE_KEYS = {each.name for each in fields(Recipe)} - {"estimate"}
