@@ -24,12 +24,11 @@ from rawdenoise.watching import events
 from rawdenoise.watching.events import Events, Hint
 from rawdenoise.watching.mounts import MountChanges, polling_reason, reason_in
 from rawdenoise.watching.names import (
-    captures_of,
+    ShotIndex,
+    index_folder,
     is_capture,
     is_ignored,
     is_ignored_folder,
-    sidecar_name,
-    sidecars_of,
 )
 from rawdenoise.watching.scan import RootGoneError, scan
 from rawdenoise.watching.tracker import EMPTY_S, StabilityTracker
@@ -69,22 +68,30 @@ def test_what_belongs_to_one_shot(tmp_path: Path) -> None:
         "IMG_1.CR2",
         "img_1.XMP",
         "IMG_1.CR2.xmp",
+        "IMG_1.CR2.pp3",
         "IMG_1.JPG",
         "IMG_1.txt",
         "IMG_10.JPG",
         "._IMG_1.JPG",
     ):
         (tmp_path / name).touch()
-    capture, output = tmp_path / "IMG_1.CR2", tmp_path / "out" / "IMG_1-2.dng"
-    found = sidecars_of(capture)
-    assert {path.name for path in found} == {"img_1.XMP", "IMG_1.CR2.xmp", "IMG_1.JPG"}
-    assert {sidecar_name(path, capture, output) for path in found} == {
-        "IMG_1-2.XMP",
-        "IMG_1-2.dng.xmp",
-        "IMG_1-2.JPG",
-    }
-    assert all(captures_of(path) == [capture] for path in found)
-    assert sidecars_of(tmp_path / "gone" / "IMG.dng") == []
+    capture = tmp_path / "IMG_1.CR2"
+    shots = index_folder(tmp_path)
+    found = shots.sidecars_of(capture)
+    assert {path.name for path in found} == {"img_1.XMP", "IMG_1.CR2.xmp", "IMG_1.CR2.pp3", "IMG_1.JPG"}
+    assert all(shots.captures_of(path) == [capture] for path in found)
+    assert index_folder(tmp_path / "gone").sidecars_of(tmp_path / "gone" / "IMG.dng") == []
+
+
+def test_what_capture_one_keeps_lies_further_in(tmp_path: Path) -> None:
+    capture, settings = tmp_path / "a.CR2", tmp_path / "CaptureOne" / "Settings153" / "a.CR2.cos"
+    settings.parent.mkdir(parents=True)
+    for path in (capture, settings, tmp_path / "CaptureOne" / "a.CR2"):
+        path.touch()
+    shots = ShotIndex([capture, settings])
+    assert shots.sidecars_of(capture) == [settings]
+    assert shots.captures_of(settings) == [capture]
+    assert shots.sidecars_of(tmp_path / "CaptureOne" / "a.CR2") == []
 
 
 def test_only_files_go_with_a_capture(tmp_path: Path) -> None:
@@ -93,7 +100,43 @@ def test_only_files_go_with_a_capture(tmp_path: Path) -> None:
     (tmp_path / "IMG_1.wav").symlink_to(tmp_path / "nothing")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "IMG_1.xmp")  # whoever opened it would wait for ever
-    assert sidecars_of(capture) == []
+    assert index_folder(tmp_path).sidecars_of(capture) == []
+
+
+def test_the_index_follows_what_comes_and_goes(tmp_path: Path) -> None:
+    capture, sidecar = tmp_path / "a.dng", tmp_path / "a.jpg"
+    for path in (capture, sidecar):
+        path.touch()
+    shots = ShotIndex([capture])
+    assert shots.sidecars_of(capture) == []
+    shots.add(sidecar)
+    shots.add(sidecar)
+    shots.add(tmp_path / "deep" / "a.jpg")
+    assert shots.sidecars_of(capture) == [sidecar]
+    shots.discard(sidecar)
+    shots.discard(tmp_path / "never.jpg")
+    assert shots.sidecars_of(capture) == []
+    shots.add(sidecar)
+    sidecar.unlink()
+    assert shots.sidecars_of(capture) == []
+
+
+def test_ten_thousand_pairs_are_found_without_listing_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10_000):
+        (tmp_path / f"{number}.dng").touch()
+        (tmp_path / f"{number}.JPG").touch()
+    shots = index_folder(tmp_path)
+    monkeypatch.setattr(os, "scandir", None)
+    monkeypatch.setattr(os, "listdir", None)
+    looks = []
+    real = Path.is_file
+    monkeypatch.setattr(Path, "is_file", lambda self: looks.append(self) or real(self))  # type: ignore[func-returns-value]
+    for number in range(10_000):
+        assert shots.sidecars_of(tmp_path / f"{number}.dng") == [tmp_path / f"{number}.JPG"]
+        assert shots.captures_of(tmp_path / f"{number}.JPG") == [tmp_path / f"{number}.dng"]
+    assert len(looks) == 20_000
 
 
 # The tracker
@@ -226,6 +269,17 @@ def test_without_a_settle_time_one_look_is_enough_for_a_turn() -> None:
     tracker.note(A, 0)
     assert [settled(tracker, now) for now in (0, 0, 1)] == [[], [], []]
     assert next(sizes) == 5
+
+
+def test_many_at_once_settle_in_parts(disk: Disk) -> None:
+    tracker = StabilityTracker(3, disk)
+    paths = [Path(f"{index}.dng") for index in range(5)]
+    for path in paths:
+        disk.write(path)
+        tracker.note(path, 0)
+    found = [[path for path, _ in tracker.settled(3, 2)] for _ in range(3)]
+    assert found == [paths[:2], paths[2:4], paths[4:]]
+    assert tracker.next_due() is None
 
 
 Action = tuple[str, int, float]

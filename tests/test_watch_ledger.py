@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.sources import Signature
-from rawdenoise.watching.ledger import NAME, VERSION, Job, Ledger, LedgerError, State
+from rawdenoise.watching.database import _JOBS, VERSION, LedgerBrokenError, LedgerError
+from rawdenoise.watching.ledger import (
+    LONGEST_WAIT_S,
+    NAME,
+    UNWANTED,
+    Job,
+    Ledger,
+    State,
+    Wait,
+    Written,
+)
+from rawdenoise.watching.moments import Moment
 
 OUT = Path("/out")
 PHOTO = Path("/in/IMG_0001.CR2")
@@ -28,6 +40,15 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
+def at(seconds: float) -> Moment:
+    """A moment by two clocks that have nothing to do with each other."""
+    return Moment(1e9 + seconds, seconds)
+
+
+def wall(seconds: float) -> float:
+    return at(seconds).wall
+
+
 def signature(content: str) -> Signature:
     return Signature(len(content), hash(content) % 2**62, 7, 1)
 
@@ -35,12 +56,12 @@ def signature(content: str) -> Signature:
 def settle(
     ledger: Ledger, content: str, now: float = 0.0, path: Path = PHOTO, out: Path = OUT, recipe: str = "r1"
 ) -> Job:
-    return ledger.settle(path, out, signature(content), content, recipe, now)
+    return ledger.settle(path, out, signature(content), content, recipe, at(now))
 
 
 def lease(ledger: Ledger, now: float = 0.0) -> Job:
-    job = ledger.lease([OUT], now, LEASE_S)
-    assert job is not None
+    job = ledger.lease([OUT], at(now), LEASE_S)
+    assert isinstance(job, Job)
     return job
 
 
@@ -48,7 +69,7 @@ def do(ledger: Ledger, content: str, output: Path = OUT / "IMG_0001.dng", path: 
     settle(ledger, content, path=path)
     job = lease(ledger)
     assert ledger.claim(job, output)
-    assert ledger.done(job, 1.0, output=output, camera="Canon", model_id="base-1", gain_db=6.0)
+    assert ledger.done(job, at(1.0), output=output, camera="Canon", model_id="base-1", gain_db=6.0)
     return the(ledger, job)
 
 
@@ -68,7 +89,7 @@ def test_a_file_is_seen_until_it_settles(ledger: Ledger) -> None:
 
     job = settle(ledger, "a", 6.0)
 
-    assert (job.state, job.paths, job.ready_at, job.attempts) == (State.READY, (PHOTO,), 6.0, 0)
+    assert (job.state, job.paths, job.ready_at, job.attempts) == (State.READY, (PHOTO,), wall(6.0), 0)
     assert ledger.seen() == []
     assert ledger.counts()[State.SEEN] == 0
     assert list(ledger.known(OUT)) == [(PHOTO, signature("a"))]
@@ -84,14 +105,14 @@ def test_seeing_a_settled_file_again_changes_nothing(ledger: Ledger) -> None:
 def test_a_lease_makes_running_and_counts_the_attempt(ledger: Ledger) -> None:
     settle(ledger, "a")
     job = lease(ledger, 3.0)
-    assert (job.state, job.attempts, job.started_at, job.owner) == (State.RUNNING, 1, 3.0, ledger.owner)
-    assert ledger.lease([OUT], 4.0, LEASE_S) is None
+    assert (job.state, job.attempts, job.started_at, job.owner) == (State.RUNNING, 1, wall(3.0), ledger.owner)
+    assert ledger.lease([OUT], at(4.0), LEASE_S) is None
 
 
 def test_only_asked_for_output_folders_are_leased(ledger: Ledger) -> None:
     settle(ledger, "a")
-    assert ledger.lease([Path("/elsewhere")], 1.0, LEASE_S) is None
-    assert ledger.lease([], 1.0, LEASE_S) is None
+    assert ledger.lease([Path("/elsewhere")], at(1.0), LEASE_S) is None
+    assert ledger.lease([], at(1.0), LEASE_S) is None
 
 
 def test_the_longest_due_goes_first(ledger: Ledger) -> None:
@@ -102,16 +123,16 @@ def test_the_longest_due_goes_first(ledger: Ledger) -> None:
 
 def test_done_says_what_was_made(ledger: Ledger) -> None:
     job = do(ledger, "a")
-    assert (job.state, job.finished_at, job.output) == (State.DONE, 1.0, OUT / "IMG_0001.dng")
+    assert (job.state, job.finished_at, job.output) == (State.DONE, wall(1.0), OUT / "IMG_0001.dng")
     assert (job.camera, job.model_id, job.gain_db, job.owner) == ("Canon", "base-1", 6.0, "")
-    assert ledger.lease([OUT], 1e9, LEASE_S) is None
+    assert ledger.lease([OUT], at(1e9), LEASE_S) is None
 
 
 def test_done_without_an_output_leaves_its_name_to_others(ledger: Ledger) -> None:
     settle(ledger, "ours")
     job = lease(ledger)
     assert ledger.claim(job, OUT / "x.dng")
-    assert ledger.done(job, 1.0, output=None, reason="was made by us")
+    assert ledger.done(job, at(1.0), output=None, reason="was made by us")
     assert (the(ledger, job).output, the(ledger, job).reason) == (None, "was made by us")
     settle(ledger, "b", path=PHOTO.with_name("b"))
     assert ledger.claim(lease(ledger), OUT / "x.dng")
@@ -119,20 +140,20 @@ def test_done_without_an_output_leaves_its_name_to_others(ledger: Ledger) -> Non
 
 def test_a_failure_is_tried_again_when_its_time_has_come(ledger: Ledger) -> None:
     settle(ledger, "a")
-    assert ledger.fail(lease(ledger), 1.0, "busy", retry_at=11.0)
+    assert ledger.fail(lease(ledger), at(1.0), "busy", retry_in_s=10.0)
     (job,) = ledger.jobs()
     assert (job.state, job.reason, job.due_at, job.attempts) == (State.FAILED, "busy", 11.0, 1)
-    assert ledger.lease([OUT], 10.9, LEASE_S) is None
+    assert ledger.lease([OUT], at(10.9), LEASE_S) is None
     assert lease(ledger, 11.0).attempts == 2
 
 
 def test_what_is_given_up_stays_so_until_it_is_asked_for(ledger: Ledger) -> None:
     settle(ledger, "a")
-    assert ledger.fail(lease(ledger), 1.0, "no picture", retry_at=None)
+    assert ledger.fail(lease(ledger), at(1.0), "no picture", retry_in_s=None)
     assert settle(ledger, "a", 2.0).state is State.QUARANTINED
-    assert ledger.lease([OUT], 1e9, LEASE_S) is None
+    assert ledger.lease([OUT], at(1e9), LEASE_S) is None
 
-    assert ledger.retry(20.0) == 1
+    assert ledger.retry(at(20.0)) == 1
 
     job = lease(ledger, 20.0)
     assert job.attempts == 1
@@ -140,10 +161,10 @@ def test_what_is_given_up_stays_so_until_it_is_asked_for(ledger: Ledger) -> None
 
 def test_what_is_given_back_has_not_been_tried(ledger: Ledger) -> None:
     settle(ledger, "a")
-    assert ledger.release(lease(ledger), 1.0, 31.0, "disk full")
+    assert ledger.release(lease(ledger), at(1.0), "disk full", due_in_s=30.0)
     (job,) = ledger.jobs()
     assert (job.state, job.attempts, job.reason, job.due_at) == (State.READY, 0, "disk full", 31.0)
-    assert ledger.lease([OUT], 30.0, LEASE_S) is None
+    assert ledger.lease([OUT], at(30.0), LEASE_S) is None
 
 
 @pytest.mark.parametrize("end", ["done", "fail", "release"])
@@ -151,11 +172,11 @@ def test_only_what_is_still_held_can_be_ended(ledger: Ledger, end: str) -> None:
     settle(ledger, "a")
     job = lease(ledger)
     ends = {
-        "done": lambda: ledger.done(job, 2.0, output=None),
-        "fail": lambda: ledger.fail(job, 2.0, "late", retry_at=None),
-        "release": lambda: ledger.release(job, 2.0, 2.0),
+        "done": lambda: ledger.done(job, at(2.0), output=None),
+        "fail": lambda: ledger.fail(job, at(2.0), "late", retry_in_s=None),
+        "release": lambda: ledger.release(job, at(2.0)),
     }
-    assert ledger.release(job, 1.0, 1.0)
+    assert ledger.release(job, at(1.0))
     before = ledger.jobs()
     assert not ends[end]()
     assert ledger.jobs() == before
@@ -181,8 +202,12 @@ def test_new_content_in_place_of_what_is_done_replaces_its_output(ledger: Ledger
     assert (new.state, new.replaces, new.paths) == (State.READY, old.output, (PHOTO,))
     assert (the(ledger, old).state, the(ledger, old).paths) == (State.DONE, ())
     assert old.output is not None
-    assert ledger.claim(lease(ledger, 9.0), old.output)
-    assert the(ledger, old).output is None
+    job = lease(ledger, 9.0)
+    assert not ledger.claim(job, old.output), "until it is known that it is the same capture"
+    assert ledger.claim(job, old.output, take_over=True)
+    assert ledger.jobs(ids=(old.id,)) == []
+    again = settle(ledger, "a", 10.0)
+    assert (again.state, again.id) == (State.READY, ledger.jobs()[0].id), "its output is gone, so it is new"
 
 
 def test_an_output_that_another_file_still_has_is_not_replaced(ledger: Ledger) -> None:
@@ -219,7 +244,7 @@ def test_what_runs_is_not_forgotten_under_its_worker(ledger: Ledger) -> None:
     settle(ledger, "a")
     job = lease(ledger)
     ledger.forget([PHOTO], OUT)
-    assert ledger.done(job, 1.0, output=None)
+    assert ledger.done(job, at(1.0), output=None)
 
 
 def test_a_file_and_its_job_find_each_other(ledger: Ledger) -> None:
@@ -258,12 +283,12 @@ def test_an_output_is_one_jobs_only_however_it_is_spelled(ledger: Ledger) -> Non
 
 def test_redo_is_for_what_was_made_otherwise(ledger: Ledger) -> None:
     current, stale = do(ledger, "a"), do(ledger, "b", OUT / "b.dng", PHOTO.with_name("b"))
-    assert ledger.redo(OUT, "r1", 9.0, lambda job: True) == 0
-    assert ledger.redo(Path("/elsewhere"), "r2", 9.0, lambda job: False) == 0
-    assert ledger.redo(OUT, "r1", 9.0, lambda job: job.id == current.id) == 1
+    assert ledger.redo(OUT, "r1", at(9.0), lambda job: True) == 0
+    assert ledger.redo(Path("/elsewhere"), "r2", at(9.0), lambda job: False) == 0
+    assert ledger.redo(OUT, "r1", at(9.0), lambda job: job.id == current.id) == 1
     again = the(ledger, stale)
     assert (again.state, again.redo, again.attempts, again.output) == (State.READY, True, 0, OUT / "b.dng")
-    assert ledger.done(lease(ledger, 9.0), 10.0, output=again.output)
+    assert ledger.done(lease(ledger, 9.0), at(10.0), output=again.output)
     assert not the(ledger, stale).redo
 
 
@@ -271,7 +296,7 @@ def test_redo_by_another_recipe_takes_all_that_are_there(ledger: Ledger) -> None
     do(ledger, "a")
     gone = do(ledger, "b", OUT / "b.dng", PHOTO.with_name("b"))
     ledger.forget(gone.paths, OUT)
-    assert ledger.redo(OUT, "r2", 9.0, lambda job: True) == 1
+    assert ledger.redo(OUT, "r2", at(9.0), lambda job: True) == 1
     assert lease(ledger, 9.0).recipe == "r2"
 
 
@@ -280,10 +305,10 @@ def test_retry_takes_only_those_asked_for(ledger: Ledger) -> None:
     for content in ("a", "b"):
         settle(ledger, content, path=PHOTO.with_name(content))
         job = lease(ledger)
-        assert ledger.fail(job, 1.0, "no", retry_at=None)
+        assert ledger.fail(job, at(1.0), "no", retry_in_s=None)
         ids.append(job.id)
-    assert ledger.retry(5.0, ids[:1]) == 1
-    assert ledger.retry(5.0, ()) == 0
+    assert ledger.retry(at(5.0), ids[:1]) == 1
+    assert ledger.retry(at(5.0), ()) == 0
     assert [job.state for job in ledger.jobs(ids=ids)] == [State.QUARANTINED, State.READY]
 
 
@@ -308,9 +333,9 @@ def test_two_watchers_share_the_work_and_do_nothing_twice(tmp_path: Path) -> Non
         taken: list[int] = []
 
         def work(ledger: Ledger) -> None:
-            while (job := ledger.lease([OUT], 1.0, LEASE_S)) is not None:
+            while isinstance(job := ledger.lease([OUT], at(1.0), LEASE_S), Job):
                 taken.append(job.id)
-                assert ledger.done(job, 2.0, output=None)
+                assert ledger.done(job, at(2.0), output=None)
 
         threads = [threading.Thread(target=work, args=(each,)) for each in (one, one, other, other)]
         for thread in threads:
@@ -325,30 +350,31 @@ def test_a_living_watcher_keeps_its_jobs(tmp_path: Path) -> None:
     with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
         settle(one, "a")
         job = lease(one)
-        assert other.reclaim(LEASE_S - 1) == []
-        one.renew(LEASE_S - 1, LEASE_S)
-        assert other.reclaim(LEASE_S + 1) == []
-        assert not other.done(job, 1.0, output=None)
-        assert one.done(job, 1.0, output=None)
+        assert other.reclaim(at(LEASE_S - 1)) == []
+        one.renew(at(LEASE_S - 1), LEASE_S)
+        assert other.reclaim(at(LEASE_S + 1)) == []
+        assert not other.done(job, at(1.0), output=None)
+        assert one.done(job, at(1.0), output=None)
 
 
 def test_a_watcher_that_hangs_loses_its_jobs(tmp_path: Path) -> None:
     with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
         settle(one, "a")
         job = lease(one)
-        assert one.reclaim(LEASE_S + 1) == [], "its own"
-        (back,) = other.reclaim(LEASE_S + 1)
-        assert (back.id, back.state, back.attempts) == (job.id, State.READY, 1)
-        assert lease(other, LEASE_S + 1).attempts == 2
-        assert not one.done(job, LEASE_S + 2, output=None)
+        assert one.reclaim(at(LEASE_S + 1)) == [], "its own"
+        (back,) = other.reclaim(at(LEASE_S + 1))
+        assert (back.id, back.state, back.attempts) == (job.id, State.READY, 0)
+        assert lease(other, LEASE_S + 10).attempts == 1
+        assert not one.done(job, at(LEASE_S + 2), output=None)
 
 
 def test_a_killed_watcheris_dead_at_once(tmp_path: Path, ledger: Ledger) -> None:
     settle(ledger, "a")
     code = (
         "import sys, time; from pathlib import Path; from rawdenoise.watching.ledger import Ledger\n"
+        "from rawdenoise.watching.moments import Moment\n"
         "ledger = Ledger(Path(sys.argv[1]))\n"
-        f"print(ledger.lease([Path({str(OUT)!r})], 1.0, 1e9).owner, flush=True); time.sleep(600)"
+        f"print(ledger.lease([Path({str(OUT)!r})], Moment(1.0, 1.0), 1e9).owner, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
@@ -357,20 +383,20 @@ def test_a_killed_watcheris_dead_at_once(tmp_path: Path, ledger: Ledger) -> None
             assert watcher.stdout is not None
             owner = watcher.stdout.readline().strip()
             assert ledger.jobs()[0].owner == owner
-            assert ledger.reclaim(2.0) == [], "it lives"
+            assert ledger.reclaim(at(2.0)) == [], "it lives"
         finally:
             watcher.kill()  # SIGKILL, or what Windows has for it
-    (back,) = ledger.reclaim(2.0)
-    assert (back.state, back.attempts, back.owner) == (State.READY, 1, "")
+    (back,) = ledger.reclaim(at(2.0))
+    assert (back.state, back.attempts, back.owner) == (State.READY, 0, "")
     assert not (tmp_path / "owners" / f"{owner}.lock").exists()
-    assert ledger.reclaim(3.0) == []
+    assert ledger.reclaim(at(3.0)) == []
 
 
 def test_closing_gives_the_jobs_to_others(tmp_path: Path, ledger: Ledger) -> None:
     settle(ledger, "a")
     with Ledger(tmp_path) as other:
         lease(other)
-    assert len(ledger.reclaim(1.0)) == 1
+    assert len(ledger.reclaim(at(1.0))) == 1
     assert [path.stem for path in (tmp_path / "owners").iterdir()] == [ledger.owner]
 
 
@@ -414,7 +440,7 @@ def test_on_a_full_disk_nothing_is_half_done(tmp_path: Path, ledger: Ledger) -> 
     ledger._connection.execute("PRAGMA max_page_count = 1000000")
     ledger.see(files, OUT, 2.0)
     assert len(ledger.seen()) == 500
-    assert ledger.done(job, 2.0, output=None)
+    assert ledger.done(job, at(2.0), output=None)
 
 
 def test_what_fails_inside_is_undone(ledger: Ledger) -> None:
@@ -429,11 +455,64 @@ def test_what_fails_inside_is_undone(ledger: Ledger) -> None:
 def test_a_damaged_ledger_is_put_aside(tmp_path: Path, damage: bytes) -> None:
     Ledger(tmp_path).close()
     (tmp_path / NAME).write_bytes(damage)
+    with pytest.raises(LedgerBrokenError, match="puts it aside"):
+        Ledger(tmp_path, owner=False)  # whoever only looks changes nothing
+    assert (tmp_path / NAME).read_bytes() == damage
     with Ledger(tmp_path) as ledger:
         (aside,) = tmp_path.glob(f"{NAME}.damaged-*")
         assert str(aside) in ledger.note
         assert aside.read_bytes() == damage
         assert settle(ledger, "a").state is State.READY
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (f"PRAGMA user_version = {VERSION + 1}", "newer"),
+        ("ALTER TABLE jobs DROP COLUMN crashes", "not those of a ledger"),
+        ("DROP TABLE facts", "not those of a ledger"),
+        ("PRAGMA user_version = 0", "not those of a ledger"),
+        ("PRAGMA user_version = -4", "not those of a ledger"),
+    ],
+)
+def test_a_ledger_of_another_kind_is_put_aside(tmp_path: Path, change: str, said: str) -> None:
+    with Ledger(tmp_path) as ledger:
+        settle(ledger, "a")
+    with closing(sqlite3.connect(tmp_path / NAME)) as db:
+        db.execute(change)
+    with Ledger(tmp_path) as ledger:
+        assert said in ledger.note
+        assert ledger.jobs() == []
+        assert settle(ledger, "a").state is State.READY
+        assert len(list(tmp_path.glob(f"{NAME}.damaged-*"))) == 1
+
+
+def test_a_ledger_that_somebody_has_is_not_taken_from_him(tmp_path: Path) -> None:
+    with Ledger(tmp_path):
+        with closing(sqlite3.connect(tmp_path / NAME)) as db:
+            db.execute(f"PRAGMA user_version = {VERSION + 1}")
+        with pytest.raises(LedgerBrokenError, match=r"newer.*stop that first"):
+            Ledger(tmp_path)
+    assert not list(tmp_path.glob(f"{NAME}.damaged-*"))
+    Ledger(tmp_path).close()
+    assert len(list(tmp_path.glob(f"{NAME}.damaged-*"))) == 1
+
+
+def test_a_ledger_of_the_first_version_is_taken_over(tmp_path: Path) -> None:
+    Ledger(tmp_path / "new").close()
+    with closing(sqlite3.connect(tmp_path / NAME)) as db:
+        db.executescript(f"{_JOBS} PRAGMA user_version = 1;")
+        db.execute(
+            "INSERT INTO jobs (digest, output_root, recipe, state, ready_at, due_at) VALUES ('a', ?, 'r1',"
+            " 'failed', 1.7e9, 1.7e9)",
+            (os.fsencode(OUT),),
+        )
+        db.commit()
+    with Ledger(tmp_path) as ledger, Ledger(tmp_path / "new", owner=False) as new:
+        assert ledger.note == ""
+        assert lease(ledger, 5.0).digest == "a", "its times were by the other clock"
+        schema = "SELECT name FROM pragma_table_info('jobs') ORDER BY name"
+        assert ledger._rows(schema) == new._rows(schema)
 
 
 def test_damage_inside_is_found_on_opening(tmp_path: Path) -> None:
@@ -448,16 +527,15 @@ def test_damage_inside_is_found_on_opening(tmp_path: Path) -> None:
         assert ledger.counts()[State.SEEN] == 0
 
 
-def test_a_newer_ledger_is_left_alone(tmp_path: Path) -> None:
-    Ledger(tmp_path).close()
-    db = sqlite3.connect(tmp_path / NAME)
-    db.execute(f"PRAGMA user_version = {VERSION + 1}")
-    db.close()
-    before = (tmp_path / NAME).read_bytes()
-    with pytest.raises(LedgerError, match="newer"):
-        Ledger(tmp_path)
-    assert (tmp_path / NAME).read_bytes() == before
-    assert not list(tmp_path.glob(f"{NAME}.damaged-*"))
+def test_damage_that_shows_later_is_told_from_a_full_disk(tmp_path: Path, ledger: Ledger) -> None:
+    ledger.see([(PHOTO.with_name(f"{n:0100}"), signature("x")) for n in range(2000)], OUT, 1.0)
+    ledger._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    ledger._connection.execute("PRAGMA cache_size = 0")
+    with (tmp_path / NAME).open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xaa" * (8 * 4096))
+    with pytest.raises(LedgerBrokenError):
+        ledger.counts()
 
 
 def test_a_folder_that_cannot_be_is_refused_in_one_line(tmp_path: Path) -> None:
@@ -474,30 +552,198 @@ def test_a_closed_ledger_refuses(tmp_path: Path) -> None:
         ledger.counts()
 
 
+# Crashes
+
+
+def died(tmp_path: Path, contents: str, now: float = 0.0) -> None:
+    """A watcher that died while it had these under way."""
+    with Ledger(tmp_path) as watcher:
+        for content in contents:
+            settle(watcher, content, path=PHOTO.with_name(content))
+        for _ in contents:
+            lease(watcher, now)
+
+
+def test_what_was_under_way_together_is_suspect_and_innocent(tmp_path: Path, ledger: Ledger) -> None:
+    died(tmp_path, "ab")
+    jobs = ledger.reclaim(at(1.0))
+    assert [(job.suspect, job.crashes, job.attempts, job.due_at) for job in jobs] == [(True, 0, 0, 1.0)] * 2
+
+
+def test_what_was_under_way_alone_has_the_crash_to_itself(tmp_path: Path, ledger: Ledger) -> None:
+    due = []
+    for crashes in range(1, 4):
+        died(tmp_path, "a", 100.0 * crashes)
+        (job,) = ledger.reclaim(at(100.0 * crashes))
+        assert (job.suspect, job.crashes, job.attempts) == (True, crashes, 0)
+        due.append(job.due_at - 100.0 * crashes)
+    assert due == [0.0, 2.0, 4.0]
+
+
+def test_a_suspect_is_run_alone(tmp_path: Path, ledger: Ledger) -> None:
+    died(tmp_path, "ab")
+    ledger.reclaim(at(0.0))
+    settle(ledger, "c", 1.0, PHOTO.with_name("c"))
+    assert ledger.lease([OUT], at(2.0), LEASE_S, alone=False) is Wait.ALONE
+    suspect = lease(ledger, 2.0)
+    assert (suspect.digest, suspect.suspect) == ("a", True)
+    assert ledger.done(suspect, at(3.0), output=None)
+    assert not the(ledger, suspect).suspect
+    assert ledger.fail(lease(ledger, 3.0), at(4.0), "no picture", retry_in_s=5.0)
+    assert [job.suspect for job in ledger.jobs()] == [False] * 3, "what failed has not killed"
+    other = ledger.lease([OUT], at(4.0), LEASE_S, alone=False)
+    assert isinstance(other, Job)
+    assert other.digest == "c"
+
+
+def test_what_is_given_back_untried_stays_suspect(tmp_path: Path, ledger: Ledger) -> None:
+    died(tmp_path, "a")
+    ledger.reclaim(at(0.0))
+    ledger.release(lease(ledger, 0.0), at(1.0), "the disk is full")
+    assert [(job.suspect, job.crashes) for job in ledger.jobs()] == [(True, 1)]
+    assert ledger.fail(lease(ledger, 2.0), at(2.0), "given up", retry_in_s=None)
+    assert ledger.retry(at(3.0)) == 1
+    assert [job.crashes for job in ledger.jobs()] == [0]
+
+
+# Clocks
+
+
+def test_the_wall_clock_moves_nothing_that_waits(ledger: Ledger) -> None:
+    """Two days forward, two days back: leases and retries are by the clock that nobody sets."""
+    settle(ledger, "a")
+    for set_by in (0.0, 2e5, -2e5):
+        job = ledger.lease([OUT], Moment(1e9 + set_by, 10.0), LEASE_S)
+        assert isinstance(job, Job)
+        ledger.renew(Moment(1e9 - set_by, 10.0), LEASE_S)
+        assert ledger.fail(job, Moment(1e9 - set_by, 0.0), "busy", retry_in_s=10.0)
+        assert ledger.lease([OUT], Moment(1e9 + 4 * set_by, 9.0), LEASE_S) is None
+
+
+def test_a_lease_lasts_as_long_whatever_the_wall_clock_says(tmp_path: Path) -> None:
+    with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
+        settle(one, "a")
+        lease(one)
+        for set_by in (0.0, 2e5, -2e5):
+            assert other.reclaim(Moment(1e9 + set_by, LEASE_S - 1)) == []
+
+
+@pytest.mark.parametrize("state", [State.READY, State.FAILED])
+def test_after_a_restart_of_the_machine_nothing_waits_for_the_old_clock(tmp_path: Path, state: State) -> None:
+    with Ledger(tmp_path) as ledger:
+        settle(ledger, "a", 5e6)
+        if state is State.FAILED:
+            assert ledger.fail(lease(ledger, 5e6), at(5e6), "busy", retry_in_s=LONGEST_WAIT_S)
+    with Ledger(tmp_path) as ledger:
+        assert ledger.reclaim(at(1.0)) == []
+        assert lease(ledger, 1.0).digest == "a"
+
+
+def test_what_waits_as_long_as_anything_may_goes_on_waiting(ledger: Ledger) -> None:
+    settle(ledger, "a")
+    assert ledger.fail(lease(ledger), at(1.0), "busy", retry_in_s=LONGEST_WAIT_S)
+    ledger.reclaim(at(1.0))
+    assert ledger.lease([OUT], at(LONGEST_WAIT_S), LEASE_S) is None
+
+
+# Outputs
+
+
+WRITTEN = Written(7, 8, "picture")
+
+
+def make(ledger: Ledger, content: str, now: float = 1.0) -> Job:
+    path = PHOTO.with_name(content)
+    settle(ledger, content, path=path)
+    job = lease(ledger)
+    assert ledger.claim(job, OUT / f"{content}.dng")
+    assert ledger.done(job, at(now), output=OUT / f"{content}.dng", written=WRITTEN, pixels=f"p{content}")
+    return job
+
+
+def test_outputs_are_listed_with_how_they_were_made(ledger: Ledger) -> None:
+    jobs = [make(ledger, content) for content in "abc"]
+    found = ledger.outputs(OUT, limit=2)
+    assert [(each.job, each.output.name, each.source, each.written) for each in found] == [
+        (job.id, f"{job.digest}.dng", PHOTO.with_name(job.digest), WRITTEN) for job in jobs[:2]
+    ]
+    assert [each.job for each in ledger.outputs(OUT, after=jobs[1].id)] == [jobs[2].id]
+    assert ledger.outputs(Path("/elsewhere")) == []
+    ledger.forget([PHOTO.with_name("c")], OUT)
+    assert len(ledger.outputs(OUT)) == 2, "without its capture it cannot be made again"
+    maker = ledger.maker_of(OUT / "A.DNG")
+    assert maker is not None
+    assert (maker.id, maker.pixels) == (jobs[0].id, "pa")
+    assert ledger.maker_of(OUT / "x.dng") is None
+    assert ledger.written_of(jobs[0], OUT / "a.dng") == WRITTEN
+    assert ledger.written_of(jobs[0], OUT / "b.dng") is None
+
+
+def test_a_lost_output_is_made_again_once(ledger: Ledger) -> None:
+    job = make(ledger, "a")
+    (kept,) = ledger.outputs(OUT)
+    assert ledger.make_again(kept, at(5.0), "gone")
+    assert not ledger.make_again(kept, at(5.0), "gone"), "another watcher was quicker"
+    again = the(ledger, job)
+    assert (again.state, again.reason, again.attempts, again.output) == (
+        State.READY, "gone", 0, OUT / "a.dng"
+    )  # fmt: skip
+    assert ledger.done(lease(ledger, 5.0), at(6.0), output=kept.output, written=Written(7, 9, "picture"))
+    assert not ledger.make_again(kept, at(7.0), "gone"), "it was made anew since it was looked at"
+
+
+def test_outputs_are_read_again_when_a_day_has_passed_by_either_clock(ledger: Ledger) -> None:
+    for content, now in (("a", 0.0), ("b", 50.0), ("c", 2000.0)):
+        make(ledger, content, now)
+    found = ledger.outputs_to_read(OUT, wall(1000.0), wall(40.0), 9)
+    assert [each.output.name for each in found] == ["a.dng", "c.dng"], "c was, in the future"
+    for each in found:
+        ledger.note_look(each, WRITTEN, wall(1000.0))
+    assert ledger.outputs_to_read(OUT, wall(1000.0), wall(40.0), 9) == []
+
+
+def test_what_is_dismissed_is_not_made_and_not_made_again(ledger: Ledger) -> None:
+    done = make(ledger, "a")
+    settle(ledger, "b", path=PHOTO.with_name("b"))
+    running = lease(ledger)
+    settle(ledger, "c", path=PHOTO.with_name("c"))
+    assert ledger.dismiss([job.id for job in ledger.jobs()]) == 2
+    assert the(ledger, running).state is State.RUNNING
+    assert (the(ledger, done).reason, the(ledger, done).output) == (UNWANTED, None)
+    assert ledger.outputs(OUT) == []
+    assert ledger.redo(OUT, "r2", at(9.0), lambda job: False) == 0
+    assert ledger.lease([OUT], at(99.0), LEASE_S) is None
+    assert settle(ledger, "a", 9.0, PHOTO.with_name("copy")).state is State.DONE
+
+
 # Figures
 
 
 def test_what_can_be_done_now_is_counted(ledger: Ledger) -> None:
-    assert ledger.due([OUT], 9.0) == 0
+    assert ledger.due([OUT], at(9.0)) == 0
     for content in ("a", "b"):
         settle(ledger, content, path=PHOTO.with_name(content))
-    assert (ledger.due([OUT], 9.0), ledger.due([Path("/elsewhere")], 9.0), ledger.due([], 9.0)) == (2, 0, 0)
-    assert ledger.due([OUT], 9.0, source=PHOTO.parent) == 2
-    assert ledger.due([OUT], 9.0, source=PHOTO.parent.with_name(PHOTO.parent.name[:-1])) == 0
-    assert ledger.lease([OUT], 9.0, 60.0, source=Path("/elsewhere")) is None
-    assert ledger.fail(lease(ledger), 9.0, "busy", retry_at=1000.0)
-    assert (ledger.due([OUT], 9.0), ledger.due([OUT], 1000.0)) == (1, 2)
+    assert (
+        ledger.due([OUT], at(9.0)),
+        ledger.due([Path("/elsewhere")], at(9.0)),
+        ledger.due([], at(9.0)),
+    ) == (2, 0, 0)
+    assert ledger.due([OUT], at(9.0), source=PHOTO.parent) == 2
+    assert ledger.due([OUT], at(9.0), source=PHOTO.parent.with_name(PHOTO.parent.name[:-1])) == 0
+    assert ledger.lease([OUT], at(9.0), 60.0, source=Path("/elsewhere")) is None
+    assert ledger.fail(lease(ledger), at(9.0), "busy", retry_in_s=500.0)
+    assert (ledger.due([OUT], at(9.0)), ledger.due([OUT], at(1000.0))) == (1, 2)
 
 
 def test_stats_sum_up(ledger: Ledger) -> None:
-    empty = ledger.stats(0.0)
+    empty = ledger.stats(wall(0.0))
     assert (empty.latency_p50_s, empty.latency_p95_s, empty.oldest_waiting_s) == (None, None, None)
     for number in range(100):
         settle(ledger, f"{number}", path=PHOTO.with_name(f"{number}"))
     for number in range(100):
-        assert ledger.done(lease(ledger, 0.0), number + 1.0, output=None)
+        assert ledger.done(lease(ledger, 0.0), at(number + 1.0), output=None)
     settle(ledger, "waits", 100.0, PHOTO.with_name("waits"))
-    stats = ledger.stats(3650.0)
+    stats = ledger.stats(wall(3650.0))
     assert (stats.counts[State.DONE], stats.counts[State.READY], stats.attempts) == (100, 1, 100)
     assert (stats.done_last_hour, stats.done_last_day) == (50, 100)
     assert (stats.latency_p50_s, stats.latency_p95_s, stats.oldest_waiting_s) == (51.0, 96.0, 3550.0)
@@ -547,7 +793,7 @@ def test_a_job_whose_last_file_goes_while_it_runs_does_not_come_back(ledger: Led
     settle(ledger, "a")
     job = lease(ledger)
     ledger.forget([PHOTO], OUT)
-    assert ledger.release(job, 1.0, 1.0)
+    assert ledger.release(job, at(1.0))
     assert ledger.jobs() == []
 
 
@@ -556,7 +802,7 @@ def test_a_killed_watchers_job_without_a_file_does_not_come_back(tmp_path: Path,
     with Ledger(tmp_path) as other:
         job = lease(other)
     ledger.forget([PHOTO], OUT)
-    assert [each.id for each in ledger.reclaim(1.0)] == [job.id], "its temporary files are to be swept"
+    assert [each.id for each in ledger.reclaim(at(1.0))] == [job.id], "its temporary files are to be swept"
     assert ledger.jobs() == []
 
 
@@ -565,13 +811,13 @@ def test_the_output_to_replace_is_passed_on(ledger: Ledger, between: str) -> Non
     """A capture that grows in steps longer than the settle time has one output in the end."""
     output = do(ledger, "a").output
     if between == "redo":
-        assert ledger.redo(OUT, "r2", 2.0, lambda job: False) == 1
+        assert ledger.redo(OUT, "r2", at(2.0), lambda job: False) == 1
     else:
         settle(ledger, "b", 2.0)
     if between in ("failed", "quarantined", "running"):
         job = lease(ledger, 2.0)
         if between != "running":
-            assert ledger.fail(job, 3.0, "short", retry_at=9.0 if between == "failed" else None)
+            assert ledger.fail(job, at(3.0), "short", retry_in_s=6.0 if between == "failed" else None)
     assert settle(ledger, "c", 4.0).replaces == output
 
 
@@ -579,10 +825,10 @@ def test_a_watcher_too_late_takes_nothing_from_the_next(tmp_path: Path) -> None:
     with Ledger(tmp_path) as one, Ledger(tmp_path) as other:
         settle(one, "a")
         late = lease(one)
-        other.reclaim(LEASE_S + 1)
+        other.reclaim(at(LEASE_S + 1))
         job = lease(other, LEASE_S + 1)
         assert other.claim(job, OUT / "a.dng")
-        assert not one.done(late, LEASE_S + 2, output=None)
+        assert not one.done(late, at(LEASE_S + 2), output=None)
         assert the(other, job).output == OUT / "a.dng"
 
 
@@ -595,12 +841,12 @@ def test_two_watchers_do_not_reclaim_from_each_other(tmp_path: Path, monkeypatch
 
         def other_is_quicker(owner: str) -> bool:
             dead = is_dead(owner)
-            other.reclaim(2.0)
+            other.reclaim(at(2.0))
             lease(other, 2.0)
             return dead
 
         monkeypatch.setattr(one, "is_dead", other_is_quicker)
-        assert one.reclaim(2.0) == []
+        assert one.reclaim(at(2.0)) == []
         assert one.jobs()[0].owner == other.owner
 
 
@@ -627,7 +873,7 @@ def test_names_that_are_no_unicode_are_names_everywhere(ledger: Ledger) -> None:
     ledger.set_fact(f"output {OUT / name}", name)
     assert ledger.get_fact(f"output {OUT / name}") is not None
     assert ledger.get_fact(f"output {OUT / os.fsdecode(bytes([0xFD]))}") is None
-    assert ledger.fail(job, 1.0, f"{name}: no picture", retry_at=None)
+    assert ledger.fail(job, at(1.0), f"{name}: no picture", retry_in_s=None)
     assert "no picture" in the(ledger, job).reason
 
 

@@ -26,23 +26,27 @@ from rawdenoise.bases import load_base
 from rawdenoise.errors import DiskFullError, OutputError, RawDenoiseError, UnreadableError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import ascii_tag
+from rawdenoise.formats.tiff_container import ascii_tag, text
 from rawdenoise.models import ModelStore, new_model
 from rawdenoise.pipeline import denoise
 from rawdenoise.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.recipe import Recipe
-from rawdenoise.watching import files, service, trainer, worker
+from rawdenoise.watching import service, trainer, worker
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.heartbeat import heartbeats
-from rawdenoise.watching.ledger import Ledger, State
+from rawdenoise.watching.ledger import Job, Ledger, State
+from rawdenoise.watching.moments import Moment, now
+from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.trainer import Trainer
 
 QUICK = Recipe(strength=0.0)  # no network: what is tested here is all around it
 PATIENCE_S = 30.0
+SUB_SECONDS = 37521
 
 
 class Told:
@@ -75,7 +79,10 @@ def a_capture(path: Path, seed: int = 0, taken: str = "", camera: str = "One") -
     """A small noisy capture, of another content for each seed, that may say when it was taken."""
     rng = np.random.default_rng(seed)
     mosaic = np.clip(np.rint(4000 + 300 * rng.standard_normal((48, 64))), 0, 16383).astype(np.uint16)
-    exif = {Code.DateTimeOriginal: ascii_tag(taken)} if taken else {}
+    second, _, fraction = taken.partition(".")
+    exif = {Code.DateTimeOriginal: ascii_tag(second)} if taken else {}
+    if fraction:
+        exif[SUB_SECONDS] = ascii_tag(fraction)
     raw = make_raw(
         48, 64, mosaic=mosaic, camera=Camera("Test", camera), exposure=Exposure(iso=800),
         metadata=Metadata(exif=exif),
@@ -97,11 +104,11 @@ def config_of(*roots: Root, jobs: int = 2) -> WatchConfig:
     return WatchConfig(roots, roots[0].source.parent / "state", jobs=jobs)
 
 
-def once(*roots: Root, redo: bool = False) -> tuple[int, Told]:
+def once(*roots: Root, redo: bool = False, verify: bool = False) -> tuple[int, Told]:
     """What `--once` does."""
     config, told = config_of(*roots), Told()
     with Ledger(config.state) as ledger:
-        return Service(config, ledger, told, once=True, redo=redo).run(lambda: False), told
+        return Service(config, ledger, told, once=True, redo=redo, verify=verify).run(lambda: False), told
 
 
 @contextmanager
@@ -271,16 +278,56 @@ def test_our_own_outputs_that_are_brought_back_are_left_alone(root: Root) -> Non
 
 
 @pytest.mark.parametrize(
-    ("taken", "names"), [("2026:01:01 10:00:00", {"a.dng"}), ("2026:01:02 11:00:00", {"a.dng", "a.dng.dng"})]
+    ("first", "second", "names"),
+    [
+        ("", "", {"a.dng", "a.dng.dng"}),
+        ("2026:01:01 10:00:00", "2026:01:01 10:00:00", {"a.dng", "a.dng.dng"}),  # a camera of ten a second
+        ("2026:01:01 10:00:00.25", "2026:01:01 10:00:00.35", {"a.dng", "a.dng.dng"}),
+        ("2026:01:01 10:00:00", "2026:01:02 11:00:00", {"a.dng", "a.dng.dng"}),
+        ("2026:01:01 10:00:00.25", "2026:01:01 10:00:00.25", {"a.dng"}),  # a copy that looked whole
+    ],
 )
-def test_another_picture_under_the_same_name_loses_no_output(root: Root, taken: str, names: set[str]) -> None:
+def test_another_picture_under_the_same_name_loses_no_output(
+    root: Root, first: str, second: str, names: set[str]
+) -> None:
+    source = a_capture(root.source / "a.dng", 0, first)
+    once(root)
+    made = (root.output / "a.dng").read_bytes()
+    a_capture(source, 1, second)
+    code, told = once(root)
+    assert code == 0
+    assert outputs(root) == names
+    kept = (root.output / "a.dng").read_bytes() == made
+    (done,) = told.all("done")
+    assert kept == (len(names) == 2) == any("another capture's, and stays" in note for note in done["notes"])
+
+
+def retag(path: Path, taken: str) -> None:
+    """Say that a capture was taken at another time, by the same pixels."""
+    raw = read_raw(path)
+    exif = {**raw.metadata.exif, Code.DateTimeOriginal: ascii_tag(taken)}
+    changed = replace(raw, metadata=replace(raw.metadata, exif=exif))
+    write_dng(changed, path, provenance=Provenance("0", "simulated", 0.0))
+
+
+def test_a_capture_that_was_retagged_has_one_output_with_its_tags(root: Root) -> None:
     source = a_capture(root.source / "a.dng", 0, "2026:01:01 10:00:00")
     once(root)
-    first = (root.output / "a.dng").read_bytes()
-    a_capture(source, 1, taken)
+    retag(source, "2026:01:01 12:00:00")  # the camera's clock was an hour or two wrong
     assert once(root)[0] == 0
-    assert outputs(root) == names
-    assert ((root.output / "a.dng").read_bytes() == first) == (len(names) == 2)
+    assert outputs(root) == {"a.dng"}
+    assert text(read_metadata(root.output / "a.dng").exif[Code.DateTimeOriginal]) == "2026:01:01 12:00:00"
+
+
+def test_an_output_that_somebody_has_edited_is_not_replaced(root: Root) -> None:
+    source = a_capture(root.source / "a.dng", 0, "2026:01:01 10:00:00")
+    once(root)
+    retag(root.output / "a.dng", "2026:01:01 11:00:00")
+    edited = (root.output / "a.dng").read_bytes()
+    retag(source, "2026:01:01 12:00:00")
+    assert once(root)[0] == 0
+    assert (root.output / "a.dng").read_bytes() == edited
+    assert outputs(root) == {"a.dng", "a.dng.dng"}
 
 
 def test_redo(root: Root) -> None:
@@ -321,10 +368,10 @@ def test_a_sidecar_that_cannot_be_read_stops_nothing(root: Root, monkeypatch: py
     (root.source / "a.xmp").write_text("secret")
     real, refusals = service.copy_sidecars, iter([True] * 3)
 
-    def copy(source: Path, output: Path, ledger: Ledger) -> list[Path]:
+    def copy(*arguments: Any) -> list[Path]:
         if next(refusals, False):
             raise UnreadableError(root.source / "a.xmp", "cannot be read (Permission denied)")
-        return real(source, output, ledger)
+        return real(*arguments)
 
     monkeypatch.setattr(service, "copy_sidecars", copy)
     with watching(root) as (_, told):
@@ -566,7 +613,7 @@ def test_captures_of_another_folder_are_left_to_its_watcher(root: Root) -> None:
     found = sources.signature_of(path)
     assert found is not None
     with Ledger(config_of(root).state) as ledger:
-        ledger.settle(path, root.output, found, "ab" * 32, "recipe", 1.0)
+        ledger.settle(path, root.output, found, "ab" * 32, "recipe", Moment(1e9, 1.0))
     code, told = once(replace(other, attempts=1))
     assert told.all("failed") == told.all("quarantined") == []
     assert path.exists()
@@ -646,9 +693,9 @@ def test_ten_thousand_at_once(root: Root, monkeypatch: pytest.MonkeyPatch) -> No
         (root.source / f"{number}.dng").write_bytes(number.to_bytes(4, "big"))
     seen: list[int] = []
 
-    def work(self: worker.Worker, job: Any, root: Root, network: Any) -> worker.Verdict:
+    def work(self: worker.Worker, job: Job, *more: Any) -> worker.Verdict:
         seen.append(job.id)
-        self._ledger.done(job, time.time(), output=None)
+        self._ledger.done(job, now(), output=None)
         return worker.Verdict()
 
     monkeypatch.setattr(worker.Worker, "work", work)
@@ -685,9 +732,11 @@ def die(*arguments, **more): os.kill(os.getpid(), signal.SIGKILL)
 if where == "written": worker.Worker._done = die
 if where == "reading": worker.take = die
 if where == "writing":
+    from rawdenoise.atomic import atomic_output
     def write(denoised, output, **more):
-        output.with_name(".rawdenoise-12345678-" + output.name).write_bytes(b"half")
-        die()
+        with atomic_output(output) as temporary:
+            temporary.write_bytes(b"half")
+            die()
     worker.write = write
 here = Path(sys.argv[1])
 root = Root(here / "in", here / "out", Recipe(strength=0.0), settle_s=0.0, train="never")
@@ -718,11 +767,11 @@ def test_a_capture_that_kills_its_process_is_given_up(root: Root) -> None:
         made = Service(config_of(root), ledger, Told(), once=True)
         made.run(lambda: False)
         (job,) = ledger.jobs()
-        again = replace(job, attempts=3 * root.attempts + 1)
+        again = replace(job, crashes=root.attempts)
         with ThreadPoolExecutor(1) as network:
-            verdict = made._worker.work(again, root, network)
+            verdict = made._worker.work(again, root, network, ShotIndex())
     assert verdict.event == "quarantined"
-    assert "died again and again" in verdict.fields["reason"]
+    assert "died at it 3 times, with nothing else under way" in verdict.fields["reason"]
 
 
 def test_what_was_cleared_arrives_anew_while_the_service_runs(root: Root) -> None:
@@ -747,10 +796,11 @@ def test_what_vanishes_before_it_settles_is_forgotten(root: Root) -> None:
 def test_a_heartbeat_is_there_as_long_as_the_service(root: Root) -> None:
     with watching(root):
         state = config_of(root).state
-        assert soon(lambda: list(heartbeats(state)))
-        (beat,) = heartbeats(state)
-        assert beat["pid"] == os.getpid()
-    assert list(heartbeats(state)) == []
+        assert soon(lambda: heartbeats(state, now()))
+        (beat,) = heartbeats(state, now())
+        assert beat.pid == os.getpid()
+        assert [each.source for each in beat.roots] == [str(root.source)]
+    assert heartbeats(state, now()) == []
 
 
 def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -792,10 +842,10 @@ def trained_on(
         path = a_capture(root.source / f"{number}.dng", number)
         found = sources.signature_of(path)
         assert found is not None
-        ledger.settle(path, root.output, found, f"{number}", "recipe", 1.0)
-        job = ledger.lease([root.output], 2.0, 60.0)
-        assert job is not None
-        ledger.done(job, 3.0, output=None, camera="Test One", model_id="base-fast-1")
+        ledger.settle(path, root.output, found, f"{number}", "recipe", Moment(1e9, 1.0))
+        job = ledger.lease([root.output], Moment(1e9, 2.0), 60.0)
+        assert isinstance(job, Job)
+        ledger.done(job, Moment(1e9, 3.0), output=None, camera="Test One", model_id="base-fast-1")
     popen = trainer.subprocess.Popen
 
     def start(command: list[str], **more: Any) -> Any:
@@ -864,26 +914,6 @@ def test_a_training_is_stopped_with_the_service(root: Root) -> None:
 
 
 # Pieces
-
-
-def test_only_old_temporary_files_are_nobodys(tmp_path: Path) -> None:
-    old, new = tmp_path / "deep" / f"{MARK}12345678-a.dng", tmp_path / f"{MARK}12345678-b.dng"
-    old.parent.mkdir()
-    for path in (old, new, tmp_path / "a.dng"):
-        path.write_bytes(b"x")
-    os.utime(old, (0, 0))
-    assert files.sweep_stale(tmp_path, time.time()) == [old]
-    assert new.exists()
-
-
-def test_what_fails_is_moved_beside_what_failed_before(tmp_path: Path) -> None:
-    names = []
-    for number in range(3):
-        source = tmp_path / "a.dng"
-        source.write_bytes(bytes([number]))
-        names.append(files.move_failed(source, tmp_path / "failed", {"reason": "x"}).name)
-    assert names == ["a.dng", "a-2.dng", "a-3.dng"]
-    assert len(list((tmp_path / "failed").iterdir())) == 6
 
 
 def test_errors_are_of_one_tree() -> None:

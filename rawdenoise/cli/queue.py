@@ -89,8 +89,10 @@ def show(id: int, as_json: bool, folder: Path | None) -> None:
 @STATE
 def retry(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
     """Try again what failed or was given up: these IDS, or all."""
+    from rawdenoise.watching.moments import now
+
     with _ledger(folder) as ledger:
-        number = ledger.retry(time.time(), ids or None)
+        number = ledger.retry(now(), ids or None)
     click.echo(
         json.dumps({"retried": number}) if as_json else f"{counted(number, 'capture')} will be tried again"
     )
@@ -117,6 +119,20 @@ def clear(ids: tuple[int, ...], only: tuple[str, ...], as_json: bool, folder: Pa
     click.echo(json.dumps({"cleared": number}) if as_json else f"{counted(number, 'capture')} forgotten")
 
 
+@command.command("dismiss")
+@click.argument("ids", nargs=-1, type=int, required=True)
+@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@STATE
+def dismiss(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
+    """Want no outputs of these captures: they are not made, and deleted ones do not come again.
+
+    No file is touched. `queue clear` takes it back.
+    """
+    with _ledger(folder) as ledger:
+        number = ledger.dismiss(ids)
+    click.echo(json.dumps({"dismissed": number}) if as_json else f"{counted(number, 'capture')} dismissed")
+
+
 @command.command("stats")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 @STATE
@@ -140,6 +156,9 @@ def stats(as_json: bool, folder: Path | None) -> None:
 
 
 def _told(job: Job) -> dict[str, Any]:
+    from rawdenoise.watching.moments import now
+
+    at, waits = now(), str(job.state) in ("ready", "failed")
     return {
         "id": job.id,
         "state": str(job.state),
@@ -155,7 +174,9 @@ def _told(job: Job) -> dict[str, Any]:
         "ready_at": job.ready_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
-        "due_at": job.due_at,
+        "due_at": round(at.wall + max(0.0, job.due_at - at.steady)) if waits else None,
+        "suspect": job.suspect,
+        "crashes": job.crashes,
     }
 
 

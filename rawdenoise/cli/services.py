@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -33,9 +34,11 @@ from rawdenoise.watching.config import (
     default_state,
     read_config,
 )
+from rawdenoise.watching.database import LedgerBrokenError
 from rawdenoise.watching.heartbeat import BEAT_S, heartbeats
 from rawdenoise.watching.ledger import Ledger, State, existing_ledger
-from rawdenoise.watching.reports import JsonReport, PlainReport
+from rawdenoise.watching.moments import now
+from rawdenoise.watching.reports import JsonReport, PlainReport, Report
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.units import service_unit
 
@@ -43,7 +46,8 @@ DESCRIPTION = "rawdenoise: denoise what arrives in watched folders"
 REFRESH_S = 1.0
 OVERDUE = 4  # heartbeats
 MOST_SHOWN = 8
-LEFT_OUT = {"print_service", "state", "redo"}  # of a service: told otherwise, or meant for once
+LEDGERS = 3  # that may break, one after the other, before it is the disk's fault
+LEFT_OUT = {"print_service", "state", "redo", "verify"}  # of a service: told otherwise, or meant for once
 
 
 def configured(
@@ -83,7 +87,10 @@ def configured(
         poll_s=options["poll"],
         rescan_s=options["rescan"],
         failed_dir=None if failed_dir is None else absolute(failed_dir),
-        **{name: options[name] for name in ("sidecars", "attempts", "train", "train_after", "train_minutes")},
+        **{
+            name: options[name]
+            for name in ("sidecars", "attempts", "lost", "train", "train_after", "train_minutes")
+        },
     )
     check_roots((root,))
     return WatchConfig(
@@ -91,8 +98,10 @@ def configured(
     )
 
 
-def run(config: WatchConfig, file: Path | None, *, once: bool, redo: bool, log_json: bool) -> int:
-    """Watch until a signal, or with `once` until all is done.
+def run(
+    config: WatchConfig, file: Path | None, *, once: bool, redo: bool, verify: bool, log_json: bool
+) -> int:
+    """Watch until a signal, or with `once` until all is done; a ledger that breaks meanwhile is begun anew.
 
     Raises:
         SetupError, ModelError: a device or a model that was asked for is not there. LedgerError: the state
@@ -103,21 +112,34 @@ def run(config: WatchConfig, file: Path | None, *, once: bool, redo: bool, log_j
             root.recipe.model, base=root.recipe.base, device=config.device, strength=root.recipe.strength
         )
     report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
-    with Ledger(config.state) as ledger, stop_on_signal(lambda: None) as stop:
-        if ledger.note:
-            report.say("ledger", reason=ledger.note)
-        service = Service(config, ledger, report, once=once, redo=redo)
-
-        def reload(file: Path) -> None:
+    with stop_on_signal(lambda: None) as stop:
+        for chances in reversed(range(LEDGERS)):
             try:
-                service.reload(replace(read_config(file), state=config.state))
-            except ConfigError as error:
-                report.say("not reloaded", reason=str(error))
+                with Ledger(config.state) as ledger:
+                    if ledger.note:
+                        report.say("ledger", reason=ledger.note)
+                    service = Service(config, ledger, report, once=once, redo=redo, verify=verify)
+                    # Without a file to read again a closed terminal ends it, as it ends other programs.
+                    reload = None if file is None else partial(_reload, service, config, file, report)
+                    with nullcontext() if reload is None else _on_hangup(reload):
+                        code = service.run(stop)
+                break
+            except LedgerBrokenError as error:
+                if not chances or stop():
+                    raise
+                report.say("ledger", reason=str(error))
+    code = stop.exit_code if once and stop() else code
+    if service.hangs:  # a thread in a call that does not return would be waited for
+        sys.stderr.flush()
+        os._exit(code)
+    return code
 
-        # Without a file to read again a closed terminal ends it, as it ends other programs.
-        with nullcontext() if file is None else _on_hangup(partial(reload, file)):
-            code = service.run(stop)
-    return stop.exit_code if once and stop() else code
+
+def _reload(service: Service, config: WatchConfig, file: Path, report: Report) -> None:
+    try:
+        service.reload(replace(read_config(file), state=config.state))
+    except ConfigError as error:
+        report.say("not reloaded", reason=str(error))
 
 
 @contextmanager
@@ -181,14 +203,14 @@ def show_status(state: Path | None) -> int:
 
 
 def _page(ledger: Ledger) -> Group:
-    now, stats = time.time(), ledger.stats(time.time())
+    stats = ledger.stats(now().wall)
     counts = Table(title="captures", title_justify="left")
     for state in State:
         counts.add_column(str(state), justify="right")
     counts.add_row(*(str(stats.counts[state]) for state in State))
     lines: list[RenderableType] = [
         Text(f"rawdenoise watch, {one_line(ledger.folder)}", style="bold"),
-        *(Text(line) for line in _alive(ledger, now)),
+        *(Text(line) for line in _alive(ledger)),
         counts,
         Text(f"done: {stats.done_last_hour} in the last hour, {stats.done_last_day} in the last day"),
     ]
@@ -205,21 +227,19 @@ def _page(ledger: Ledger) -> Group:
     return Group(*lines)
 
 
-def _alive(ledger: Ledger, now: float) -> Iterator[str]:
-    told = [each for each in heartbeats(ledger.folder) if not ledger.is_dead(str(each["owner"]))]
-    if not told:
+def _alive(ledger: Ledger) -> Iterator[str]:
+    beats = [each for each in heartbeats(ledger.folder, now()) if not ledger.is_dead(each.owner)]
+    if not beats:
         yield "no watcher is running"
-    for each in told:
-        age = now - float(str(each["time"]))
-        late = f", silent for {duration(age)}" if age > OVERDUE * BEAT_S else ""
-        yield f"watcher {each['pid']}, for {duration(now - float(str(each['started'])))}{late}"
-        roots = each.get("roots")
-        for root in roots if isinstance(roots, list) else ():
-            waiting = f"; waiting: {one_line(root['waiting'])}" if root["waiting"] else ""
-            folders = f"{one_line(root['source'])} -> {one_line(root['output'])}"
-            yield f"  {folders} ({root['mode']}, {root['files']} files{waiting})"
-        if each.get("training"):
-            yield f"  training {one_line(str(each['training']))}"
+    for beat in beats:
+        late = f", silent for {duration(beat.silent_s)}" if beat.silent_s > OVERDUE * BEAT_S else ""
+        yield f"watcher {beat.pid}, for {duration(beat.age_s)}{late}"
+        for root in beat.roots:
+            waiting = f"; waiting: {one_line(root.waiting)}" if root.waiting else ""
+            folders = f"{one_line(root.source)} -> {one_line(root.output)}"
+            yield f"  {folders} ({one_line(root.mode)}, {root.files} files{waiting})"
+        if beat.training:
+            yield f"  training {one_line(beat.training)}"
 
 
 def _was_given(ctx: click.Context, name: str) -> bool:

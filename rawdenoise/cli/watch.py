@@ -47,6 +47,10 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
     help="Give a capture up that could not be read so often.",
 )  # fmt: skip
 @click.option(
+    "--lost", type=click.Choice(["again", "leave"]), default="again", show_default=True,
+    help="Make outputs that are gone again, or leave it at that: they were taken away on purpose.",
+)  # fmt: skip
+@click.option(
     "--train", type=click.Choice(["never", "idle", "now"]), default="idle", show_default=True,
     help="When to train a camera's own model on what arrived: when nothing else is to be done, or at once.",
 )  # fmt: skip
@@ -70,6 +74,10 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
 @click.option(
     "--redo", is_flag=True,
     help="Do again what was done by another recipe, method or model; outputs are replaced.",
+)  # fmt: skip
+@click.option(
+    "--verify", is_flag=True,
+    help="Read all outputs again at the start; what is damaged or gone is made again.",
 )  # fmt: skip
 @click.option(
     "-j",
@@ -96,7 +104,8 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
 @click.pass_context
 def command(
     ctx: click.Context, /, source: Path | None, output: Path | None, config: Path | None, once: bool,
-    redo: bool, state: Path | None, log_json: bool, status: bool, print_service: str | None, **options: Any,
+    redo: bool, verify: bool, state: Path | None, log_json: bool, status: bool, print_service: str | None,
+    **options: Any,
 ) -> None:  # fmt: skip
     """Denoise what arrives in the folder IN, each capture once, for as long as it runs.
 
@@ -113,4 +122,4 @@ def command(
     told = services.configured(ctx, source, output, config, state, options)
     if print_service:
         ctx.exit(services.print_service(ctx, print_service, told, once=once))
-    ctx.exit(services.run(told, config, once=once, redo=redo, log_json=log_json))
+    ctx.exit(services.run(told, config, once=once, redo=redo, verify=verify, log_json=log_json))

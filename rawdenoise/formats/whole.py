@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 from io import BufferedIOBase
@@ -13,6 +14,7 @@ from rawdenoise.raw import Ifd
 
 _POINTERS = (Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD)
 _MOST_DIRECTORIES = 64
+_CHUNK = 1 << 20
 _LOSSLESS_JPEG = 7
 _JPEG_OFFSET, _JPEG_SIZE = 513, 514  # JPEGInterchangeFormat and its length: old previews
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -29,6 +31,32 @@ def what_is_missing(path: Path) -> str:
             return _missing(file)
     except OSError as error:
         return f"it cannot be read ({error.strerror or error})"
+
+
+def digest_picture(path: Path) -> str:
+    """SHA-256 of the largest picture's blocks as they are encoded, in hexadecimal; empty if it is not whole.
+
+    Whoever edits tags, which may move the blocks about, leaves it as it is.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return "" if _missing(file) else _digest(file)
+
+
+def _digest(file: BufferedIOBase) -> str:
+    header = read_header(file)
+    assert header is not None  # nothing is missing
+    pictures = [_blocks_of(directory.tags) or [] for directory in _directories(file, header)]
+    largest = max(pictures, key=lambda blocks: sum(size for _, size in blocks))
+    digest = hashlib.sha256()
+    for offset, size in largest:
+        file.seek(offset)
+        while size and (chunk := file.read(min(size, _CHUNK))):
+            digest.update(chunk)
+            size -= len(chunk)
+    return digest.hexdigest()
 
 
 def _missing(file: BufferedIOBase) -> str:

@@ -23,6 +23,7 @@ _CHOICES = {
     "levels": ("sensor", "fine"),
     "base": ("fast", "best"),
     "train": TRAIN,
+    "lost": ("again", "leave"),
 }
 _LEAST: dict[str, float] = {
     "settle_s": 0.0, "poll_s": 0.1, "rescan_s": 1.0, "attempts": 1, "train_after": 3, "train_minutes": 0.01,
@@ -38,7 +39,10 @@ class ConfigError(RawDenoiseError):
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A watched folder; times in seconds, but for `train_minutes`. No `poll_s`: only where it must be."""
+    """A watched folder; times in seconds, but for `train_minutes`. No `poll_s`: only where it must be.
+
+    `lost` says whether outputs that are gone are made again, or were taken away on purpose.
+    """
 
     source: Path
     output: Path
@@ -50,6 +54,7 @@ class Root:
     sidecars: bool = False
     failed_dir: Path | None = None
     attempts: int = 5
+    lost: str = "again"
     train: str = "idle"
     train_after: int = 30
     train_minutes: float = 10.0

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import dataclasses
 import os
-import shutil
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.atomic import LONGEST, MARK, atomic_output, cut, remove_temporaries, write_bytes
-from rawdenoise.errors import OutputError, UnreadableError
+from rawdenoise.atomic import LONGEST, cut, write_bytes
+from rawdenoise.errors import OutputError
 from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.formats.tags import Code
-from rawdenoise.outputs import made_by_us, same_capture, when_and_by_what
-from rawdenoise.sources import CHUNK, signature_of
-from rawdenoise.watching.ledger import Job, Ledger
-from rawdenoise.watching.names import sidecar_name, sidecars_of
+from rawdenoise.outputs import made_by_us, when_and_by_what
+from rawdenoise.sidecars import copy_file, sidecar_beside
+from rawdenoise.sources import signature_of
+from rawdenoise.watching.conditions import Condition, judge, look_at
+from rawdenoise.watching.ledger import Job, Ledger, Written
 
 MARKER = ".rawdenoise"  # in an output folder, so that one that is not mounted is not taken for an empty one
 MARKER_TEXT = (
     b"Outputs of rawdenoise watch. It waits while this file is missing: the disk may not be mounted.\n"
 )
-STALE_S = 86400.0  # a temporary file that old belongs to no one
 
 
 class OutputGoneError(OutputError):
@@ -78,41 +76,117 @@ def ending(name: str, end: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an output goes: `made` if it lies there already; else whether what lies there is replaced."""
+    """Where an output goes: `made` if it lies there already, as `found`; else whether it replaces what does.
+
+    `beside` is the output of another capture that stood at this one's place before, and stays.
+    """
 
     output: Path
     made: Made | None = None
+    found: Written | None = None
     replace: bool = False
+    beside: Path | None = None
 
 
-def place_for(job: Job, source: Path, names: Iterator[Path], ledger: Ledger, recipe: str) -> Place:
-    """Choose a job's output among `names`.
+def place_for(
+    job: Job, source: Path, names: Iterator[Path], ledger: Ledger, recipe: str,
+    pixels_of: Callable[[Path], str] = lambda source: "",
+) -> Place:  # fmt: skip
+    """Choose a job's output among `names`; `pixels_of` digests a capture's mosaic.
 
-    What exists is left alone, unless it is the output of what stood at this source's place before and can be
-    of the same capture, or of this very job, which is to be done again.
+    What exists is left alone, unless it is this job's own and is damaged or to be done again, or it is the
+    output of what is surely an earlier version of this very capture, and nobody has edited it since.
+
+    Raises:
+        OutputError: what exists cannot be read. FileError: the capture cannot, and that had to be known.
     """
-    for output in names:
-        if not ledger.claim(job, output):
+    beside = None
+    for output in _own_name_first(job, names):
+        exists, take_over = os.path.lexists(output), False
+        if output == job.replaces:
+            take_over = not exists or is_later_version(source, output, ledger, pixels_of)
+            beside = None if take_over else output
+        if not ledger.claim(job, output, take_over=take_over):
             continue
-        if not os.path.lexists(output):
-            return Place(output)
-        made = made_of(output)
-        if made is not None and made.source_digest == job.digest:
-            again = job.redo and (made.recipe != recipe or made.model_id == job.model_id)
-            return Place(output, replace=True) if again else Place(output, made)
-        if made is not None and output == job.replaces and same_capture(source, output):
+        if not exists:
+            return Place(output, beside=beside)
+        if take_over:
             return Place(output, replace=True)
-        if made is None and made_by_us(output) and states_time(output) and same_capture(source, output):
-            return Place(output, Made("", "", ""))  # by `rawdenoise denoise`
+        place = _place_at(job, source, output, ledger, recipe)
+        if place is not None:
+            return dataclasses.replace(place, beside=beside)
     raise AssertionError("there is always another name")
 
 
-def states_time(path: Path) -> bool:
-    """Whether a file says when it was taken, without which nobody can tell of which capture it is."""
-    return Code.DateTimeOriginal in when_and_by_what(path)
+def _own_name_first(job: Job, names: Iterator[Path]) -> Iterator[Path]:
+    """Give the name that a job's output has already, if it is one of the kind that is to be made."""
+    first = next(names)
+    if job.output is not None and job.output.suffix == first.suffix and os.path.lexists(job.output):
+        yield job.output
+    yield first
+    yield from names
 
 
-def copy_sidecars(source: Path, output: Path, ledger: Ledger) -> list[Path]:
+def _place_at(job: Job, source: Path, output: Path, ledger: Ledger, recipe: str) -> Place | None:
+    """Tell whether what exists is this job's output, or can be replaced by it; None if it is somebody's."""
+    try:
+        written, found, made = ledger.written_of(job, output), look_at(output), made_of(output)
+        condition = judge(output, job.digest, written, found)
+    except OSError as error:
+        raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
+    is_of_this_job = written is not None or (made is not None and made.source_digest == job.digest)
+    if condition in (Condition.WHOLE, Condition.EDITED):
+        made = made or Made("", "", "")
+        again = job.redo and (made.recipe != recipe or made.model_id == job.model_id)
+        as_it_is = found and dataclasses.replace(
+            found, pixels=written.pixels if written else "", edited=condition is Condition.EDITED
+        )
+        return Place(output, replace=True) if again else Place(output, made, as_it_is)
+    if condition is Condition.CUT and (is_of_this_job or (output == job.output and not _has_bytes(output))):
+        return Place(output, replace=True)
+    if made is None and made_by_us(output) and surely_same_capture(source, output):
+        return Place(output, Made("", "", ""), found)  # by `rawdenoise denoise`, of an earlier version
+    return None
+
+
+def _has_bytes(path: Path) -> bool:
+    """Whether a file holds anything; where there are no hard links, an empty one reserves a name."""
+    return path.stat().st_size > 0
+
+
+def is_later_version(source: Path, output: Path, ledger: Ledger, pixels_of: Callable[[Path], str]) -> bool:
+    """Whether an output is surely of an earlier version of this very capture, and as it was made.
+
+    It is if the mosaics are equal, as after an edit of tags in the capture itself; or if both say that they
+    were taken at the same time, by the same body or in the same fraction of a second, as where the earlier
+    one was not yet whole. Else the contents differ, and nobody can tell.
+
+    Raises:
+        OutputError: the output cannot be read. FileError: the capture cannot.
+    """
+    maker = ledger.maker_of(output)
+    if maker is None:
+        return False
+    try:
+        condition = judge(output, maker.digest, ledger.written_of(maker, output), look_at(output))
+    except OSError as error:
+        raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
+    if condition not in (Condition.WHOLE, Condition.CUT):
+        return False
+    return surely_same_capture(source, output) or (bool(maker.pixels) and maker.pixels == pixels_of(source))
+
+
+def surely_same_capture(source: Path, output: Path) -> bool:
+    """Whether two files say that they are of one capture: its time, and its body or fraction of a second.
+
+    Cameras count to 9999 and begin again, and some say nothing: the same name says nothing at all.
+    """
+    one, other = when_and_by_what(source), when_and_by_what(output)
+    both = one.keys() & other.keys()
+    return Code.DateTimeOriginal in both and len(both) > 1 and all(one[code] == other[code] for code in both)
+
+
+def copy_sidecars(source: Path, output: Path, sidecars: Iterable[Path], ledger: Ledger) -> list[Path]:
     """Copy what belongs to a capture (XMP, JPEG, sound) beside its output, where it is not there already.
 
     What lies there and is not the copy as it was made (somebody has edited it since) is left alone.
@@ -121,8 +195,8 @@ def copy_sidecars(source: Path, output: Path, ledger: Ledger) -> list[Path]:
         OutputError: one cannot be written. UnreadableError: one cannot be read.
     """
     copied = []
-    for sidecar in sidecars_of(source):
-        target = output.with_name(sidecar_name(sidecar, source, output))
+    for sidecar in sidecars:
+        target = sidecar_beside(sidecar, source, output)
         if target == sidecar or _told(sidecar) is None:
             continue
         fact = f"sidecar {target}"
@@ -130,7 +204,7 @@ def copy_sidecars(source: Path, output: Path, ledger: Ledger) -> list[Path]:
             _told(target) == _told(sidecar) or _told(target) != ledger.get_fact(fact)
         ):
             continue
-        _copy(sidecar, target)
+        copy_file(sidecar, target)
         ledger.set_fact(fact, _told(target) or "")
         copied.append(target)
     return copied
@@ -140,69 +214,3 @@ def _told(path: Path) -> str | None:
     """Size and time of a file, as a text; None if it is gone. Times to two seconds: FAT counts by twos."""
     signature = signature_of(path)
     return None if signature is None else f"{signature.size} {signature.mtime_ns // 2_000_000_000}"
-
-
-def move_failed(source: Path, folder: Path, reason: dict[str, object]) -> Path:
-    """Move a file that cannot be used out of the way, with a JSON file beside it that says why.
-
-    Raises:
-        OutputError: it cannot be moved; then it is where it was.
-    """
-    stem, end = cut(source.stem, LONGEST - len(os.fsencode(f"-99{source.suffix}.json"))), source.suffix
-    names = iter((stem + end, *(f"{stem}-{number}{end}" for number in range(2, 100))))
-    target = next((folder / name for name in names if not os.path.lexists(folder / name)), None)
-    if target is None:
-        raise OutputError(folder, f"holds a hundred files called {source.name}")
-    write_bytes(target.with_name(f"{target.name}.json"), json.dumps(reason, indent=2).encode() + b"\n")
-    try:
-        shutil.move(source, target)
-    except OSError as error:
-        raise OutputError(target, f"{source} cannot be moved there ({error.strerror or error})") from error
-    return target
-
-
-def sweep(job: Job) -> None:
-    """Remove the temporary files that a killed process left of a job."""
-    if job.output is not None:
-        sidecars = [(each, source) for source in job.paths for each in sidecars_of(source)]
-        names = (sidecar_name(each, source, job.output) for each, source in sidecars)
-        with suppress(OSError):
-            remove_temporaries([job.output, *(job.output.with_name(name) for name in names)])
-
-
-def sweep_stale(folder: Path, now: float) -> list[Path]:
-    """Remove temporary files below an output folder that nobody has written to for a day."""
-    found = (
-        Path(place, name) for place, _, names in os.walk(folder) for name in names if name.startswith(MARK)
-    )
-    return _remove(path for path in found if _is_older(path, now - STALE_S))
-
-
-def _is_older(path: Path, time: float) -> bool:
-    try:
-        return path.stat().st_mtime < time
-    except OSError:
-        return False
-
-
-def _remove(paths: Iterator[Path]) -> list[Path]:
-    removed = []
-    for path in paths:
-        try:
-            path.unlink()
-        except OSError:
-            continue
-        removed.append(path)
-    return removed
-
-
-def _copy(source: Path, target: Path) -> None:
-    with atomic_output(target) as temporary:
-        try:
-            file = source.open("rb")
-        except OSError as error:
-            raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
-        with file, temporary.open("wb") as copy:
-            shutil.copyfileobj(file, copy, CHUNK)
-        times = source.stat()
-        os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))

@@ -4,36 +4,65 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import OutputError
+from rawdenoise.watching.moments import Clock, Moment, now
 
 BEAT_S = 10.0
 FOLDER = "heartbeats"
 
 
+@dataclass(frozen=True, slots=True)
+class RootBeat:
+    """What a service says of one of its folders; `waiting` is why nothing is written, if so."""
+
+    source: str
+    output: str
+    mode: str
+    files: int
+    waiting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a service said last: for how long it has run, how long ago it said so, and what it is at."""
+
+    owner: str
+    pid: int
+    age_s: float
+    silent_s: float
+    roots: tuple[RootBeat, ...] = ()
+    training: str = ""
+
+
 class Heartbeat:
     """One file a service, `heartbeats/OWNER.json` in the state folder, written anew every ten seconds."""
 
-    def __init__(self, state: Path, owner: str) -> None:
+    def __init__(self, state: Path, owner: str, clock: Clock = now) -> None:
         self.path = state / FOLDER / f"{owner}.json"
-        self._began = time.time()
+        self._clock = clock
+        self._began = clock()
         self._last = -BEAT_S
 
-    def beat(self, now: float, state: Callable[[], dict[str, object]]) -> None:
-        """Write it if it is time to; `now` is a clock that never goes back."""
-        if now - self._last < BEAT_S:
+    def beat(self, state: Callable[[], dict[str, object]]) -> None:
+        """Write it if it is time to."""
+        at = self._clock()
+        if at.steady - self._last < BEAT_S:
             return
-        self._last = now
+        self._last = at.steady
         told = {
             "owner": self.path.stem,
             "pid": os.getpid(),
-            "started": self._began,
-            "time": time.time(),
+            "started": self._began.wall,
+            "time": at.wall,
+            "steady": at.steady,
+            "running_s": at.steady - self._began.steady,
             **state(),
         }
         with suppress(OutputError):  # a full disk: the time in the file gets old, and that is what it tells
@@ -56,10 +85,26 @@ def forget_heartbeat(state: Path, owner: str) -> None:
         (state / FOLDER / f"{owner}.json").unlink(missing_ok=True)
 
 
-def heartbeats(state: Path) -> Iterator[dict[str, object]]:
-    """Give what each service with this state folder said last, the newest first."""
+def heartbeats(state: Path, at: Moment) -> list[Beat]:
+    """Give what each service with this state folder said last, the newest first; no other files."""
     found = []
     for path in (state / FOLDER).glob("*.json"):
-        with suppress(OSError, ValueError):
-            found.append(json.loads(path.read_bytes()))
-    yield from sorted(found, key=lambda told: -told["time"])
+        with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            found.append(_parse(path.stem, json.loads(path.read_bytes()), at))
+    return sorted(found, key=lambda beat: beat.silent_s)
+
+
+def _parse(owner: str, told: dict[str, Any], at: Moment) -> Beat:
+    """Understand one; ages are by the steady clock, for the other may have been set since."""
+    silent_s = at.steady - float(told["steady"])
+    if silent_s < 0:  # the machine was started since
+        silent_s = max(0.0, at.wall - float(told["time"]))
+    roots = tuple(
+        RootBeat(
+            str(root["source"]), str(root["output"]), str(root["mode"]), int(root["files"]),
+            str(root.get("waiting") or ""),
+        )
+        for root in told.get("roots", ())
+    )  # fmt: skip
+    age_s = float(told["running_s"]) + silent_s
+    return Beat(owner, int(told["pid"]), age_s, silent_s, roots, str(told.get("training") or ""))

@@ -15,82 +15,45 @@ import os
 import secrets
 import sqlite3
 import threading
-import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import Enum, StrEnum
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rawdenoise.errors import RawDenoiseError
 from rawdenoise.jobs import OURS
 from rawdenoise.names import key_of
 from rawdenoise.sources import Signature
+from rawdenoise.watching.database import LedgerBrokenError, LedgerError, is_damage, open_database
+from rawdenoise.watching.moments import Moment
 
 NAME = "ledger.sqlite3"
-VERSION = 1
-BUSY_S = 30.0
+LONGEST_WAIT_S = 600.0  # nothing is due later than that
+CRASH_S = 2.0  # times the crashes a job was at before: so long it waits after another
 CLEARED = "cleared"  # a fact: how often files were cleared, so that services look again
 _MOST_JUDGED = 10_000  # newest jobs, for latencies
 
-_SCHEMA = """
-CREATE TABLE jobs (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    digest TEXT NOT NULL,
-    output_root BLOB NOT NULL,
-    recipe TEXT NOT NULL,
-    state TEXT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    reason TEXT NOT NULL DEFAULT '',
-    redo INTEGER NOT NULL DEFAULT 0,
-    output BLOB,
-    output_key TEXT UNIQUE,
-    replaces BLOB,
-    camera TEXT NOT NULL DEFAULT '',
-    model_id TEXT NOT NULL DEFAULT '',
-    gain_db REAL,
-    ready_at REAL NOT NULL,
-    started_at REAL,
-    finished_at REAL,
-    due_at REAL NOT NULL,
-    owner TEXT NOT NULL DEFAULT '',
-    lease_until REAL NOT NULL DEFAULT 0,
-    UNIQUE (digest, output_root)
-);
-CREATE INDEX jobs_by_state ON jobs (state, due_at);
-CREATE INDEX jobs_by_camera ON jobs (camera, model_id);
-CREATE TABLE files (
-    path BLOB NOT NULL,
-    output_root BLOB NOT NULL,
-    size INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    inode INTEGER NOT NULL,
-    device INTEGER NOT NULL,
-    job INTEGER REFERENCES jobs (id),
-    seen_at REAL NOT NULL,
-    PRIMARY KEY (path, output_root)
-) WITHOUT ROWID;
-CREATE INDEX files_by_job ON files (job);
-CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
+UNWANTED = "not wanted: no output is made of it"
 _COLUMNS = (
     "id, digest, output_root, recipe, state, attempts, reason, redo, output, replaces, camera, model_id,"
-    " gain_db, ready_at, started_at, finished_at, due_at, owner"
+    " gain_db, ready_at, started_at, finished_at, due_at, owner, suspect, crashes, pixels"
 )
+_OUTPUT = "output_size, output_mtime_ns, output_picture, output_pixels, output_edited"
 _PATHS = ("output_root", "output", "replaces")
 _BELOW = (
     " AND (? = 0 OR EXISTS (SELECT 1 FROM files WHERE files.job = jobs.id AND substr(files.path, 1, ?) = ?))"
 )
 
 
-class LedgerError(RawDenoiseError):
-    """The ledger cannot be read or written at present."""
+class Wait(Enum):
+    """Why there is nothing to lease though something is due."""
 
-    exit_code = 3
+    ALONE = "the next may be what a process died of, and is to be run with nothing beside it"
 
 
 class State(StrEnum):
@@ -106,11 +69,12 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One content to denoise into one output folder; times in seconds since 1970.
+    """One content to denoise into one output folder; times in seconds since 1970, but see `due_at`.
 
-    `replaces` is the output of what stood at this capture's place before; `redo` says that it was done and is
-    to be done again; `output` is the name reserved for it, and once DONE where its result is (None: there is
-    none).
+    That is by the steady clock. A `suspect` was under way when its process died, `crashes` times alone;
+    `pixels` is a digest of its mosaic, where that was read. `replaces` is the output of what stood at this
+    capture's place before; `redo` says that it was done and is to be done again; `output` is the name
+    reserved for it, and once DONE where its result is (None: there is none).
     """
 
     id: int
@@ -131,7 +95,35 @@ class Job:
     finished_at: float | None
     due_at: float
     owner: str
+    suspect: bool
+    crashes: int
+    pixels: str
     paths: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An output as it was made, or `edited` since: its bytes, and when it was written to, in ns.
+
+    Digests: of its `picture` as it is encoded in the file, and of the mosaic's `pixels`, where that is known.
+    """
+
+    size: int
+    mtime_ns: int
+    picture: str
+    pixels: str = ""
+    edited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The output of a job that is done; `written` is None where an earlier version has not noted it."""
+
+    job: int
+    digest: str
+    output: Path
+    source: Path
+    written: Written | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,10 +149,10 @@ class Ledger:
     def __init__(self, folder: Path, *, owner: bool = True) -> None:
         """Open the ledger in a state folder, or begin one; an `owner` holds a lock, and may lease jobs.
 
-        A damaged file is moved aside, and `note` says so.
+        For an owner a file that is damaged, or of another version, is moved aside, and `note` says so.
 
         Raises:
-            LedgerError: the folder cannot be used, or the ledger is of a newer version.
+            LedgerError: the folder cannot be used. LedgerBrokenError: the file cannot, and stays where it is.
         """
         self.folder, self.note, self.owner = folder, "", ""
         self._lock = threading.RLock()
@@ -169,7 +161,9 @@ class Ledger:
         try:
             self._owners.mkdir(parents=True, exist_ok=True)
             with FileLock(folder / f"{NAME}.opening"):  # else two might move the same damaged file aside
-                self._connection = self._opened()
+                self._connection, self.note = open_database(
+                    folder / NAME, in_use=self._is_watched, put_aside=owner
+                )
                 if owner:
                     self._become_owner()
         except OSError as error:
@@ -222,7 +216,7 @@ class Ledger:
             )
 
     def settle(
-        self, path: Path, output_root: Path, signature: Signature, digest: str, recipe: str, now: float
+        self, path: Path, output_root: Path, signature: Signature, digest: str, recipe: str, now: Moment
     ) -> Job:
         """Say what a settled file holds, and give its job: a new one, or the one there is for this content.
 
@@ -238,7 +232,7 @@ class Ledger:
                 "INSERT INTO jobs (digest, output_root, recipe, state, ready_at, due_at) VALUES (?, ?, ?,"
                 " ?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
-                (digest, root, recipe, State.READY, now, now),
+                (digest, root, recipe, State.READY, now.wall, now.steady),
             )
             (job,) = db.execute(
                 "SELECT id FROM jobs WHERE digest = ? AND output_root = ?", (digest, root)
@@ -255,7 +249,7 @@ class Ledger:
                     signature.inode,
                     signature.device,
                     job,
-                    now,
+                    now.wall,
                 ),
             )
             if before and before[0] not in (None, job):
@@ -310,42 +304,50 @@ class Ledger:
     # ------------------------------------------------------------ jobs
 
     def lease(
-        self, output_roots: Sequence[Path], now: float, lease_s: float, *, source: Path | None = None
-    ) -> Job | None:
+        self, output_roots: Sequence[Path], now: Moment, lease_s: float, *, source: Path | None = None,
+        alone: bool = True,
+    ) -> Job | Wait | None:  # fmt: skip
         """Take the job that has been due for longest, if there is one: no other watcher gets it meanwhile.
 
-        With a `source` only those that have a file below it.
+        With a `source` only those that have a file below it. A suspect is given only to whom is `alone`.
         """
         marks = ", ".join("?" for _ in output_roots)
         wanted = [_blob(root) for root in output_roots]
         with self._transaction() as db:
-            row = db.execute(
-                f"SELECT id FROM jobs WHERE state IN (?, ?) AND due_at <= ? AND output_root IN ({marks})"
-                f"{_BELOW} ORDER BY due_at, id LIMIT 1",
-                (State.READY, State.FAILED, now, *wanted, *_below(source)),
-            ).fetchone()
-            if row is None:
+            firsts = [  # of each state for itself: so each is found by the index, without sorting
+                db.execute(
+                    "SELECT due_at, id, suspect FROM jobs WHERE state = ? AND due_at <= ?"
+                    f" AND output_root IN ({marks}){_BELOW} ORDER BY due_at, id LIMIT 1",
+                    (state, now.steady, *wanted, *_below(source)),
+                ).fetchone()
+                for state in (State.READY, State.FAILED)
+            ]
+            first = min((row for row in firsts if row is not None), default=None)
+            if first is None:
                 return None
+            _, id, suspect = first
+            if suspect and not alone:
+                return Wait.ALONE
             db.execute(
-                "UPDATE jobs SET state = ?, owner = ?, lease_until = ?, started_at = ?, attempts ="
-                " attempts + 1"
-                " WHERE id = ?",
-                (State.RUNNING, self.owner, now + lease_s, now, row[0]),
+                "UPDATE jobs SET state = ?, owner = ?, lease_until = ?, started_at = ?,"
+                " attempts = attempts + 1 WHERE id = ?",
+                (State.RUNNING, self.owner, now.steady + lease_s, now.wall, id),
             )
-            return self._job(db, row[0])
+            return self._job(db, id)
 
-    def renew(self, now: float, lease_s: float) -> None:
+    def renew(self, now: Moment, lease_s: float) -> None:
         """Go on holding what this watcher has leased."""
         with self._transaction() as db:
             db.execute(
                 "UPDATE jobs SET lease_until = ? WHERE state = ? AND owner = ?",
-                (now + lease_s, State.RUNNING, self.owner),
+                (now.steady + lease_s, State.RUNNING, self.owner),
             )
 
-    def claim(self, job: Job, output: Path) -> bool:
+    def claim(self, job: Job, output: Path, *, take_over: bool = False) -> bool:
         """Reserve an output name for a leased job, in place of an earlier one; false if another job has it.
 
-        The name of the output that it `replaces` passes on to it.
+        To `take_over` is for a later version of the same capture: who had the name is forgotten, so that its
+        content, should it come back, is a new one.
         """
         key = _text(key_of(output))
         with self._transaction() as db:
@@ -353,45 +355,54 @@ class Ledger:
                 "SELECT id FROM jobs WHERE output_key = ? AND id != ?", (key, job.id)
             ).fetchone()
             if other is not None:
-                if output != job.replaces:
+                if not take_over:
                     return False
                 db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", other)
+                db.execute(
+                    "DELETE FROM jobs WHERE id = ? AND state = ?"
+                    " AND NOT EXISTS (SELECT 1 FROM files WHERE job = jobs.id)",
+                    (*other, State.DONE),
+                )
             db.execute(
                 "UPDATE jobs SET output = ?, output_key = ? WHERE id = ?", (_blob(output), key, job.id)
             )
             return True
 
     def done(
-        self, job: Job, now: float, *, output: Path | None, camera: str = "", model_id: str = "",
-        gain_db: float | None = None, reason: str = "",
+        self, job: Job, now: Moment, *, output: Path | None, written: Written | None = None,
+        camera: str = "", model_id: str = "", gain_db: float | None = None, pixels: str = "",
+        reason: str = "",
     ) -> bool:  # fmt: skip
         """Say that a job is done, and where its output is (None: nowhere); false if it was lost."""
         with self._transaction() as db:
             ended = self._end(
-                db, job, "state = ?, finished_at = ?, reason = ?, redo = 0, replaces = NULL,"
+                db, job, "state = ?, finished_at = ?, reason = ?, redo = 0, replaces = NULL, suspect = 0,"
+                " crashes = 0, output_size = ?, output_mtime_ns = ?, output_picture = ?,"
+                " output_pixels = ?, output_edited = ?, checked_at = ?,"
                 " camera = coalesce(nullif(?, ''), camera), model_id = coalesce(nullif(?, ''), model_id),"
-                " gain_db = coalesce(?, gain_db)",
-                (State.DONE, now, _text(reason), _text(camera), _text(model_id), gain_db),
+                " gain_db = coalesce(?, gain_db), pixels = coalesce(nullif(?, ''), pixels)",
+                (State.DONE, now.wall, _text(reason), *_columns_of(written), now.wall, _text(camera),
+                 _text(model_id), gain_db, pixels),
             )  # fmt: skip
             if ended and output is None:
                 db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", (job.id,))
             return ended
 
-    def fail(self, job: Job, now: float, reason: str, *, retry_at: float | None) -> bool:
-        """Say that a job failed: it is due again at `retry_at`, or given up where that is None."""
-        state = State.QUARANTINED if retry_at is None else State.FAILED
+    def fail(self, job: Job, now: Moment, reason: str, *, retry_in_s: float | None) -> bool:
+        """Say that a job failed: it is due again in so many seconds, or given up where that is None."""
+        state = State.QUARANTINED if retry_in_s is None else State.FAILED
         with self._transaction() as db:
             return self._end(
-                db, job, "state = ?, finished_at = ?, reason = ?, due_at = ?",
-                (state, now, _text(reason), now if retry_at is None else retry_at),
+                db, job, "state = ?, finished_at = ?, reason = ?, due_at = ?, suspect = 0",
+                (state, now.wall, _text(reason), now.steady + (retry_in_s or 0.0)),
             )  # fmt: skip
 
-    def release(self, job: Job, now: float, due_at: float, reason: str = "") -> bool:
-        """Give a job back, due at `due_at`; the attempt does not count."""
+    def release(self, job: Job, now: Moment, reason: str = "", *, due_in_s: float = 0.0) -> bool:
+        """Give a job back, due in so many seconds; the attempt does not count."""
         with self._transaction() as db:
             return self._end(
                 db, job, "state = ?, reason = ?, due_at = ?, attempts = max(attempts - 1, 0)",
-                (State.READY, _text(reason), due_at),
+                (State.READY, _text(reason), now.steady + due_in_s),
             )  # fmt: skip
 
     def _end(self, db: sqlite3.Connection, job: Job, change: str, values: tuple[Any, ...]) -> bool:
@@ -403,31 +414,47 @@ class Ledger:
         _drop_empty(db, job.id)
         return cursor.rowcount == 1
 
-    def reclaim(self, now: float) -> list[Job]:
-        """Make due again what watchers that are dead, or hang, have held; the attempt counts."""
+    def reclaim(self, now: Moment) -> list[Job]:
+        """Make due again what watchers that are dead, or hang, have held; the attempts do not count.
+
+        Each of them is a suspect from now on. One that was under way alone has the crash to itself. And what
+        waits for longer than anything should, because the machine was started anew, waits no longer.
+        """
+        self._shorten_waits(now)
         held = self._rows(
             "SELECT id, owner, lease_until FROM jobs WHERE state = ? AND owner != ?",
             (State.RUNNING, self.owner),
         )
-        dead = {owner for owner in {owner for _, owner, _ in held} if self.is_dead(owner)}
-        lost = [(id, owner, until) for id, owner, until in held if owner in dead or until < now]
+        beside = Counter(owner for _, owner, _ in held)
+        dead = {owner for owner in beside if self.is_dead(owner)}
+        lost = [(id, owner, until) for id, owner, until in held if owner in dead or until < now.steady]
         if not lost:
             return []
         reclaimed = []
         with self._transaction() as db:
             for id, owner, until in lost:
+                alone = int(beside[owner] == 1)
                 changed = db.execute(
-                    "UPDATE jobs SET state = ?, owner = '', lease_until = 0, due_at = ? + 2 * (attempts - 1),"
-                    " reason = 'its watcher died'"
+                    "UPDATE jobs SET state = ?, owner = '', lease_until = 0, suspect = 1,"
+                    " crashes = crashes + ?, attempts = max(attempts - 1, 0),"
+                    " due_at = ? + min(?, ? * crashes), reason = 'its watcher died'"
                     " WHERE id = ? AND state = ? AND owner = ? AND lease_until = ?",
-                    (State.READY, now, id, State.RUNNING, owner, until),
-                )
+                    (State.READY, alone, now.steady, LONGEST_WAIT_S, CRASH_S,
+                     id, State.RUNNING, owner, until),
+                )  # fmt: skip
                 if changed.rowcount:  # else another watcher was quicker, or it was renewed
                     reclaimed.append(self._job(db, id))
                     _drop_empty(db, id)
         return reclaimed
 
-    def redo(self, output_root: Path, recipe: str, now: float, is_current: Callable[[Job], bool]) -> int:
+    def _shorten_waits(self, now: Moment) -> None:
+        where = "state IN (?, ?) AND due_at > ?"
+        values = (State.READY, State.FAILED, now.steady + LONGEST_WAIT_S)
+        if self._rows(f"SELECT 1 FROM jobs WHERE {where} LIMIT 1", values):
+            with self._transaction() as db:
+                db.execute(f"UPDATE jobs SET due_at = ? WHERE {where}", (now.steady, *values))
+
+    def redo(self, output_root: Path, recipe: str, now: Moment, is_current: Callable[[Job], bool]) -> int:
         """Make due again what was done by another recipe, or is not current; tells how many."""
         done = [
             job for job in self.jobs(states=(State.DONE,)) if job.output_root == output_root and job.paths
@@ -435,30 +462,48 @@ class Ledger:
         again = [
             job.id
             for job in done
-            if job.reason != OURS and not (job.recipe == recipe and (is_current(job) or job.output is None))
+            if job.reason not in (OURS, UNWANTED)
+            and not (job.recipe == recipe and (is_current(job) or job.output is None))
         ]
         with self._transaction() as db:
             db.executemany(
                 "UPDATE jobs SET state = ?, redo = 1, recipe = ?, attempts = 0, reason = '', ready_at ="
                 " ?, due_at = ?"
                 " WHERE id = ? AND state = ?",
-                [(State.READY, recipe, now, now, id, State.DONE) for id in again],
+                [(State.READY, recipe, now.wall, now.steady, id, State.DONE) for id in again],
             )
         return len(again)
 
     def retry(
-        self, now: float, ids: Collection[int] | None = None,
+        self, now: Moment, ids: Collection[int] | None = None,
         states: Sequence[State] = (State.FAILED, State.QUARANTINED),
     ) -> int:  # fmt: skip
         """Make due at once what failed or was given up, as if it had never been tried."""
         jobs = self.jobs(states=states, ids=ids)
         with self._transaction() as db:
             db.executemany(
-                "UPDATE jobs SET state = ?, attempts = 0, due_at = ?, ready_at = ? WHERE id = ? AND state"
-                " = ?",
-                [(State.READY, now, now, job.id, job.state) for job in jobs],
+                "UPDATE jobs SET state = ?, attempts = 0, crashes = 0, due_at = ?, ready_at = ?"
+                " WHERE id = ? AND state = ?",
+                [(State.READY, now.steady, now.wall, job.id, job.state) for job in jobs],
             )
         return len(jobs)
+
+    def dismiss(self, ids: Collection[int]) -> int:
+        """Make no outputs of these captures, nor again those that are deleted; tells how many.
+
+        What runs is left.
+        """
+        jobs = [job for job in self.jobs(ids=ids) if job.state is not State.RUNNING]
+        with self._transaction() as db:
+            changed = [
+                db.execute(
+                    "UPDATE jobs SET state = ?, reason = ?, output = NULL, output_key = NULL,"
+                    " replaces = NULL, redo = 0, suspect = 0 WHERE id = ? AND state = ?",
+                    (State.DONE, UNWANTED, job.id, job.state),
+                ).rowcount
+                for job in jobs
+            ]
+        return sum(changed)
 
     def clear(self, states: Sequence[State], ids: Collection[int] | None = None) -> int:
         """Forget jobs and their files, except those that run: what is there will be seen anew."""
@@ -495,6 +540,66 @@ class Ledger:
             ).fetchall()
             return [_job_of(row, self._paths(db, row[0])) for row in rows]
 
+    # ------------------------------------------------------------ outputs
+
+    def outputs(self, output_root: Path, *, after: int = 0, limit: int = 1000) -> list[Kept]:
+        """Give outputs whose sources are there, by the numbers of their jobs, from behind `after` on."""
+        where = " AND id > ? ORDER BY id LIMIT ?"
+        return self._kept(output_root, where, (after, limit))
+
+    def outputs_to_read(self, output_root: Path, now: float, since: float, limit: int) -> list[Kept]:
+        """Give outputs that were last read before `since`, or in the future: the clock was set back."""
+        where = " AND NOT coalesce(checked_at BETWEEN ? AND ?, 0) ORDER BY checked_at LIMIT ?"
+        return self._kept(output_root, where, (since, now, limit))
+
+    def _kept(self, output_root: Path, where: str, values: tuple[Any, ...]) -> list[Kept]:
+        rows = self._rows(
+            "SELECT id, digest, output, (SELECT min(path) FROM files WHERE job = jobs.id) AS source,"
+            f" {_OUTPUT} FROM jobs"
+            f" WHERE output_root = ? AND state = ? AND output IS NOT NULL AND source IS NOT NULL{where}",
+            (_blob(output_root), State.DONE, *values),
+        )
+        return [
+            Kept(id, digest, _path(output), _path(source), _written(size, *written))
+            for id, digest, output, source, size, *written in rows
+        ]
+
+    def written_of(self, job: Job, output: Path) -> Written | None:
+        """Tell how an output of a job was, when it was made or last looked at."""
+        rows = self._rows(
+            f"SELECT {_OUTPUT} FROM jobs WHERE id = ? AND output = ?",
+            (job.id, _blob(output)),
+        )
+        return _written(*rows[0]) if rows else None
+
+    def maker_of(self, output: Path) -> Job | None:
+        """Give the job that has the name of an output."""
+        with self._transaction() as db:
+            row = db.execute("SELECT id FROM jobs WHERE output_key = ?", (_text(key_of(output)),)).fetchone()
+            return None if row is None else self._job(db, row[0])
+
+    def note_look(self, kept: Kept, found: Written | None, now: float) -> None:
+        """Say that an output was looked at, and how it is."""
+        with self._transaction() as db:
+            db.execute(
+                "UPDATE jobs SET output_size = ?, output_mtime_ns = ?, output_picture = ?,"
+                " output_pixels = ?, output_edited = ?, checked_at = ?"
+                " WHERE id = ? AND state = ? AND output = ?",
+                (*_columns_of(found), now, kept.job, State.DONE, _blob(kept.output)),
+            )
+
+    def make_again(self, kept: Kept, now: Moment, reason: str) -> bool:
+        """Make due a job whose output is lost; false if it was made anew meanwhile, by another watcher."""
+        mtime_ns = None if kept.written is None else kept.written.mtime_ns
+        with self._transaction() as db:
+            cursor = db.execute(
+                "UPDATE jobs SET state = ?, attempts = 0, reason = ?, ready_at = ?, due_at = ?"
+                " WHERE id = ? AND state = ? AND output = ? AND output_mtime_ns IS ?",
+                (State.READY, _text(reason), now.wall, now.steady, kept.job, State.DONE,
+                 _blob(kept.output), mtime_ns),
+            )  # fmt: skip
+            return cursor.rowcount == 1
+
     # ------------------------------------------------------------ figures
 
     def seen(self, limit: int | None = None, output_root: Path | None = None) -> list[tuple[Path, float]]:
@@ -507,25 +612,25 @@ class Ledger:
         )
         return [(_path(path), seen_at) for path, seen_at in rows]
 
-    def due(self, output_roots: Collection[Path], now: float, *, source: Path | None = None) -> int:
-        """How many jobs of these output folders are due, or ready and will be within a minute.
+    def due(
+        self, output_roots: Collection[Path], now: Moment, *, source: Path | None = None,
+        most: int = 1_000_000,
+    ) -> int:  # fmt: skip
+        """How many jobs of these output folders, up to `most`, are due, or ready and will be within a minute.
 
         With a `source` only those that have a file below it.
         """
         marks = ", ".join("?" for _ in output_roots)
-        rows = self._rows(
-            "SELECT count(*) FROM jobs WHERE due_at <= CASE state WHEN ? THEN ? WHEN ? THEN ? ELSE -1 END"
-            f" AND output_root IN ({marks}){_BELOW}",
-            (
-                State.READY,
-                now + 60,
-                State.FAILED,
-                now,
-                *(_blob(root) for root in output_roots),
-                *_below(source),
-            ),
-        )
-        return int(rows[0][0])
+        roots = [_blob(root) for root in output_roots]
+        found = 0
+        for state, until in ((State.READY, now.steady + 60), (State.FAILED, now.steady)):
+            ((count,),) = self._rows(
+                "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = ? AND due_at <= ?"
+                f" AND output_root IN ({marks}){_BELOW} LIMIT ?)",
+                (state, until, *roots, *_below(source), most),
+            )
+            found += int(count)
+        return min(found, most)
 
     def left(self, output_roots: Collection[Path]) -> int:
         """How many jobs of these output folders are not done."""
@@ -597,40 +702,9 @@ class Ledger:
 
     # ------------------------------------------------------------ inside
 
-    def _opened(self) -> sqlite3.Connection:
-        path = self.folder / NAME
-        try:
-            return self._connected(path)
-        except sqlite3.OperationalError as error:
-            raise LedgerError(f"{path}: {error}") from error
-        except sqlite3.DatabaseError:
-            pass
-        aside = path.with_name(f"{NAME}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        for suffix in ("-wal", "-shm", ""):  # an old log beside a new ledger would be played into it
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).replace(aside.with_name(aside.name + suffix))
-        self.note = f"the ledger was damaged: it is now {aside}, and a new one was begun"
-        try:
-            return self._connected(path)
-        except sqlite3.Error as error:
-            raise LedgerError(f"{path}: {error}") from error
-
-    def _connected(self, path: Path) -> sqlite3.Connection:
-        db = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-        try:
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = NORMAL")
-            if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise sqlite3.DatabaseError("damaged")
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > VERSION:
-                raise LedgerError(f"{path}: written by a newer rawdenoise; give another folder with --state")
-            if version == 0:
-                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        except BaseException:
-            db.close()
-            raise
-        return db
+    def _is_watched(self) -> bool:
+        """Whether a watcher that lives has the ledger."""
+        return any(not self.is_dead(path.stem) for path in self._owners.glob("*.lock"))
 
     def _become_owner(self) -> None:
         """Hold a lock that is free as soon as this process is no more; sweep those of the dead."""
@@ -676,14 +750,18 @@ class Ledger:
                         self._connection.execute("ROLLBACK")
                     raise
             except sqlite3.Error as error:
-                raise LedgerError(f"{self.folder / NAME}: {error}") from error
+                raise self._refusal(error) from error
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         with self._lock:
             try:
                 return self._connection.execute(query, values).fetchall()
             except sqlite3.Error as error:
-                raise LedgerError(f"{self.folder / NAME}: {error}") from error
+                raise self._refusal(error) from error
+
+    def _refusal(self, error: sqlite3.Error) -> LedgerError:
+        kind = LedgerBrokenError if is_damage(error) else LedgerError
+        return kind(f"{self.folder / NAME}: {error}")
 
     def _job(self, db: sqlite3.Connection, id: int) -> Job:
         row = db.execute(f"SELECT {_COLUMNS} FROM jobs WHERE id = ?", (id,)).fetchone()
@@ -719,7 +797,22 @@ def _drop_empty(db: sqlite3.Connection, id: int | None) -> None:
 def _job_of(row: tuple[Any, ...], paths: tuple[Path, ...]) -> Job:
     told: dict[str, Any] = dict(zip(_COLUMNS.split(", "), row, strict=True))
     told |= {name: _path(told[name]) for name in _PATHS if told[name] is not None}
-    return Job(**{**told, "state": State(told["state"]), "redo": bool(told["redo"]), "paths": paths})
+    told |= {name: bool(told[name]) for name in ("redo", "suspect")}
+    return Job(**{**told, "state": State(told["state"]), "paths": paths})
+
+
+def _columns_of(written: Written | None) -> tuple[int | None, int | None, str, str, bool]:
+    if written is None:
+        return None, None, "", "", False
+    return written.size, written.mtime_ns, written.picture, written.pixels, written.edited
+
+
+def _written(
+    size: int | None, mtime_ns: int | None, picture: str, pixels: str, edited: int
+) -> Written | None:
+    if size is None or mtime_ns is None:
+        return None
+    return Written(size, mtime_ns, picture, pixels, bool(edited))
 
 
 def _quantile(values: list[float], share: float) -> float | None:

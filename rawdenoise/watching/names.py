@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.sidecars import CAPTURE_ONE, COS, SIDECAR_SUFFIXES
 
-SIDECAR_SUFFIXES = frozenset({".xmp", ".jpg", ".jpeg", ".heic", ".heif", ".hif", ".wav"})
+BESIDE = SIDECAR_SUFFIXES | {COS}
+"""What may belong to a capture."""
 
 # Copies under way of browsers, FTP servers, Syncthing and editors; conflict copies.
 _UNFINISHED = re.compile(
@@ -35,39 +39,66 @@ def is_capture(path: Path, suffixes: frozenset[str] = RAW_SUFFIXES) -> bool:
     return path.suffix.lower() in suffixes and not is_ignored(path.name)
 
 
-def sidecars_of(capture: Path) -> list[Path]:
-    """What lies in a capture's folder and belongs to it: IMG.xmp, IMG.CR2.xmp, IMG.JPG, ... in any case."""
-    stems = (capture.stem.lower(), capture.name.lower())
-    return [
-        each
-        for each in _beside(capture, capture.stem)
-        if each.suffix.lower() in SIDECAR_SUFFIXES and each.stem.lower() in stems
-    ]
+class ShotIndex:
+    """Captures and sidecars by their names, so that one is found from the other without listing a folder.
+
+    For any number of threads.
+    """
+
+    def __init__(self, paths: Iterable[Path] = ()) -> None:
+        """Index these; others are added as they are come upon."""
+        self._lock = threading.Lock()
+        self._captures: dict[tuple[Path, str], set[Path]] = {}  # by folder, and stem or name
+        self._sidecars: dict[tuple[Path, str], set[Path]] = {}  # by folder and stem
+        for path in paths:
+            self.add(path)
+
+    def add(self, path: Path) -> None:
+        """Index a file, if it is a capture or a sidecar by its name."""
+        with self._lock:
+            for table, key in self._places(path):
+                table.setdefault(key, set()).add(path)
+
+    def discard(self, path: Path) -> None:
+        """Forget a file."""
+        with self._lock:
+            for table, key in self._places(path):
+                paths = table.get(key, set())
+                paths.discard(path)
+                if not paths:
+                    table.pop(key, None)
+
+    def sidecars_of(self, capture: Path) -> list[Path]:
+        """What lies beside a capture and belongs to it: IMG.xmp, IMG.CR2.xmp, IMG.JPG; in any case."""
+        return self._look_up(self._sidecars, capture.parent, capture.stem, capture.name)
+
+    def captures_of(self, sidecar: Path) -> list[Path]:
+        """The captures that a sidecar belongs to."""
+        return self._look_up(self._captures, _home_of(sidecar), sidecar.stem)
+
+    def _places(self, path: Path) -> Iterator[tuple[dict[tuple[Path, str], set[Path]], tuple[Path, str]]]:
+        if is_capture(path):
+            yield self._captures, (path.parent, path.stem.lower())
+            yield self._captures, (path.parent, path.name.lower())
+        elif path.suffix.lower() in BESIDE and not is_ignored(path.name):
+            yield self._sidecars, (_home_of(path), path.stem.lower())
+
+    def _look_up(self, table: Mapping[tuple[Path, str], set[Path]], folder: Path, *stems: str) -> list[Path]:
+        with self._lock:
+            found = {path for stem in stems for path in table.get((folder, stem.lower()), ())}
+        return sorted(path for path in found if path.is_file())
 
 
-def captures_of(sidecar: Path) -> list[Path]:
-    """The captures beside a sidecar that it belongs to."""
-    stem = sidecar.stem.lower()
-    return [
-        each
-        for each in _beside(sidecar, sidecar.stem)
-        if is_capture(each) and stem in (each.stem.lower(), each.name.lower())
-    ]
+def _home_of(sidecar: Path) -> Path:
+    """The folder of the captures that a sidecar can belong to; Capture One's lie two folders further in."""
+    is_within = sidecar.suffix.lower() == COS and sidecar.parent.parent.name == CAPTURE_ONE
+    return sidecar.parents[2] if is_within else sidecar.parent
 
 
-def sidecar_name(sidecar: Path, capture: Path, output: Path) -> str:
-    """Name a sidecar beside the output: IMG.xmp after its stem, IMG.CR2.xmp after its whole name."""
-    whole = sidecar.stem.lower() == capture.name.lower()
-    return (output.name if whole else output.stem) + sidecar.suffix
-
-
-def _beside(path: Path, start: str) -> list[Path]:
-    """List the files (no folders, no pipes) of a path's folder whose names begin so, in any case."""
+def index_folder(folder: Path) -> ShotIndex:
+    """Index what lies in a folder, not below it; nothing where that cannot be listed."""
     try:
-        with os.scandir(path.parent) as entries:
-            names = [entry.name for entry in entries]
+        with os.scandir(folder) as entries:
+            return ShotIndex(folder / entry.name for entry in entries)
     except OSError:
-        return []
-    start = start.lower()
-    found = [name for name in names if name.lower().startswith(start) and not is_ignored(name)]
-    return [each for name in sorted(found) if (each := path.with_name(name)).is_file()]
+        return ShotIndex()

@@ -59,6 +59,8 @@ def words(event: str, fields: dict[str, Any]) -> str:
             return f"{source} -> {output} ({gain}{fields['seconds']:.1f} s, {by}){notes}"
         case "found":
             return f"{source} -> {output} (was done already)"
+        case "lost":
+            return f"{output}: {reason}; it is made again"
         case "failed":
             return f"{source}: failed: {reason}; again in {fields['again_in_s']:.0f} s"
         case "quarantined":

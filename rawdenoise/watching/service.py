@@ -18,25 +18,25 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from rawdenoise.atomic import remove_abandoned
 from rawdenoise.batch import reason_of
 from rawdenoise.errors import FileError, OutputError, RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES
 from rawdenoise.sources import Signature, SourceChangedError, digest_of, signature_of
 from rawdenoise.watching.config import Root, WatchConfig
+from rawdenoise.watching.database import LedgerBrokenError, LedgerError
 from rawdenoise.watching.events import Events, Hint
-from rawdenoise.watching.files import (
-    check_output,
-    copy_sidecars,
-    prepare_output,
-    sweep,
-    sweep_stale,
-)
+from rawdenoise.watching.files import check_output, copy_sidecars, prepare_output
 from rawdenoise.watching.heartbeat import Heartbeat, forget_heartbeat, heartbeat_owners
-from rawdenoise.watching.ledger import CLEARED, Job, Ledger, LedgerError, State
+from rawdenoise.watching.inspector import Inspector
+from rawdenoise.watching.ledger import CLEARED, Job, Ledger, State, Wait
+from rawdenoise.watching.moments import Clock, now
 from rawdenoise.watching.mounts import polling_reason
-from rawdenoise.watching.names import SIDECAR_SUFFIXES, captures_of, is_capture
+from rawdenoise.watching.names import BESIDE, ShotIndex, is_capture
 from rawdenoise.watching.reports import Report
+from rawdenoise.watching.rounds import Round, Rounds
 from rawdenoise.watching.scan import RootGoneError, scan
 from rawdenoise.watching.tracker import StabilityTracker
 from rawdenoise.watching.trainer import Trainer
@@ -51,8 +51,10 @@ RENEW_S = 20.0
 RECLAIM_S = 5.0
 LEDGER_S = 2.0
 WAIT_S = 30.0  # until an output folder that refused is tried again
-STOP_S = 8.0  # for what is under way when the service is to stop
-HEARTBEAT_S = 10.0
+STOP_S = 7.0  # for what is under way when the service is to stop
+TURN_S = 1.0  # for hints, of one turn: whatever arrives, the rest has its turn too
+AT_ONCE = 1000  # files that settle in one turn, or are scanned between two looks at the clock
+SIDECARS_AT_ONCE = 50
 AHEAD = 4  # jobs ready for each worker before files are digested no further: they are read while still cached
 
 
@@ -65,6 +67,8 @@ class _Watched:
     known: dict[Path, Signature]  # settled, and in the ledger
     arrived: deque[tuple[Path, Signature]] = field(default_factory=deque)  # settled, to be digested
     sidecars: dict[Path, Signature] = field(default_factory=dict)
+    settled_sidecars: deque[Path] = field(default_factory=deque)  # to be copied, if their captures are done
+    shots: ShotIndex = field(default_factory=ShotIndex)
     device: int | None = None  # of the folder, when it was last scanned
     events: Events | None = None
     polled: str = ""  # why there are no events
@@ -75,7 +79,7 @@ class _Watched:
     folder_gone: bool = False  # that is why it waits
     refused: set[Path] = field(default_factory=set)  # folders
     unreadable: set[Path] = field(default_factory=set)  # files, until they can be read
-    swept: bool = False
+    round: Round = field(default_factory=Round)  # of its outputs
 
     @property
     def scan_s(self) -> float:
@@ -88,23 +92,28 @@ class Service:
     """Watches roots until it is told to stop; with `once`, until nothing is left to do."""
 
     def __init__(
-        self, config: WatchConfig, ledger: Ledger, report: Report, *, once: bool = False, redo: bool = False
-    ) -> None:
+        self, config: WatchConfig, ledger: Ledger, report: Report, *, once: bool = False, redo: bool = False,
+        verify: bool = False, clock: Clock = now,
+    ) -> None:  # fmt: skip
         self.config, self.ledger, self.report, self.once, self._redo = config, ledger, report, once, redo
+        self.hangs = False  # after it has run: whether a thread is still in a call that does not return
+        self._verify, self._clock = verify, clock
+        self._stop: Callable[[], bool] = lambda: False
         self._hints: queue.SimpleQueue[tuple[Path, Hint] | None] = queue.SimpleQueue()
         self._watched: list[_Watched] = []
         self._skipped: list[Path] = []  # folders in which nothing arrives, without links
         self._digesting: dict[Future[str], tuple[_Watched, Path, Signature]] = {}
         self._running: dict[Future[Verdict], Job] = {}
+        self._copying: tuple[_Watched, Future[list[tuple[Path, str]]]] | None = None
         self._next = 0  # of `_watched`, to be given work
         self._stopping = threading.Event()
         self._reloads: deque[WatchConfig] = deque()
         self._renewed = self._reclaimed = 0.0
         self._refused_at: float | None = None  # by the ledger
         self._cleared = ledger.get_fact(CLEARED)
-        self._worker = Worker(config, ledger, self._stopping.is_set)
+        self._worker = Worker(config, ledger, self._stopping.is_set, clock)
         self._trainer = Trainer(config, ledger, report)
-        self._heartbeat = Heartbeat(config.state, ledger.owner)
+        self._heartbeat = Heartbeat(config.state, ledger.owner, clock)
 
     def reload(self, config: WatchConfig) -> None:
         """Go on with other roots and recipes; what is under way ends as it was begun. For any thread."""
@@ -116,12 +125,16 @@ class Service:
 
         0; with `once` 1 if anything failed, or is waiting for a disk or a folder.
         """
+        self._stop = stop
         pools = (
             ThreadPoolExecutor(self.config.jobs, "file"),
-            ThreadPoolExecutor(1, "network"),
-            ThreadPoolExecutor(1, "digest"),
+            *(ThreadPoolExecutor(1, name) for name in ("network", "digest", "sidecar", "output")),
         )
-        self._files, self._network, self._digests = pools
+        self._files, self._network, self._digests, self._copies, outputs = pools
+        inspector = Inspector(self.ledger, self.report, self._stopping.is_set, self._clock)
+        self._rounds = Rounds(
+            inspector, self.config.state, outputs, lambda: self._hints.put(None), self._clock
+        )
         try:
             self._begin(self.config.roots)
             self.report.say(
@@ -141,7 +154,7 @@ class Service:
 
     def _without_ledger(self, error: LedgerError) -> None:
         """Wait for its disk: what was not told is found by the next scan."""
-        if self.once:
+        if self.once or isinstance(error, LedgerBrokenError):
             raise error
         if self._refused_at is None or time.monotonic() - self._refused_at > WAIT_S:
             self.report.say("waiting", reason=str(error))
@@ -151,7 +164,7 @@ class Service:
     # ------------------------------------------------------------ one turn
 
     def _step(self) -> None:
-        now = time.monotonic()
+        now = self._clock().steady
         while self._reloads:
             self._begin(self._reloads.popleft().roots)
             self.report.say("reloaded", roots=[str(each.source) for each in self.config.roots])
@@ -162,26 +175,33 @@ class Service:
         self._housekeeping(now)
         # What has ended first: only then is there room for more, and nothing else will tell of it.
         self._collect()
+        self._follow()
         self._digest()
         self._hand_out()
+        self._rounds.step(
+            [(each.root, each.round) for each in self._ready()], idle=self._is_idle() and not self.once
+        )
         if not self.once:
-            self._trainer.step(time.time(), idle=not (self._running or self._has_arrived()))
-        self._heartbeat.beat(now, self._state)
+            self._trainer.step(now, idle=self._is_idle())
+        self._heartbeat.beat(self._state)
 
     def _pause(self) -> float:
         """Seconds until there is something to do that no event will tell of."""
-        now = time.monotonic()
+        now = self._clock().steady
         dues = [each.next_scan for each in self._watched]
         dues += [due for each in self._watched if (due := each.tracker.next_due()) is not None]
         return min(TICK_S, max(0.0, min(dues, default=now + TICK_S) - now))
 
     def _hear(self, timeout: float) -> None:
-        """Wait for a hint or the end of a job, then take all there are."""
+        """Wait for a hint or the end of a job, then take what there is, for as long as a turn may take."""
+        until = time.monotonic() + timeout + TURN_S
         try:
             heard = self._hints.get(timeout=timeout) if timeout else self._hints.get_nowait()
             while True:
                 if heard is not None:
                     self._heed(*heard)
+                if time.monotonic() > until or self._stop():
+                    return
                 heard = self._hints.get_nowait()
         except queue.Empty:
             return
@@ -205,6 +225,12 @@ class Service:
             for root in roots:
                 due = self._worker.redo(root)
                 self.report.say("redo", root=str(root.source), jobs=due)
+            for watched in self._watched:
+                watched.round.again = True
+        if self._verify:
+            self._verify = False
+            for watched in self._watched:
+                watched.round.again = watched.round.verify = True
 
     def _watch(self, root: Root) -> _Watched:
         return _Watched(root, StabilityTracker(root.settle_s), self._known(root))
@@ -238,27 +264,28 @@ class Service:
 
     def _heed(self, source: Path, hint: Hint) -> None:
         """Take one hint to the tracker, unless it is of something that is known to be as it is."""
-        now = time.monotonic()
+        now = self._clock().steady
         for watched in self._watched:
             root = watched.root
             if root.source != source or self._is_skipped(hint.path):
                 continue
             if hint.gone:
+                watched.shots.discard(hint.path)
                 watched.tracker.forget(hint.path)
                 watched.known.pop(hint.path, None)
                 if is_capture(hint.path):
                     self.ledger.forget([hint.path], root.output)
             elif hint.folder:
                 self._scan_part(watched, hint.path)
-            elif not self._is_wanted(root, hint.path):
-                continue
-            elif hint.moved_in:
-                watched.tracker.moved_in(hint.path, now)
-            elif signature_of(hint.path) not in (None, watched.known.get(hint.path)):
-                watched.tracker.note(hint.path, now)
+            elif self._is_wanted(root, hint.path):
+                watched.shots.add(hint.path)
+                if hint.moved_in:
+                    watched.tracker.moved_in(hint.path, now)
+                elif signature_of(hint.path) not in (None, watched.known.get(hint.path)):
+                    watched.tracker.note(hint.path, now)
 
     def _is_wanted(self, root: Root, path: Path) -> bool:
-        return is_capture(path) or (root.sidecars and path.suffix.lower() in SIDECAR_SUFFIXES)
+        return is_capture(path) or (root.sidecars and path.suffix.lower() in BESIDE)
 
     def _is_skipped(self, path: Path) -> bool:
         real = Path(os.path.realpath(path.parent), path.name)
@@ -272,10 +299,14 @@ class Service:
         if watched.events is None:
             self._start_events(watched)  # before the scan: what arrives after it has events
         present: set[Path] = set()
+        shots, watched.shots = watched.shots, ShotIndex()  # made anew: what is gone drops out
         try:
             whole = self._scan_part(watched, root.source, present)
         except RootGoneError as error:
+            watched.shots = shots
             self._is_gone(watched, str(error))
+            return
+        if self._stop():
             return
         device = _device_of(root.source)
         if not present and watched.known and device != watched.device and watched.device is not None:
@@ -293,14 +324,15 @@ class Service:
             for path in vanished:
                 watched.known.pop(path, None)
         cost = 0.0 if root.poll_s is not None else SPARE * (time.thread_time() - began)
-        watched.next_scan = time.monotonic() + max(watched.scan_s, cost)
+        watched.next_scan = self._clock().steady + max(watched.scan_s, cost)
+        watched.round.inspect = True
 
     def _is_gone(self, watched: _Watched, reason: str) -> None:
         """Wait for a folder: it is not known what it holds, so nothing is forgotten."""
         if not watched.gone:
             self.report.say("waiting", root=str(watched.root.source), reason=reason)
         self._stop_events(watched)
-        watched.gone, watched.next_scan = True, time.monotonic() + GONE_S
+        watched.gone, watched.next_scan = True, self._clock().steady + GONE_S
 
     def _scan_part(self, watched: _Watched, folder: Path, present: set[Path] | None = None) -> bool:
         """Take what lies under a folder to the tracker; false if a part of it refused to be read."""
@@ -311,15 +343,21 @@ class Service:
             if path not in watched.refused:
                 self.report.say("refused", source=str(path), reason=error.strerror or str(error))
 
-        suffixes = RAW_SUFFIXES | SIDECAR_SUFFIXES if root.sidecars else RAW_SUFFIXES
-        now, known, sidecars = time.monotonic(), watched.known, watched.sidecars
+        suffixes = RAW_SUFFIXES | BESIDE if root.sidecars else RAW_SUFFIXES
+        now, known, sidecars = self._clock().steady, watched.known, watched.sidecars
         found = scan(
             folder, skip=self._skipped, recursive=root.recursive, suffixes=suffixes, on_refused=on_refused
         )
         try:
-            for path, signature in found:
+            for number, (path, signature) in enumerate(found, 1):
+                if number % AT_ONCE == 0:
+                    self._heartbeat.beat(self._state)
+                    if self._stop():
+                        return False
                 if present is not None:
                     present.add(path)
+                if root.sidecars:
+                    watched.shots.add(path)
                 if known.get(path) == signature or sidecars.get(path) == signature:
                     continue
                 if path not in watched.tracker and is_capture(path):
@@ -329,36 +367,65 @@ class Service:
             if folder == root.source:
                 raise
         if new:
-            self.ledger.see(new, root.output, time.time())
+            self.ledger.see(new, root.output, self._clock().wall)
         watched.refused = refused
         return not refused
 
     # ------------------------------------------------------------ from settled to ready
 
     def _take_settled(self, watched: _Watched) -> None:
-        for path, signature in watched.tracker.settled(time.monotonic()):
+        for path, signature in watched.tracker.settled(self._clock().steady, AT_ONCE):
             if is_capture(path):
                 watched.arrived.append((path, signature))
             elif watched.root.sidecars:
                 watched.sidecars[path] = signature
-                self._follow(watched, path)
+                watched.settled_sidecars.append(path)
 
-    def _follow(self, watched: _Watched, sidecar: Path) -> None:
-        """Copy a sidecar that came after its capture was done; one that comes earlier goes with it."""
-        for capture in captures_of(sidecar):
-            job = self.ledger.job_of(capture, watched.root.output)
-            if job is None or job.state is not State.DONE or job.output is None:
-                continue
-            try:
-                check_output(watched.root.output)
-                for copied in copy_sidecars(capture, job.output, self.ledger):
-                    self.report.say("sidecar", source=str(capture), output=str(copied))
-                watched.unreadable.discard(sidecar)
-            except FileError as error:  # the next scan brings it again
-                watched.sidecars.pop(sidecar, None)
+    def _follow(self) -> None:
+        """Have sidecars copied that came after their captures were done; earlier ones go with those."""
+        if self._copying is not None:
+            watched, future = self._copying
+            if not future.done():
+                return
+            self._copying = None
+            for sidecar, refused in future.result():
+                if not refused:
+                    watched.unreadable.discard(sidecar)
+                    continue
+                watched.sidecars.pop(sidecar, None)  # the next scan brings it again
                 if sidecar not in watched.unreadable:
                     watched.unreadable.add(sidecar)
-                    self.report.say("refused", source=str(sidecar), reason=error.reason)
+                    self.report.say("refused", source=str(sidecar), reason=refused)
+        for watched in self._watched:
+            queue = watched.settled_sidecars
+            if queue and not watched.waits:
+                some = [queue.popleft() for _ in range(min(len(queue), SIDECARS_AT_ONCE))]
+                future = self._copies.submit(self._copy_sidecars, watched.root, watched.shots, some)
+                future.add_done_callback(lambda _: self._hints.put(None))
+                self._copying = watched, future
+                return
+
+    def _copy_sidecars(self, root: Root, shots: ShotIndex, sidecars: list[Path]) -> list[tuple[Path, str]]:
+        """Copy these to the outputs of their captures; tells of each why it was refused, if it was."""
+        told = []
+        for sidecar in sidecars:
+            if self._stopping.is_set():
+                break
+            try:
+                self._copy_sidecar(root, shots, sidecar)
+                told.append((sidecar, ""))
+            except FileError as error:
+                told.append((sidecar, error.reason))
+        return told
+
+    def _copy_sidecar(self, root: Root, shots: ShotIndex, sidecar: Path) -> None:
+        for capture in shots.captures_of(sidecar):
+            job = self.ledger.job_of(capture, root.output)
+            if job is None or job.state is not State.DONE or job.output is None:
+                continue
+            check_output(root.output)
+            for copied in copy_sidecars(capture, job.output, [sidecar], self.ledger):
+                self.report.say("sidecar", source=str(capture), output=str(copied))
 
     def _digest(self) -> None:
         """Digest what has settled, not far ahead of what is denoised."""
@@ -375,17 +442,26 @@ class Service:
 
     def _is_ahead(self, watched: _Watched) -> bool:
         root = watched.root
-        due = self.ledger.due([root.output], time.time(), source=root.source)
-        return bool(watched.waits) or due >= AHEAD * self.config.jobs
+        if watched.waits:
+            return True
+        most = AHEAD * self.config.jobs
+        return self.ledger.due([root.output], self._clock(), source=root.source, most=most) >= most
 
     def _has_arrived(self) -> bool:
         return bool(self._digesting) or any(each.arrived for each in self._watched if not each.waits)
+
+    def _ready(self) -> list[_Watched]:
+        """The roots whose captures and outputs are both to be had."""
+        return [each for each in self._watched if not (each.waits or each.gone)]
+
+    def _is_idle(self) -> bool:
+        return not (self._running or self._has_arrived())
 
     def _settle(self, future: Future[str], watched: _Watched, path: Path, signature: Signature) -> None:
         try:
             digest = future.result()
         except SourceChangedError:
-            watched.tracker.note(path, time.monotonic())
+            watched.tracker.note(path, self._clock().steady)
             return
         except RawDenoiseError as error:
             # Busy, or not ours to read: as long as it is there, each scan brings it again.
@@ -396,7 +472,7 @@ class Service:
         watched.unreadable.discard(path)
         if digest:
             root = watched.root
-            job = self.ledger.settle(path, root.output, signature, digest, root.recipe.digest, time.time())
+            job = self.ledger.settle(path, root.output, signature, digest, root.recipe.digest, self._clock())
             watched.known[path] = signature
             if job.state is State.DONE:
                 self.report.say(
@@ -406,24 +482,34 @@ class Service:
     # ------------------------------------------------------------ jobs
 
     def _hand_out(self) -> None:
-        """Give free workers jobs of one root after the other, beginning after the one that had the last."""
+        """Give free workers jobs of one root after the other, beginning after the one that had the last.
+
+        What may be what a process died of is run alone: then a good capture is not under way with a bad one
+        each time, and not given up for it.
+        """
+        if any(job.suspect for job in self._running.values()):
+            return
         for watched in [*self._watched[self._next :], *self._watched[: self._next]]:
-            if len(self._running) >= self.config.jobs:
-                return
             root = watched.root
             while len(self._running) < self.config.jobs and self._is_writable(watched):
-                job = self.ledger.lease([root.output], time.time(), LEASE_S, source=root.source)
-                if job is None:
+                alone = not self._running
+                job = self.ledger.lease(
+                    [root.output], self._clock(), LEASE_S, source=root.source, alone=alone
+                )
+                if job is Wait.ALONE:
+                    return
+                if not isinstance(job, Job):
                     break
                 self._next = (self._watched.index(watched) + 1) % len(self._watched)
-                future = self._files.submit(self._worker.work, job, root, self._network)
+                future = self._files.submit(self._worker.work, job, root, self._network, watched.shots)
                 future.add_done_callback(lambda _: self._hints.put(None))
                 self._running[future] = job
+                if job.suspect:
+                    return
 
     def _is_writable(self, watched: _Watched) -> bool:
         """Whether results can go to a root's output now; tries again when its time has come."""
-        now = time.monotonic()
-        if now < watched.waits_until:
+        if self._clock().steady < watched.waits_until:
             return False
         try:
             prepare_output(watched.root.output, self.ledger)
@@ -433,9 +519,6 @@ class Service:
             return False
         if watched.waits and watched.folder_gone:
             self._resume(watched)
-        if not watched.swept:
-            watched.swept = True
-            sweep_stale(watched.root.output, time.time())
         return True
 
     def _wait(self, watched: _Watched, reason: str) -> None:
@@ -443,10 +526,10 @@ class Service:
             self.report.say(
                 "waiting", root=str(watched.root.source), output=str(watched.root.output), reason=reason
             )
-        watched.waits, watched.waits_until = reason, time.monotonic() + WAIT_S
+        watched.waits, watched.waits_until = reason, self._clock().steady + WAIT_S
 
     def _resume(self, watched: _Watched) -> None:
-        watched.waits, watched.folder_gone = "", False
+        watched.waits, watched.folder_gone, watched.round.inspect = "", False, True
         self.report.say("resumed", root=str(watched.root.source), output=str(watched.root.output))
 
     def _collect(self) -> None:
@@ -463,7 +546,7 @@ class Service:
         """Take what a job has told: sources that changed, outputs that refuse or take again."""
         if verdict.changed is not None and verdict.changed.is_relative_to(watched.root.source):
             watched.known.pop(verdict.changed, None)
-            watched.tracker.note(verdict.changed, time.monotonic())
+            watched.tracker.note(verdict.changed, self._clock().steady)
         for path in verdict.moved:
             watched.known.pop(path, None)
         if verdict.output_refuses:
@@ -476,7 +559,7 @@ class Service:
     def _housekeeping(self, now: float) -> None:
         if now - self._renewed >= RENEW_S:
             self._renewed = now
-            self.ledger.renew(time.time(), LEASE_S)
+            self.ledger.renew(self._clock(), LEASE_S)
         if now - self._reclaimed >= RECLAIM_S or not self._reclaimed:
             self._reclaimed = now
             for watched in self._watched:
@@ -490,8 +573,9 @@ class Service:
                 self._cleared = cleared
                 for watched in self._watched:
                     watched.known, watched.next_scan = self._known(watched.root), now
-            for job in self.ledger.reclaim(time.time()):
-                sweep(job)
+            for job in self.ledger.reclaim(self._clock()):
+                if job.output is not None:
+                    remove_abandoned(job.output.parent)
                 self.report.say("reclaimed", source=_first(job), attempts=job.attempts)
 
     def _state(self) -> dict[str, object]:
@@ -515,15 +599,19 @@ class Service:
 
     def _drained(self) -> bool:
         """With `once`: whether nothing is left that could be done now."""
-        if self._running or self._has_arrived():
+        if not self._is_idle() or self._rounds.futures or self._copying is not None:
             return False
-        now = time.monotonic()
+        if any(each.round.is_due or each.settled_sidecars for each in self._ready()):
+            return False
+        now = self._clock().steady
         if any((due := each.tracker.next_due()) is not None and due <= now for each in self._watched):
             return False
         if any(len(each.tracker) > each.tracker.restless for each in self._watched):
             return False
         writable = [each.root for each in self._watched if not each.waits]
-        return not any(self.ledger.due([root.output], time.time(), source=root.source) for root in writable)
+        return not any(
+            self.ledger.due([root.output], self._clock(), source=root.source, most=1) for root in writable
+        )
 
     def _exit_code(self) -> int:
         if not self.once:
@@ -533,18 +621,23 @@ class Service:
 
     def _end(self, pools: tuple[ThreadPoolExecutor, ...]) -> None:
         """Give up what is under way, within seconds, and leave nothing of it."""
+        until = time.monotonic() + STOP_S
         self._stopping.set()
         self._trainer.terminate()
         for watched in self._watched:
             self._stop_events(watched)
-        wait(self._running, timeout=STOP_S)
+        under_way: set[Future[Any]] = {*self._running, *self._digesting, *self._rounds.futures}
+        if self._copying is not None:
+            under_way.add(self._copying[1])
+        for pool in pools:
+            pool.shutdown(wait=False, cancel_futures=True)
+        _, hanging = wait(under_way, timeout=max(0.0, until - time.monotonic()))
+        self.hangs = bool(hanging)
         self._trainer.stop()
         with suppress(LedgerError):  # then they are reclaimed by the next
             self._collect()
             for job in self._running.values():  # hangs in a system call: its output is a temporary file yet
-                self.ledger.release(job, time.time(), time.time(), "given up when the service stopped")
-        for pool in pools:
-            pool.shutdown(wait=not self._running, cancel_futures=True)
+                self.ledger.release(job, self._clock(), "given up when the service stopped")
         self._heartbeat.end()
         self.report.say("stopped")
 

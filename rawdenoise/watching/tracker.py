@@ -63,13 +63,14 @@ class StabilityTracker:
         self._candidates.pop(path, None)
         self._restless.discard(path)
 
-    def settled(self, now: float) -> list[tuple[Path, Signature]]:
+    def settled(self, now: float, most: int | None = None) -> list[tuple[Path, Signature]]:
         """Give, once, the files that have been left alone for long enough, the longest waiting first.
 
-        What has changed unnoticed begins again, what is gone drops out, what is empty goes on waiting.
+        What has changed unnoticed begins again, what is gone drops out, what is empty goes on waiting. No
+        more than `most` are looked at; the others are due at once.
         """
         whole: list[tuple[Path, Signature]] = []
-        for path in self._take_due(now):
+        for path in self._take_due(now, most):
             candidate = self._candidates[path]
             signature = self._look(path)
             if signature is None:
@@ -124,10 +125,10 @@ class StabilityTracker:
         candidate.ticket = next(self._tickets)
         heapq.heappush(self._heap, (candidate.due, candidate.ticket, path))
 
-    def _take_due(self, now: float) -> list[Path]:
+    def _take_due(self, now: float, most: int | None) -> list[Path]:
         """Take out all that is due before any is put back: with no settle time that is due at once again."""
         due: list[Path] = []
-        while self._trim() and self._heap[0][0] <= now:
+        while self._trim() and self._heap[0][0] <= now and (most is None or len(due) < most):
             _, _, path = heapq.heappop(self._heap)
             self._candidates[path].ticket = -1
             due.append(path)

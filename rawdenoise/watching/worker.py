@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,6 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     VerificationError,
 )
-from rawdenoise.formats.provenance import Made
 from rawdenoise.jobs import OURS, FileResult, Status
 from rawdenoise.jobs import Job as FileJob
 from rawdenoise.models import ModelStore
@@ -37,17 +37,21 @@ from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
 from rawdenoise.raw import RawImage
 from rawdenoise.recipe import Recipe
 from rawdenoise.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
+from rawdenoise.watching.conditions import digest_pixels, look_at
 from rawdenoise.watching.config import Root, WatchConfig
+from rawdenoise.watching.database import LedgerBrokenError, LedgerError
+from rawdenoise.watching.failed import move_failed
 from rawdenoise.watching.files import (
     Place,
     check_output,
     copy_sidecars,
     ending,
-    move_failed,
     output_names,
     place_for,
 )
-from rawdenoise.watching.ledger import Job, Ledger, LedgerError
+from rawdenoise.watching.ledger import Job, Ledger
+from rawdenoise.watching.moments import Clock, is_within, now
+from rawdenoise.watching.names import ShotIndex
 
 log = logging.getLogger(__name__)
 
@@ -57,8 +61,6 @@ OUTPUT_S = 30.0
 YOUNG_S = 60.0  # a file of an unknown kind that was written to since may be one that is not whole
 CHANGED_S = 10.0  # in which a source that has changed should have arrived anew
 LEDGER_S = 2.0
-CRASHES = 3  # times the attempts a root allows: a file at which the process died so often is not tried again
-
 
 # What the same content will never be: it is not tried again.
 HOPELESS = (UnsupportedRawError, LayoutError, DirectoryError)
@@ -80,11 +82,19 @@ class Verdict:
     wrote: bool = False
 
 
+@dataclass(slots=True)
+class _Pixels:
+    """Digests of the mosaics of one job."""
+
+    read: str = ""
+    written: str = ""
+
+
 class Worker:
     """Does jobs; called from several threads."""
 
-    def __init__(self, config: WatchConfig, ledger: Ledger, stopped: Stop) -> None:
-        self._config, self._ledger, self._stopped = config, ledger, stopped
+    def __init__(self, config: WatchConfig, ledger: Ledger, stopped: Stop, clock: Clock = now) -> None:
+        self._config, self._ledger, self._stopped, self._clock = config, ledger, stopped, clock
         self._works: dict[tuple[Recipe, int], Work] = {}
 
     def redo(self, root: Root) -> int:
@@ -98,23 +108,23 @@ class Worker:
         def is_current(job: Job) -> bool:
             return bool(recipe.model) or not recipe.strength or job.model_id in own.get(job.camera, base)
 
-        return self._ledger.redo(root.output, recipe.digest, time.time(), is_current)
+        return self._ledger.redo(root.output, recipe.digest, self._clock(), is_current)
 
-    def work(self, job: Job, root: Root, network: Executor) -> Verdict:
-        """Do a job that was leased, and tell the ledger."""
+    def work(self, job: Job, root: Root, network: Executor, shots: ShotIndex) -> Verdict:
+        """Do a job that was leased, and tell the ledger; `shots` knows the sidecars of captures."""
         try:
-            return self._work(job, root, network)
+            return self._work(job, root, network, shots)
         except Exception as error:  # a bug, or a disk that fails where nobody expects it: the service goes on
             log.debug("job %s failed", job.id, exc_info=True)
             source = job.paths[0] if job.paths else Path(job.digest)
             return self._failed(job, root, source, error)
 
-    def _work(self, job: Job, root: Root, network: Executor) -> Verdict:
+    def _work(self, job: Job, root: Root, network: Executor, shots: ShotIndex) -> Verdict:
         if not job.paths:
-            self._tell(lambda: self._ledger.release(job, time.time(), time.time()))  # which drops it
+            self._tell(lambda: self._ledger.release(job, self._clock()))  # which drops it
             return Verdict()
-        if job.attempts > CRASHES * root.attempts:
-            reason = "the process died again and again at this file"
+        if job.crashes >= root.attempts:
+            reason = f"the process died at it {job.crashes} times, with nothing else under way"
             return self._quarantined(job, root, job.paths[0], reason)
         files = [each for each in self._ledger.files_of(job) if each[0].is_relative_to(root.source)]
         found = (file for file in files if signature_of(file[0]) == file[1])
@@ -122,22 +132,25 @@ class Worker:
         if source is None or signature is None:
             return self._without_source(job)
         if made_by_us(source):
-            self._tell(lambda: self._ledger.done(job, time.time(), output=None, reason=OURS))
+            self._tell(lambda: self._ledger.done(job, self._clock(), output=None, reason=OURS))
             return Verdict("skipped", {"source": str(source), "reason": OURS})
-        recipe = root.recipe
+        recipe, work = root.recipe, self._work_of(root)
         names = output_names(root.output / below(source, root.source), Format(recipe.format).suffix)
-        place = place_for(job, source, names, self._ledger, recipe.digest)
+        place = place_for(
+            job, source, names, self._ledger, recipe.digest, lambda path: digest_pixels(work.read(path))
+        )
         if place.made is not None:
-            return self._found(job, root, source, place.output, place.made)
-        work = self._checked(self._work_of(root), job, root, signature, place)
-        result = take(FileJob(source, place.output), work, network, self._stopped)
+            return self._found(job, root, source, place, shots)
+        pixels = _Pixels()
+        checked = self._checked(work, job, root, signature, place, pixels)
+        result = take(FileJob(source, place.output), checked, network, self._stopped)
         if result is None:
-            self._tell(lambda: self._ledger.release(job, time.time(), time.time(), "the service stopped"))
+            self._tell(lambda: self._ledger.release(job, self._clock(), "the service stopped"))
             return Verdict()
         if result.status is Status.FAILED:
             error = result.error or RawDenoiseError(result.reason)
             return self._failed(job, root, source, error)
-        return self._done(job, root, result)
+        return self._done(job, root, result, place, shots, pixels)
 
     # ------------------------------------------------------------ before
 
@@ -146,8 +159,8 @@ class Worker:
         now = {path: signature_of(path) for path in job.paths}
         gone = [path for path, signature in now.items() if signature is None]
         changed = next((path for path, signature in now.items() if signature is not None), None)
-        reason, due = "the source is gone or has changed", time.time() + CHANGED_S
-        self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
+        reason = "the source is gone or has changed"
+        self._tell(lambda: self._ledger.release(job, self._clock(), reason, due_in_s=CHANGED_S))
         self._tell(lambda: self._ledger.forget(gone, job.output_root, of=job))
         return Verdict("vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed)
 
@@ -171,8 +184,13 @@ class Worker:
             self._works[known] = work
         return work
 
-    def _checked(self, work: Work, job: Job, root: Root, signature: Signature, place: Place) -> Work:
-        """Never write what was read of a file while it changed; say of what an output was made."""
+    def _checked(
+        self, work: Work, job: Job, root: Root, signature: Signature, place: Place, pixels: _Pixels
+    ) -> Work:
+        """Never write what was read of a file while it changed; say of what an output was made.
+
+        `pixels` takes the digests of what was read and written.
+        """
         recipe = root.recipe
 
         def read(path: Path) -> RawImage:
@@ -182,6 +200,7 @@ class Worker:
                 check_unchanged(path, signature)  # that may be the reason
                 raise
             check_unchanged(path, signature)
+            pixels.read = digest_pixels(raw)
             return raw
 
         def write_one(denoised: Denoised, output: Path) -> Path:
@@ -192,6 +211,7 @@ class Worker:
                 source_name=name_of(denoised.image.source),
                 recipe=recipe.digest,
             )
+            pixels.written = digest_pixels(denoised.image)
             check_output(root.output)
             written = write(
                 replace(denoised, provenance=made),
@@ -210,24 +230,32 @@ class Worker:
 
     # ------------------------------------------------------------ after
 
-    def _found(self, job: Job, root: Root, source: Path, output: Path, made: Made) -> Verdict:
+    def _found(self, job: Job, root: Root, source: Path, place: Place, shots: ShotIndex) -> Verdict:
         """It was done before the ledger could be told, or by a watcher whose ledger is lost."""
-        copied = self._with_sidecars(root, source, output)
-        reason = "its output was there"
+        copied = self._with_sidecars(root, source, place.output, shots)
+        model_id = "" if place.made is None else place.made.model_id
         self._tell(
-            lambda: self._ledger.done(job, time.time(), output=output, model_id=made.model_id, reason=reason)
-        )
-        return Verdict("found", {"source": str(source), "output": str(output), **copied})
+            lambda: self._ledger.done(
+                job, self._clock(), output=place.output, written=place.found, model_id=model_id,
+                reason="its output was there",
+            )
+        )  # fmt: skip
+        return Verdict("found", {"source": str(source), "output": str(place.output), **copied})
 
-    def _done(self, job: Job, root: Root, result: FileResult) -> Verdict:
-        copied = {}
+    def _done(
+        self, job: Job, root: Root, result: FileResult, place: Place, shots: ShotIndex, pixels: _Pixels
+    ) -> Verdict:
+        copied, written = {}, None
         if result.output is not None:
-            copied = self._with_sidecars(root, result.source, result.output)
+            with suppress(OSError):  # then the next look at it notes how it is
+                found = look_at(result.output)
+                written = found and replace(found, pixels=pixels.written)
+            copied = self._with_sidecars(root, result.source, result.output, shots)
         gain = None if result.quality is None else round(result.quality.gain_db, 2)
         kept = self._tell(
             lambda: self._ledger.done(
-                job, time.time(), output=result.output, camera=result.camera, model_id=result.model_id,
-                gain_db=gain, reason=result.reason,
+                job, self._clock(), output=result.output, written=written, camera=result.camera,
+                model_id=result.model_id, gain_db=gain, pixels=pixels.read, reason=result.reason,
             )
         )  # fmt: skip
         fields = {
@@ -240,6 +268,7 @@ class Worker:
             "seconds": round(result.read_s + result.network_s + result.write_s, 3),
             "notes": [
                 *result.notes,
+                *([] if place.beside is None else [f"{place.beside} is another capture's, and stays"]),
                 *(flag.words for flag in (result.quality.flags if result.quality else ())),
             ],
             **copied,
@@ -248,13 +277,14 @@ class Worker:
             return Verdict("skipped", {**fields, "reason": result.reason})
         return Verdict("done" if kept else "late", fields, wrote=True)
 
-    def _with_sidecars(self, root: Root, source: Path, output: Path) -> dict[str, Any]:
+    def _with_sidecars(self, root: Root, source: Path, output: Path, shots: ShotIndex) -> dict[str, Any]:
         """Copy them, and say so; a sidecar that cannot be copied does not undo its picture."""
         if not root.sidecars:
             return {}
         try:
             check_output(root.output)
-            return {"sidecars": [str(path) for path in copy_sidecars(source, output, self._ledger)]}
+            copied = copy_sidecars(source, output, shots.sidecars_of(source), self._ledger)
+            return {"sidecars": [str(path) for path in copied]}
         except RawDenoiseError as error:
             return {"sidecars_refused": str(error)}
 
@@ -264,22 +294,21 @@ class Worker:
         if isinstance(error, SourceChangedError | NotFoundError):
             return self._without_source(job)
         if isinstance(error, OutputExistsError):
-            self._tell(lambda: self._ledger.release(job, time.time(), time.time(), reason))
+            self._tell(lambda: self._ledger.release(job, self._clock(), reason))
             return Verdict()
         if _is_of_its_name(error):
             return self._quarantined(job, root, source, reason, move=False)
         if isinstance(error, OutputError) and not isinstance(error, VerificationError):
-            due = time.time() + (1 if isinstance(error, DiskFullError) else OUTPUT_S)
-            self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
+            wait_s = 1.0 if isinstance(error, DiskFullError) else OUTPUT_S
+            self._tell(lambda: self._ledger.release(job, self._clock(), reason, due_in_s=wait_s))
             return Verdict(output_refuses=error.reason)
         if isinstance(error, RawDenoiseError) and error.exit_code == 3:
-            due = time.time() + ENVIRONMENT_S
-            self._tell(lambda: self._ledger.release(job, time.time(), due, reason))
+            self._tell(lambda: self._ledger.release(job, self._clock(), reason, due_in_s=ENVIRONMENT_S))
             return Verdict("waiting", {**fields, "reason": reason})
-        if job.attempts >= root.attempts or (isinstance(error, HOPELESS) and _is_old(source)):
+        if job.attempts >= root.attempts or (isinstance(error, HOPELESS) and self._is_old(source)):
             return self._quarantined(job, root, source, reason)
         wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
-        self._tell(lambda: self._ledger.fail(job, time.time(), reason, retry_at=time.time() + wait_s))
+        self._tell(lambda: self._ledger.fail(job, self._clock(), reason, retry_in_s=wait_s))
         return Verdict("failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s})
 
     def _quarantined(self, job: Job, root: Root, source: Path, reason: str, *, move: bool = True) -> Verdict:
@@ -288,27 +317,32 @@ class Worker:
             "source": str(source), "sha256": job.digest, "reason": reason, "attempts": job.attempts,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
-        name = ending(f"{job.id:06}-{source.name}", ".json")
-        note = self._config.state / "quarantine" / name
+        # By the content: what a ledger that was lost has given up stays.
+        note = self._config.state / "quarantine" / ending(f"{job.digest[:12]}-{source.name}", ".json")
         moved: tuple[Path, ...] = ()
         try:
             write_bytes(note, json.dumps(why, indent=2).encode() + b"\n")
             settled = dict(self._ledger.files_of(job)).get(source)
             if root.failed_dir is not None and move and signature_of(source) == settled:
-                why["moved_to"] = str(move_failed(source, root.failed_dir, why))
+                why["moved_to"] = str(move_failed(source, settled, root.failed_dir, why))
                 moved = (source,)
         except OutputError as error:
             why["not_moved"] = str(error)
-        self._tell(lambda: self._ledger.fail(job, time.time(), reason, retry_at=None))
+        self._tell(lambda: self._ledger.fail(job, self._clock(), reason, retry_in_s=None))
         return Verdict("quarantined", why, moved=moved)
+
+    def _is_old(self, source: Path) -> bool:
+        """Whether nobody can still be writing to a file; a time in the future is another clock's."""
+        found = signature_of(source)
+        return found is None or not is_within(found.mtime_ns / 1e9, self._clock().wall, YOUNG_S)
 
     def _tell(self, call: Callable[[], Any]) -> Any:
         """Tell the ledger; as long as its disk is full, say it again."""
         while True:
             try:
                 return call()
-            except LedgerError:
-                if self._stopped():
+            except LedgerError as error:
+                if self._stopped() or isinstance(error, LedgerBrokenError):
                     raise
                 time.sleep(LEDGER_S)
 
@@ -318,12 +352,6 @@ def _is_of_its_name(error: Exception) -> bool:
     cause = error.__cause__
     names = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.EILSEQ, errno.EINVAL)
     return isinstance(error, OutputError) and isinstance(cause, OSError) and cause.errno in names
-
-
-def _is_old(source: Path) -> bool:
-    """Whether nobody can still be writing to a file."""
-    found = signature_of(source)
-    return found is None or time.time() - found.mtime_ns / 1e9 > YOUNG_S
 
 
 def _changed_at(store: Path) -> int:

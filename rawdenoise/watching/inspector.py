@@ -1,0 +1,120 @@
+"""Looks at outputs again: done means that the output is there, and whole."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from rawdenoise.watching.conditions import Condition, judge, look_at
+from rawdenoise.watching.config import Root
+from rawdenoise.watching.files import OutputGoneError, check_output
+from rawdenoise.watching.ledger import Kept, Ledger
+from rawdenoise.watching.moments import Clock, now
+from rawdenoise.watching.reports import Report
+
+READ_AT_ONCE = 20  # outputs whose contents are looked at without a rest
+MADE_AGAIN = (Condition.LOST, Condition.CUT, Condition.FOREIGN)
+REFUSED = (-1, -1)
+
+
+@dataclass(frozen=True, slots=True)
+class Inspector:
+    """Looks at the outputs of roots, from a thread of its own, until it is `stopped`."""
+
+    ledger: Ledger
+    report: Report
+    stopped: Callable[[], bool]
+    clock: Clock = now
+
+    def inspect(self, root: Root, *, again: bool) -> int:
+        """Look whether outputs are there, of the size and time they had; tells how many are made again.
+
+        What has changed is judged when it has been left alone for the settle time. Where `again` is not said,
+        only what is damaged is made again: what is gone was taken away on purpose.
+        """
+        changed = [
+            (kept, status)
+            for kept in self._all(root)
+            if _has_changed(kept, status := _stat(kept)) and (again or status is not None)
+        ]
+        if not changed or not self._rest(root.settle_s):
+            return 0
+        still = [kept for kept, status in changed if _stat(kept) == status]
+        return self._judge(root, still, again=again)
+
+    def read(self, root: Root, since: float, *, again: bool, all: bool = False) -> int:
+        """Look at the contents of outputs that were not looked at since a time; tells how many there were.
+
+        That is a handful, the longest not looked at first, or `all` of them.
+        """
+        number = 0
+        while some := self.ledger.outputs_to_read(root.output, self.clock().wall, since, READ_AT_ONCE):
+            self._judge(root, some, again=again)
+            number += len(some)
+            if self.stopped() or not all:
+                break
+        return number
+
+    def _all(self, root: Root) -> Iterator[Kept]:
+        last = 0
+        while not self.stopped() and (page := self.ledger.outputs(root.output, after=last)):
+            yield from (kept for kept in page if kept.source.is_relative_to(root.source))
+            last = page[-1].job
+
+    def _judge(self, root: Root, outputs: list[Kept], *, again: bool) -> int:
+        lost = 0
+        for kept in outputs:
+            if self.stopped():
+                break
+            try:
+                found = look_at(kept.output)
+                condition = judge(kept.output, kept.digest, kept.written, found)
+            except OSError:  # a disk that refuses: nothing is known
+                self.ledger.note_look(kept, kept.written, self.clock().wall)
+                continue
+            if condition is Condition.CUT or (again and condition in MADE_AGAIN):
+                try:
+                    check_output(root.output)  # a disk that went away has lost nothing
+                except OutputGoneError:
+                    break
+                lost += self._make_again(kept, condition)
+            else:  # as it is, or left at that: then it is not looked at closely each time
+                as_it_is = found and replace(
+                    found,
+                    pixels=kept.written.pixels if kept.written is not None else "",
+                    edited=condition is not Condition.WHOLE,
+                )
+                self.ledger.note_look(kept, as_it_is or kept.written, self.clock().wall)
+        return lost
+
+    def _make_again(self, kept: Kept, condition: Condition) -> bool:
+        if not self.ledger.make_again(kept, self.clock(), condition):
+            return False
+        self.report.say("lost", source=str(kept.source), output=str(kept.output), reason=str(condition))
+        return True
+
+    def _rest(self, seconds: float) -> bool:
+        """Wait, but no longer than the service runs; false if that has ended."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self.stopped():
+            time.sleep(min(left, 0.2))
+        return not self.stopped()
+
+
+def _stat(kept: Kept) -> tuple[int, int] | None:
+    """Size and time of an output; None if it is gone, REFUSED where that is not known."""
+    try:
+        status = kept.output.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return REFUSED
+    return status.st_size, status.st_mtime_ns
+
+
+def _has_changed(kept: Kept, found: tuple[int, int] | None) -> bool:
+    """Whether an output is not as it was; one that nobody has noted counts as unchanged while it is there."""
+    if found is None or found == REFUSED or kept.written is None:
+        return found is None
+    return found != (kept.written.size, kept.written.mtime_ns)
