@@ -5,6 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 
+class Stopped(Exception):  # noqa: N818 - no error: a file was given up because its batch was stopped
+    """The batch was stopped while this file was under way."""
+
+
 class RawDenoiseError(Exception):
     """Base of all errors raised on purpose; `str(error)` is one line fit for a user."""
 
@@ -38,6 +42,18 @@ class EmptyFileError(UnreadableError):
 
 class TruncatedError(UnreadableError):
     """The file ends before its picture does."""
+
+
+class OutOfMemoryError(UnreadableError):
+    """The file needs more memory than there is, or than its decoder is allowed."""
+
+
+class DecoderCrashedError(UnreadableError):
+    """The process that decoded the file died of it."""
+
+
+class DecoderTimeoutError(UnreadableError):
+    """The file was still being decoded when its time was over."""
 
 
 class NotAnImageError(FileError):

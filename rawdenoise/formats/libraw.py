@@ -19,6 +19,7 @@ from rawdenoise.errors import (
     LinearRawError,
     MonochromeError,
     NotAnImageError,
+    OutOfMemoryError,
     RawDenoiseError,
     TruncatedError,
     UnreadableError,
@@ -48,6 +49,7 @@ from rawdenoise.formats.refusals import (
 from rawdenoise.formats.shooting import camera_by_signature, stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, read_header
+from rawdenoise.guard import NO_MEMORY
 from rawdenoise.raw import (
     Area,
     Camera,
@@ -221,6 +223,8 @@ def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
     except (rawpy.LibRawIOError, rawpy.LibRawDataError, rawpy.LibRawUnspecifiedError) as error:
         refuse_picture(path, metadata)
         raise TruncatedError(path, f"is damaged or truncated (LibRaw: {_words(error)})") from error
+    except rawpy.LibRawUnsufficientMemoryError as error:
+        raise OutOfMemoryError(path, NO_MEMORY) from error
     except rawpy.LibRawError as error:
         raise UnreadableError(path, f"LibRaw cannot read it ({_words(error)})") from error
 
