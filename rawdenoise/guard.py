@@ -45,7 +45,5 @@ def guarded_file(path: Path) -> Iterator[None]:
     Raises:
         UnreadableError: what nobody foresaw. OutOfMemoryError: there is not enough memory for it.
     """
-    with guarded(
-        lambda reason: (OutOfMemoryError if reason == NO_MEMORY else UnreadableError)(path, reason)
-    ):
+    with guarded(lambda reason: (OutOfMemoryError if reason == NO_MEMORY else UnreadableError)(path, reason)):
         yield

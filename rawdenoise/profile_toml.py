@@ -58,7 +58,7 @@ def parse_profile(data: bytes, path: Path) -> CameraProfile:
     """
     try:
         fields = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own errors, and dates and numbers that are none
         raise ProfileError(f"{path}: not a noise profile: it is no TOML ({error})") from error
     root = _Table(path, "", fields)
     version = root.take("format", _integer)

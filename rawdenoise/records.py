@@ -11,8 +11,8 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 T = TypeVar("T")
 
 
-def record_of(kind: type[T], values: object) -> T:
-    """Make a record of a JSON object: every field of its type, numbers finite, nothing unknown.
+def record_of(kind: type[T], values: object, *, finite: bool = True) -> T:
+    """Make a record of a JSON object: every field of its type, numbers finite if so asked, nothing unknown.
 
     Fields may be text, numbers, truth values, None, tuples of these (lists in JSON) and records.
 
@@ -31,12 +31,12 @@ def record_of(kind: type[T], values: object) -> T:
         if name not in values:
             raise ValueError(f"{kind.__name__} needs {name}")
     try:
-        return kind(**{name: value_of(hints[name], value) for name, value in values.items()})
+        return kind(**{name: value_of(hints[name], value, finite=finite) for name, value in values.items()})
     except ValueError as error:
         raise ValueError(f"{kind.__name__}: {error}") from None
 
 
-def value_of(hint: Any, value: object) -> Any:
+def value_of(hint: Any, value: object, *, finite: bool = True) -> Any:
     """Give a JSON value as the type that an annotation asks for.
 
     Raises:
@@ -44,13 +44,13 @@ def value_of(hint: Any, value: object) -> Any:
     """
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
-        return _one_of(get_args(hint), value)
+        return _one_of(get_args(hint), value, finite)
     if origin is tuple:
-        return _tuple_of(get_args(hint), value)
+        return _tuple_of(get_args(hint), value, finite)
     if is_dataclass(hint) and isinstance(hint, type):
-        return record_of(hint, value)
+        return record_of(hint, value, finite=finite)
     if hint is float and type(value) in (int, float):
-        number = _finite(value)
+        number = _float(value, finite)
     elif hint is None or hint is types.NoneType:
         number = None
         if value is not None:
@@ -62,31 +62,31 @@ def value_of(hint: Any, value: object) -> Any:
     return number
 
 
-def _one_of(hints: tuple[Any, ...], value: object) -> Any:
+def _one_of(hints: tuple[Any, ...], value: object, finite: bool) -> Any:
     for hint in hints:
         try:
-            return value_of(hint, value)
+            return value_of(hint, value, finite=finite)
         except ValueError as error:
             reason = error
     raise reason
 
 
-def _tuple_of(hints: tuple[Any, ...], value: object) -> tuple[Any, ...]:
+def _tuple_of(hints: tuple[Any, ...], value: object, finite: bool) -> tuple[Any, ...]:
     if not isinstance(value, list | tuple):
         raise ValueError(f"{_short(value)} is no list")
     if len(hints) == 2 and hints[1] is Ellipsis:
-        return tuple(value_of(hints[0], each) for each in value)
+        return tuple(value_of(hints[0], each, finite=finite) for each in value)
     if len(value) != len(hints):
         raise ValueError(f"a list of {len(value)} stands for one of {len(hints)}")
-    return tuple(value_of(hint, each) for hint, each in zip(hints, value, strict=True))
+    return tuple(value_of(hint, each, finite=finite) for hint, each in zip(hints, value, strict=True))
 
 
-def _finite(value: Any) -> float:
+def _float(value: Any, finite: bool) -> float:
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
+    if finite and not math.isfinite(number):
         raise ValueError(f"{_short(value)} is not finite")
     return number
 

@@ -424,7 +424,7 @@ def _opened(index: Path) -> TileStore | None:
         ]
         tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
         return TileStore(index.parent, tiles, held_out, tuple(noise), fields["largest_crop"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
