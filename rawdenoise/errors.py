@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+Stop = Callable[[], bool]
 
 
 class Stopped(Exception):  # noqa: N818 - no error: a file was given up because its batch was stopped

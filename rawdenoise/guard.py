@@ -1,4 +1,4 @@
-"""The last door of a reader: what nobody foresaw in somebody's file is an error of that file, and of no other."""
+"""The last door of a reader: what nobody foresaw in a file is an error of that file, and of no other."""
 
 from __future__ import annotations
 

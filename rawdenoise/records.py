@@ -1,4 +1,4 @@
-"""Frozen records from parsed JSON, by their own annotations: a file's types are as untrusted as its values."""
+"""Frozen records from parsed JSON, by their annotations: a file's types are as untrusted as its values."""
 
 from __future__ import annotations
 
@@ -50,16 +50,12 @@ def value_of(hint: Any, value: object, *, finite: bool = True) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         return record_of(hint, value, finite=finite)
     if hint is float and type(value) in (int, float):
-        number = _float(value, finite)
-    elif hint is None or hint is types.NoneType:
-        number = None
-        if value is not None:
-            raise ValueError(f"{_short(value)} is not null")
-    elif hint in (str, int, bool) and type(value) is hint:
-        number = value
-    else:
-        raise ValueError(f"{_short(value)} is no {getattr(hint, '__name__', hint)}")
-    return number
+        return _float(value, finite)
+    if hint in (None, types.NoneType) and value is None:
+        return None
+    if hint in (str, int, bool) and type(value) is hint:
+        return value
+    raise ValueError(f"{_short(value)} is no {getattr(hint, '__name__', hint)}")
 
 
 def _one_of(hints: tuple[Any, ...], value: object, finite: bool) -> Any:

@@ -14,10 +14,10 @@ from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, i
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
-from rawdenoise.formats.untouched import read_untouched
 from rawdenoise.noise import NoiseSamples, estimate_with_interval
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Levels
+from rawdenoise.untouched import read_untouched
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout

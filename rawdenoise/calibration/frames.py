@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float32
 
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
-from rawdenoise.formats.untouched import read_untouched
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.noise import FourFloats
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Exposure, RawImage
+from rawdenoise.untouched import read_untouched
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -115,7 +116,7 @@ def sort_frames(
     for path in frame_files(paths, layout, others):
         try:
             frame = Frame.of(
-                read_untouched(path, layout, camera_name), partial(read_raw, path, layout=layout)
+                read_untouched(path, layout, camera_name), partial(read_isolated, path, layout=layout)
             )
             kind = _kind(frame, meant_as)
         except RawDenoiseError as error:

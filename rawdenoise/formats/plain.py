@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -174,7 +174,7 @@ def _load_array(path: Path) -> Shaped[np.ndarray, "..."]:
         return array.reshape(shape, order="F" if by_columns else "C")
 
 
-def _array_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype]:  # type: ignore[type-arg]
+def _array_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
         version = np.lib.format.read_magic(file)
         if version == (1, 0):

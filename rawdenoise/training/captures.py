@@ -33,9 +33,9 @@ from rawdenoise.errors import (
     TrainingError,
     UnreadableError,
 )
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.sidd import is_note, is_reference
-from rawdenoise.formats.untouched import read_untouched, taken_by
+from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
 from rawdenoise.packing import clipped, pack
@@ -43,6 +43,7 @@ from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Camera, Levels
 from rawdenoise.stabilize import stabilize, stabilized_white
 from rawdenoise.training.batches import Batch
+from rawdenoise.untouched import read_untouched, taken_by
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -311,7 +312,7 @@ def build_store(
     side = TILE
     for number, capture in enumerate(captures.captures):
         try:
-            raw = read_raw(capture.path, layout=capture.layout)
+            raw = read_isolated(capture.path, layout=capture.layout)
         except RawDenoiseError as error:  # gone or changed since the scan
             on_file(capture.path, error)
             continue
