@@ -32,6 +32,7 @@ from rawdenoise.errors import (
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.tags import Code
 from rawdenoise.guard import UNFORESEEN
 from rawdenoise.isolation.messages import pack, unpack
 from rawdenoise.isolation.reader import IsolatedReader, shared_reader
@@ -82,7 +83,9 @@ def test_an_image_comes_through_whole(
         levels=replace(raw.levels, black_delta_rows=rows),
         exposure=Exposure(100, number, None, 50.0, words),
         color=Color((ColorMatrix(21, ((1.0, 0.0, number),) * 3),), (0.5, 1.0, 0.7)),
-        metadata=Metadata(is_dng=True, root=tags, extra={50933: (tags, {})}, maker_note_offset=7),
+        metadata=Metadata(
+            is_dng=True, root=tags, extra={Code.ExtraCameraProfiles: (tags, {})}, maker_note_offset=7
+        ),
         notes=(words, "another"),
     )
     with FileIO(tmp_path_factory.mktemp("messages") / "file", "w+") as file:

@@ -202,7 +202,7 @@ def test_foreign_files_are_refused_with_what_they_hold(tmp_path: Path) -> None:
     with pytest.raises(NotAnImageError, match="not a MATLAB file"):
         read_sidd(path)
     path.write_bytes(b"MATLAB 7.3 MAT-file, and then nothing of the kind")
-    with pytest.raises(TruncatedError, match="damaged or truncated"):
+    with pytest.raises(TruncatedError, match="truncated"):
         read_sidd(path)
 
 
@@ -244,7 +244,7 @@ def test_cut_files_are_refused(tmp_path: Path, version: str, share: float) -> No
         save_v73(path, x=x)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(TruncatedError, match="damaged or truncated"):
+    with pytest.raises(TruncatedError, match="truncated"):
         read_sidd(path)
 
 

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
-from enum import Enum
+from enum import Enum, IntEnum
 from io import RawIOBase
 from math import prod
 from pathlib import Path
@@ -67,8 +67,10 @@ def unpack(words: bytes, file: RawIOBase) -> Any:
 
 def _told(value: object, file: RawIOBase) -> Any:
     match value:
-        case Enum():
+        case Enum() if type(value).__name__ in ENUMS:
             return {"enum": type(value).__name__, "value": value.value}
+        case IntEnum():  # tags by their names
+            return value.value
         case None | bool() | int() | float() | str():
             return value
         case np.generic():
