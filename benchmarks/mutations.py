@@ -10,19 +10,31 @@ from typing import Any
 
 from numpy.random import Generator
 
-WHOLE = (0, 1, 2, 3, 4, 7, 8, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000,
-         0xFFFFFFFE, 0xFFFFFFFF)  # fmt: skip
+WHOLE = (
+    *(0, 1, 2, 3, 4, 7, 8, 0x7F, 0x80, 0xFF, 0x100, 0x7FFF, 0x8000, 0xFFFF, 0x10000),
+    *(0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF),
+)
 TIFF_TYPES = (*range(19), 129, 255, 65535)
 DOUBLES = (float("nan"), float("inf"), -1.0, -0.0, 1e308, 1e-320)
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.0, float("nan"), float("inf"), -float("inf"), 1e308, "", "x",
-    "\0", "\ud800", "9" * 400, "../..", [], [[]], [0], [None] * 4, [1e308] * 4, {}, {"": {}}, {"iso": 1},
-)  # fmt: skip
+    *(None, True, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, *DOUBLES),
+    *("", "x", "\0", "\ud800", "9" * 400, "../.."),
+    *([], [[]], [0], [None] * 4, [1e308] * 4, {}, {"": {}}, {"iso": 1}),
+)
 ODD_TOKENS = (
-    "nan", "inf", "-inf", "1e400", "-1", "0", "0.0", "-0.0", "9" * 400, "0x7fffffffffffffff", "true", '""', "[]", "{}",
-    "[[]]", "1979-05-27", "1979-13-99", "07:32:00", "1979-05-27T07:32:00Z", "'\\0'", '"\\u0000"', '"\\ud800"',
-    '"""', "[" * 300, "]" * 9, "a.b.c", "= =", "\n[iso.1]\n", "\n[[root]]\n", "\0", "\ufeff", "#",
-)  # fmt: skip
+    *("nan", "inf", "-inf", "1e400", "-1", "0", "0.0", "-0.0", "9" * 400, "0x7fffffffffffffff", "true"),
+    *(
+        "[[]]",
+        "1979-05-27",
+        "1979-13-99",
+        "07:32:00",
+        "1979-05-27T07:32:00Z",
+        "'\\0'",
+        '"\\u0000"',
+        '"\\ud800"',
+    ),
+    *('"""', "[" * 300, "]" * 9, "a.b.c", "= =", "\n[iso.1]\n", "\n[[root]]\n", "\0", "\ufeff", "#", '""'),
+)
 
 Mutation = Callable[[bytes, Generator], bytes]
 
@@ -96,7 +108,7 @@ def of_tiff(data: bytes, rng: Generator) -> bytes:
 
 
 def _tiff_entries(data: bytes) -> list[int]:
-    """Where the entries of a classic TIFF's directories stand, those of its SubIFDs, EXIF and GPS included."""
+    """Where the entries of a classic TIFF's directories stand, those of SubIFDs, EXIF and GPS included."""
     if data[:2] not in (b"II", b"MM") or len(data) < 8:
         return []
     order = "<" if data[:2] == b"II" else ">"

@@ -1,8 +1,8 @@
 """MATLAB files held against themselves before a library takes memory, opens other files, or trips over them.
 
 Version 5 (MAT-File Format, The MathWorks, 2024) is walked element by element: every size must fit into what
-holds it, every type be one that may stand there. Of version 7.3, which is HDF5, only plain arrays are read that
-lie in the file itself.
+holds it, every type be one that may stand there. Of version 7.3, which is HDF5, only plain arrays are read
+that lie in the file itself.
 """
 
 from __future__ import annotations
