@@ -81,7 +81,8 @@ def readers(folder: Path, isolated: IsolatedReader, more: Path | None = None) ->
     as_bytes, as_tiff = (mutations.of_bytes,), (mutations.of_tiff, mutations.of_tiff, mutations.of_bytes)
     as_json, as_toml = (mutations.of_json, mutations.of_bytes), (mutations.of_words, mutations.of_bytes)
     found = [
-        Reader("raw: pixels", raws, as_tiff, lambda path: _rewrite(isolated, path), 6),
+        Reader("raw: pixels", raws, as_tiff, isolated.read, 5),
+        Reader("raw: written again", raws, as_tiff, lambda path: _rewrite(isolated, path)),
         Reader("raw: metadata", raws, as_tiff, read_metadata, 6),
         Reader("plain mosaics", mosaics, as_tiff, lambda path: isolated.read(path, LAYOUT), 3),
         Reader(

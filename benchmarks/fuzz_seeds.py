@@ -117,7 +117,7 @@ def raws(folder: Path) -> Seeds:
         "ours.dng": ours.read_bytes(),
         "plain.dng": _tiff(plain),
         "big.dng": _tiff(plain, BIG),
-        "turned.dng": _big_endian(plain.tags),
+        "turned.dng": _big_endian(plain.tags, capture(32, 48).mosaic.astype(">u2").tobytes()),
         "nikon.nef": _tiff(_camera_tree()),
         "sony.arw": _tiff(_camera_tree()),
         "olympus.orf": b"IIRO" + _tiff(_camera_tree())[4:],
@@ -326,18 +326,19 @@ def _tiff(root: Node, magic: int = CLASSIC) -> bytes:
     return stream.getvalue()
 
 
-def _big_endian(tags: Ifd) -> bytes:
-    """One directory, the other way round."""
-    parts = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}
-    entries, values, free = b"", b"", 8 + 2 + 12 * len(tags) + 4
-    for code, tag in sorted(tags.items()):
-        size = parts.get(tag.type, 1)
-        whole = tag.data
-        data = b"".join(whole[i : i + size][::-1] for i in range(0, len(whole), size))
+def _big_endian(tags: Ifd, pixels: bytes) -> bytes:
+    """One directory and one strip, the other way round."""
+    sizes = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}
+    start = 8 + 2 + 12 * (len(tags) + 2) + 4  # of the strip, which the values follow
+    strip = {273: numbers_tag(LONG, start), 279: numbers_tag(LONG, len(pixels))}
+    entries, values, free = b"", b"", start + len(pixels)
+    for code, tag in sorted({**tags, **strip}.items()):
+        size = sizes.get(tag.type, 1)
+        data = b"".join(tag.data[i : i + size][::-1] for i in range(0, len(tag.data), size))
         place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(">I", free + len(values))
         values += data if len(data) > 4 else b""
         entries += struct.pack(">HHI", code, tag.type, tag.count) + place
-    return struct.pack(">2sHIH", b"MM", 42, 8, len(tags)) + entries + bytes(4) + values
+    return struct.pack(">2sHIH", b"MM", 42, 8, len(tags) + 2) + entries + bytes(4) + pixels + values
 
 
 def _jpeg() -> bytes:

@@ -256,9 +256,12 @@ def _refuse_falling_gain(path: Path, points: Iterable[ProfilePoint]) -> None:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("a number")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        pass
+    raise ValueError("a number")
 
 
 def _positive(value: Any) -> float:

@@ -147,6 +147,8 @@ class _Walk:
             return  # an empty cell
         inside = _Inside(self, data, length)
         flags = inside.small({_UINT32}, 8)
+        if len(flags) != 2:
+            raise self.damaged("an array without flags")
         kind, complex_ = flags[0] & 0xFF, bool(flags[0] >> 8 & _COMPLEX)
         sides = inside.small({_INT32}, 4 * 32)
         if len(sides) < 2 or min(sides) < 0 or 8 * prod(sides) > LARGEST_ARRAY:
@@ -184,6 +186,8 @@ class _Walk:
 
     def values(self, data: bytes, signed: bool) -> tuple[int, ...]:
         """32-bit whole numbers."""
+        if len(data) % 4:
+            raise self.damaged("whole numbers that end half-way")
         return struct.unpack(f"{self._order}{len(data) // 4}{'i' if signed else 'I'}", data)
 
     def damaged(self, what: str) -> TruncatedError:

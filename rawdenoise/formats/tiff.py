@@ -200,7 +200,7 @@ def parse_layout(text: str) -> MosaicLayout:
             camera=record_of(Camera, found["camera"]),
             exposure=record_of(Exposure, found["exposure"]),
             color=_color(found["color"]),
-            orientation=value_of(int, found["orientation"]),
+            orientation=_orientation(found["orientation"]),
             notes=value_of(tuple[str, ...], found["notes"]),
             provenance=value_of(Provenance | None, found["provenance"]),
         )
@@ -303,6 +303,13 @@ def _grid(values: object) -> Float64[np.ndarray, "rows columns"] | None:
     if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
         raise ValueError("a pattern of black levels that is no grid")
     return np.asarray(rows, np.float64)
+
+
+def _orientation(found: object) -> int:
+    orientation: int = value_of(int, found)
+    if not 1 <= orientation <= 8:
+        raise ValueError("an orientation that EXIF does not know")
+    return orientation
 
 
 def _color(found: object) -> Color:
