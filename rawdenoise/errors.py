@@ -143,3 +143,8 @@ class SetupError(RawDenoiseError):
     """The installation lacks something that was asked for (an extra, a device)."""
 
     exit_code = 3
+
+
+def is_damage(error: RawDenoiseError) -> bool:
+    """Whether a file was refused because its bytes are no good, and not for what it is a picture of."""
+    return isinstance(error, UnreadableError | NotAnImageError)
