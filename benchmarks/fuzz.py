@@ -17,6 +17,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -220,7 +221,7 @@ def main() -> None:
     parser.add_argument("--only", help="the reader with this in its name")
     arguments = parser.parse_args()
     tallies: dict[str, Tally] = {}
-    start = time.monotonic()
+    start, memory = time.monotonic(), 0
     with tempfile.TemporaryDirectory() as temporary:
         work = _new(Path(temporary), "inputs")
         isolated = IsolatedReader(time_s=SLOW_S)
@@ -230,6 +231,7 @@ def main() -> None:
         for done, (name, tally) in enumerate(run(chosen, arguments.inputs, arguments.seed, work), 1):
             tallies[name] = tally
             if done % 100 == 0:
+                memory = max(memory, _decoder_memory())
                 faulthandler.dump_traceback_later(DEAD_S, exit=True)
             if done % 2000 == 0:
                 print(f"{done} of {arguments.inputs}, {time.monotonic() - start:.0f} s", file=sys.stderr)
@@ -237,10 +239,23 @@ def main() -> None:
         isolated.close()
     for line in (line for tally in tallies.values() for line in tally.lines):
         print(line, file=sys.stderr)
-    raise SystemExit(_report(tallies, time.monotonic() - start))
+    raise SystemExit(_report(tallies, time.monotonic() - start, memory))
 
 
-def _report(tallies: Mapping[str, Tally], seconds: float) -> int:
+def _decoder_memory() -> int:
+    """The most memory that the decoders running now have had, in bytes; 0 where the system does not tell."""
+    peaks = [0]
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            with suppress(OSError):
+                said = Path(f"/proc/{child}/status").read_text()
+                peaks += [
+                    int(line.split()[1]) << 10 for line in said.splitlines() if line.startswith("VmHWM")
+                ]
+    return max(peaks)
+
+
+def _report(tallies: Mapping[str, Tally], seconds: float, there: int) -> int:
     """Print the table; returns the exit code."""
     print(f"| reader | inputs | {' | '.join(OUTCOMES)} | slowest |")
     print("|---|---|" + "---|" * (len(OUTCOMES) + 1))
@@ -250,9 +265,7 @@ def _report(tallies: Mapping[str, Tally], seconds: float) -> int:
         print(f"| {name} | {_cells(tally.counts)} | {tally.slowest_s:.1f} s |")
     print(f"| all | {_cells(whole)} | {max(tally.slowest_s for tally in tallies.values()):.1f} s |")
     unit = 1 if sys.platform == "darwin" else 1024
-    here, there = (
-        resource.getrusage(who).ru_maxrss * unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    )
+    here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     print(
         f"\n{seconds:.0f} s; largest memory: {here >> 20} MiB here (with torch), {there >> 20} MiB a decoder;"
     )

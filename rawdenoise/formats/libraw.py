@@ -253,7 +253,10 @@ def _refuse_no_mosaic(path: Path, raw: rawpy.RawPy) -> None:
 
 def _bayer_pattern(path: Path, raw: rawpy.RawPy) -> tuple[Cfa, tuple[int, int, int, int]]:
     """The pattern from the mosaic's corner, and LibRaw's numbers of the channels R, G1, G2, B."""
-    pattern = raw.raw_pattern
+    try:
+        pattern = raw.raw_pattern
+    except NotImplementedError as error:  # rawpy's, of patterns that nobody makes
+        raise UnsupportedCfaError(path, f"has an unusual colour filter array ({error})") from error
     if pattern is None:
         raise MonochromeError(path, "is from a monochrome sensor; only Bayer mosaics are supported")
     if pattern.shape == (6, 6):

@@ -35,6 +35,7 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.sidd import is_note, is_reference
+from rawdenoise.guard import guarded_file
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
@@ -313,15 +314,16 @@ def build_store(
     for number, capture in enumerate(captures.captures):
         try:
             raw = read_isolated(capture.path, layout=capture.layout)
-        except RawDenoiseError as error:  # gone or changed since the scan
+            with guarded_file(capture.path):
+                planes, valid = pack(raw), ~clipped(raw)
+                seen = sample_sound(planes, valid=valid)
+                known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
+                sound = cleared(planes, known or fit_noise([seen]), valid=valid, known=named_defects(raw))
+        except FileError as error:  # gone or changed since the scan
             on_file(capture.path, error)
             continue
         levels[capture.iso] = raw.levels
-        planes, valid = pack(raw), ~clipped(raw)
-        seen = sample_sound(planes, valid=valid)
         samples[capture.iso].append(seen)
-        known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
-        sound = cleared(planes, known or fit_noise([seen]), valid=valid, known=named_defects(raw))
         valid &= ~sound.defects
         file = folder / tile_file(number)
         with _writing(folder):
