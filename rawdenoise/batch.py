@@ -10,16 +10,16 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
 from torch import nn
 
-from rawdenoise.errors import OutputError, RawDenoiseError
-from rawdenoise.formats import LAYOUT_SUFFIXES, read_raw
+from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
+from rawdenoise.formats import LAYOUT_SUFFIXES
 from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.isolation.reader import read_alone
 from rawdenoise.jobs import FileResult, Job, Status, result_of
 from rawdenoise.levels import fine_notes
 from rawdenoise.models import Model
@@ -33,21 +33,17 @@ from rawdenoise.sources import name_of, read_digested
 log = logging.getLogger(__name__)
 
 
-Stop = Callable[[], bool]
-
-
-class Stopped(Exception):  # noqa: N818 - no error: a file was given up because the batch was stopped
-    """The batch was stopped while this file was under way."""
+Read = Callable[[Path, PlainLayout | None, Stop], RawImage]
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """The three steps of a file; `denoise` gives up with `Stopped` soon after its second argument says so.
+    """The three steps of a file; the first two give up with `Stopped` soon after their last argument says so.
 
     `unwanted` gives the reason why a result is not written, or nothing.
     """
 
-    read: Callable[[Path], RawImage]
+    read: Callable[[Path, Stop], RawImage]
     denoise: Callable[[RawImage, Stop], Denoised]
     write: Callable[[Denoised, Path], Path]
     unwanted: Callable[[Denoised], str] = lambda denoised: ""
@@ -84,17 +80,21 @@ def denoising(
     min_gain: float | None = None,
     signing: Signing | None = None,
     remade: Collection[Path] = (),
+    read: Read = read_alone,
 ) -> Work:
     """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed.
 
     Pictures that gained less than `min_gain` dB by their estimate are not written. With `signing`
     outputs say of which content they were made and by which recipe. `remade` are outputs that are written
-    over even where others are not; a source never is.
+    over even where others are not; a source never is. Where there are many files, `read` is to do it in
+    processes of their own, so that what crashes is one file's.
     """
 
-    def read_one(path: Path) -> RawImage:
-        read = partial(read_raw, layout=layout)
-        raw = read(path) if signing is None else read_digested(path, read)
+    def read_one(path: Path, stopped: Stop) -> RawImage:
+        def read_it(path: Path) -> RawImage:
+            return read(path, layout, stopped)
+
+        raw = read_it(path) if signing is None else read_digested(path, read_it)
         if signing is not None:
             signing.keep(path, raw.source_digest)
         notes = compromises(raw) if format is Format.DNG else ()
@@ -215,7 +215,7 @@ def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult |
         return result
     try:
         start = time.perf_counter()
-        raw = work.read(job.source)
+        raw = work.read(job.source, stopped)
         read_s = time.perf_counter() - start
         result = replace(
             result,

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+Stop = Callable[[], bool]
+
+
+class Stopped(Exception):  # noqa: N818 - no error: a file was given up because its batch was stopped
+    """The batch was stopped while this file was under way."""
 
 
 class RawDenoiseError(Exception):
@@ -38,6 +45,18 @@ class EmptyFileError(UnreadableError):
 
 class TruncatedError(UnreadableError):
     """The file ends before its picture does."""
+
+
+class OutOfMemoryError(UnreadableError):
+    """The file needs more memory than there is, or than its decoder is allowed."""
+
+
+class DecoderCrashedError(UnreadableError):
+    """The process that decoded the file died of it."""
+
+
+class DecoderTimeoutError(UnreadableError):
+    """The file was still being decoded when its time was over."""
 
 
 class NotAnImageError(FileError):
@@ -124,3 +143,8 @@ class SetupError(RawDenoiseError):
     """The installation lacks something that was asked for (an extra, a device)."""
 
     exit_code = 3
+
+
+def is_damage(error: RawDenoiseError) -> bool:
+    """Whether a file was refused because its bytes are no good, and not for what it is a picture of."""
+    return isinstance(error, UnreadableError | NotAnImageError)

@@ -9,7 +9,7 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from torch import nn
 
 from rawdenoise.atomic import atomic_output, check_output, write_bytes
 from rawdenoise.errors import ModelFileError, ModelMissingError, OutputError
+from rawdenoise.guard import guarded
 from rawdenoise.nets import NETS, Network, build_net
 from rawdenoise.noise import NoiseModel
 from rawdenoise.raw import Camera
@@ -140,11 +141,13 @@ class ModelStore:
             ModelFileError: broken, altered or foreign.
         """
         folder = self._folder(id)
-        card_bytes, weights = (_read(folder / name, LARGEST[name]) for name in (CARD, WEIGHTS))
-        card = _parse_card(card_bytes, folder / CARD)
+        with _guarded(folder):
+            card_bytes, weights = (_read(folder / name, LARGEST[name]) for name in (CARD, WEIGHTS))
+            card = _parse_card(card_bytes, folder / CARD)
         if card.id != folder.name:
             raise ModelFileError(f"{folder / CARD}: the card is of another model ({card.id})")
-        return Model(card, _parse_weights(weights, card, folder / WEIGHTS))
+        with _guarded(folder / WEIGHTS):
+            return Model(card, _parse_weights(weights, card, folder / WEIGHTS))
 
     def verify(self, id: str) -> ModelCard:
         """Check a model as `load` does, and return its card."""
@@ -186,9 +189,10 @@ class ModelStore:
         Raises:
             ModelFileError: it is not such a file, is altered, or its id is taken by other weights.
         """
-        parts = _read_archive(path)
-        card = _parse_card(parts[CARD], path)
-        _parse_weights(parts[WEIGHTS], card, path)
+        with _guarded(path):
+            parts = _read_archive(path)
+            card = _parse_card(parts[CARD], path)
+            _parse_weights(parts[WEIGHTS], card, path)
         if (self.folder / card.id / CARD).exists():
             try:
                 there = self.verify(card.id).weights_sha256
@@ -246,7 +250,8 @@ class ModelStore:
         for name in self._names():
             path = self.folder / name / CARD
             try:
-                cards.append(_parse_card(_read(path, LARGEST[CARD]), path))
+                with _guarded(path):
+                    cards.append(_parse_card(_read(path, LARGEST[CARD]), path))
             except ModelFileError as error:
                 errors.append(error)
         return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors
@@ -296,9 +301,14 @@ def read_model(path: Path) -> Model:
     Raises:
         ModelFileError: it is not such a file, or is altered.
     """
-    parts = _read_archive(path)
-    card = _parse_card(parts[CARD], path)
-    return Model(card, _parse_weights(parts[WEIGHTS], card, path))
+    with _guarded(path):
+        parts = _read_archive(path)
+        card = _parse_card(parts[CARD], path)
+        return Model(card, _parse_weights(parts[WEIGHTS], card, path))
+
+
+def _guarded(path: Path) -> AbstractContextManager[None]:
+    return guarded(lambda reason: ModelFileError(f"{path}: {reason}"))
 
 
 def _write_archive(output: Path, parts: Mapping[str, bytes]) -> None:

@@ -58,7 +58,7 @@ def parse_profile(data: bytes, path: Path) -> CameraProfile:
     """
     try:
         fields = tomllib.loads(data.decode())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own errors, and dates and numbers that are none
         raise ProfileError(f"{path}: not a noise profile: it is no TOML ({error})") from error
     root = _Table(path, "", fields)
     version = root.take("format", _integer)
@@ -256,9 +256,12 @@ def _refuse_falling_gain(path: Path, points: Iterable[ProfilePoint]) -> None:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("a number")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        pass
+    raise ValueError("a number")
 
 
 def _positive(value: Any) -> float:

@@ -19,6 +19,7 @@ from rawdenoise.camera_profile import (
     profile_id,
 )
 from rawdenoise.errors import ProfileError
+from rawdenoise.guard import guarded
 from rawdenoise.noise import NoiseModel
 from rawdenoise.profile_toml import format_profile, parse_profile
 from rawdenoise.raw import Camera, Levels
@@ -178,7 +179,8 @@ def load_profile(path: Path) -> CameraProfile:
     Raises:
         ProfileError: it cannot be read, or is not sound.
     """
-    return parse_profile(_read(path), path)
+    with guarded(lambda reason: ProfileError(f"{path}: {reason}")):
+        return parse_profile(_read(path), path)
 
 
 def save_profile(profile: CameraProfile, output: Path) -> None:

@@ -61,7 +61,7 @@ def test_training_sees_neither_and_learns_from_no_defect(
     mosaic = np.rint(512 + 15871 * dim(256, 256)[0]).astype(np.uint16)
     mosaic[100, 101] = 9000
     raw = make_raw(256, 256, mosaic=mosaic)
-    monkeypatch.setattr(captures, "read_raw", lambda path, layout: raw)
+    monkeypatch.setattr(captures, "read_isolated", lambda path, layout: raw)
     group = CaptureSet(raw.camera, (Capture(tmp_path / "a.dng", "0", 800),))
     store = build_store(group, tmp_path / "tiles", seed=0)
     file = store.folder / store.tiles[0].file

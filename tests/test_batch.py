@@ -199,7 +199,7 @@ def work_of(
     denoise: Callable[[RawImage, Callable[[], bool]], Denoised] = lambda raw, stopped: denoised(raw),
     write: Callable[[Denoised, Path], Path] = lambda result, output: output,
 ) -> Work:
-    return Work(read, denoise, write)
+    return Work(lambda path, stopped: read(path), denoise, write)
 
 
 def test_every_job_gets_one_result() -> None:

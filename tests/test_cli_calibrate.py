@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -187,8 +188,6 @@ def textured() -> list[RawImage]:
 @pytest.mark.parametrize(
     ("dark", "flat", "says"),
     [
-        (lambda: [*darks(2), of_another(darks(1)[0])], flats, "cameras"),
-        (darks, lambda: [*flats(), of_another(flats()[0])], "cameras"),
         (lambda: [black()] * 2, flats, "every pixel is 240"),
         (darks, lambda: [clipped()] * 4, "clipped"),
         (darks, lambda: flats()[:1], "single flat"),
@@ -196,9 +195,8 @@ def textured() -> list[RawImage]:
         (darks, lambda: darks(2, seed=5), "is black"),
         (darks, textured, "texture"),
     ],
-    ids=["dark of another camera", "flat of another camera", "all black", "all clipped", "single flat",
-         "lit darks", "dark flats", "textured flats"],
-)  # fmt: skip
+    ids=["all black", "all clipped", "single flat", "lit darks", "dark flats", "textured flats"],
+)
 def test_bad_frames_are_one_clear_line_and_nothing_is_written(
     dark: Callable[[], list[RawImage]],
     flat: Callable[[], list[RawImage]],
@@ -222,21 +220,69 @@ def test_darks_alone_do_not_make_a_profile(frames: Path, own_profiles: Path) -> 
     assert "darks alone do not tell the gain: add flats (--flat) or ordinary captures" in result.stderr
 
 
-def test_captures_of_several_cameras_are_taken_one_at_a_time(tmp_path: Path, own_profiles: Path) -> None:
+@pytest.mark.parametrize(
+    ("dark", "flat"),
+    [
+        (lambda: [*darks(2), of_another(darks(1)[0])], flats),
+        (darks, lambda: [*flats(), of_another(flats()[0])]),
+    ],
+    ids=["dark of another camera", "flat of another camera"],
+)
+def test_a_camera_that_cannot_be_calibrated_costs_one_line(
+    dark: Callable[[], list[RawImage]],
+    flat: Callable[[], list[RawImage]],
+    tmp_path: Path,
+    own_profiles: Path,
+) -> None:
+    result = run(
+        "calibrate", "--dark", keep(dark(), tmp_path / "dark"), "--flat", keep(flat(), tmp_path / "flat")
+    )
+    assert result.exit_code == 1
+    failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(failed) == 1
+    assert "Rawdenoise Other" in failed[0]
+    assert [path.stem for path in own_profiles.iterdir()] == [NAME]
+
+
+def test_captures_of_several_cameras_become_a_profile_each(tmp_path: Path, own_profiles: Path) -> None:
     mixed = keep([*textured()[:2], *map(of_another, textured()[2:])], tmp_path / "mixed")
-    result = run("calibrate", mixed)
-    assert (result.exit_code, own_profiles.exists()) == (1, False)
-    assert "several cameras" in result.stderr
+    refused = run("calibrate", mixed, "-o", tmp_path / "one.toml")
+    assert (refused.exit_code, (tmp_path / "one.toml").exists()) == (1, False)
+    assert "several cameras" in refused.stderr
     assert run("calibrate", mixed, "--camera", "Rawdenoise Other").exit_code == 0
     (stored,) = (each for each in ProfileStore().profiles() if not each.bundled)
     assert (stored.profile.camera.model, stored.profile.points[0].captures) == ("Other", 2)
+    result = run("calibrate", mixed)
+    assert result.exit_code == 0, result.output
+    own = [each for each in ProfileStore().profiles() if not each.bundled]
+    assert sorted(each.profile.camera.model for each in own) == ["Other", "Simulated IMX385"]
+
+
+def test_one_damaged_file_costs_one_line_and_the_others_are_measured(
+    frames: Path, tmp_path: Path, own_profiles: Path
+) -> None:
+    folders = {name: tmp_path / name for name in ("dark", "flat", "captures")}
+    for name, folder in folders.items():
+        shutil.copytree(frames / name, folder)
+        whole = (folder / "00.dng").read_bytes()
+        (folder / "cut.dng").write_bytes(whole[: len(whole) // 2])
+    framed = ("--dark", folders["dark"], "--flat", folders["flat"])
+    for arguments, damaged in ((framed, 2), ((folders["captures"],), 1)):
+        result = run("calibrate", *arguments)
+        assert result.exit_code == 1, result.output
+        lines = [line for line in result.stderr.splitlines() if "cut.dng" in line]
+        assert len(lines) == damaged
+        assert all(line.startswith("left out: ") for line in lines)
+        assert [path.stem for path in own_profiles.iterdir()] == [NAME]
+        shutil.rmtree(own_profiles)
 
 
 def test_files_that_are_no_captures_are_left_out_by_name(frames: Path, tmp_path: Path) -> None:
     folder = keep(textured(), tmp_path / "captures")
     (folder / "photo.dng").write_bytes(b"\xff\xd8\xff\xe0JFIF" + bytes(1000))
     result = run("calibrate", folder, "-n")
-    assert result.exit_code == 0
+    assert result.exit_code == 1  # as of `denoise`: the rest is done, and something was wrong
+    assert "photon transfer" in result.stdout or "captures" in result.stdout
     assert "left out: " in result.stderr
     assert "photo.dng" in result.stderr
     alone = run("calibrate", folder / "photo.dng")

@@ -470,6 +470,8 @@ def test_scenes_that_nothing_names_are_asked_for(data: Path) -> None:
 
 def test_without_scipy_the_user_is_told_to_install_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.io", None)
+    here = SimpleNamespace(call=lambda name, path: read_sidd_blocks(path))
+    monkeypatch.setattr("rawdenoise.evaluation.blocks.shared_reader", lambda: here)
     result = run(data)
     assert result.exit_code == 3
     assert 'pip install "rawdenoise[sidd]"' in result.stderr

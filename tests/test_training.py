@@ -175,7 +175,7 @@ def test_a_reopened_store_reads_no_capture(
     captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = build_store(captures, tmp_path / "store", seed=0)
-    monkeypatch.delattr(captures_module, "read_raw")
+    monkeypatch.delattr(captures_module, "read_isolated")
     again = build_store(captures, tmp_path / "store", seed=0)
     assert (again.tiles, again.held_out, again.noise) == (store.tiles, store.held_out, store.noise)
 

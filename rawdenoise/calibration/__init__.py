@@ -5,7 +5,13 @@ the differences of frames taken at equal exposure, which the fixed pattern leave
 the mean signal. Its slope is the gain, its value in the dark the read noise.
 """
 
-from rawdenoise.calibration.captures import calibrate_from_captures, completed
+from rawdenoise.calibration.captures import (
+    Capture,
+    calibrate_from_captures,
+    completed,
+    look_at_captures,
+    points_of,
+)
 from rawdenoise.calibration.frames import Frame, Frames, sort_frames
 from rawdenoise.calibration.records import (
     CalibrationPoint,
@@ -18,6 +24,7 @@ from rawdenoise.calibration.transfer import calibrate_from_frames
 
 __all__ = [
     "CalibrationPoint",
+    "Capture",
     "CurvePoint",
     "DarkPattern",
     "DefectMap",
@@ -27,5 +34,7 @@ __all__ = [
     "calibrate_from_captures",
     "calibrate_from_frames",
     "completed",
+    "look_at_captures",
+    "points_of",
     "sort_frames",
 ]

@@ -14,10 +14,11 @@ from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, i
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.camera_profile import Method
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
-from rawdenoise.formats.untouched import read_untouched
+from rawdenoise.guard import guarded_file
 from rawdenoise.noise import NoiseSamples, estimate_with_interval
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Levels
+from rawdenoise.untouched import read_untouched
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -26,7 +27,7 @@ MOSTLY_CLIPPED = 0.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Capture:
+class Capture:
     """What is kept of a capture once its pixels are let go."""
 
     source: Path
@@ -46,13 +47,30 @@ def calibrate_from_captures(
 ) -> list[CalibrationPoint]:
     """Estimate the noise at every ISO of a camera's captures, textured or not, by rising ISO.
 
+    Raises:
+        CalibrationError: captures of several cameras. Others as `look_at_captures`.
+    """
+    captures = look_at_captures(paths, layout, camera_name=camera_name, on_file=on_file)
+    _check_one_camera(captures)
+    return points_of(captures)
+
+
+def look_at_captures(
+    paths: Iterable[Path],
+    layout: PlainLayout | None = None,
+    *,
+    camera_name: str | None = None,
+    on_file: FrameReport = lambda path, error: None,
+) -> list[Capture]:
+    """Sample the noise of captures, of whatever cameras.
+
     With `camera_name`, captures of other cameras are left out and nameless ones are taken to be of it.
     Files that cannot be used are told to `on_file` and left out, and so are copies of a file.
 
     Raises:
-        CalibrationError: captures of several cameras, or none that shows its noise.
+        CalibrationError: none of them shows its noise.
     """
-    captures: list[_Capture] = []
+    captures: list[Capture] = []
     seen: set[str] = set()
     unusable: list[RawDenoiseError] = []
     files = list(frame_files(paths, layout, unusable))
@@ -70,9 +88,13 @@ def calibrate_from_captures(
     if not captures:
         reason = f" ({unusable[-1]})" if unusable else ""
         raise CalibrationError(f"there is no capture to calibrate from{reason}")
-    _check_one_camera(captures)
+    return captures
+
+
+def points_of(captures: Sequence[Capture]) -> list[CalibrationPoint]:
+    """Pool the captures of one camera over each of its ISOs, by rising ISO."""
     labels = iso_labels(capture.iso for capture in captures)
-    by_iso: dict[int | None, list[_Capture]] = defaultdict(list)
+    by_iso: dict[int | None, list[Capture]] = defaultdict(list)
     for capture in captures:
         by_iso[labels[capture.iso]].append(capture)
     return [_point(iso, by_iso[iso]) for iso in sorted(by_iso, key=lambda iso: iso or 0)]
@@ -96,27 +118,28 @@ def completed(dark: CalibrationPoint, captures: CalibrationPoint) -> Calibration
     )
 
 
-def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen: set[str]) -> _Capture:
+def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen: set[str]) -> Capture:
     """Measure one capture.
 
     Raises:
         RawDenoiseError: it cannot be read, is a copy, or its pixels show no noise.
     """
     raw = read_untouched(path, layout, camera_name)
-    digest = hashlib.blake2b(raw.mosaic.tobytes(), digest_size=16).hexdigest()
-    if digest in seen:
-        raise FileError(path, "is a copy of another capture here")
-    seen.add(digest)
-    saturated = clipped(raw)
-    if saturated.mean() > MOSTLY_CLIPPED:
-        raise FileError(path, "is clipped all over and shows no noise")
-    samples = sample_sound(pack(raw), valid=~saturated)
-    if not any(plane.level.size for plane in samples):
-        raise FileError(path, "shows no noise anywhere: too small, clipped or black all over")
-    return _Capture(path, raw.camera, raw.exposure.iso, raw.levels, saturation_level(raw), samples)
+    with guarded_file(path):
+        digest = hashlib.blake2b(raw.mosaic.tobytes(), digest_size=16).hexdigest()
+        if digest in seen:
+            raise FileError(path, "is a copy of another capture here")
+        seen.add(digest)
+        saturated = clipped(raw)
+        if saturated.mean() > MOSTLY_CLIPPED:
+            raise FileError(path, "is clipped all over and shows no noise")
+        samples = sample_sound(pack(raw), valid=~saturated)
+        if not any(plane.level.size for plane in samples):
+            raise FileError(path, "shows no noise anywhere: too small, clipped or black all over")
+        return Capture(path, raw.camera, raw.exposure.iso, raw.levels, saturation_level(raw), samples)
 
 
-def _check_one_camera(captures: Sequence[_Capture]) -> None:
+def _check_one_camera(captures: Sequence[Capture]) -> None:
     first = captures[0]
     for capture in captures[1:]:
         if not capture.camera.is_like(first.camera):
@@ -126,7 +149,7 @@ def _check_one_camera(captures: Sequence[_Capture]) -> None:
             )
 
 
-def _point(iso: int | None, captures: Sequence[_Capture]) -> CalibrationPoint:
+def _point(iso: int | None, captures: Sequence[Capture]) -> CalibrationPoint:
     """Pool the captures of one ISO."""
     first = captures[0]
     estimate = estimate_with_interval([capture.samples for capture in captures])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
-from rawdenoise.formats.untouched import read_untouched
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.guard import guarded_file
+from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.noise import FourFloats
 from rawdenoise.packing import clipped, pack, saturation_level
 from rawdenoise.raw import Camera, Exposure, RawImage
+from rawdenoise.untouched import read_untouched
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -81,15 +83,19 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Frames:
-    """Frames sorted by content; `others` are those that are neither dark nor flat, each with the reason."""
+    """Frames sorted by content; `others` are those that are neither dark nor flat, each with the reason.
+
+    `ordinary` are the sound captures among the others, with their cameras.
+    """
 
     darks: tuple[Frame, ...] = ()
     flats: tuple[Frame, ...] = ()
     others: tuple[RawDenoiseError, ...] = ()
+    ordinary: tuple[tuple[Path, Camera], ...] = ()
 
     def joined(self, more: Frames) -> Frames:
         """The frames of both, in their order."""
-        return Frames(self.darks + more.darks, self.flats + more.flats, self.others + more.others)
+        return Frames(*(getattr(self, each.name) + getattr(more, each.name) for each in fields(Frames)))
 
 
 FrameReport = Callable[[Path, RawDenoiseError | None], None]
@@ -112,19 +118,23 @@ def sort_frames(
     darks: list[Frame] = []
     flats: list[Frame] = []
     others: list[RawDenoiseError] = []
+    ordinary: list[tuple[Path, Camera]] = []
     for path in frame_files(paths, layout, others):
+        frame = None
         try:
-            frame = Frame.of(
-                read_untouched(path, layout, camera_name), partial(read_raw, path, layout=layout)
-            )
+            raw = read_untouched(path, layout, camera_name)
+            with guarded_file(path):
+                frame = Frame.of(raw, partial(read_isolated, path, layout=layout))
             kind = _kind(frame, meant_as)
         except RawDenoiseError as error:
             others.append(error)
             on_file(path, error)
+            if frame is not None:
+                ordinary.append((path, frame.camera))
             continue
         (darks if kind == "dark" else flats).append(frame)
         on_file(path, None)
-    return Frames(tuple(darks), tuple(flats), tuple(others))
+    return Frames(tuple(darks), tuple(flats), tuple(others), tuple(ordinary))
 
 
 def iso_labels(isos: Iterable[int | None]) -> dict[int | None, int | None]:

@@ -21,6 +21,7 @@ from rawdenoise.digests import Digests
 from rawdenoise.errors import SetupError
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.isolation.reader import read_alone, shared_reader
 from rawdenoise.jobs import IfExists, Job, Naming, plan
 from rawdenoise.models import ModelStore
 from rawdenoise.names import NamePattern, mirror_of, parse_pattern
@@ -107,7 +108,7 @@ def work(
     keep_mtime: bool,
     digests: Digests,
 ) -> Work:
-    """Make the output folder and the steps that fill it.
+    """Make the output folder and the steps that fill it; several files are read in processes of their own.
 
     Raises:
         click.UsageError: a least gain is asked for that nothing would be compared with.
@@ -133,6 +134,7 @@ def work(
         min_gain=recipe.min_gain,
         signing=Signing(partial(recipe_digest, recipe, layout), digests.keep),
         remade={job.output for job in jobs if job.replaces and job.output is not None},
+        read=shared_reader().read if len(jobs) > 1 else read_alone,
     )
 
 

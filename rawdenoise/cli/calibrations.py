@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,20 +11,24 @@ import click
 
 from rawdenoise.calibration import (
     CalibrationPoint,
+    Capture,
+    Frame,
     Frames,
-    calibrate_from_captures,
     calibrate_from_frames,
     completed,
+    look_at_captures,
+    points_of,
     sort_frames,
 )
-from rawdenoise.calibration.frames import frame_files
+from rawdenoise.calibration.frames import frame_files, full_name
 from rawdenoise.calibration.profile import profile_of
-from rawdenoise.camera_profile import off_scale
+from rawdenoise.camera_profile import off_scale, profile_id
 from rawdenoise.cli.profiles import profile_lines
 from rawdenoise.cli.text import counted, one_line
-from rawdenoise.errors import CalibrationError, RawDenoiseError
-from rawdenoise.formats import read_raw
+from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, is_damage
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.guard import guarded
+from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.profiles import CameraProfile, ProfileStore, load_profile, merged, save_profile
 
 SOURCE = "rawdenoise calibrate"
@@ -52,26 +56,67 @@ class Wanted:
     source: str | None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """What there is of one camera in one mode."""
+
+    camera: Camera
+    darks: tuple[Frame, ...]
+    flats: tuple[Frame, ...]
+    captures: tuple[Capture, ...]
+
+
 def run(given: Given, wanted: Wanted) -> int:
-    """Calibrate, keep the profile and say what was found; returns the exit code.
+    """Calibrate each camera there, keep its profile and say what was found; returns the exit code.
 
     Raises:
-        CalibrationError: nothing could be measured, and why.
+        CalibrationError: nothing could be measured of the only camera there is, and why; or the profiles of
+            several were to be one file.
         ProfileError: the profile to merge with cannot be understood; nothing is written.
     """
     if wanted.plot is not None:
         # Loaded only where asked for: matplotlib is an extra, and slow to load.
-        from rawdenoise.plots import check_drawing, plot_calibration
+        from rawdenoise.plots import check_drawing
 
         check_drawing()
-    frames = _frames(given)
+    failures: list[RawDenoiseError] = []
+    groups = _groups(given, _frames(given, failures), failures)
+    names = [full_name(group.camera) for group in groups]
+    if len(groups) > 1 and wanted.output is not None:
+        raise CalibrationError(f"these are several cameras ({', '.join(names)}): -o takes one, see --camera")
+    for number, (group, name) in enumerate(zip(groups, names, strict=True)):
+        if len(groups) > 1:
+            click.echo(("\n" if number else "") + one_line(name))
+        try:
+            with guarded(lambda reason, name=name: CalibrationError(f"{name}: {reason}")):  # type: ignore[misc]
+                failures += _calibrate(
+                    group, given, replace(wanted, plot=_folder(wanted.plot, group, groups))
+                )
+        except RawDenoiseError as error:
+            if len(groups) == 1:
+                raise
+            failures.append(error)
+            _say(f"failed: {name}: {error}")
+    return 1 if failures else 0
+
+
+def _folder(plot: Path | None, group: Group, groups: Sequence[Group]) -> Path | None:
+    """Where a camera's pictures go: into a folder of their own where there are several."""
+    return plot if plot is None or len(groups) == 1 else plot / profile_id(group.camera)
+
+
+def _calibrate(group: Group, given: Given, wanted: Wanted) -> list[CalibrationError]:
+    """Calibrate one camera; returns what was refused of it.
+
+    Raises: as `run`.
+    """
     refusals: list[CalibrationError] = []
-    points = [_named(point, given.camera) for point in measure(given, frames, refusals)]
+    points = [_named(point, given.camera) for point in measure(given, group, refusals)]
     for refusal in refusals:
         _say(f"refused: {refusal}")
     new = profile_of(
         points,
-        size=_mosaic_size(frames),
+        size=_mosaic_size(group),
         source=wanted.source or SOURCE,
         measured_on=datetime.now(UTC).date(),
     )
@@ -86,58 +131,96 @@ def run(given: Given, wanted: Wanted) -> int:
     if not wanted.dry_run:
         _keep(profile, wanted.output)
     if wanted.plot is not None:
+        from rawdenoise.plots import plot_calibration
+
         click.echo(f"pictures: {one_line(plot_calibration(points, wanted.plot))}")
-    return 1 if refusals else 0
+    return refusals
 
 
-def measure(given: Given, frames: Frames, refusals: list[CalibrationError]) -> list[CalibrationPoint]:
+def measure(given: Given, group: Group, refusals: list[CalibrationError]) -> list[CalibrationPoint]:
     """Measure what there is: flats and darks by photon transfer, else captures, with darks beside them.
 
     Raises:
         CalibrationError: nothing could be measured.
     """
-    if frames.flats:
-        for error in frames.others:
-            _say(f"left out: {error}")
-        points = calibrate_from_frames(frames.darks, frames.flats, on_refusal=refusals.append)
+    if group.flats:
+        points = calibrate_from_frames(group.darks, group.flats, on_refusal=refusals.append)
         if not points:
             hint = "" if given.flats else " (--captures takes PATHs for ordinary captures)"
             raise CalibrationError(f"{refusals[0]}{hint}")
         return points
-    darks = calibrate_from_frames(frames.darks, []) if frames.darks else []
-    captures = _captures(given, frames)
-    found = calibrate_from_captures(captures, given.layout, on_file=_left_out) if captures else []
-    if not darks and not found:
+    darks = calibrate_from_frames(group.darks, []) if group.darks else []
+    return _together(darks, points_of(group.captures) if group.captures else [])
+
+
+def _groups(given: Given, frames: Frames, failures: list[RawDenoiseError]) -> list[Group]:
+    """Put together what is of one camera in one mode; cameras that have flats need no captures.
+
+    Raises:
+        CalibrationError: there is nothing to calibrate from.
+    """
+
+    def left_out(path: Path, error: RawDenoiseError | None) -> None:
+        if error is not None:
+            _left_out(error, failures)
+
+    if frames.flats:
+        lit = [frame.camera for frame in frames.flats]
+        files = [path for path, camera in frames.ordinary if not any(map(camera.is_like, lit))]
+        for error in frames.others:
+            if not (isinstance(error, FileError) and error.path in files):
+                _left_out(error, failures)
+    else:
+        files = _captures(given, frames)
+    captures: list[Capture] = []
+    try:
+        captures = look_at_captures(files, given.layout, on_file=left_out) if files else []
+    except CalibrationError:
+        if not (frames.darks or frames.flats):
+            raise
+    groups: list[Group] = []
+    cameras = [frame.camera for frame in (*frames.darks, *frames.flats)]
+    for camera in (*cameras, *(capture.camera for capture in captures)):
+        if not any(camera.is_like(group.camera) for group in groups):
+            groups.append(_group(camera, frames, captures))
+    if not groups:
         raise CalibrationError(
             str(frames.others[0]) if frames.others else "there is nothing to calibrate from"
         )
-    return _together(darks, found)
+    return groups
+
+
+def _group(camera: Camera, frames: Frames, captures: Sequence[Capture]) -> Group:
+    darks, flats = (
+        tuple(frame for frame in kind if frame.camera.is_like(camera))
+        for kind in (frames.darks, frames.flats)
+    )
+    return Group(camera, darks, flats, tuple(each for each in captures if each.camera.is_like(camera)))
 
 
 def _together(darks: list[CalibrationPoint], found: list[CalibrationPoint]) -> list[CalibrationPoint]:
     """Let darks speak for the dark and captures for the light."""
-    if darks and found and not darks[0].camera.is_like(found[0].camera):
-        raise CalibrationError(
-            f"the darks are of {darks[0].camera.name}, the captures of {found[0].camera.name}"
-        )
     points = {point.iso: point for point in found}
     for dark in darks:
         points[dark.iso] = completed(dark, points[dark.iso]) if dark.iso in points else dark
     return list(points.values())
 
 
-def _frames(given: Given) -> Frames:
+def _frames(given: Given, failures: list[RawDenoiseError]) -> Frames:
     """Sort what was given into darks and flats; ordinary captures are among the others."""
     darks = sort_frames(given.darks, given.layout, meant_as="dark")
     flats = sort_frames(given.flats, given.layout, meant_as="flat")
     meant = darks.joined(flats)
     if (given.darks and not meant.darks) or (given.flats and not meant.flats):
         raise CalibrationError(str(meant.others[0]))
+    for error in meant.others:
+        _left_out(error, failures)
+    meant = replace(meant, others=())
     if given.as_captures or not given.paths:
         return _of_camera(meant, given.camera)
     found = sort_frames(given.paths, given.layout)
     # Smooth scenes among ordinary captures are no flats: those come in numbers, and with darks.
-    if not (meant.darks or found.darks) or len(found.flats) < len(found.others):
+    if not (meant.darks or found.darks) or len(found.flats) < len(found.ordinary):
         found = replace(found, flats=())
     return _of_camera(meant.joined(found), given.camera)
 
@@ -169,12 +252,12 @@ def _may_be(camera: Camera | None, name: str | None) -> bool:
 def _camera_of(path: Path, layout: PlainLayout | None) -> Camera | None:
     """The camera of a file; None where it cannot be read, which is for the calibration to say."""
     try:
-        return read_raw(path, layout=layout).camera
+        return read_isolated(path, layout=layout).camera
     except RawDenoiseError:
         return None
 
 
-def _mosaic_size(frames: Frames) -> tuple[int, int] | None:
+def _mosaic_size(frames: Group) -> tuple[int, int] | None:
     """Width and height of the frames' mosaics; None where there are only captures."""
     for frame in (*frames.darks, *frames.flats):
         height, width = frame.read().mosaic.shape
@@ -228,9 +311,11 @@ def _show(new: CameraProfile, points: Iterable[CalibrationPoint]) -> None:
             _say(f"ISO {point.iso or 'unstated'}: {note}")
 
 
-def _left_out(path: Path, error: RawDenoiseError | None) -> None:
-    if error is not None:
-        _say(f"left out: {error}")
+def _left_out(error: RawDenoiseError, failures: list[RawDenoiseError]) -> None:
+    """Say that a file is left out; one that is damaged makes the command fail in the end."""
+    _say(f"left out: {error}")
+    if is_damage(error):
+        failures.append(error)
 
 
 def _say(line: str) -> None:

@@ -16,9 +16,10 @@ from rawdenoise.bases import model_for
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
 from rawdenoise.evidence import evidence_for
-from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.guard import guarded_file
+from rawdenoise.isolation.reader import read_alone, read_isolated
 from rawdenoise.models import ModelStore
 from rawdenoise.noise import NoiseModel, agreement, sample_noise
 from rawdenoise.packing import clipped, pack
@@ -37,7 +38,9 @@ def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool) ->
     refused = False
     for number, file in enumerate(files):
         try:
-            facts = facts_of(read_raw(file, layout=layout), ModelStore())
+            raw = read_isolated(file, layout=layout) if len(files) > 1 else read_alone(file, layout)
+            with guarded_file(file):
+                facts = facts_of(raw, ModelStore())
         except RawDenoiseError as error:
             refused = True
             facts = {"file": str(file), "error": str(error)}

@@ -20,8 +20,9 @@ from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.signals import Stop, stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.devices import pick_device
-from rawdenoise.errors import ModelFileError, OutputError, RawDenoiseError, TrainingError
+from rawdenoise.errors import ModelFileError, OutputError, RawDenoiseError, TrainingError, is_damage
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.guard import guarded
 from rawdenoise.models import CLEAN, Model, ModelStore, export_halved, read_model
 from rawdenoise.training.base import train_base
 from rawdenoise.training.camera import Trained, forget, train
@@ -57,7 +58,7 @@ def run(
     options: TrainingOptions,
     session: SessionOptions,
 ) -> int:
-    """Train every camera among the inputs; returns the exit code.
+    """Train every camera among the inputs; returns the exit code, 1 where a camera or a file failed.
 
     Raises:
         NothingMatchedError: no file there is a raw file.
@@ -65,24 +66,28 @@ def run(
         SetupError: the device is absent.
     """
     pick_device(options.device)
-    groups = _large_enough(_scanned(inputs, camera, layout), options.min_captures)
-    clean = _scanned(session.clean, camera, layout, "--clean: ") if session.clean else []
+    damaged: list[RawDenoiseError] = []
+    groups = _large_enough(_scanned(inputs, camera, layout, damaged), options.min_captures)
+    clean = _scanned(session.clean, camera, layout, damaged, "--clean: ") if session.clean else []
     start = load_base(options.net) if session.from_base and options.net in BASES else None
     failures = 0
     with stop_on_signal(lambda: None) as stop:
         for number, group in enumerate(groups, 1):
             _say(f"\n[{number}/{len(groups)}] {one_line(group.camera.name)}")
             try:
-                everything, unpaired = _with_clean(group, clean, session.unpaired)
-                trained = _train_one(everything, options, session, unpaired, start, stop)
-                _announce(trained, everything, inputs, layout, session)
+                with guarded(
+                    TrainingError
+                ):  # a bug that one camera's captures bring to light is not the others'
+                    everything, unpaired = _with_clean(group, clean, session.unpaired)
+                    trained = _train_one(everything, options, session, unpaired, start, stop)
+                    _announce(trained, everything, inputs, layout, session)
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
             except RawDenoiseError as error:
                 failures += 1
                 _say(f"failed: {one_line(str(error))}")
-    return int(failures > 0)
+    return int(failures > 0 or bool(damaged))
 
 
 def run_base(
@@ -120,7 +125,11 @@ def run_base(
 
 
 def _scanned(
-    inputs: Sequence[Path], camera: str | None, layout: PlainLayout | None, where: str = ""
+    inputs: Sequence[Path],
+    camera: str | None,
+    layout: PlainLayout | None,
+    damaged: list[RawDenoiseError],
+    where: str = "",
 ) -> list[CaptureSet]:
     """Look at all captures and say what was found, and what was refused and why."""
     refused: list[RawDenoiseError] = []
@@ -137,6 +146,7 @@ def _scanned(
         groups = scan(inputs, camera_name=camera, layout=layout, on_file=on_file)
     for error in refused:
         _say(f"refused: {one_line(str(error))}")
+    damaged += filter(is_damage, refused)
     if not seen:
         raise NothingMatchedError(f"{where}no raw files found")
     if not groups:

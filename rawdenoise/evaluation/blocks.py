@@ -12,8 +12,8 @@ from jaxtyping import Float32
 
 from rawdenoise.atomic import atomic_output, check_output
 from rawdenoise.errors import NotAnImageError, NotFoundError, OutputError, SetupError
-from rawdenoise.formats import check_readable
-from rawdenoise.formats.sidd import read_sidd_blocks, write_matlab
+from rawdenoise.formats.sidd import write_matlab
+from rawdenoise.isolation.reader import shared_reader
 
 NOISY, CLEAN, BENCHMARK = "ValidationNoisyBlocksRaw", "ValidationGtBlocksRaw", "BenchmarkNoisyBlocksRaw"
 FULL_SET = (40, 32, 256, 256)
@@ -45,8 +45,7 @@ def read_blocks(path: Path) -> Blocks:
         NotAnImageError: not SIDD's, of another shape, or with values that are no signal.
         SetupError: scipy or h5py is not installed.
     """
-    check_readable(path)
-    blocks = read_sidd_blocks(path)
+    blocks: Blocks = shared_reader().call("read_sidd_blocks", path)
     height, width = blocks.shape[2:]
     if not blocks.size or height % 2 or width % 2 or min(height, width) < LEAST_SIDE:
         raise NotAnImageError(path, f"holds {blocks.shape}, not scenes of raw blocks of even size")

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rawdenoise.errors import FileError, NotAnImageError
-from rawdenoise.formats.sidd import CAMERAS, SCENE_NAME, SIDD_CFA, metadata_camera, parse_scene_name
+from rawdenoise.formats.sidd import CAMERAS, SCENE_NAME, SIDD_CFA, parse_scene_name
+from rawdenoise.isolation.reader import shared_reader
 from rawdenoise.raw import Camera, Cfa
 
 BENCHMARK_FOLDER = "SIDD_Benchmark_Data"
@@ -107,7 +108,7 @@ def _scene_in(folder: Path) -> Scene:
     """A scene by its folder, its camera named as its metadata names it."""
     scene = scene_named(folder.name)
     metadata = next((path for path in sorted(folder.rglob(METADATA)) if path.is_file()), None)
-    camera = None if metadata is None else metadata_camera(metadata)
+    camera = None if metadata is None else shared_reader().call("metadata_camera", metadata)
     return scene if camera is None else replace(scene, camera=camera)
 
 

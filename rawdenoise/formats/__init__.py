@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rawdenoise.errors import DirectoryError, EmptyFileError, NotFoundError, UnreadableError
+from rawdenoise.guard import guarded_file
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -38,6 +39,11 @@ def read_raw(path: Path, *, layout: PlainLayout | None = None) -> RawImage:
         LayoutError: a plain mosaic that does not fit `layout`.
     """
     check_readable(path)
+    with guarded_file(path):
+        return _read(path, layout)
+
+
+def _read(path: Path, layout: PlainLayout | None) -> RawImage:
     suffix = path.suffix.lower()
     if suffix in SIDD_SUFFIXES:
         from rawdenoise.formats.sidd import read_sidd

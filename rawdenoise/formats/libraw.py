@@ -19,6 +19,7 @@ from rawdenoise.errors import (
     LinearRawError,
     MonochromeError,
     NotAnImageError,
+    OutOfMemoryError,
     RawDenoiseError,
     TruncatedError,
     UnreadableError,
@@ -48,6 +49,7 @@ from rawdenoise.formats.refusals import (
 from rawdenoise.formats.shooting import camera_by_signature, stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, read_header
+from rawdenoise.guard import NO_MEMORY
 from rawdenoise.raw import (
     Area,
     Camera,
@@ -221,6 +223,8 @@ def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
     except (rawpy.LibRawIOError, rawpy.LibRawDataError, rawpy.LibRawUnspecifiedError) as error:
         refuse_picture(path, metadata)
         raise TruncatedError(path, f"is damaged or truncated (LibRaw: {_words(error)})") from error
+    except rawpy.LibRawUnsufficientMemoryError as error:
+        raise OutOfMemoryError(path, NO_MEMORY) from error
     except rawpy.LibRawError as error:
         raise UnreadableError(path, f"LibRaw cannot read it ({_words(error)})") from error
 
@@ -249,7 +253,10 @@ def _refuse_no_mosaic(path: Path, raw: rawpy.RawPy) -> None:
 
 def _bayer_pattern(path: Path, raw: rawpy.RawPy) -> tuple[Cfa, tuple[int, int, int, int]]:
     """The pattern from the mosaic's corner, and LibRaw's numbers of the channels R, G1, G2, B."""
-    pattern = raw.raw_pattern
+    try:
+        pattern = raw.raw_pattern
+    except NotImplementedError as error:  # rawpy's, of patterns that nobody makes
+        raise UnsupportedCfaError(path, f"has an unusual colour filter array ({error})") from error
     if pattern is None:
         raise MonochromeError(path, "is from a monochrome sensor; only Bayer mosaics are supported")
     if pattern.shape == (6, 6):

@@ -13,7 +13,6 @@ from typing import BinaryIO, cast
 import exifread
 import numpy as np
 
-from rawdenoise.errors import UnreadableError
 from rawdenoise.formats.containers import cr3_tiffs, raf_model, raf_tiff
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
@@ -24,11 +23,13 @@ from rawdenoise.formats.tiff_container import (
     bytes_tag,
     numbers,
     numbers_tag,
+    offsets,
     read_directory,
     read_header,
     text,
 )
 from rawdenoise.formats.xmp import last_provenance
+from rawdenoise.guard import guarded_file
 from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
 
 _CFA = 32803  # a PhotometricInterpretation
@@ -43,13 +44,10 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         UnreadableError: the file cannot be opened or read at all.
     """
-    try:
-        with path.open("rb") as file:
-            header = read_header(file)
-            found = _from_tiff(file, header) if header is not None else _from_cr3(file) or _from_raf(file)
-            return found if found is not None and found.root else _from_exifread(file)
-    except OSError as error:
-        raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
+    with guarded_file(path), path.open("rb") as file:
+        header = read_header(file)
+        found = _from_tiff(file, header) if header is not None else _from_cr3(file) or _from_raf(file)
+        return found if found is not None and found.root else _from_exifread(file)
 
 
 def denoised_by_us(metadata: Metadata, source: Path) -> bool:
@@ -83,7 +81,7 @@ def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
         gps=_pointed(file, header, Code.GPSInfo, root, raw).tags,
         interop=_pointed(file, header, Code.InteroperabilityIFD, exif.tags).tags,
         maker_note_offset=exif.value_offsets.get(Code.MakerNote),
-        extra=_camera_profiles(file, root),
+        extra=_camera_profiles(file, header, root),
         little_endian=header.little_endian,
     )
 
@@ -99,10 +97,8 @@ def _image_directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Dir
         directory = read_directory(file, header, offset)
         if directory.tags:
             yield directory
-        sub_directories = numbers(directory.tags.get(Code.SubIFDs))[:_MOST_DIRECTORIES]
-        waiting += [int(sub) for sub in sub_directories if sub] + [directory.following] * bool(
-            directory.following
-        )
+        waiting += offsets(directory.tags.get(Code.SubIFDs))[:_MOST_DIRECTORIES]
+        waiting += [directory.following] * bool(directory.following)
 
 
 def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
@@ -123,17 +119,17 @@ def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
 def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd) -> Directory:
     """The directory that a tag of the first parent having it points to; an empty one if there is none."""
     for parent in parents:
-        offsets = numbers(parent.get(code))
-        if offsets:
-            return read_directory(file, header, int(offsets[0]))
+        places = offsets(parent.get(code))
+        if places:
+            return read_directory(file, header, places[0])
     return Directory(NO_TAGS, {}, 0)
 
 
-def _camera_profiles(file: BufferedIOBase, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
+def _camera_profiles(file: BufferedIOBase, main: TiffHeader, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
     """ExtraCameraProfiles: small TIFF files inside the DNG, with their own byte order and offsets."""
     profiles = []
-    for base in numbers(root.get(Code.ExtraCameraProfiles))[:_MOST_DIRECTORIES]:
-        header = read_header(file, int(base))
+    for base in offsets(root.get(Code.ExtraCameraProfiles))[:_MOST_DIRECTORIES]:
+        header = read_header(file, base, main.budget)
         if header is not None and header.magic == PROFILE:
             tags = read_directory(file, header, header.first).tags
             profiles.append(_in_our_order(tags, header.little_endian))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import tifffile
@@ -152,23 +155,36 @@ def _notes(mosaic: UInt16[np.ndarray, "h w"], levels: Levels) -> tuple[str, ...]
 
 
 def _load_array(path: Path) -> Shaped[np.ndarray, "..."]:
+    """Read an array whose header says no more than the file holds; never mapped, as files may shrink."""
     with path.open("rb") as file:
         if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
             raise NotAnImageError(path, "is not a NumPy array, whatever its name says")
+        file.seek(0)
+        shape, by_columns, dtype = _array_header(path, file)
+        if dtype.hasobject:
+            raise LayoutError(path, "holds Python objects, which are never loaded; save numbers")
+        if dtype.kind not in "uif" or min(shape, default=1) < 0:
+            raise LayoutError(path, f"a mosaic is made of integers or 0..1 fractions, not {dtype}")
+        count, room = math.prod(shape), path.stat().st_size - file.tell()
+        if count * dtype.itemsize > room:
+            raise TruncatedError(path, "is truncated: it ends before its array does")
+        array = np.fromfile(file, dtype, count)
+        if array.size < count:
+            raise TruncatedError(path, "is truncated: it ends before its array does")
+        return array.reshape(shape, order="F" if by_columns else "C")
+
+
+def _array_header(path: Path, file: BinaryIO) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     try:
-        return np.asarray(np.load(path, allow_pickle=False, mmap_mode="r"))
-    except MemoryError:
-        raise
-    except Exception as error:  # NumPy parses the header as Python, and raises what a broken one provokes
-        raise _broken_array(path, error) from error
-
-
-def _broken_array(path: Path, error: Exception) -> RawDenoiseError:
-    if "Object arrays" in str(error) or "Python objects" in str(error):
-        return LayoutError(path, "holds Python objects, which are never loaded; save numbers")
-    if isinstance(error, EOFError) or any(word in str(error) for word in ("mmap", "EOF: ", "reshape")):
-        return TruncatedError(path, "is truncated: it ends before its array does")
-    return LayoutError(path, f"is a broken NumPy array ({error.args[0] if error.args else error})")
+        version = np.lib.format.read_magic(file)
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(file)
+        if version == (2, 0):
+            return np.lib.format.read_array_header_2_0(file)
+    except Exception as error:  # its header is an expression, parsed by Python's own tools
+        reason = str(error).partition("\n")[0]
+        raise LayoutError(path, f"is a broken NumPy array ({reason})") from error
+    raise LayoutError(path, f"is a NumPy array of version {version[0]}.{version[1]}, not 1.0 or 2.0")
 
 
 def _load_words(path: Path, layout: PlainLayout) -> UInt16[np.ndarray, "h w"]:
@@ -212,21 +228,23 @@ def possible_sizes(pixels: int, *, most: int = 4) -> list[tuple[int, int]]:
 
 def _read_tiff(path: Path, layout: PlainLayout | None) -> RawImage:
     """Read a TIFF mosaic by the layout it tells, else by the one given."""
-    mosaic, description = _load_tiff(path)
-    try:
-        told = parse_layout(description)
-    except ValueError as error:
-        if layout is None:
-            reason = f"does not say how its mosaic is laid out ({error}); give at least --cfa"
-            raise LayoutError(path, reason) from error
-        _check_layout(path, layout)
-        return _from_array(path, mosaic, layout)
-    image = told.image(_words_of_tiff(path, mosaic), path)
+    with _opened_tiff(path) as page:
+        try:
+            told = parse_layout(page.description)
+        except ValueError as error:
+            if layout is None:
+                reason = f"does not say how its mosaic is laid out ({error}); give at least --cfa"
+                raise LayoutError(path, reason) from error
+            _check_layout(path, layout)
+            return _from_array(path, _pixels_of_tiff(path, page), layout)
+        image = told.image(_words_of_tiff(path, _pixels_of_tiff(path, page)), path)
     _check_told(path, image)
     return image
 
 
-def _load_tiff(path: Path) -> tuple[Shaped[np.ndarray, "..."], str]:
+@contextmanager
+def _opened_tiff(path: Path) -> Iterator[tifffile.TiffPage]:
+    """The one page of a TIFF that may be a mosaic, nothing of its picture decoded yet."""
     try:
         with tifffile.TiffFile(path) as tiff:
             page = tiff.pages.first
@@ -234,12 +252,24 @@ def _load_tiff(path: Path) -> tuple[Shaped[np.ndarray, "..."], str]:
                 raise LayoutError(path, f"has {len(tiff.pages)} pages; a mosaic is a single one")
             if page.samplesperpixel != 1:
                 raise LinearRawError(path, "is a finished picture (colours, or alpha), not a mosaic")
-            _check_proportion(path, page)
-            return np.asarray(page.asarray()), page.description
+            yield page
     except RawDenoiseError:
         raise
     except tifffile.TiffFileError as error:
         raise NotAnImageError(path, f"is not a readable TIFF ({error})") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # it raises what it likes on damaged data
+        raise TruncatedError(path, f"is damaged or truncated ({error})") from error
+
+
+def _pixels_of_tiff(path: Path, page: tifffile.TiffPage) -> Shaped[np.ndarray, "..."]:
+    """Decode a page whose size is in proportion to its data."""
+    try:
+        _check_proportion(path, page)
+        return np.asarray(page.asarray())
+    except (RawDenoiseError, MemoryError):
+        raise
     except Exception as error:  # its decoders raise what they like on damaged data
         raise TruncatedError(
             path, f"is damaged or truncated: its picture cannot be decoded ({error})"

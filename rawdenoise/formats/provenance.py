@@ -57,5 +57,5 @@ def _from_layout(description: str) -> list[str]:
         stated = json.loads(description)["provenance"]
         names = ("source_digest", "recipe", "model_id", "source_name")
         return [str(stated.get(name, "")) for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []

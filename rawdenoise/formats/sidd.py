@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -29,8 +30,10 @@ from rawdenoise.errors import (
     RawDenoiseError,
     SetupError,
     TruncatedError,
+    UnreadableError,
     UnsupportedCfaError,
 )
+from rawdenoise.formats.matlab import check_dataset, check_matlab5
 from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, RawImage
 
 SIDD_CFA: Mapping[str, Cfa] = MappingProxyType(
@@ -48,6 +51,7 @@ CAMERAS: Mapping[str, Camera] = MappingProxyType(
 WHITE = 65535
 CFA_PATTERN_TAG = 33422
 HDF5_MARK = b"MATLAB 7.3 MAT-file"
+PLAIN_HDF5_MARK = b"\x89HDF\r\n\x1a\n"  # without MATLAB's header, as other programs write it
 V5_MARK = b"MATLAB 5.0 MAT-file"
 SCENE_NAME = re.compile(r"\d{4}_\d{3}_(GP|IP|S6|N6|G4)_(\d{5})_(\d{5})_(\d{4})_([LNH])")
 FRAME_NAME = re.compile(r"(NOISY|GT)_RAW", re.IGNORECASE)
@@ -151,6 +155,7 @@ def is_note(path: Path) -> bool:
 def _to_words(path: Path, x: Shaped[np.ndarray, "..."]) -> UInt16[np.ndarray, "h w"]:
     if x.ndim != 2 or min(x.shape) < 2 or x.dtype.kind != "f":
         raise NotAnImageError(path, f"holds {x.dtype} {x.shape}, not a raw frame of 0..1")
+    x = x.astype(np.float32) if x.dtype.itemsize < 4 else x  # a float16 times 65535 is infinite
     lowest, highest = float(x.min()), float(x.max())
     if not (lowest >= -0.001 and highest <= 1.001):  # also true of NaN
         raise NotAnImageError(path, f"holds values from {lowest:g} to {highest:g}, not a raw frame of 0..1")
@@ -164,7 +169,7 @@ def _load_variable(path: Path, name: str) -> Shaped[np.ndarray, "..."]:
     """Load one array of either MATLAB version, with MATLAB's order of axes."""
     with path.open("rb") as file:
         mark = file.read(len(HDF5_MARK))
-    if mark == HDF5_MARK:
+    if mark == HDF5_MARK or mark.startswith(PLAIN_HDF5_MARK):
         return _load_hdf5(path, name)
     if mark == V5_MARK:
         return np.asarray(_load_v5(path, name, simplify_cells=False))
@@ -174,13 +179,20 @@ def _load_variable(path: Path, name: str) -> Shaped[np.ndarray, "..."]:
 def _load_hdf5(path: Path, name: str) -> Shaped[np.ndarray, "..."]:
     h5py = _import_extra("h5py")
     with _told_as_truncated(path), h5py.File(path, "r") as file:
-        if not isinstance(file.get(name), h5py.Dataset):
-            raise _no_variable(path, name, list(file))
-        return np.asarray(file[name][()]).T
+        if file.get(name, getlink=True) is None:
+            raise _no_variable(path, name, list(islice(file, 5)))
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise UnreadableError(path, f"keeps its {name} elsewhere, which is not opened for it")
+        dataset = file[name]
+        if not isinstance(dataset, h5py.Dataset):
+            raise _no_variable(path, name, list(islice(file, 5)))
+        check_dataset(path, dataset)
+        return np.asarray(dataset[()]).T
 
 
 def _load_v5(path: Path, name: str, *, simplify_cells: bool) -> Any:
     io = _import_extra("scipy.io")
+    check_matlab5(path)  # scipy trusts a file's types and sizes, and may crash of wrong ones
     with _told_as_truncated(path):
         found = io.loadmat(path, variable_names=[name], simplify_cells=simplify_cells)
         if name not in found:
@@ -206,7 +218,7 @@ def _told_as_truncated(path: Path) -> Iterator[None]:
     """Both libraries raise what they like on damaged files."""
     try:
         yield
-    except RawDenoiseError:
+    except (RawDenoiseError, MemoryError):
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

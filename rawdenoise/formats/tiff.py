@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import rawpy
 import tifffile
-from jaxtyping import UInt16
+from jaxtyping import Float64, UInt16
 from PIL import ImageCms
 
 from rawdenoise.atomic import atomic_output
@@ -40,7 +40,6 @@ from rawdenoise.raw import (
     Camera,
     Cfa,
     Color,
-    ColorMatrix,
     Exposure,
     Ifd,
     Levels,
@@ -49,6 +48,7 @@ from rawdenoise.raw import (
     RawImage,
     Tag,
 )
+from rawdenoise.records import record_of, value_of
 
 LAYOUT_FORMAT = "rawdenoise mosaic 1"
 _SRGB_GAMMA = (2.4, 12.92)  # power and slope at black, as LibRaw takes them
@@ -194,18 +194,20 @@ def parse_layout(text: str) -> MosaicLayout:
         if not isinstance(found, dict) or found.get("format") != LAYOUT_FORMAT:
             raise ValueError("it does not say its layout")
         return MosaicLayout(
-            cfa=Cfa(found["cfa"]),
-            active=Area(**found["active_area"]),
+            cfa=Cfa(value_of(str, found["cfa"])),
+            active=record_of(Area, found["active_area"]),
             levels=_levels(found),
-            camera=Camera(**found["camera"]),
-            exposure=Exposure(**found["exposure"]),
+            camera=record_of(Camera, found["camera"]),
+            exposure=record_of(Exposure, found["exposure"]),
             color=_color(found["color"]),
-            orientation=int(found["orientation"]),
-            notes=tuple(found["notes"]),
-            provenance=_provenance(found["provenance"]),
+            orientation=_orientation(found["orientation"]),
+            notes=value_of(tuple[str, ...], found["notes"]),
+            provenance=value_of(Provenance | None, found["provenance"]),
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"its layout is broken ({error})") from error
+    except KeyError as error:
+        raise ValueError(f"its layout is broken: it has no {error}") from error
+    except RecursionError as error:
+        raise ValueError("its layout is broken: it has no end of brackets") from error
 
 
 def _verify(temporary: Path, pixels: UInt16[np.ndarray, "h w *c"], output: Path) -> None:
@@ -285,34 +287,35 @@ def _add_tags(path: Path, tags: Ifd, exif: Node, gps: Ifd) -> None:
 
 
 def _levels(found: Mapping[str, Any]) -> Levels:
-    rows, columns, repeat = (
-        None if values is None else np.asarray(values, np.float64)
-        for values in (found["black_delta_rows"], found["black_delta_columns"], found.get("black_repeat"))
+    rows, columns = (
+        None if values is None else np.asarray(value_of(tuple[float, ...], values), np.float64)
+        for values in (found["black_delta_rows"], found["black_delta_columns"])
     )
-    red, green1, green2, blue = (float(value) for value in found["black_level"])
-    return Levels((red, green1, green2, blue), float(found["white_level"]), rows, columns, repeat)
+    black = value_of(tuple[float, float, float, float], found["black_level"])
+    white, repeat = value_of(float, found["white_level"]), _grid(found.get("black_repeat"))
+    return Levels(black, white, rows, columns, repeat)
 
 
-def _color(found: Mapping[str, Any]) -> Color:
-    matrices = tuple(
-        ColorMatrix(entry["illuminant"], tuple(_triple(row) for row in entry["matrix"]))
-        for entry in found["matrices"]
-    )
-    as_shot, daylight = (
-        None if neutral is None else _triple(neutral)
-        for neutral in (found["as_shot_neutral"], found["daylight_neutral"])
-    )
-    return Color(matrices, as_shot, daylight)
-
-
-def _triple(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
-
-
-def _provenance(found: Mapping[str, Any] | None) -> Provenance | None:
-    if found is None:
+def _grid(values: object) -> Float64[np.ndarray, "rows columns"] | None:
+    if values is None:
         return None
-    left = found["noise_left"]
-    pairs = None if left is None else tuple((float(shot), float(read)) for shot, read in left)
-    return Provenance(**{**found, "noise_left": pairs})
+    rows = value_of(tuple[tuple[float, ...], ...], values)
+    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
+        raise ValueError("a pattern of black levels that is no grid")
+    return np.asarray(rows, np.float64)
+
+
+def _orientation(found: object) -> int:
+    orientation: int = value_of(int, found)
+    if not 1 <= orientation <= 8:
+        raise ValueError("an orientation that EXIF does not know")
+    return orientation
+
+
+def _color(found: object) -> Color:
+    color = record_of(Color, found)
+    if any(len(each.matrix) != 3 for each in color.matrices):
+        raise ValueError("a colour matrix of other than three rows")
+    if any(min(neutral) <= 0 for neutral in (color.as_shot_neutral, color.daylight_neutral) if neutral):
+        raise ValueError("a neutral that is not positive")
+    return color

@@ -19,10 +19,13 @@ import numpy as np
 from rawdenoise.raw import NO_TAGS, Ifd, Tag
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
-SRATIONAL, DOUBLE, LONG8 = 10, 12, 16
+SRATIONAL, DOUBLE, IFD, LONG8, IFD8 = 10, 12, 13, 16, 18
 
 CLASSIC, BIG, PROFILE = 42, 43, 0x4352
 _MAGICS = {CLASSIC, BIG, PROFILE, 0x4F52, 0x5352, 0x55}  # 'RO' and 'RS' are Olympus, 0x55 is Panasonic
+
+MOST_VALUE_BYTES = 128 << 20  # of all tags together: previews and MakerNotes are some MB, raws all in one 100
+MOST_NUMBERS = 1 << 20  # in one tag: a tile of 16 x 16 pixels in a picture of 268 MP
 
 # Type -> numpy code of one part, parts of one value (two for rationals).
 _TYPES: Mapping[int, tuple[str, int]] = {
@@ -32,15 +35,33 @@ _TYPES: Mapping[int, tuple[str, int]] = {
 }  # fmt: skip
 
 
+class Budget:
+    """How many bytes of values may still be read from a file, by whichever of its directories."""
+
+    def __init__(self, left: int) -> None:
+        self.left = min(left, MOST_VALUE_BYTES)
+
+    def spend(self, size: int) -> bool:
+        """Take a value's bytes, if there are as many left."""
+        if size > self.left:
+            return False
+        self.left -= size
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class TiffHeader:
-    """How a TIFF file is to be read; offsets in it count from `base`, and nothing lies beyond `end`."""
+    """How a TIFF file is to be read; offsets in it count from `base`, and nothing lies beyond `end`.
+
+    `budget` is shared by all that is read of one file: many directories may all claim its every byte.
+    """
 
     little_endian: bool
     magic: int
     first: int
     base: int
     end: int
+    budget: Budget = field(compare=False)
 
     @property
     def order(self) -> str:
@@ -91,8 +112,11 @@ class Node:
     pixels: Pixels | None = None
 
 
-def read_header(file: BufferedIOBase, base: int = 0) -> TiffHeader | None:
-    """The header of the TIFF that starts at `base`, or None if there is none."""
+def read_header(file: BufferedIOBase, base: int = 0, budget: Budget | None = None) -> TiffHeader | None:
+    """The header of the TIFF that starts at `base`, or None if there is none.
+
+    `budget` is that of the TIFF it lies in, if it does.
+    """
     end = file.seek(0, os.SEEK_END)
     start = _bytes_at(file, base, 16, end)
     if start[:2] not in (b"II", b"MM") or len(start) < 8:
@@ -102,14 +126,14 @@ def read_header(file: BufferedIOBase, base: int = 0) -> TiffHeader | None:
     if magic not in _MAGICS or (magic == BIG and len(start) < 16):
         return None
     (first,) = struct.unpack_from(order + ("Q" if magic == BIG else "I"), start, 8 if magic == BIG else 4)
-    return TiffHeader(order == "<", magic, first, base, end)
+    return TiffHeader(order == "<", magic, first, base, end, budget or Budget(end))
 
 
 def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Directory:
     """The directory at `offset`; tags that point outside the file or have an unknown type are left out.
 
-    Of a tag that occurs twice the last one counts, as in LibRaw, ExifTool and Adobe's SDK. All values
-    together are at most as long as the file, so that overlapping ones cannot fill the memory.
+    Of a tag that occurs twice the last one counts, as in LibRaw, ExifTool and Adobe's SDK. All values of all
+    directories together are at most as long as the file, so that overlapping ones cannot fill the memory.
     """
     count_code, entry_code, room = ("Q", "HHQ", 8) if header.big else ("H", "HHI", 4)
     entry_size, head_size = struct.calcsize("<" + entry_code) + room, struct.calcsize("<" + count_code)
@@ -120,7 +144,6 @@ def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Dir
     body = _bytes_at(file, header.base + offset + head_size, entries * entry_size + room, header.end)
     tags: dict[int, Tag] = {}
     offsets: dict[int, int] = {}
-    budget = header.end
     is_cut = len(body) < entries * entry_size
     for start in range(0, min(entries, len(body) // entry_size) * entry_size, entry_size):
         code, kind, count = struct.unpack_from(header.order + entry_code, body, start)
@@ -129,7 +152,7 @@ def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Dir
         size = count * parts * int(part[1])
         if not parts or not count:
             continue
-        if size > budget:
+        if size > header.budget.left:
             is_cut = True
             continue
         where = header.base + offset + head_size + value_at
@@ -137,10 +160,9 @@ def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Dir
             (relative,) = struct.unpack_from(header.order + ("Q" if header.big else "I"), body, value_at)
             where = header.base + relative
         data = _bytes_at(file, where, size, header.end)
-        if len(data) < size:
+        if len(data) < size or not header.budget.spend(size):
             is_cut = True
             continue
-        budget -= size
         swapped = data if header.little_endian else np.frombuffer(data, ">" + part).byteswap().tobytes()
         tags[code], offsets[code] = Tag(kind, count, swapped), where - header.base
     tail = body[entries * entry_size :]
@@ -226,14 +248,21 @@ def numbers_tag(kind: int, *values: float) -> Tag:
 
 
 def numbers(tag: Tag | None) -> tuple[float, ...]:
-    """The numbers of a tag; rationals as floats, x/0 as nan; nothing for no tag and for texts."""
-    if tag is None or tag.type not in _TYPES or tag.type in (ASCII, 129):
+    """The numbers of a tag; rationals as floats, x/0 as nan; nothing for no tag, texts and far too many."""
+    if tag is None or tag.type not in _TYPES or tag.type in (ASCII, 129) or tag.count > MOST_NUMBERS:
         return ()
     part, parts = _TYPES[tag.type]
     flat = np.frombuffer(tag.data, "<" + part)
     if parts == 1:
         return tuple(flat.tolist())
     return tuple(top / bottom if bottom else float("nan") for top, bottom in flat.reshape(-1, 2).tolist())
+
+
+def offsets(tag: Tag | None) -> tuple[int, ...]:
+    """The places that a tag points to; nothing for no tag, and for numbers that can be no place."""
+    if tag is None or tag.type not in (SHORT, LONG, IFD, LONG8, IFD8):
+        return ()
+    return tuple(int(number) for number in numbers(tag) if number)
 
 
 def text(tag: Tag | None) -> str:

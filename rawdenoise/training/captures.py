@@ -33,9 +33,10 @@ from rawdenoise.errors import (
     TrainingError,
     UnreadableError,
 )
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES, read_raw
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.sidd import is_note, is_reference
-from rawdenoise.formats.untouched import read_untouched, taken_by
+from rawdenoise.guard import guarded_file
+from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.models import IsoNoise
 from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
 from rawdenoise.packing import clipped, pack
@@ -43,6 +44,7 @@ from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Camera, Levels
 from rawdenoise.stabilize import stabilize, stabilized_white
 from rawdenoise.training.batches import Batch
+from rawdenoise.untouched import read_untouched, taken_by
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -311,16 +313,17 @@ def build_store(
     side = TILE
     for number, capture in enumerate(captures.captures):
         try:
-            raw = read_raw(capture.path, layout=capture.layout)
-        except RawDenoiseError as error:  # gone or changed since the scan
+            raw = read_isolated(capture.path, layout=capture.layout)
+            with guarded_file(capture.path):
+                planes, valid = pack(raw), ~clipped(raw)
+                seen = sample_sound(planes, valid=valid)
+                known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
+                sound = cleared(planes, known or fit_noise([seen]), valid=valid, known=named_defects(raw))
+        except FileError as error:  # gone or changed since the scan
             on_file(capture.path, error)
             continue
         levels[capture.iso] = raw.levels
-        planes, valid = pack(raw), ~clipped(raw)
-        seen = sample_sound(planes, valid=valid)
         samples[capture.iso].append(seen)
-        known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
-        sound = cleared(planes, known or fit_noise([seen]), valid=valid, known=named_defects(raw))
         valid &= ~sound.defects
         file = folder / tile_file(number)
         with _writing(folder):
@@ -424,7 +427,7 @@ def _opened(index: Path) -> TileStore | None:
         ]
         tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
         return TileStore(index.parent, tiles, held_out, tuple(noise), fields["largest_crop"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
+from rawdenoise.errors import TrainingError
+from rawdenoise.guard import guarded
+from rawdenoise.records import record_of
 from rawdenoise.training.risk import RiskFigures
+
+log = logging.getLogger(__name__)
 
 FILE = "checkpoint.safetensors"
 
@@ -49,26 +56,47 @@ class Counters:
 
 
 def save_checkpoint(folder: Path, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
-    """Write the tensors and, in the same file, the counters."""
+    """Write the tensors and, in the same file, the counters and the digest of both."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    told = json.dumps(asdict(counters))
     with atomic_output(folder / FILE) as temporary:
         # Written by us, not by safetensors, whose errors do not tell a full disk from a defect.
-        data = safetensors.torch.save(contiguous, {"counters": json.dumps(asdict(counters))})
-        temporary.write_bytes(data)
+        metadata = {"counters": told, "sha256": _digest(told, contiguous)}
+        temporary.write_bytes(safetensors.torch.save(contiguous, metadata))
 
 
 def load_checkpoint(folder: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
     """Read the checkpoint of this very run; None where there is none, or it is of another run or damaged."""
+    file = folder / FILE
     try:
-        with safetensors.safe_open(folder / FILE, "pt") as file:
-            counters = _counters(json.loads(file.metadata()["counters"]))
-            if counters.run != run:
-                return None
-            return counters, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        with guarded(lambda reason: TrainingError(f"{file}: {reason}")):
+            return _load(file, run)
+    except TrainingError as error:
+        log.debug("%s", error)
         return None
 
 
-def _counters(fields: dict[str, Any]) -> Counters:
-    history = [Check(**{**check, "figures": RiskFigures(**check["figures"])}) for check in fields["history"]]
-    return Counters(**{**fields, "history": tuple(history)})
+def _load(path: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            told = metadata.get("counters", "")
+            counters = record_of(Counters, json.loads(told), finite=False)
+            if counters.run != run:
+                return None
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise TrainingError(f"{path}: is damaged ({error})") from error
+    if metadata.get("sha256") != _digest(told, tensors):
+        raise TrainingError(f"{path}: is damaged: it is not what was written")
+    return counters, tensors
+
+
+def _digest(counters: str, tensors: Mapping[str, Tensor]) -> str:
+    """Tell by 64 digits whether a bit has changed: a network with one wrong weight trains on, worse."""
+    whole = hashlib.sha256(counters.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        whole.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        whole.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return whole.hexdigest()

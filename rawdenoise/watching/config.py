@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import platformdirs
 
 from rawdenoise.errors import RawDenoiseError
+from rawdenoise.guard import guarded
 from rawdenoise.recipe import Recipe
 
 TRAIN = ("never", "idle", "now")
@@ -84,12 +85,17 @@ def read_config(path: Path) -> WatchConfig:
     Raises:
         ConfigError: no file, no TOML, or something in it that is unknown or not allowed.
     """
+    with guarded(lambda reason: ConfigError(f"{path}: {reason}")):
+        return _read_config(path)
+
+
+def _read_config(path: Path) -> WatchConfig:
     try:
         with path.open("rb") as file:
             told = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOML's own errors, and dates and numbers that are none
         raise ConfigError(f"{path}: is no TOML ({error})") from error
     reader = _Reader(path)
     tables = told.pop("root", None)

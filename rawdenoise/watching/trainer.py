@@ -133,7 +133,7 @@ class Trainer:
         self._process = None
         lines = self._log.read_text(errors="replace").splitlines()
         result = next((line for line in lines if line.startswith(("model ", "no new model"))), "")
-        if code == 0:
+        if code == 0 or result:  # 1 with a result: one capture among them was damaged
             result = f"its own {result} is used from now on" if result.startswith("model ") else result
         else:
             result = f"training failed ({lines[-1] if lines else f'exit code {code}'})"

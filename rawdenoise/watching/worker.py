@@ -15,7 +15,7 @@ from typing import Any
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.bases import is_base, load_base, models_for
-from rawdenoise.batch import Stop, Work, denoising, reason_of, take
+from rawdenoise.batch import Work, denoising, reason_of, take
 from rawdenoise.errors import (
     DirectoryError,
     DiskFullError,
@@ -25,9 +25,11 @@ from rawdenoise.errors import (
     OutputError,
     OutputExistsError,
     RawDenoiseError,
+    Stop,
     UnsupportedRawError,
     VerificationError,
 )
+from rawdenoise.isolation.reader import shared_reader
 from rawdenoise.jobs import OURS, FileResult, Status
 from rawdenoise.jobs import Job as FileJob
 from rawdenoise.models import ModelStore
@@ -179,7 +181,8 @@ class Worker:
             models = models_for(
                 recipe.model, base=recipe.base, device=self._config.device, strength=recipe.strength
             )
-            work = denoising(options, models, format=Format(recipe.format), min_gain=recipe.min_gain)
+            format, read = Format(recipe.format), shared_reader().read
+            work = denoising(options, models, format=format, min_gain=recipe.min_gain, read=read)
             self._works = {each: kept for each, kept in self._works.items() if each[0] != recipe}
             self._works[known] = work
         return work
@@ -193,9 +196,9 @@ class Worker:
         """
         recipe = root.recipe
 
-        def read(path: Path) -> RawImage:
+        def read(path: Path, stopped: Stop) -> RawImage:
             try:
-                raw = work.read(path)
+                raw = work.read(path, stopped)
             except FileError:
                 check_unchanged(path, signature)  # that may be the reason
                 raise

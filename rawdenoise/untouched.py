@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rawdenoise.errors import FileError
-from rawdenoise.formats import read_raw
 from rawdenoise.formats.provenance import is_output
 from rawdenoise.formats.sidd import is_reference
+from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.raw import RawImage
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | None = None) -> RawImage:
-    """Read a capture that nothing has been done to; where it names no camera, it is of `camera_name`.
+    """Read a capture, one of many, that nothing has been done to; where it names no camera, of `camera_name`.
 
     Raises:
         RawDenoiseError: it cannot be read, is one of our outputs or of SIDD's references, or is of
@@ -25,7 +25,7 @@ def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | No
     """
     if is_reference(path):
         raise FileError(path, "is a clean reference of SIDD's: only captures show a camera's noise")
-    raw = read_raw(path, layout=layout)
+    raw = read_isolated(path, layout=layout)
     if is_output(raw.metadata, path):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
     return raw if camera_name is None else taken_by(raw, camera_name)
