@@ -189,3 +189,30 @@ def table_2(data: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (work / "table2.csv").read_bytes()
     tables.main([str(each) for each in line])
     assert (work / "table2.csv").read_bytes() == before
+
+
+def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import read_back
+
+    from rawdenoise.formats import dng, libraw
+
+    calls = {"_libraw_difference": 0, "second_opinion": 0}
+    for module, name in ((dng, "_libraw_difference"), (libraw, "second_opinion")):
+        original = getattr(module, name)
+
+        def counted(*given: object, name: str = name, original: object = original) -> object:
+            calls[name] += 1
+            return original(*given)
+
+        monkeypatch.setattr(module, name, counted)
+    monkeypatch.setitem(read_back.SIZES, 1, (64, 48))
+    read_back.main(["--megapixels", "1", "--rounds", "2"])
+    table = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in table[2:]] == ["| write and read back", "| read"]
+    assert calls == {
+        "_libraw_difference": 1 + 2,
+        "second_opinion": 1 + 2,
+    }  # the capture itself, then two rounds

@@ -18,6 +18,7 @@ from jaxtyping import UInt16
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import VerificationError
 from rawdenoise.formats.dng_directories import active_area, active_cfa, black_grid, compromises, dng_tree
+from rawdenoise.formats.dng_pixels import equal_mosaics
 from rawdenoise.formats.libraw import libraw_source
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
@@ -185,7 +186,7 @@ def _libraw_difference(path: Path, image: RawImage) -> str:
         return ""
     try:
         with rawpy.imread(libraw_source(path)) as raw:
-            if raw.raw_image is None or not np.array_equal(raw.raw_image, image.mosaic):
+            if raw.raw_image is None or not equal_mosaics(raw.raw_image, image.mosaic):
                 return "the mosaic as LibRaw decodes it"
             pattern = raw.raw_pattern
             red = () if pattern is None else tuple(np.argwhere(pattern == 0)[0])

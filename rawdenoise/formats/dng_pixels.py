@@ -33,6 +33,7 @@ _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, of any ki
 _SEGMENTS = 64  # before the frame of a JPEG; real ones have a handful
 _FILL_ORDER, _PREDICTOR = 266, 317
 _BATCH = 64  # blocks in memory at a time
+_STRIP = 256  # rows compared at a time
 
 
 class UndecodableError(Exception):
@@ -285,8 +286,14 @@ def agreed(path: Path, mosaic: UInt16[np.ndarray, "h w"], second: SecondOpinion)
             reason = f"has {second.fault}, which LibRaw misreads, and the second decoder cannot read it"
             raise UnreadableError(path, reason)
         return mosaic
-    if np.array_equal(mosaic, second.mosaic):
+    if equal_mosaics(mosaic, second.mosaic):
         return mosaic
     if not second.fault:
         raise UnreadableError(path, "is damaged or ambiguous: two decoders (LibRaw, libjpeg-turbo) disagree")
     return second.mosaic
+
+
+def equal_mosaics(one: UInt16[np.ndarray, "h w"], other: UInt16[np.ndarray, "rows columns"]) -> bool:
+    """Whether two mosaics are the same, compared in strips to save memory."""
+    strips = (slice(top, top + _STRIP) for top in range(0, len(one), _STRIP))
+    return one.shape == other.shape and all(np.array_equal(one[rows], other[rows]) for rows in strips)
