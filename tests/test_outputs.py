@@ -19,13 +19,13 @@ from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.provenance import is_output, made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, bytes_tag
-from rawdenoise.untouched import read_untouched
 from rawdenoise.jobs import IfExists, Job, Naming, Status, plan
 from rawdenoise.names import mirror_of, parse_pattern
 from rawdenoise.outputs import Judge, Standing, made_by_us
 from rawdenoise.pipeline import DenoiseOptions, Format
 from rawdenoise.raw import Exposure, Metadata, Provenance
 from rawdenoise.sources import digest_of, signature_of
+from rawdenoise.untouched import read_untouched
 
 TIME = "2026:05:06 07:08:09"
 

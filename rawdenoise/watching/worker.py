@@ -139,7 +139,12 @@ class Worker:
         recipe, work = root.recipe, self._work_of(root)
         names = output_names(root.output / below(source, root.source), Format(recipe.format).suffix)
         place = place_for(
-            job, source, names, self._ledger, recipe.digest, lambda path: digest_pixels(work.read(path))
+            job,
+            source,
+            names,
+            self._ledger,
+            recipe.digest,
+            lambda path: digest_pixels(work.read(path, self._stopped)),
         )
         if place.made is not None:
             return self._found(job, root, source, place, shots)
