@@ -5,9 +5,9 @@
 DATA holds `train/*.dng`, `burst/*.dng` and `burst/reference_mean58_x64.npy`: the mean of 58 other frames of
 the burst, times 64, in DN, black included. The peak of the PSNR is the 99.9th percentile of the reference
 above black. It is taken of the planes as the network leaves them, of the mosaic as written in whole DN, and
-as written with `--levels fine`; and "aligned", each plane given the reference's mean light, for the lamp
-drifted between frames. Beside them stand Gaussian blurs of each plane (the scene is smooth) and the bundled
-base, which training starts from unless told otherwise, as it is.
+as written with `--levels fine`, the default for such a sensor; and "aligned", each plane given the
+reference's mean light, for the lamp drifted between frames. Beside them stand Gaussian blurs of each plane
+(the scene is smooth) and the bundled base, which training starts from unless told otherwise, as it is.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter
 from rawdenoise.bases import load_base
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.formats import read_raw
-from rawdenoise.levels import scaled
+from rawdenoise.levels import OutputLevels, scaled
 from rawdenoise.metrics import psnr
 from rawdenoise.models import Model, ModelStore
 from rawdenoise.packing import pack
@@ -100,7 +100,7 @@ def cell(column: str, figure: float) -> str:
 def figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) -> Mapping[str, float]:
     """PSNR (dB) of a frame as it is and by every method, and how far its mean moved (DN)."""
     noisy, reference = pack(raw), pack(replace(scaled(raw, SCALE), mosaic=mean))
-    whole = denoise(raw, model).image
+    whole = denoise(raw, model, DenoiseOptions(levels=OutputLevels.SENSOR)).image
     versions = {
         "noisy dB": noisy,
         **{f"blur {sigma}": blurred(noisy, sigma) for sigma in BLURS},
@@ -109,7 +109,7 @@ def figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) -
         "denoised dB": clean_planes(raw, noisy, model),
         "the same, aligned": aligned(clean_planes(raw, noisy, model), reference),
         "written, whole DN": pack(whole),
-        "written, fine": pack(denoise(raw, model, DenoiseOptions(fine_levels=True)).image),
+        "written, fine": pack(denoise(raw, model, DenoiseOptions(levels=OutputLevels.FINE)).image),
     }
     peak = float(np.percentile(reference, 99.9))
     moved = whole.mosaic.mean(dtype=np.float64) - raw.mosaic.mean(dtype=np.float64)

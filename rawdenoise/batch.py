@@ -21,7 +21,7 @@ from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_alone
 from rawdenoise.jobs import FileResult, Job, Status, result_of
-from rawdenoise.levels import fine_notes
+from rawdenoise.levels import level_notes
 from rawdenoise.models import Model
 from rawdenoise.outputs import OF_ITS_SOURCE
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, denoise, write
@@ -98,7 +98,8 @@ def denoising(
         if signing is not None:
             signing.keep(path, raw.source_digest)
         notes = compromises(raw) if format is Format.DNG else ()
-        return replace(raw, notes=(*raw.notes, *notes, *(fine_notes(raw) if options.fine_levels else ())))
+        said = level_notes(raw, options.levels, strength=options.strength)
+        return replace(raw, notes=(*raw.notes, *notes, *said))
 
     def denoise_one(raw: RawImage, stopped: Stop) -> Denoised:
         model = models(raw.camera)

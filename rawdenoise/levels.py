@@ -3,23 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float64
 
 from rawdenoise.formats.black_levels import without_levels
+from rawdenoise.formats.opcodes import OpcodeId, read_whole_list
 from rawdenoise.formats.tags import Code
 from rawdenoise.raw import RawImage
 
 FULL_SCALE = 65535  # of a 16-bit mosaic
+COARSE_WHITE = 4095  # of 12 bits: a sensor of no more loses to rounding what its denoised pictures gained
+# Opcodes for stored values that mean the same whatever these are multiplied by.
+_SCALE_FREE = {
+    *(OpcodeId.WarpRectilinear, OpcodeId.WarpFisheye, OpcodeId.WarpRectilinear2, OpcodeId.FixVignetteRadial),
+    *(OpcodeId.FixBadPixelsList, OpcodeId.TrimBounds, OpcodeId.GainMap),
+    *(OpcodeId.ScalePerRow, OpcodeId.ScalePerColumn),
+}
+
+
+class OutputLevels(StrEnum):
+    """In which scale results are written: the finer one for sensors of 12 bits or less, or always one."""
+
+    AUTO = "auto"
+    SENSOR = "sensor"
+    FINE = "fine"
+
+
+def output_scale(raw: RawImage, levels: OutputLevels, *, strength: float) -> int:
+    """Find what the DN of a result are multiplied by."""
+    return fine_scale(raw) if _wants_fine(raw, levels, strength) else 1
 
 
 def fine_scale(raw: RawImage) -> int:
     """Find the largest power of two by which a mosaic and its white fit into 16 bits.
 
-    It is 1 where the file has OpcodeList1: the constants of its opcodes may refer to stored values.
+    It is 1 where OpcodeList1 of the file has constants of stored values, which would no longer fit.
     """
-    if _has_opcodes(raw):
+    if _has_stored_constants(raw):
         return 1
     highest = max(raw.levels.white, float(raw.mosaic.max(initial=0)))
     scale = 1
@@ -49,15 +71,26 @@ def scaled(raw: RawImage, scale: int) -> RawImage:
     )
 
 
-def fine_notes(raw: RawImage) -> tuple[str, ...]:
-    """What to tell whoever asked for fine levels."""
-    if not _has_opcodes(raw):
+def level_notes(raw: RawImage, levels: OutputLevels, *, strength: float) -> tuple[str, ...]:
+    """What to tell a user whose result is not in the finer scale that it would have otherwise."""
+    if not _wants_fine(raw, levels, strength) or not _has_stored_constants(raw):
         return ()
-    return ("the sensor's levels are kept: OpcodeList1 of the file may refer to stored values",)
+    return ("the sensor's levels are kept: OpcodeList1 of the file refers to stored values",)
 
 
-def _has_opcodes(raw: RawImage) -> bool:
-    return any(Code.OpcodeList1 in tags for tags in (raw.metadata.raw, raw.metadata.root))
+def _wants_fine(raw: RawImage, levels: OutputLevels, strength: float) -> bool:
+    """Whether the finer scale is meant; of what is not denoised `auto` takes the pixels as they are."""
+    if levels is OutputLevels.AUTO:
+        return strength > 0 and raw.levels.white <= COARSE_WHITE
+    return levels is OutputLevels.FINE
+
+
+def _has_stored_constants(raw: RawImage) -> bool:
+    """Whether OpcodeList1, which is for the pixels as stored, has an opcode that names values of theirs."""
+    opcodes = read_whole_list(
+        raw.metadata.raw.get(Code.OpcodeList1) or raw.metadata.root.get(Code.OpcodeList1)
+    )
+    return opcodes is None or any(opcode.number not in _SCALE_FREE for opcode in opcodes)
 
 
 def _times(offsets: Float64[np.ndarray, "*n"] | None, scale: int) -> Float64[np.ndarray, "*n"] | None:

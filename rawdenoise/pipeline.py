@@ -23,7 +23,7 @@ from rawdenoise.evidence import Evidence, evidence_for
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.opcodes import named_bad_pixels
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
-from rawdenoise.levels import fine_scale, scaled
+from rawdenoise.levels import OutputLevels, output_scale, scaled
 from rawdenoise.models import Model, ModelCard
 from rawdenoise.nets import Network
 from rawdenoise.noise import NoiseModel
@@ -57,8 +57,8 @@ class Format(StrEnum):
 class DenoiseOptions:
     """How to denoise: `strength` 0 is the input and 1 the model's full answer; `tile` is in packed pixels.
 
-    `keep_defects` and `keep_rows` put hot and dead pixels, and row noise, back on the result. `fine_levels`
-    writes it in a scale of nearly 16 bits instead of the sensor's, so that less is lost to rounding.
+    `keep_defects` and `keep_rows` put hot and dead pixels, and row noise, back on the result. `levels`
+    says in which scale it is written: a low-bit sensor's own loses much of the result to rounding.
     `estimate` has it said how much better the picture became, for about a tenth more time.
     """
 
@@ -67,7 +67,7 @@ class DenoiseOptions:
     tile: int | None = None
     keep_defects: bool = False
     keep_rows: bool = False
-    fine_levels: bool = False
+    levels: OutputLevels = OutputLevels.AUTO
     estimate: bool = True
 
 
@@ -93,7 +93,7 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
         ModelMissingError: there is no model and the strength is not 0.
         SetupError: the device is not there.
     """
-    scale = fine_scale(raw) if options.fine_levels else 1
+    scale = output_scale(raw, options.levels, strength=options.strength)
     like = scaled(raw, scale)
     if options.strength == 0:
         return Denoised(like, None, Provenance(__version__, "none", 0.0), 0.0)

@@ -22,7 +22,7 @@ class Recipe:
     base: str = "fast"
     strength: float = 1.0
     format: str = "dng"
-    levels: str = "sensor"
+    levels: str = "auto"
     keep_hot_pixels: bool = False
     keep_row_noise: bool = False
     min_gain: float | None = None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,12 +21,13 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag, numbers
-from rawdenoise.levels import fine_notes, fine_scale, scaled
+from rawdenoise.levels import OutputLevels, fine_scale, level_notes, output_scale, scaled
 from rawdenoise.packing import clipped, pack
 from rawdenoise.pipeline import DenoiseOptions, Format, denoise, denoise_planes, write
 from rawdenoise.raw import Exposure, Metadata, Provenance, RawImage
 
-FINE = DenoiseOptions(device="cpu", fine_levels=True)
+FINE = DenoiseOptions(device="cpu", levels=OutputLevels.FINE)
+SENSOR = DenoiseOptions(device="cpu", levels=OutputLevels.SENSOR)
 WHITE, BLACK = 1023.0, 60.0
 
 
@@ -64,7 +66,7 @@ def test_a_fine_dng_states_its_own_levels(tmp_path: Path, one_directory: bool) -
     write_source(tmp_path / "source.dng", one_directory=one_directory)
     source = read_raw(tmp_path / "source.dng")
     assert fine_scale(source) == 1
-    assert "OpcodeList1" in fine_notes(source)[0]
+    assert "OpcodeList1" in level_notes(source, OutputLevels.FINE, strength=0)[0]
     kept = denoise(source, None, replace(FINE, strength=0.0)).image
     assert kept is source
 
@@ -73,7 +75,7 @@ def test_a_fine_dng_states_its_own_levels(tmp_path: Path, one_directory: bool) -
         for name in ("root", "raw")
     })  # fmt: skip
     raw = replace(source, metadata=metadata)
-    assert fine_notes(raw) == ()
+    assert level_notes(raw, OutputLevels.FINE, strength=0) == ()
     output = tmp_path / "fine.dng"
     write(denoise(raw, None, replace(FINE, strength=0.0)), output)
     tags = read_metadata(output).raw
@@ -95,7 +97,7 @@ def test_fine_levels_lose_less_to_rounding(tmp_path: Path) -> None:
     exact = denoise_planes(planes, NOISE, model, FINE)
     sound = (pack(raw) < 0.9) & (exact > -0.05) & (exact < 1)
     fine = np.abs(pack(back) - exact)[sound].max() * (WHITE - BLACK)
-    coarse = np.abs(pack(denoise(raw, model, DenoiseOptions(device="cpu")).image) - exact)[sound].max()
+    coarse = np.abs(pack(denoise(raw, model, SENSOR).image) - exact)[sound].max()
     assert fine <= 1 / 128 + 1e-3
     assert coarse * (WHITE - BLACK) > 0.4
 
@@ -113,7 +115,7 @@ def test_what_is_saturated_is_looked_for_in_the_sensor_s_scale() -> None:
     raw = ten_bit()
     mosaic = np.minimum(raw.mosaic, 700 - np.random.default_rng(1).integers(0, 9, raw.mosaic.shape))
     raw, model = replace(raw, mosaic=mosaic.astype(np.uint16)), a_model()
-    coarse = denoise(raw, model, DenoiseOptions(device="cpu")).image
+    coarse = denoise(raw, model, SENSOR).image
     fine = denoise(raw, model, FINE).image
     assert np.abs(fine.mosaic / 64 - coarse.mosaic).max() <= 0.5
 
@@ -122,10 +124,8 @@ def test_what_is_saturated_is_looked_for_in_the_sensor_s_scale() -> None:
 def test_other_formats_take_fine_levels(tmp_path: Path, format: Format) -> None:
     raw = ten_bit()
     outputs = [
-        write(
-            denoise(raw, None, replace(FINE, strength=0.0, fine_levels=fine)), tmp_path / name, format=format
-        )
-        for fine, name in ((True, "fine.tif"), (False, "sensor.tif"))
+        write(denoise(raw, None, replace(options, strength=0.0)), tmp_path / name, format=format)
+        for options, name in ((FINE, "fine.tif"), (SENSOR, "sensor.tif"))
     ]
     if format is Format.MOSAIC_TIFF:
         fine, sensor = map(read_raw, outputs)
@@ -136,11 +136,74 @@ def test_other_formats_take_fine_levels(tmp_path: Path, format: Format) -> None:
         assert np.abs(fine_rgb - sensor_rgb).max() <= 64
 
 
+def opcodes(*ids: int) -> Metadata:
+    """A DNG whose OpcodeList1 has these opcodes, without parameters."""
+    steps = b"".join(struct.pack(">4I", each, 0x01030000, 1, 0) for each in ids)
+    return Metadata(is_dng=True, raw={Code.OpcodeList1: bytes_tag(struct.pack(">I", len(ids)) + steps, 7)})
+
+
+@pytest.mark.parametrize(
+    ("white", "strength", "scale"),
+    [(255, 1, 256), (1023, 1, 64), (1023, 0.1, 64), (4095, 1, 16), (1023, 0, 1), (4096, 1, 1), (16383, 1, 1)],
+)
+def test_a_sensor_of_12_bits_or_less_gets_the_finer_scale_where_it_is_denoised(
+    white: int, strength: float, scale: int
+) -> None:
+    raw = make_raw(8, 8, black=(4.0,) * 4, white=float(white))
+    assert output_scale(raw, DenoiseOptions().levels, strength=strength) == scale
+    assert output_scale(raw, OutputLevels.SENSOR, strength=strength) == 1
+    assert output_scale(raw, OutputLevels.FINE, strength=strength) == fine_scale(raw)
+
+
+@pytest.mark.parametrize(
+    ("ids", "kept"),
+    [
+        ((), False),
+        ((1, 5, 9, 12), False),
+        ((4,), True),
+        ((5, 4), True),
+        ((7,), True),
+        ((8,), True),
+        ((99,), True),
+    ],
+)
+def test_only_opcodes_with_stored_values_keep_the_sensor_s_scale(ids: tuple[int, ...], kept: bool) -> None:
+    raw = ten_bit(metadata=opcodes(*ids))
+    assert output_scale(raw, OutputLevels.AUTO, strength=1) == (1 if kept else 64)
+    said = {levels: bool(level_notes(raw, levels, strength=1)) for levels in OutputLevels}
+    assert said == {OutputLevels.AUTO: kept, OutputLevels.SENSOR: False, OutputLevels.FINE: kept}
+
+
+def test_a_list_of_opcodes_that_cannot_be_read_keeps_the_sensor_s_scale() -> None:
+    whole = opcodes(5, 5).raw[Code.OpcodeList1].data
+    for length in range(len(whole)):
+        raw = ten_bit(metadata=Metadata(is_dng=True, raw={Code.OpcodeList1: bytes_tag(whole[:length], 7)}))
+        assert output_scale(raw, OutputLevels.AUTO, strength=1) == 1
+
+
+def test_the_noise_that_is_left_and_the_brightness_are_those_of_the_sensor_s_scale(tmp_path: Path) -> None:
+    raw, model = ten_bit(), a_model()
+    tags, pictures = [], []
+    for options in (SENSOR, replace(SENSOR, levels=OutputLevels.AUTO)):
+        output = write(
+            denoise(raw, model, replace(options, strength=0.6)), tmp_path / f"{options.levels}.dng"
+        )
+        tags.append(read_metadata(output))
+        with rawpy.imread(str(output)) as reader:
+            pictures.append(reader.postprocess(no_auto_bright=True, use_camera_wb=True).astype(int))
+    sensor, auto = tags
+    assert numbers(sensor.raw[Code.WhiteLevel]) == (1023,)
+    assert numbers(auto.raw[Code.WhiteLevel]) == (1023 * 64,)
+    assert numbers(auto.raw[Code.BlackLevel]) == (60 * 64,) * 4
+    assert auto.root[Code.NoiseProfile] == sensor.root[Code.NoiseProfile]
+    assert np.abs(pictures[1] - pictures[0]).mean() < 1
+    assert abs((pictures[1] - pictures[0]).mean()) < 0.1
+
+
 def test_the_option_says_what_is_not_done(tmp_path: Path) -> None:
-    opcodes = Metadata(is_dng=True, raw={Code.OpcodeList1: bytes_tag(bytes(4))})
     untouched = Provenance("0", "none", 0.0)
     write_dng(ten_bit(), tmp_path / "in/a.dng", provenance=untouched)
-    write_dng(ten_bit(metadata=opcodes), tmp_path / "in/b.dng", provenance=untouched)
+    write_dng(ten_bit(metadata=opcodes(4)), tmp_path / "in/b.dng", provenance=untouched)
     whites, said = [], []
     for levels in ("sensor", "fine"):
         out = tmp_path / levels

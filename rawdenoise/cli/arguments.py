@@ -66,9 +66,9 @@ def recipe_options(function: Command) -> Command:
     """Add what is written, how much of the noise is taken away, and what is put back."""
     for add in (
         click.option(
-            "--levels", type=click.Choice(["sensor", "fine"]), default="sensor", show_default=True,
+            "--levels", type=click.Choice(["auto", "sensor", "fine"]), default="auto", show_default=True,
             help="The sensor's own DN, or finer ones, so that a low-bit sensor's result loses less to"
-            " rounding.",
+            " rounding; auto: finer for 12 bits or less.",
         ),
         click.option("--keep-row-noise", is_flag=True, help="Leave the offsets of whole rows in the result."),
         click.option("--keep-hot-pixels", is_flag=True, help="Leave hot and dead pixels in the result."),

@@ -84,6 +84,7 @@ def command(
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.cli.report import BatchReport
     from rawdenoise.digests import Digests
+    from rawdenoise.levels import OutputLevels
     from rawdenoise.pipeline import DenoiseOptions
     from rawdenoise.recipe import Recipe
 
@@ -101,7 +102,7 @@ def command(
         ctx.exit(report.planned(planned))
     models = models_for(model, base=base, device=device, strength=strength)
     options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise,
-                             fine_levels=levels == "fine", estimate=not no_estimate)  # fmt: skip
+                             levels=OutputLevels(levels), estimate=not no_estimate)  # fmt: skip
     work = batches.work(outputs, planned, models, recipe, plain, options=options, keep_mtime=keep_mtime,
                         digests=digests)  # fmt: skip
     ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip",

@@ -1,10 +1,11 @@
-"""Opcode lists of a DNG (DNG 1.7, chapter 7), as far as they name bad pixels; big-endian in every file."""
+"""Opcode lists of a DNG (DNG 1.7, chapter 7), and the bad pixels they name; big-endian in every file."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 import numpy as np
 from jaxtyping import Bool
@@ -13,9 +14,27 @@ from rawdenoise.formats.dng_pixels import linearization_table
 from rawdenoise.formats.tags import Code
 from rawdenoise.raw import Ifd, Metadata, RawImage, Tag
 
-_CONSTANT, _LIST = 4, 5  # FixBadPixelsConstant and FixBadPixelsList
 _HEAD = struct.Struct(">4I")  # opcode, DNG version, flags, bytes that follow
 _MOST_OPCODES = 1024
+
+
+class OpcodeId(IntEnum):
+    """What an opcode's number means."""
+
+    WarpRectilinear = 1
+    WarpFisheye = 2
+    FixVignetteRadial = 3
+    FixBadPixelsConstant = 4
+    FixBadPixelsList = 5
+    TrimBounds = 6
+    MapTable = 7
+    MapPolynomial = 8
+    GainMap = 9
+    DeltaPerRow = 10
+    DeltaPerColumn = 11
+    ScalePerRow = 12
+    ScalePerColumn = 13
+    WarpRectilinear2 = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +61,15 @@ def read_opcodes(data: bytes) -> Iterator[Opcode]:
         at += size
 
 
+def read_whole_list(tag: Tag | None) -> tuple[Opcode, ...] | None:
+    """All opcodes of a list; none for no tag, None where the list is cut or is none."""
+    if tag is None:
+        return ()
+    opcodes = tuple(read_opcodes(tag.data))
+    count = int.from_bytes(tag.data[:4], "big")
+    return opcodes if len(tag.data) >= 4 and len(opcodes) == count else None
+
+
 def named_bad_pixels(raw: RawImage) -> Bool[np.ndarray, "h w"] | None:
     """Which pixels of the mosaic a DNG names as bad, by their value or their place; None for none.
 
@@ -50,12 +78,12 @@ def named_bad_pixels(raw: RawImage) -> Bool[np.ndarray, "h w"] | None:
     """
     bad = np.zeros(raw.mosaic.shape, bool)
     for opcode in _opcodes(raw.metadata.raw, Code.OpcodeList1):
-        if opcode.number == _CONSTANT and len(opcode.data) >= 4:
+        if opcode.number == OpcodeId.FixBadPixelsConstant and len(opcode.data) >= 4:
             bad |= raw.mosaic == int.from_bytes(opcode.data[:4], "big")
-        elif opcode.number == _LIST:
+        elif opcode.number == OpcodeId.FixBadPixelsList:
             _mark_list(bad, opcode.data)
     for opcode in _opcodes(raw.metadata.raw, Code.OpcodeList2):
-        if opcode.number == _LIST:
+        if opcode.number == OpcodeId.FixBadPixelsList:
             _mark_list(bad[raw.active.slices], opcode.data)
     return bad if bad.any() else None
 
@@ -75,7 +103,7 @@ def _linear(tags: Ifd, table: list[int]) -> Ifd:
     tag = tags[Code.OpcodeList1]
     data = bytearray(tag.data)
     for opcode in read_opcodes(tag.data):
-        if opcode.number == _CONSTANT and len(opcode.data) >= 4:
+        if opcode.number == OpcodeId.FixBadPixelsConstant and len(opcode.data) >= 4:
             stored = int.from_bytes(opcode.data[:4], "big")
             linear = table[min(stored, len(table) - 1)]
             data[opcode.start : opcode.start + 4] = linear.to_bytes(4, "big")

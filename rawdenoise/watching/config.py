@@ -21,7 +21,7 @@ from rawdenoise.recipe import Recipe
 TRAIN = ("never", "idle", "now")
 _CHOICES = {
     "format": ("dng", "tiff", "mosaic-tiff"),
-    "levels": ("sensor", "fine"),
+    "levels": ("auto", "sensor", "fine"),
     "base": ("fast", "best"),
     "train": TRAIN,
     "lost": ("again", "leave"),

@@ -32,6 +32,7 @@ from rawdenoise.errors import (
 from rawdenoise.isolation.reader import shared_reader
 from rawdenoise.jobs import OURS, FileResult, Status
 from rawdenoise.jobs import Job as FileJob
+from rawdenoise.levels import OutputLevels
 from rawdenoise.models import ModelStore
 from rawdenoise.names import below
 from rawdenoise.outputs import made_by_us
@@ -181,7 +182,7 @@ class Worker:
                 self._config.device,
                 keep_defects=recipe.keep_hot_pixels,
                 keep_rows=recipe.keep_row_noise,
-                fine_levels=recipe.levels == "fine",
+                levels=OutputLevels(recipe.levels),
             )
             models = models_for(
                 recipe.model, base=recipe.base, device=self._config.device, strength=recipe.strength
