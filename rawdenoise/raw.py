@@ -134,16 +134,20 @@ class ColorMatrix:
     matrix: tuple[tuple[float, float, float], ...]
 
 
+Neutral = tuple[float, float, float]
+"""Camera RGB of a grey, green at 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Color:
     """What is known of a camera's colours; neutrals are camera RGB of a grey, green at 1."""
 
     matrices: tuple[ColorMatrix, ...] = ()
-    as_shot_neutral: tuple[float, float, float] | None = None
-    daylight_neutral: tuple[float, float, float] | None = None
+    as_shot_neutral: Neutral | None = None
+    daylight_neutral: Neutral | None = None
 
     @property
-    def neutral(self) -> tuple[float, float, float]:
+    def neutral(self) -> Neutral:
         """As-shot if known, else daylight, else grey."""
         return self.as_shot_neutral or self.daylight_neutral or (1.0, 1.0, 1.0)
 
@@ -209,8 +213,10 @@ class Provenance:
 class RawImage:
     """A raw capture: the whole Bayer mosaic in DN with its margins, and what its file says about it.
 
-    `cfa` is read from the mosaic's top-left whatever the margins; `active` is the part that sees light;
-    `orientation` is EXIF's 1..8 (pixels are never rotated); `notes` are things a user should be told.
+    `cfa` is read from the mosaic's top-left whatever the margins; `active` is the part that sees light, and
+    `crop` what of it is shown (None: all). `pixel_scale` is how many rows and columns of a picture a pixel
+    makes, where pixels are not square. `orientation` is EXIF's 1..8 (pixels are never rotated); `notes` are
+    things a user should be told.
     `source_digest` is the SHA-256 of the file's content, where it was taken.
     """
 
@@ -223,6 +229,8 @@ class RawImage:
     exposure: Exposure = Exposure()
     color: Color = Color()
     orientation: int = 1
+    crop: Area | None = None
+    pixel_scale: tuple[float, float] = (1.0, 1.0)
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
     source_digest: str = ""

@@ -15,7 +15,18 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from rawdenoise.raw import Area, Camera, Cfa, Levels, RawImage
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import (
+    LONG,
+    SHORT,
+    Node,
+    Pixels,
+    ascii_tag,
+    bytes_tag,
+    numbers_tag,
+    write_tree,
+)
+from rawdenoise.raw import Area, Camera, Cfa, Ifd, Levels, RawImage, Tag
 
 settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=100, derandomize=True)
@@ -128,3 +139,60 @@ def raw_images(draw: Callable[..., object], max_side: int = 24) -> RawImage:
         white=draw(st.sampled_from([4095.0, 16383.0, 65535.0])),
         seed=draw(st.integers(0, 2**32 - 1)),
     )
+
+
+def mosaic_directory(mosaic: np.ndarray, tags: Ifd, *, cfa: Cfa = Cfa.RGGB) -> Node:
+    """An uncompressed mosaic as a directory of a raw file, with more tags."""
+    layout: dict[int, Tag] = {
+        Code.NewSubfileType: numbers_tag(LONG, 0),
+        Code.ImageWidth: numbers_tag(LONG, mosaic.shape[1]),
+        Code.ImageLength: numbers_tag(LONG, mosaic.shape[0]),
+        Code.BitsPerSample: numbers_tag(SHORT, 16),
+        Code.Compression: numbers_tag(SHORT, 1),
+        Code.PhotometricInterpretation: numbers_tag(SHORT, 32803),
+        Code.SamplesPerPixel: numbers_tag(SHORT, 1),
+        Code.RowsPerStrip: numbers_tag(LONG, mosaic.shape[0]),
+        Code.CFARepeatPatternDim: numbers_tag(SHORT, 2, 2),
+        Code.CFAPattern: bytes_tag(bytes("RGB".index(letter) for letter in cfa.value)),
+    }
+    strip = Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [mosaic.astype("<u2").tobytes()])
+    return Node({**layout, **tags}, pixels=strip)
+
+
+def write_bayer_dng(
+    path: Path,
+    mosaic: np.ndarray,
+    *,
+    root: Ifd = {},  # noqa: B006 - never changed
+    raw: Ifd = {},  # noqa: B006
+    cfa: Cfa = Cfa.RGGB,
+    one_directory: bool = False,
+) -> None:
+    """A camera's DNG with black 512 and white 15000, and more tags in either directory."""
+    camera: dict[int, Tag] = {
+        Code.Make: ascii_tag("ACME"),
+        Code.Model: ascii_tag("ACME One"),
+        Code.UniqueCameraModel: ascii_tag("ACME One"),
+        Code.DNGVersion: bytes_tag(bytes((1, 4, 0, 0))),
+        Code.CalibrationIlluminant1: numbers_tag(SHORT, 21),
+        **root,
+    }
+    levels = {Code.BlackLevel: numbers_tag(SHORT, 512), Code.WhiteLevel: numbers_tag(SHORT, 15000)}
+    directory = mosaic_directory(mosaic, {**levels, **raw}, cfa=cfa)
+    tree = (
+        Node({**camera, **directory.tags}, pixels=directory.pixels)
+        if one_directory
+        else Node(
+            {**camera, Code.NewSubfileType: numbers_tag(LONG, 1)}, children={Code.SubIFDs: (directory,)}
+        )
+    )
+    with path.open("wb") as file:
+        write_tree(file, tree)
+
+
+def write_arw(path: Path, mosaic: np.ndarray, *, balance: tuple[int, int, int, int]) -> None:
+    """A raw of another kind than DNG, which LibRaw decodes as a Sony's; `balance` multiplies R, G, G, B."""
+    levels = numbers_tag(8, *balance)  # WB_RGGBLevels
+    root = {Code.Make: ascii_tag("SONY"), Code.Model: ascii_tag("ILCE-7M3")}
+    with path.open("wb") as file:
+        write_tree(file, Node(root, children={Code.SubIFDs: (mosaic_directory(mosaic, {0x7313: levels}),)}))

@@ -19,7 +19,7 @@ from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.plain import read_plain
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import layout_json, parse_layout, render, write_mosaic_tiff, write_tiff
+from rawdenoise.formats.tiff import layout_json, parse_layout, write_mosaic_tiff, write_tiff
 from rawdenoise.formats.tiff_container import numbers, text
 from rawdenoise.raw import Levels, RawImage
 
@@ -174,10 +174,6 @@ def test_exif_and_gps_of_the_source_reach_a_rendering(shared_data: Path, tmp_pat
     for code in (Code.ExposureTime, Code.FNumber, Code.DateTimeOriginal, Code.FocalLength):
         assert found.exif[code] == image.metadata.exif[code]
     assert Code.MakerNote not in found.exif  # its offsets would be wrong there
-
-
-def test_half_size_renders_one_pixel_for_a_cell() -> None:
-    assert render(make_capture(200, 300), half_size=True).shape == (100, 150, 3)
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

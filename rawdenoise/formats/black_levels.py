@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Float64
 
 from rawdenoise.formats.tags import Code
-from rawdenoise.raw import Cfa, Ifd, Levels, Metadata, RawImage
+from rawdenoise.raw import Cfa, Ifd, Metadata, RawImage
 
 _ROUNDING = 1e-6  # DN; what sums of floats are off by
 # What a source DNG says of its levels; without these tags the writer states those of the image.
@@ -31,23 +31,6 @@ def split_black(
     for (y, x), mean in zip(sites, (r, g1, g2, b), strict=True):
         offsets[y::2, x::2] -= mean
     return (r, g1, g2, b), offsets if np.abs(offsets).max() > _ROUNDING else None
-
-
-def flat_black(raw: RawImage) -> RawImage:
-    """Take off what rows, columns and larger patterns add to black, so that one black per plane is left.
-
-    For renderings, whose programs know the blacks of rows and columns by their mean at best: values are
-    rounded, and none goes below 0. Saturated pixels stay so.
-    """
-    offsets = black_offsets(raw)
-    if offsets is None:
-        return raw
-    mosaic = raw.mosaic.copy()
-    active = mosaic[raw.active.slices]
-    flat = np.clip(np.rint(active - offsets), 0, 65535).astype(np.uint16)
-    np.copyto(active, flat, where=active < raw.levels.white)
-    levels = Levels(raw.levels.black, raw.levels.white)
-    return replace(raw, mosaic=mosaic, levels=levels, metadata=without_levels(raw.metadata))
 
 
 def black_offsets(raw: RawImage) -> Float32[np.ndarray, "h w"] | None:

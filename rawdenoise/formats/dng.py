@@ -64,7 +64,7 @@ def write_dng(image: RawImage, output: Path, *, provenance: Provenance, replace:
 
 
 def dng_bytes(image: RawImage, *, provenance: Provenance) -> io.BytesIO:
-    """The same DNG in memory, unverified: what LibRaw is given to render."""
+    """The same DNG in memory, unverified."""
     stream = io.BytesIO()
     with ThreadPoolExecutor(_threads()) as pool:
         _write(stream, image, provenance, pool)

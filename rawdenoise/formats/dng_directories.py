@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from rawdenoise.formats import maker_note
+from rawdenoise.formats.framing import default_crop, shown_area
 from rawdenoise.formats.preview import preview_jpeg
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
@@ -36,6 +36,7 @@ from rawdenoise.srgb import SRGB_TO_XYZ
 
 _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
 _SMALLEST_TRIMMED = 8  # pixels; smaller pictures are left as they are
+_CROP_CODES = (Code.DefaultCropOrigin, Code.DefaultCropSize)
 _COLORS = {"R": 0, "G": 1, "B": 2}
 
 
@@ -97,7 +98,7 @@ def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pix
         children[Code.GPSInfo] = (Node(source.gps),)
     jpeg, preview_tags = _preview(image, provenance)
     return Node(
-        {**_camera_tags(image), **_kept_root(source), **_stated(image, provenance), **preview_tags},
+        {**_camera_tags(image), **_kept_root(image), **_stated(image, provenance), **preview_tags},
         children=children,
         blobs=_camera_profiles(source),
         pixels=Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [jpeg]),
@@ -176,14 +177,21 @@ def _preview(image: RawImage, provenance: Provenance) -> tuple[bytes, Ifd]:
     }
 
 
-def _kept_root(source: Metadata) -> Ifd:
+def _kept_root(image: RawImage) -> Ifd:
     """The source's IFD0 without what belongs elsewhere or is no longer true."""
+    source = image.metadata
     if not source.is_dng:
         return {code: tag for code, tag in source.root.items() if code in PICTURE_CODES}
     gone = PIXEL_CODES | STALE_CODES | PREVIEW_CODES | POINTER_CODES | EXIF_CODES | {Code.NoiseProfile}
+    gone |= _said_by_neutral(image)
     if source.raw == source.root:
         gone |= RAW_CODES
     return {code: tag for code, tag in source.root.items() if code not in gone}
+
+
+def _said_by_neutral(image: RawImage) -> set[Code]:
+    """AsShotWhiteXY, where AsShotNeutral says it: most readers know no other, and DNG allows only one."""
+    return {Code.AsShotWhiteXY} if image.color.as_shot_neutral is not None else set()
 
 
 def _camera_tags(image: RawImage) -> Ifd:
@@ -198,7 +206,7 @@ def _camera_tags(image: RawImage) -> Ifd:
     }
     if Code.ColorMatrix1 not in source.root:
         tags |= _color_matrices(image)
-    if Code.AsShotWhiteXY not in source.root:
+    if Code.AsShotWhiteXY not in source.root or color.as_shot_neutral is not None:
         tags[Code.AsShotNeutral] = numbers_tag(RATIONAL, *color.neutral)
     if camera.serial:
         tags[Code.CameraSerialNumber] = ascii_tag(camera.serial)
@@ -308,6 +316,7 @@ def _raw_tags(image: RawImage, provenance: Provenance) -> Ifd:
     """What is said of the mosaic, but for its encoding."""
     source = image.metadata
     gone = PIXEL_CODES | STALE_CODES | POINTER_CODES | EXIF_CODES | {Code.NoiseProfile}
+    gone |= _said_by_neutral(image)
     kept = {code: tag for code, tag in source.raw.items() if source.is_dng and code not in gone}
     if source.raw == source.root:
         kept = {code: tag for code, tag in kept.items() if code in RAW_CODES}
@@ -352,15 +361,38 @@ def _geometry_tags(image: RawImage, kept: Ifd) -> Ifd:
         Code.ActiveArea: numbers_tag(LONG, active.top, active.left, active.bottom, active.right),
     }
     if not image.metadata.is_dng:
-        (top, height), (left, width) = _inside(active.height), _inside(active.width)
-        wanted[Code.DefaultCropOrigin] = numbers_tag(LONG, left, top)
-        wanted[Code.DefaultCropSize] = numbers_tag(LONG, width, height)
-    for code in (Code.DefaultCropOrigin, Code.DefaultCropSize):
-        if code in kept and any(value % 1 for value in numbers(kept[code])):  # darktable refuses fractions
-            wanted[code] = numbers_tag(LONG, *(math.floor(value) for value in numbers(kept[code])))
+        wanted |= _crop_tags(_trimmed_crop(image), active)
+        if image.pixel_scale != (1, 1):
+            down, across = image.pixel_scale
+            wanted[Code.DefaultScale] = numbers_tag(RATIONAL, across, down)
+    stated = [value for code in _CROP_CODES for value in numbers(kept.get(code))]
+    if any(value % 1 != 0 for value in stated):  # darktable refuses fractions, and x/0 is no number
+        wanted |= _crop_tags(default_crop(kept, active), active)
     return {
         code: tag for code, tag in wanted.items() if code not in kept or numbers(kept[code]) != numbers(tag)
     }
+
+
+def _crop_tags(crop: Area, active: Area) -> dict[int, Tag]:
+    """The default crop, which counts from the active area."""
+    return {
+        Code.DefaultCropOrigin: numbers_tag(LONG, crop.left - active.left, crop.top - active.top),
+        Code.DefaultCropSize: numbers_tag(LONG, crop.width, crop.height),
+    }
+
+
+def _trimmed_crop(image: RawImage) -> Area:
+    """What the maker shows of a picture, or all of it, as far as demosaicing has pixels around it."""
+    active, shown = active_area(image), shown_area(image)
+    (top, height), (left, width) = _inside(active.height), _inside(active.width)
+    usual = Area(active.top + top, active.left + left, active.top + top + height, active.left + left + width)
+    crop = Area(
+        max(usual.top, shown.top),
+        max(usual.left, shown.left),
+        min(usual.bottom, shown.bottom),
+        min(usual.right, shown.right),
+    )
+    return crop if crop.height > 0 and crop.width > 0 else usual
 
 
 def _inside(side: int) -> tuple[int, int]:

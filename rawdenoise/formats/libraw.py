@@ -27,6 +27,7 @@ from rawdenoise.errors import (
     UnsupportedCompressionError,
     XTransError,
 )
+from rawdenoise.formats.dng_color import color_matrix, dng_matrices, stated_neutral
 from rawdenoise.formats.dng_pixels import agreed, block_layout, second_opinion
 from rawdenoise.formats.dng_source import (
     check_mosaic,
@@ -35,6 +36,7 @@ from rawdenoise.formats.dng_source import (
     stated_cfa,
     stated_levels,
 )
+from rawdenoise.formats.framing import default_crop, libraw_scale, makers_crop, pixel_scale, user_crop
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.opcodes import with_linear_opcodes
 from rawdenoise.formats.refusals import (
@@ -55,11 +57,10 @@ from rawdenoise.raw import (
     Camera,
     Cfa,
     Color,
-    ColorMatrix,
     Exposure,
-    Ifd,
     Levels,
     Metadata,
+    Neutral,
     RawImage,
     Tag,
 )
@@ -108,6 +109,8 @@ def read_libraw(path: Path) -> RawImage:
         exposure=_exposure(metadata, decoded.other),
         color=color,
         orientation=_orientation(metadata, decoded.flip),
+        crop=user_crop(metadata.raw, default_crop(metadata.raw, active)) if metadata.is_dng else decoded.crop,
+        pixel_scale=pixel_scale(metadata.raw) if metadata.is_dng else decoded.pixel_scale,
         metadata=metadata,
         notes=notes,
     )
@@ -120,7 +123,7 @@ def read_libraw(path: Path) -> RawImage:
 class _Decoded:
     """A mosaic and what its decoder knows of it; `other` is LibRaw's record of the exposure.
 
-    A DNG's own tags know better: then `cfa`, `active` and the black levels do not count.
+    A DNG's own tags know better: then `cfa`, `active`, the black levels, crop and scale do not count.
     """
 
     mosaic: UInt16[np.ndarray, "h w"]
@@ -132,6 +135,8 @@ class _Decoded:
     daylight_wb: list[float]
     other: object = None
     flip: int = 0
+    crop: Area | None = None
+    pixel_scale: tuple[float, float] = (1.0, 1.0)
 
 
 def _decode(path: Path, metadata: Metadata, stated: Cfa | None) -> _Decoded:
@@ -143,18 +148,21 @@ def _decode(path: Path, metadata: Metadata, stated: Cfa | None) -> _Decoded:
         second = pool.submit(second_opinion, path, metadata) if metadata.is_dng else None
         cfa, order = (stated, (0, 1, 3, 2)) if stated else _bayer_pattern(path, raw)
         mosaic = raw.raw_image.copy()
+        active = _visible_area(sizes, mosaic.shape)
         black = raw.black_level_per_channel
         r, g1, g2, b = (float(black[channel]) for channel in order)
         return _Decoded(
             mosaic=mosaic if second is None else agreed(path, mosaic, second.result()),
             cfa=cfa,
-            active=_visible_area(sizes, mosaic.shape),
+            active=active,
             levels=Levels((r, g1, g2, b), float(raw.white_level)),
             xyz_to_camera=np.asarray(raw.rgb_xyz_matrix, float)[:3],
             camera_wb=raw.camera_whitebalance,
             daylight_wb=raw.daylight_whitebalance,
             other=getattr(raw, "other", None),  # rawpy before 0.25 has none
             flip=sizes.flip,
+            crop=makers_crop(sizes, active),
+            pixel_scale=libraw_scale(sizes.pixel_aspect),
         )
 
 
@@ -338,15 +346,12 @@ def _color(
     """Matrices and neutrals, and what a user should know of them."""
     notes = []
     root = {**metadata.raw, **metadata.root}
-    matrices = _dng_matrices(root) if metadata.is_dng else ()
+    matrices = dng_matrices(root) if metadata.is_dng else ()
     if not matrices and np.abs(xyz_to_camera).sum() > 0:
-        matrices = (_matrix(D65, xyz_to_camera),)
+        matrices = (color_matrix(D65, xyz_to_camera),)
     if not matrices:
         notes.append("colour matrix unknown: raw developers will show approximate colours")
-    stated = _numbers(root.get(Code.AsShotNeutral)) if metadata.is_dng else []
-    as_shot = (
-        _neutral([1 / v for v in stated]) if len(stated) == 3 and min(stated) > 0 else _neutral(camera_wb)
-    )
+    as_shot = (stated_neutral(root) if metadata.is_dng else None) or _neutral(camera_wb)
     daylight = _neutral(daylight_wb)
     if as_shot is None:
         notes.append(
@@ -355,25 +360,7 @@ def _color(
     return Color(matrices, as_shot, daylight), tuple(notes)
 
 
-def _dng_matrices(ifd: Ifd) -> tuple[ColorMatrix, ...]:
-    found = []
-    for matrix_tag, illuminant_tag in (
-        (Code.ColorMatrix1, Code.CalibrationIlluminant1),
-        (Code.ColorMatrix2, Code.CalibrationIlluminant2),
-    ):
-        values = _numbers(ifd.get(matrix_tag))
-        if len(values) == 9 and any(values):
-            illuminant = _numbers(ifd.get(illuminant_tag)) or [0]
-            found.append(_matrix(int(illuminant[0]), np.reshape(values, (3, 3))))
-    return tuple(found)
-
-
-def _matrix(illuminant: int, values: np.ndarray) -> ColorMatrix:
-    r, g, b = ((float(row[0]), float(row[1]), float(row[2])) for row in values)
-    return ColorMatrix(illuminant, (r, g, b))
-
-
-def _neutral(multipliers: list[float]) -> tuple[float, float, float] | None:
+def _neutral(multipliers: list[float]) -> Neutral | None:
     """Camera RGB of a grey from multipliers of R, G, B; None where the camera did not say (-1, 0)."""
     red, green, blue = (list(multipliers) + [0.0] * 3)[:3]
     if min(red, green, blue) <= 0:

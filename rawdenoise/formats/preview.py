@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import io
-import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
-from rawdenoise.formats.black_levels import flat_black
-from rawdenoise.raw import Color, RawImage
+from rawdenoise.formats.demosaicing import demosaic
+from rawdenoise.formats.framing import picture_shape, shown_area
+from rawdenoise.formats.linearisation import use_linear
+from rawdenoise.raw import Area, Color, RawImage
 from rawdenoise.srgb import SRGB_TO_XYZ, encoded_srgb
 
+LONG_SIDE = 2048  # of the preview of a picture that is as long, or longer
+_BAND = 64  # rows of squares that are averaged at a time
+_FEWEST_CELLS = 0.75  # a pixel of the preview, each way; with fewer the colours by themselves are too coarse
 
-def preview_jpeg(image: RawImage, *, long_side: int = 1024) -> tuple[bytes, int, int]:
+Picture = Float32[np.ndarray, "h w 3"]
+
+
+def preview_jpeg(image: RawImage, *, long_side: int = LONG_SIDE) -> tuple[bytes, int, int]:
     """Encode `preview` as a baseline JPEG (4:2:0); its bytes, width and height."""
     pixels = preview(image, long_side=long_side)
     stream = io.BytesIO()
@@ -22,52 +30,144 @@ def preview_jpeg(image: RawImage, *, long_side: int = 1024) -> tuple[bytes, int,
     return stream.getvalue(), pixels.shape[1], pixels.shape[0]
 
 
-def preview(image: RawImage, *, long_side: int = 1024) -> UInt8[np.ndarray, "h w 3"]:
-    """Render the active area as sRGB, at most `long_side` pixels, without turning it upright.
+def preview(image: RawImage, *, long_side: int = LONG_SIDE) -> UInt8[np.ndarray, "h w 3"]:
+    """Render what is shown of a mosaic as sRGB, at most `long_side` pixels, without turning it upright.
 
-    Every pixel is the mean of a square of the mosaic with whole CFA cells, so nothing is interpolated. The
-    brightness is raised where the capture is dark, by two stops at most.
+    The brightness is raised where the capture is dark, by two stops at most.
     """
-    camera = _binned(flat_black(image), long_side)
-    camera = np.clip(camera / np.array(image.color.neutral, np.float32), 0, 1)
-    linear = camera @ camera_to_srgb(image.color).T.astype(np.float32)
-    bright = float(np.quantile(linear.max(axis=2), 0.995))
-    linear = np.clip(linear * np.clip(0.95 / max(bright, 1e-6), 1, 4), 0, 1)
-    finished: UInt8[np.ndarray, "h w 3"] = np.rint(encoded_srgb(linear) * 255).astype(np.uint8)
+    balanced = _balanced_rgb(image, long_side)
+    np.clip(balanced, 0, 1, out=balanced)
+    linear = balanced @ camera_to_srgb(image.color).T.astype(np.float32)
+    bright = float(np.quantile(linear[::2, ::2].max(axis=2), 0.995))
+    linear *= np.float32(np.clip(0.95 / max(bright, 1e-6), 1, 4) * (len(_ENCODED) - 1))
+    np.clip(linear, 0, len(_ENCODED) - 1, out=linear)
+    finished: UInt8[np.ndarray, "h w 3"] = _ENCODED[np.rint(linear).astype(np.uint16)]
     return finished
 
 
 def camera_to_srgb(color: Color) -> Float64[np.ndarray, "3 3"]:
-    """White-balanced camera RGB to linear sRGB, keeping white white; the identity where no matrix is known.
-
-    Of several matrices the one for D65 (EXIF light source 21) is taken, else the last one.
-    """
-    if not color.matrices:
+    """White-balanced camera RGB to linear sRGB, keeping white white; the identity for no matrix."""
+    matrix = rendering_matrix(color)
+    if matrix is None:
         return np.eye(3)
-    best = next((entry for entry in color.matrices if entry.illuminant == 21), color.matrices[-1])
-    srgb_to_camera = np.array(best.matrix) @ SRGB_TO_XYZ
+    srgb_to_camera = matrix @ SRGB_TO_XYZ
     try:
         return np.linalg.inv(srgb_to_camera / srgb_to_camera.sum(axis=1, keepdims=True))
     except np.linalg.LinAlgError:
         return np.eye(3)
 
 
-def _binned(image: RawImage, long_side: int) -> Float32[np.ndarray, "h w 3"]:
-    """Camera RGB of the active area, 0 black 1 white, one pixel for every square of CFA cells."""
-    active = image.mosaic[image.active.slices]
-    height, width = active.shape[0] // 2, active.shape[1] // 2
-    step = max(1, math.ceil(max(height, width) / long_side))
-    step = min(step, height, width)
-    height, width = height // step, width // step
-    row, column = image.cfa.shifted(image.active.top, image.active.left).red
-    sites = ((row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column))
-    planes = []
-    for (y, x), black in zip(sites, image.levels.black, strict=True):
-        site = active[y : 2 * height * step : 2, x : 2 * width * step : 2]
-        total = np.zeros((height, width), np.uint64)
-        for down in range(step):
-            for across in range(step):
-                total += site[down::step, across::step]
-        planes.append((total / step**2 - black) / (image.levels.white - black))
-    red, green1, green2, blue = planes
-    return np.stack([red, (green1 + green2) / 2, blue], axis=-1).astype(np.float32)
+def rendering_matrix(color: Color) -> Float64[np.ndarray, "3 3"] | None:
+    """XYZ to camera RGB as pictures are made with it: for D65 (EXIF light source 21), else the last one."""
+    if not color.matrices:
+        return None
+    best = next((entry for entry in color.matrices if entry.illuminant == 21), color.matrices[-1])
+    return np.array(best.matrix)
+
+
+_ENCODED: UInt8[np.ndarray, " 65536"] = np.rint(255 * encoded_srgb(np.linspace(0, 1, 65536))).astype(np.uint8)
+
+
+def _balanced_rgb(image: RawImage, long_side: int) -> Picture:
+    """White-balanced camera RGB of what is shown, 0 black 1 white, at the preview's size.
+
+    Where a mosaic has cells enough for it, each colour is averaged and resized by itself: nothing has to be
+    guessed. A smaller one is demosaiced first.
+    """
+    area, (height, width) = shown_area(image), picture_shape(image)
+    share = min(1.0, long_side / max(height, width))
+    shape = max(1, round(height * share)), max(1, round(width * share))
+    cells = min(area.height / 2 / shape[0], area.width / 2 / shape[1])  # for a pixel of the preview, each way
+    if cells >= _FEWEST_CELLS:
+        return _averaged(image, area, shape, max(1, int(cells)))
+    return _demosaiced(image, area, shape)
+
+
+def _averaged(image: RawImage, area: Area, shape: tuple[int, int], cells: int) -> Picture:
+    """The mean of each colour in squares of `cells` by `cells` CFA cells, resized.
+
+    The red sites lie off the middle of their square, and so do the blue ones. Resizing brings the colours
+    together, so that edges stay without any.
+    """
+    side = 2 * cells
+    height, width = -(-area.height // side), -(-area.width // side)
+    planes = np.empty((3, height + 2, width + 2), np.float32)  # with an edge for what lies off the middle
+    (y, x), *greens, _ = _sites(image, area)
+
+    def average(start: int, band: Float32[np.ndarray, "h w"]) -> None:
+        first, shape = start // side, (-(-len(band) // side), width)
+        red, green, blue = planes[:, 1 + first : 1 + first + shape[0], 1:-1]
+        red[:] = _means(band[y::2, x::2], cells, shape)
+        blue[:] = _means(band[1 - y :: 2, 1 - x :: 2], cells, shape)
+        one, other = (_means(band[row::2, column::2], cells, shape) for row, column in greens)
+        np.add(one, other, out=green)
+        green *= np.float32(0.5)
+
+    use_linear(image, area, average, rows=_BAND * side)
+    planes[:, 0], planes[:, -1] = planes[:, 1], planes[:, -2]
+    planes[:, :, 0], planes[:, :, -1] = planes[:, :, 1], planes[:, :, -2]
+    offsets = ((0.5 - y, 0.5 - x), (0.0, 0.0), (y - 0.5, x - 0.5))
+
+    def resize(plane: int) -> Float32[np.ndarray, "h w"]:
+        top, left = (1 + offset / side for offset in offsets[plane])
+        return _resized(planes[plane], (left, top, left + area.width / side, top + area.height / side), shape)
+
+    with ThreadPoolExecutor(3) as pool:
+        balanced = np.stack([*pool.map(resize, range(3))], axis=-1)
+    balanced /= np.array(image.color.neutral, np.float32)
+    return balanced
+
+
+def _demosaiced(image: RawImage, area: Area, shape: tuple[int, int]) -> Picture:
+    """Every colour at every pixel, resized where the preview has another size."""
+    active = image.active
+    mosaic = np.empty((active.height, active.width), np.float32)
+    sites = _sites(image, active)
+    red, green, blue = image.color.neutral
+
+    def balance(start: int, band: Float32[np.ndarray, "h w"]) -> None:
+        for (y, x), neutral in zip(sites, (red, green, green, blue), strict=True):
+            site = mosaic[start + y : start + len(band) : 2, x::2]
+            np.minimum(band[y::2, x::2] / np.float32(neutral), 1, out=site)
+
+    use_linear(image, active, balance, rows=2 * _BAND)
+    rgb = demosaic(mosaic, image.cfa.shifted(active.top, active.left))
+    top, left = area.top - active.top, area.left - active.left
+    if shape == (area.height, area.width):
+        return rgb[top : top + area.height, left : left + area.width].copy()
+    box = float(left), float(top), float(left + area.width), float(top + area.height)
+    with ThreadPoolExecutor(3) as pool:
+        return np.stack([*pool.map(lambda plane: _resized(rgb[..., plane], box, shape), range(3))], axis=-1)
+
+
+def _sites(image: RawImage, area: Area) -> tuple[tuple[int, int], ...]:
+    """Row and column of R, G1, G2 and B in the first CFA cell of an area."""
+    row, column = image.cfa.shifted(area.top, area.left).red
+    return (row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column)
+
+
+def _means(
+    site: Float32[np.ndarray, "h w"], cells: int, shape: tuple[int, int]
+) -> Float32[np.ndarray, "h2 w2"]:
+    """The means of squares, the last ones completed by what is at the edge."""
+    missing = [(0, count * cells - length) for count, length in zip(shape, site.shape, strict=True)]
+    if any(after for _, after in missing):
+        site = np.pad(site, missing, mode="edge")
+    if cells == 1:
+        return site
+    total = np.zeros(shape, np.float32)
+    for down in range(cells):
+        for across in range(cells):
+            total += site[down::cells, across::cells]
+    total /= cells**2
+    return total
+
+
+def _resized(
+    plane: Float32[np.ndarray, "h w"], box: tuple[float, float, float, float], shape: tuple[int, int]
+) -> Float32[np.ndarray, "h2 w2"]:
+    """Resize to a height and width what lies in `box`: left, top, right, bottom in pixels with fractions."""
+    smaller = shape[1] < box[2] - box[0]
+    way = Image.Resampling.HAMMING if smaller else Image.Resampling.BICUBIC
+    picture = Image.fromarray(np.ascontiguousarray(plane))
+    return np.asarray(picture.resize((shape[1], shape[0]), way, box=box))

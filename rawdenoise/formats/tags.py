@@ -68,6 +68,9 @@ class Code(IntEnum):
     DefaultCropSize = 50720
     ColorMatrix1 = 50721
     ColorMatrix2 = 50722
+    CameraCalibration1 = 50723
+    CameraCalibration2 = 50724
+    AnalogBalance = 50727
     AsShotNeutral = 50728
     AsShotWhiteXY = 50729
     BaselineExposure = 50730
@@ -84,6 +87,8 @@ class Code(IntEnum):
     OriginalRawFileName = 50827
     ActiveArea = 50829
     MaskedAreas = 50830
+    CameraCalibrationSignature = 50931
+    ProfileCalibrationSignature = 50932
     ExtraCameraProfiles = 50933
     NoiseReductionApplied = 50935
     ProfileName = 50936
@@ -105,4 +110,8 @@ class Code(IntEnum):
     RawToPreviewGain = 51112
     CacheBlob = 51113
     CacheVersion = 51114
+    DefaultUserCrop = 51125
+    CalibrationIlluminant3 = 52529
+    CameraCalibration3 = 52530
+    ColorMatrix3 = 52531
     ColumnInterleaveFactor = 52547

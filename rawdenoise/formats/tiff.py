@@ -18,9 +18,9 @@ from PIL import ImageCms
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import OutputError, VerificationError
 from rawdenoise.formats import maker_note
-from rawdenoise.formats.black_levels import flat_black
-from rawdenoise.formats.dng import dng_bytes
 from rawdenoise.formats.dng_directories import exif_node, provenance_packet
+from rawdenoise.formats.framing import sound_scale
+from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     RATIONAL,
@@ -51,7 +51,6 @@ from rawdenoise.raw import (
 from rawdenoise.records import record_of, value_of
 
 LAYOUT_FORMAT = "rawdenoise mosaic 1"
-_SRGB_GAMMA = (2.4, 12.92)  # power and slope at black, as LibRaw takes them
 _THREADS = min(8, os.cpu_count() or 1)
 # Of IFD0; the numbers are ImageDescription, Artist, Rating, Copyright and IPTC.
 _KEPT = (Code.Make, Code.Model, Code.DateTime, 270, 315, 18246, 33432, 33723)
@@ -68,6 +67,8 @@ class MosaicLayout:
     exposure: Exposure
     color: Color
     orientation: int
+    crop: Area | None
+    pixel_scale: tuple[float, float]
     notes: tuple[str, ...]
     provenance: Provenance | None
 
@@ -83,6 +84,8 @@ class MosaicLayout:
             exposure=self.exposure,
             color=self.color,
             orientation=self.orientation,
+            crop=self.crop,
+            pixel_scale=self.pixel_scale,
             notes=self.notes,
             metadata=_stated(self.provenance),
         )
@@ -116,24 +119,6 @@ def write_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace
         )
         _add_tags(temporary, _picture_tags(image, provenance), _rendering_exif(image), image.metadata.gps)
         _verify(temporary, rgb, output)
-
-
-def render(image: RawImage, *, half_size: bool = False) -> UInt16[np.ndarray, "h w 3"]:
-    """Develop a mosaic by LibRaw: as-shot white balance, sRGB, brightness as it was taken, upright.
-
-    With `half_size` each CFA cell becomes one pixel, which is many times faster.
-    """
-    dng = dng_bytes(flat_black(image), provenance=Provenance("", "", 0.0))
-    with rawpy.imread(dng) as raw:
-        rgb: UInt16[np.ndarray, "h w 3"] = raw.postprocess(
-            use_camera_wb=True,
-            no_auto_bright=True,
-            output_bps=16,
-            output_color=rawpy.ColorSpace.sRGB,
-            gamma=_SRGB_GAMMA,
-            half_size=half_size,
-        )
-    return rgb
 
 
 def write_mosaic_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace: bool = True) -> None:
@@ -177,6 +162,8 @@ def layout_json(image: RawImage, provenance: Provenance | None = None) -> str:
             "exposure": asdict(image.exposure),
             "color": asdict(image.color),
             "orientation": image.orientation,
+            "crop": None if image.crop is None else asdict(image.crop),
+            "pixel_scale": image.pixel_scale,
             "notes": image.notes,
             "provenance": None if provenance is None else asdict(provenance),
         }
@@ -201,6 +188,8 @@ def parse_layout(text: str) -> MosaicLayout:
             exposure=record_of(Exposure, found["exposure"]),
             color=_color(found["color"]),
             orientation=_orientation(found["orientation"]),
+            crop=_crop(found.get("crop"), record_of(Area, found["active_area"])),
+            pixel_scale=_scale(found.get("pixel_scale", [1.0, 1.0])),
             notes=value_of(tuple[str, ...], found["notes"]),
             provenance=value_of(Provenance | None, found["provenance"]),
         )
@@ -284,6 +273,26 @@ def _add_tags(path: Path, tags: Ifd, exif: Node, gps: Ifd) -> None:
         first = write_directories(file, root, start=start, big=header.big)
         file.seek(8 if header.big else 4)
         file.write(first.to_bytes(8 if header.big else 4, "little"))
+
+
+def _crop(found: object, active: Area) -> Area | None:
+    """The crop, where it lies in the active area."""
+    if found is None:
+        return None
+    crop: Area = record_of(Area, found)
+    if not (
+        active.top <= crop.top < crop.bottom <= active.bottom
+        and active.left <= crop.left < crop.right <= active.right
+    ):
+        raise ValueError(f"its crop {found} lies outside the active area")
+    return crop
+
+
+def _scale(found: object) -> tuple[float, float]:
+    down, across = value_of(tuple[float, float], found)
+    if not sound_scale(down, across):
+        raise ValueError(f"its pixel scale {found} is impossible")
+    return down, across
 
 
 def _levels(found: Mapping[str, Any]) -> Levels:
