@@ -165,17 +165,6 @@ def test_fractions_of_a_crop_are_made_whole_as_they_are_shown(tmp_path: Path) ->
     assert read_raw(tmp_path / "out.dng").crop == image.crop
 
 
-@pytest.mark.parametrize("zeros", [Code.DefaultCropOrigin, Code.DefaultCropSize])
-def test_a_crop_of_nought_by_nought_is_none(tmp_path: Path, zeros: Code) -> None:
-    stated = {**crop_tags(4, 6, 60, 40), zeros: Tag(RATIONAL, 2, bytes(16))}
-    write_bayer_dng(tmp_path / "a.dng", stepped(60, 80), raw=stated)
-    image = read_raw(tmp_path / "a.dng")
-    write_dng(image, tmp_path / "out.dng", provenance=UNTOUCHED)
-    back = read_raw(tmp_path / "out.dng")
-    assert back.crop == image.crop
-    assert np.isfinite(numbers(back.metadata.raw[zeros])).all()
-
-
 def test_a_mosaic_tiff_keeps_what_is_shown(tmp_path: Path) -> None:
     raw = make_raw(40, 60, margins=(2, 4, 0, 0), crop=Area(6, 8, 36, 60), pixel_scale=(1.0, 1.25))
     write_mosaic_tiff(raw, tmp_path / "a.tif", provenance=UNTOUCHED)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import rawpy
 from jaxtyping import Shaped
 
 from rawdenoise.formats.tags import Code
@@ -50,8 +49,8 @@ def pixel_scale(tags: Ifd) -> tuple[float, float]:
     return down, across
 
 
-def makers_crop(sizes: rawpy.ImageSizes, active: Area) -> Area | None:
-    """What the maker of another raw than a DNG shows of the mosaic, where LibRaw knows it and that can be."""
+def makers_crop(sizes: object, active: Area) -> Area | None:
+    """What the maker of another raw than a DNG shows, where LibRaw's sizes say it and that can be."""
     top, left, height, width = (
         int(getattr(sizes, f"crop_{name}", 0)) for name in ("top_margin", "left_margin", "height", "width")
     )
