@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Shaped
 
 from rawdenoise.formats.black_levels import black_offsets
+from rawdenoise.formats.saturation import saturation_level as saturation_level
 from rawdenoise.raw import Cfa, RawImage
 
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
@@ -71,23 +72,6 @@ def clipped(raw: RawImage) -> Bool[np.ndarray, "4 h w"]:
     """Tell which packed pixels are saturated, in the geometry of `pack`."""
     mosaic = _rggb(raw.mosaic[raw.active.slices] >= saturation_level(raw), _active_cfa(raw))
     return np.stack([mosaic[row::2, column::2] for row, column in _SITES])
-
-
-def saturation_level(raw: RawImage) -> float:
-    """Find the DN from which pixels are saturated: the white level, or less where the capture shows it.
-
-    Some files promise a white level that their sensor never reaches. The highest value of a capture is taken
-    for saturation where at least 0.01 % of the pixels, and ten times more than at the values just below it,
-    pile up on it in the upper half of the range.
-    """
-    active = raw.mosaic[raw.active.slices]
-    top = int(active.max(initial=0))
-    white = raw.levels.white
-    if top >= white or top < (white + max(raw.levels.black)) / 2:
-        return white
-    crowd = np.count_nonzero(active == top)
-    below = np.count_nonzero((active >= top - 8) & (active < top)) / 8
-    return float(top) if crowd >= max(1e-4 * active.size, 10 * below, 16) else white
 
 
 def _active_cfa(raw: RawImage) -> Cfa:

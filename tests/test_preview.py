@@ -17,7 +17,7 @@ from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.preview import preview, preview_jpeg
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.raw import Area, Cfa, Color, Levels, Provenance, RawImage
+from rawdenoise.raw import Area, Cfa, Color, Levels, Metadata, Provenance, RawImage
 
 NEUTRAL = (0.4, 1.0, 0.7)
 BLACK, WHITE = 512, 16383
@@ -110,7 +110,11 @@ def test_unequal_blacks_and_deltas_are_taken_off() -> None:
 
 
 def test_a_dark_picture_is_made_brighter_by_two_stops_at_most() -> None:
-    levels = {level: preview(seen(np.full((40, 60), level), Cfa.RGGB)).mean() for level in (0.01, 0.1, 0.9)}
+    dng = Metadata(is_dng=True)
+    levels = {
+        level: preview(seen(np.full((40, 60), level), Cfa.RGGB, metadata=dng)).mean()
+        for level in (0.01, 0.1, 0.9)
+    }
     assert levels[0.1] == pytest.approx(255 * (1.055 * 0.4 ** (1 / 2.4) - 0.055), abs=1)
     assert levels[0.01] == pytest.approx(255 * (1.055 * 0.04 ** (1 / 2.4) - 0.055), abs=1)
     assert levels[0.9] == pytest.approx(255 * (1.055 * 0.95 ** (1 / 2.4) - 0.055), abs=1)

@@ -12,10 +12,11 @@ from test_dng import make_capture, write_source
 
 from rawdenoise.formats import read_raw, rendering
 from rawdenoise.formats.framing import picture_shape, upright
+from rawdenoise.formats.preview import preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tiff_container import read_directory, read_header
 from rawdenoise.levels import scaled
-from rawdenoise.raw import Area, Cfa, Levels, RawImage
+from rawdenoise.raw import Area, Cfa, Levels, Metadata, RawImage
 
 
 def soft(height: int, width: int, cfa: Cfa = Cfa.RGGB, **more: int) -> RawImage:
@@ -94,8 +95,22 @@ def test_pixels_that_are_not_square_are_stretched_in_linear_light() -> None:
 def test_brightness_does_not_depend_on_the_brightest_pixel() -> None:
     image = soft(60, 80)
     mosaic = image.mosaic.copy()
-    mosaic[:4, :4] = 14000
+    mosaic[0, :8] = 14000 + np.arange(8)
     assert np.array_equal(render(image)[20:, 20:], render(replace(image, mosaic=mosaic))[20:, 20:])
+
+
+@pytest.mark.parametrize("is_dng", [False, True])
+def test_clipped_lights_are_white_though_white_is_not_known_exactly(is_dng: bool) -> None:
+    """A sensor that is full at 15,000 while its file says 16,383; a DNG means what it says."""
+    image = soft(120, 160)
+    mosaic = image.mosaic.copy()
+    mosaic[30:90, 40:120] = 15000
+    spoilt = replace(image, mosaic=mosaic, metadata=Metadata(is_dng=is_dng))
+    for scale in (1, 4):  # with gaps between the values, too
+        light = render(scaled(spoilt, scale))[50:70, 70:90]
+        assert light.min() == 65535 if not is_dng else light[..., 1].max() < 64500
+        shown = preview(scaled(spoilt, scale))[50:70, 70:90]
+        assert (np.ptp(shown, axis=2).max() == 0) is not is_dng
 
 
 def test_the_scale_of_the_levels_does_not_show() -> None:

@@ -14,6 +14,7 @@ from jaxtyping import Float32
 
 from rawdenoise.formats.black_levels import black_offsets
 from rawdenoise.formats.gain_maps import GainMap, apply_gains, gain_maps
+from rawdenoise.formats.saturation import saturation_level
 from rawdenoise.raw import Area, RawImage
 
 Band = Float32[np.ndarray, "h w"]
@@ -26,29 +27,45 @@ def use_linear(image: RawImage, area: Area, use: Callable[[int, Band], None], *,
     That row counts from the area's top. Bands come from several threads in any order; one a thread is in
     memory. Values below black are negative, those above white greater than 1.
     """
-    maps, offsets = gain_maps(image), black_offsets(image)
+    maps, offsets, white = gain_maps(image), black_offsets(image), _white(image)
 
     def convert(top: int) -> None:
-        use(top - area.top, _linear(image, maps, offsets, area, range(top, min(top + rows, area.bottom))))
+        use(
+            top - area.top,
+            _linear(image, white, maps, offsets, area, range(top, min(top + rows, area.bottom))),
+        )
 
     with ThreadPoolExecutor(_THREADS) as pool:
         for _ in pool.map(convert, range(area.top, area.bottom, rows)):
             pass
 
 
+def _white(image: RawImage) -> float:
+    """A DNG's WhiteLevel; of another raw the DN where it is seen to be saturated, if that is less.
+
+    What LibRaw knows of other cameras' white is often too high, and clipped lights would be magenta.
+    """
+    return image.levels.white if image.metadata.is_dng else saturation_level(image)
+
+
 def _linear(
-    image: RawImage, maps: tuple[GainMap, ...], offsets: Band | None, area: Area, rows: range
+    image: RawImage,
+    white: float,
+    maps: tuple[GainMap, ...],
+    offsets: Band | None,
+    area: Area,
+    rows: range,
 ) -> Band:
     """Some rows, computed for the whole width of the active area; `offsets` are what it adds to black."""
-    active, levels, start = image.active, image.levels, rows.start - image.active.top
+    active, start = image.active, rows.start - image.active.top
     band = image.mosaic[rows.start : rows.stop, active.left : active.right].astype(np.float32)
     if offsets is not None:
         band -= offsets[start : start + len(rows)]
     row, column = image.cfa.shifted(rows.start, active.left).red
     sites = ((row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column))
-    for (y, x), black in zip(sites, levels.black, strict=True):
+    for (y, x), black in zip(sites, image.levels.black, strict=True):
         site = band[y::2, x::2]
         site -= np.float32(black)
-        site *= np.float32(1 / (levels.white - black))
+        site *= np.float32(1 / (white - black))
     apply_gains(band, start, maps, (active.height, active.width))
     return band[:, area.left - active.left : area.right - active.left]
