@@ -4,6 +4,7 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import rawpy
@@ -25,6 +26,7 @@ from rawdenoise.levels import OutputLevels, fine_scale, level_notes, output_scal
 from rawdenoise.packing import clipped, pack
 from rawdenoise.pipeline import DenoiseOptions, Format, denoise, denoise_planes, write
 from rawdenoise.raw import Exposure, Metadata, Provenance, RawImage
+from rawdenoise.recipe import Recipe
 
 FINE = DenoiseOptions(device="cpu", levels=OutputLevels.FINE)
 SENSOR = DenoiseOptions(device="cpu", levels=OutputLevels.SENSOR)
@@ -172,6 +174,16 @@ def test_only_opcodes_with_stored_values_keep_the_sensor_s_scale(ids: tuple[int,
     assert output_scale(raw, OutputLevels.AUTO, strength=1) == (1 if kept else 64)
     said = {levels: bool(level_notes(raw, levels, strength=1)) for levels in OutputLevels}
     assert said == {OutputLevels.AUTO: kept, OutputLevels.SENSOR: False, OutputLevels.FINE: kept}
+
+
+@pytest.mark.parametrize("name", ["denoise", "watch"])
+def test_auto_is_the_default_everywhere(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    (option,) = (param for param in command.params if param.name == "levels")
+    assert isinstance(option.type, click.Choice)
+    assert [*option.type.choices] == [*OutputLevels]
+    assert option.default == Recipe().levels == DenoiseOptions().levels == "auto"
 
 
 def test_a_list_of_opcodes_that_cannot_be_read_keeps_the_sensor_s_scale() -> None:

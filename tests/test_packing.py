@@ -96,8 +96,8 @@ def test_saturation_below_the_promised_white_level_is_seen() -> None:
     unsaturated = rng.normal(8000, 1500, (200, 200)).clip(0, 16383).astype(np.uint16)
     assert saturation_level(make_raw(200, 200, mosaic=unsaturated)) == 16383
     # Values that lie apart, as in a finer scale than the sensor's, pile up nowhere.
-    apart = make_raw(200, 200, mosaic=unsaturated // 16 * 16)
-    assert saturation_level(apart) == 16383
+    apart = (rng.uniform(9000, 14000, (200, 200)) // 64 * 64).astype(np.uint16)
+    assert saturation_level(make_raw(200, 200, mosaic=apart)) == 16383
 
 
 @pytest.mark.parametrize(
