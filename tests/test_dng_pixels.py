@@ -52,9 +52,19 @@ def test_legal_layouts_that_libraw_misreads_are_read_right(name: str, tmp_path: 
     if Code.RowInterleaveFactor in odd.tags:  # the even rows first, then the odd ones
         stored = np.concatenate([mosaic[0::2], mosaic[1::2]])
     path = write_odd(tmp_path / "odd.dng", stored, odd)
-    with rawpy.imread(str(path)) as raw:
-        assert not np.array_equal(raw.raw_image, mosaic), "LibRaw reads this one: it proves nothing"
     assert np.array_equal(read_raw(path).mosaic, mosaic)
+    with rawpy.imread(str(path)) as raw:
+        if np.array_equal(raw.raw_image, mosaic):
+            pytest.skip("this LibRaw reads it right: it proves nothing")
+
+
+def test_lossless_jpeg_of_dng_1_0_is_left_to_libraw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its writers put 16 bits after differences of 32768, which no standard decoder expects."""
+    tags = {50706: (BYTE, [1, 0, 0, 0])}
+    path = write_odd(tmp_path / "a.dng", noisy(64, 96), Odd(7, block=(64, 64), tags=tags))
+    assert dng_pixels.second_opinion(path, read_metadata(path)).mosaic is None
+    half = write_odd(tmp_path / "half.dng", noisy(96, 128), Odd(7, block=(48, 64), tags=tags))
+    assert np.array_equal(read_raw(half).mosaic, noisy(96, 128))
 
 
 SOUND = {

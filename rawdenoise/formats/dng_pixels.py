@@ -32,6 +32,7 @@ _LOSSLESS, _START_OF_SCAN = 0xC3, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, of any kind of JPEG
 _SEGMENTS = 64  # before the frame of a JPEG; real ones have a handful
 _FILL_ORDER, _PREDICTOR = 266, 317
+_STANDARD_JPEG = bytes((1, 1))  # DNG 1.0 stored 16 needless bits after some differences, as LibRaw knows
 _BATCH = 64  # blocks in memory at a time
 _STRIP = 256  # rows compared at a time
 
@@ -268,6 +269,8 @@ def second_opinion(path: Path, metadata: Metadata) -> SecondOpinion:
         return SecondOpinion(None)
     with path.open("rb") as file:
         fault = libraw_fault(blocks, first_stream(file, blocks), metadata)
+    if not fault and blocks.compression == JPEG and metadata.root[Code.DNGVersion].data < _STANDARD_JPEG:
+        return SecondOpinion(None)
     try:
         return SecondOpinion(decode_mosaic(path, blocks, metadata), fault)
     except UndecodableError:
