@@ -22,7 +22,7 @@ test-long: $(VENV)/installed
 	$(BIN)/python $(PYTEST) --long
 
 test-lowest: $(LOWEST)/installed
-	$(LOWEST)/bin/python $(PYTEST) -o addopts=-ra $(MAIN_JOB)
+	$(LOWEST)/bin/python $(PYTEST) -o addopts=-ra -W default::DeprecationWarning $(MAIN_JOB)
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ def floors() -> dict[str, str]:
     return dict(re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups() for line in wanted)  # type: ignore[union-attr]
 
 
-def tested() -> dict[str, str]:
+def newest() -> dict[str, str]:
     """Read the versions that this project was tested with."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pairs = (line.split("==") for line in lines if not line.startswith("#"))
@@ -29,11 +29,11 @@ def tested() -> dict[str, str]:
 
 def constraints() -> Iterator[str]:
     """Give the lines of a constraints file."""
-    newest = tested()
+    last = newest()
     for name, version in floors().items():
-        yield f"{name}=={newest[name] if name in EXEMPT else version}"
+        yield f"{name}=={last[name] if name in EXEMPT else version}"
     for name in sorted(TOOLS):
-        yield f"{name}=={newest[name]}"
+        yield f"{name}=={last[name]}"
 
 
 if __name__ == "__main__":

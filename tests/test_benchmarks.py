@@ -116,9 +116,9 @@ def test_a_result_is_found_by_its_own_settings_alone(simulated: ModuleType, tmp_
     assert results.find(Experiment(simulated.Conditions("A7S2", seed=1), "r2r", crops=100)) is None
 
 
-def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(
-    simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def stand_in(simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small stand-in for SIDD, with the table of published noise beside it."""
     import sidd_standin
 
     table, out = tmp_path / "published.json", tmp_path / "out"
@@ -136,7 +136,13 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(
     size = ["--out", out, "--scenes", 10, "--blocks", 2, "--frames", 2]
     monkeypatch.setattr(sys, "argv", ["sidd_standin.py", *map(str, [*line, *size])])
     sidd_standin.main()
+    return out
 
+
+def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(stand_in: Path) -> None:
+    import sidd_standin
+
+    table, out = stand_in.with_name("published.json"), stand_in
     assert title(out) == "stand-in: five simulated phones, not SIDD"
     noisy, clean = read_validation(out)
     assert noisy.shape == clean.shape == (10, 2, 256, 256)
@@ -165,14 +171,15 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(
         again = read_sidd(frame.with_name(frame.name.replace("RAW_010", "RAW_011")))
         assert not np.array_equal(again.mosaic, raw.mosaic)
 
-    table_2(out, tmp_path / "work", monkeypatch)
 
-
-def table_2(data: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every kind of method on a phone's blocks; the same command does nothing twice."""
+@pytest.mark.long
+def test_table_2_has_every_kind_of_method_and_does_nothing_twice(
+    stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import table2
     import tables
 
+    data, work = stand_in, tmp_path / "work"
     methods = ["noisy", "base-fast", "supervised", "noise2noise", "d-bsn", "d-bsn-mean", "unpaired"]
     line = ["table2", "--data", data, "--work", work, "--phones", "G4", "--limit-blocks", 1, "--only"]
     line += [*methods, "--crops", 32, "--crop", 32, "--threads", 1, "--device", "cpu"]

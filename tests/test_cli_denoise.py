@@ -7,7 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -49,15 +51,23 @@ def a_capture(
     iso: int = 800,
 ) -> Path:
     """A noisy ramp, written as a DNG that does not claim to be denoised."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_capture(height, width, seed, camera, iso))
+    return path
+
+
+@cache
+def _capture(height: int, width: int, seed: int, camera: Camera, iso: int) -> bytes:
     rng = np.random.default_rng(seed)
     signal = np.linspace(0.1, 0.6, width)[None] * np.ones((height, 1))
     deviation = np.sqrt(iso / 800 * (2e-3 * signal + 1e-5))
     dn = 512 + 15871 * (signal + rng.standard_normal((height, width)) * deviation)
     mosaic = np.clip(np.rint(dn), 0, 16383).astype(np.uint16)
     raw = make_raw(height, width, mosaic=mosaic, camera=camera, exposure=Exposure(iso=iso))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_dng(raw, path, provenance=Provenance("0", "simulated", 0.0))
-    return path
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "capture.dng"
+        write_dng(raw, path, provenance=Provenance("0", "simulated", 0.0))
+        return path.read_bytes()
 
 
 def a_model(like: Path) -> Model:

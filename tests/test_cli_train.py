@@ -27,6 +27,8 @@ from rawdenoise.training.captures import scan
 
 __all__ = ["_one_thread"]  # a fixture that pytest finds here too
 
+pytestmark = pytest.mark.usefixtures("few_crops")
+
 
 def train(folder: Path, *arguments: object) -> Result:
     options = ["--scratch", folder / "scratch", "--device", "cpu", "--keep-if-worse", *arguments]
@@ -102,10 +104,10 @@ def test_a_model_that_cannot_be_kept_is_not_lost(
 
 def test_a_model_has_a_page_and_a_history(captures: Path, tmp_path: Path) -> None:
     a_capture(captures / "3.dng", 192, 256, seed=3)  # four tiles: one can be held out
-    assert train(tmp_path, captures, "--images", "160").exit_code == 0
+    assert train(tmp_path, captures, "--images", "16").exit_code == 0
     (card,) = ModelStore().cards()
     assert card.options["start"] == load_base("fast").card.id
-    assert [check["images"] for check in card.history] == [0, 160]
+    assert [check["images"] for check in card.history] == [0, 16]
     assert card.evidence[0]["iso"] == 800
     page = (ModelStore().folder / card.id / "card.html").read_text()
     assert card.id in page
@@ -115,7 +117,7 @@ def test_finish_makes_a_model_of_what_there_is(captures: Path, tmp_path: Path) -
     nothing = train(tmp_path, captures, "--finish")
     assert nothing.exit_code == 1
     assert "nothing to finish" in nothing.stderr
-    stops = iter([False] * 12 + [True] * 99)
+    stops = iter([False] * 6 + [True] * 99)  # three captures are read first
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("rawdenoise.cli.signals.Stop.__call__", lambda self: next(stops))
         train(tmp_path, captures, "--images", "800")
@@ -126,7 +128,11 @@ def test_finish_makes_a_model_of_what_there_is(captures: Path, tmp_path: Path) -
     assert train(tmp_path, captures, "--finish", "--images", "8").exit_code == 2
 
 
-def test_a_base_is_made_by_a_command_and_goes_on(tmp_path: Path) -> None:
+def test_a_base_is_made_by_a_command_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def noise(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
+        return rng.random((height, width, 3), np.float32)
+
+    monkeypatch.setattr("rawdenoise.training.synthetic.make_scene", noise)  # a scene takes half a second
     output = tmp_path / "base.rawdenoise"
     options = ["--scenes", "20", "--scratch", str(tmp_path / "scratch"), "--device", "cpu"]
     for images in ("16", "32"):

@@ -29,6 +29,7 @@ from rawdenoise.training.risk import crop_sums, difference, estimate_risk, summa
 from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
 
 QUICK = TrainingOptions(images=320, minutes=None, batch=8, crop=32, device="cpu", precision="float32")
+TINY = replace(QUICK, batch=2, crop=16, images=60)  # where it does not matter what is learned
 
 
 @dataclass(frozen=True)
@@ -128,16 +129,17 @@ def test_invalid_pixels_have_no_say() -> None:
 
 
 def test_it_keeps_the_look_with_the_least_risk(tmp_path: Path) -> None:
-    fitted = fit(Slopes(), replace(QUICK, objective="r2r", images=800), folder=tmp_path, run="a")
+    fitted = fit(Slopes(), replace(QUICK, objective="r2r", images=480), folder=tmp_path, run="a")
     risks = [check.figures.risk for check in fitted.history]
     assert fitted.figures.risk == min(risks) < 0.5 * risks[0]
-    assert fitted.images == 800
+    assert fitted.images == 480
     assert not fitted.net.training
     images = [check.images for check in fitted.history]
     assert images == sorted(set(images))
-    assert (images[0], images[-1]) == (0, 800)
+    assert (images[0], images[-1]) == (0, 480)
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_a_rising_risk_ends_the_training_with_the_best_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,20 +147,21 @@ def test_a_rising_risk_ends_the_training_with_the_best_kept(
         return -supervised(step).clamp_max(100)
 
     monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"r2r": ruin})
-    options = replace(QUICK, objective="r2r", images=8000)
+    options = replace(TINY, objective="r2r", images=2000)
     fitted = fit(Slopes(), options, folder=tmp_path / "guarded", run="a")
     assert "rises" in fitted.stopped
-    assert fitted.images < 8000
+    assert fitted.images < 2000
     assert fitted.figures.risk == min(check.figures.risk for check in fitted.history)
-    to_the_end = fit(Slopes(), replace(options, images=1600, guard=False), folder=tmp_path / "not", run="a")
-    assert (to_the_end.images, to_the_end.stopped) == (1600, "")
+    to_the_end = fit(Slopes(), replace(options, images=400, guard=False), folder=tmp_path / "not", run="a")
+    assert (to_the_end.images, to_the_end.stopped) == (400, "")
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_where_nothing_more_is_gained_it_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rawdenoise.training.loop.FLAT", (2, 0.002, 100))
     monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"r2r": lambda step: 0 * supervised(step)})
-    fitted = fit(Slopes(), replace(QUICK, objective="r2r", images=4000), folder=tmp_path, run="a")
-    assert fitted.images < 2000
+    fitted = fit(Slopes(), replace(TINY, objective="r2r", images=1000), folder=tmp_path, run="a")
+    assert fitted.images < 500
 
 
 def test_a_budget_of_nothing_gives_what_it_began_with(tmp_path: Path) -> None:
@@ -169,22 +172,24 @@ def test_a_budget_of_nothing_gives_what_it_began_with(tmp_path: Path) -> None:
         assert torch.equal(fitted.net.state_dict()[name], tensor)
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_a_larger_budget_goes_on_where_the_smaller_ended(tmp_path: Path) -> None:
     seen: list[int] = []
-    fit(Slopes(), replace(QUICK, images=160), folder=tmp_path, run="a")
+    fit(Slopes(), replace(TINY, images=40), folder=tmp_path, run="a")
     fit(
-        Slopes(), replace(QUICK, images=320), folder=tmp_path, run="a",
+        Slopes(), replace(TINY, images=80), folder=tmp_path, run="a",
         on_progress=lambda progress: seen.append(progress.images),
     )  # fmt: skip
-    assert (seen[0], seen[-1]) == (168, 320)
+    assert (seen[0], seen[-1]) == (42, 80)
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_what_a_step_sees_depends_on_its_number_alone(tmp_path: Path) -> None:
-    whole = fit(Slopes(), QUICK, folder=tmp_path / "one", run="a")
+    whole = fit(Slopes(), TINY, folder=tmp_path / "one", run="a")
     calls = iter([False] * 17)
     with pytest.raises(TrainingStopped):
-        fit(Slopes(), QUICK, folder=tmp_path / "two", run="a", stop=lambda: next(calls, True))
-    resumed = fit(Slopes(), QUICK, folder=tmp_path / "two", run="a")
+        fit(Slopes(), TINY, folder=tmp_path / "two", run="a", stop=lambda: next(calls, True))
+    resumed = fit(Slopes(), TINY, folder=tmp_path / "two", run="a")
     for name, tensor in whole.last.state_dict().items():
         assert torch.equal(resumed.last.state_dict()[name], tensor)
     assert [check.figures for check in resumed.history] == [check.figures for check in whole.history]
@@ -264,11 +269,12 @@ def test_a_users_pictures_are_halved_in_linear_light(tmp_path: Path) -> None:
         paint_scenes(tmp_path / "scenes", 1, seed=3, images=[tmp_path / "small.png"])
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_a_base_is_trained_written_and_read_back(
     scenes: tuple[Path, SyntheticCaptures], tmp_path: Path
 ) -> None:
     folder, _ = scenes
-    options = replace(QUICK, objective="supervised-decibels", images=80, seed=3)
+    options = replace(QUICK, objective="supervised-decibels", images=16, seed=3)
     model = train_base(options, folder=folder, scenes=2)
     again = train_base(options, folder=folder, scenes=2)
     assert again.card.weights_sha256 == model.card.weights_sha256

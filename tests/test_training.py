@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import math
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -24,6 +25,7 @@ from rawdenoise.stabilize import stabilize, stabilized_mean
 from rawdenoise.training.camera import Trained, forget, run_id, train
 from rawdenoise.training.captures import (
     CaptureSet,
+    TileStore,
     build_store,
     mosaic_rggb,
     pack_rggb,
@@ -63,11 +65,34 @@ def write_captures(
     return paths
 
 
-@pytest.fixture
-def captures(tmp_path: Path) -> CaptureSet:
-    write_captures(tmp_path / "captures")
-    (found,) = scan([tmp_path / "captures"], camera_name="Bench Camera", layout=LAYOUT)
+@pytest.fixture(scope="module")
+def captures(tmp_path_factory: pytest.TempPathFactory) -> CaptureSet:
+    """Three captures, which no test changes."""
+    folder = tmp_path_factory.mktemp("captures")
+    write_captures(folder)
+    (found,) = scan([folder], camera_name="Bench Camera", layout=LAYOUT)
     return found
+
+
+@pytest.fixture(scope="module")
+def tiles(captures: CaptureSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Their tiles, which no test changes."""
+    folder = tmp_path_factory.mktemp("tiles")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAWDENOISE_PROFILES", str(folder / "no profiles"))
+        build_store(captures, folder, seed=0)
+    return folder
+
+
+@pytest.fixture
+def store(captures: CaptureSet, tiles: Path) -> TileStore:
+    return build_store(captures, tiles, seed=0)
+
+
+def with_tiles(folder: Path, captures: CaptureSet, options: TrainingOptions, tiles: Path) -> Path:
+    """Put the tiles where a training would cut them."""
+    shutil.copytree(tiles, folder / run_id(captures, options))
+    return folder
 
 
 # Captures
@@ -125,15 +150,14 @@ def test_scan_groups_and_reports(tmp_path: Path) -> None:
 
 
 def test_the_digest_of_a_set_does_not_depend_on_names(captures: CaptureSet, tmp_path: Path) -> None:
-    for number in range(3):
-        (tmp_path / "captures" / f"{number}.npy").rename(tmp_path / "captures" / f"{9 - number}x.npy")
-    (again,) = scan([tmp_path / "captures"], camera_name="Bench Camera", layout=LAYOUT)
+    for number, capture in enumerate(captures.captures):
+        shutil.copy(capture.path, tmp_path / f"{9 - number}x.npy")
+    (again,) = scan([tmp_path], camera_name="Bench Camera", layout=LAYOUT)
     assert again.digest == captures.digest
     assert replace(again, captures=again.captures[:2]).digest != captures.digest
 
 
-def test_crops_are_stabilised_and_know_saturation(captures: CaptureSet, tmp_path: Path) -> None:
-    store = build_store(captures, tmp_path / "store", seed=0)
+def test_crops_are_stabilised_and_know_saturation(store: TileStore) -> None:
     batch = store.draw(np.random.default_rng(0), 160, 16)
     assert batch.noisy.shape == (160, 4, 16, 16)
     # The scene varies slowly: second differences are noise, of unit variance after stabilisation.
@@ -151,7 +175,7 @@ def test_rare_levels_are_drawn_more_often_than_they_occur(tmp_path: Path) -> Non
     for number in range(9):
         level = 3000 if number == 0 else 300
         (tmp_path / "some").mkdir(exist_ok=True)
-        mosaic = rng.normal(level, 20, (1024, 1024)).clip(0, 4095)
+        mosaic = rng.normal(level, 20, (512, 512)).clip(0, 4095)
         np.save(tmp_path / "some" / f"{number}.npy", mosaic.astype(np.uint16))
     (found,) = scan([tmp_path / "some"], camera_name="Some", layout=LAYOUT)
     store = build_store(found, tmp_path / "tiles", seed=0)
@@ -160,10 +184,10 @@ def test_rare_levels_are_drawn_more_often_than_they_occur(tmp_path: Path) -> Non
     assert bright == pytest.approx(1 / (1 + math.sqrt(8)), abs=0.07)
 
 
-def test_crops_are_the_same_for_the_same_seed(captures: CaptureSet, tmp_path: Path) -> None:
-    first = build_store(captures, tmp_path / "one", seed=3)
-    again = build_store(captures, tmp_path / "one", seed=3)  # opened, not built
-    other = build_store(captures, tmp_path / "two", seed=3)
+def test_crops_are_the_same_for_the_same_seed(captures: CaptureSet, store: TileStore, tmp_path: Path) -> None:
+    first = build_store(captures, tmp_path / "one", seed=0)
+    again = build_store(captures, tmp_path / "one", seed=0)  # opened, not built
+    other = store
     assert again == first or again.tiles == first.tiles
     assert again.noise == first.noise
     crops = [store.draw(np.random.default_rng(5), 3, 16).noisy for store in (first, again, other)]
@@ -172,20 +196,35 @@ def test_crops_are_the_same_for_the_same_seed(captures: CaptureSet, tmp_path: Pa
 
 
 def test_a_reopened_store_reads_no_capture(
-    captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    captures: CaptureSet, tiles: Path, store: TileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = build_store(captures, tmp_path / "store", seed=0)
     monkeypatch.delattr(captures_module, "read_isolated")
-    again = build_store(captures, tmp_path / "store", seed=0)
+    again = build_store(captures, tiles, seed=0)
     assert (again.tiles, again.held_out, again.noise) == (store.tiles, store.held_out, store.noise)
 
 
-@pytest.mark.parametrize("name", ["00001.npy", "00001.valid.npy", "tiles.json"])
-@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b""), Path.unlink])
+def _cut(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("00001.npy", _cut),
+        ("00001.valid.npy", Path.unlink),
+        ("tiles.json", _cut),
+        ("tiles.json", Path.unlink),
+    ],
+)
 def test_tiles_that_a_power_loss_has_cut_short_are_made_again(
-    captures: CaptureSet, tmp_path: Path, name: str, damage: Callable[[Path], object]
+    captures: CaptureSet,
+    tiles: Path,
+    store: TileStore,
+    tmp_path: Path,
+    name: str,
+    damage: Callable[[Path], object],
 ) -> None:
-    store = build_store(captures, tmp_path / "store", seed=0)
+    shutil.copytree(tiles, tmp_path / "store")
     crops = store.draw(np.random.default_rng(0), 8, 16).noisy
     damage(tmp_path / "store" / name)
     again = build_store(captures, tmp_path / "store", seed=0)
@@ -226,10 +265,10 @@ def test_a_full_disk_is_one_clear_line_and_is_made_room_on(
 
 
 def test_large_collections_are_sampled(tmp_path: Path) -> None:
-    write_captures(tmp_path / "big", 2, height=1200, width=1300)
+    write_captures(tmp_path / "big", 2, height=600, width=1300)
     (found,) = scan([tmp_path / "big"], camera_name="Big", layout=LAYOUT)
     full = build_store(found, tmp_path / "full", seed=0)
-    assert len(full.tiles) + len(full.held_out) == 2 * 9
+    assert len(full.tiles) + len(full.held_out) == 2 * 6
     assert len({tile.file for tile in full.held_out}) == 1
     assert not {tile.file for tile in full.held_out} & {tile.file for tile in full.tiles}
     assert not set(full.tiles) & set(full.held_out)
@@ -410,13 +449,14 @@ def test_training_gives_a_model_with_its_card(captures: CaptureSet, tmp_path: Pa
     assert list((tmp_path / "training").iterdir()) == []
 
 
+@pytest.mark.usefixtures("few_crops")
 @pytest.mark.parametrize("objective", ALONE)
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
-    captures: CaptureSet, tmp_path: Path, objective: str
+    captures: CaptureSet, tiles: Path, tmp_path: Path, objective: str
 ) -> None:
     options = replace(QUICK, objective=objective)
-    whole = train(captures, options, folder=tmp_path / "one")
-
+    whole = train(captures, options, folder=with_tiles(tmp_path / "one", captures, options, tiles))
+    with_tiles(tmp_path / "two", captures, options, tiles)
     seen: list[int] = []
 
     def interrupt(progress: Progress) -> None:
@@ -424,7 +464,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
         if progress.images == 16:
             raise KeyboardInterrupt
 
-    calls = iter([False] * 5 + [True])
+    calls = iter([False] * 2 + [True])
     with pytest.raises(TrainingStopped, match="same command"):
         train(captures, options, folder=tmp_path / "two", stop=lambda: next(calls, True))
     with pytest.raises(TrainingStopped, match=r"16 crops.*same command"):
@@ -432,12 +472,21 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     resumed = train(captures, options, folder=tmp_path / "two", on_progress=lambda p: seen.append(p.images))
     assert digest(resumed) == digest(whole)
     assert seen[-2:] == [20, 24]
-    other = train(captures, replace(options, seed=1), folder=tmp_path / "two")
-    assert digest(other) != digest(whole)
 
 
-def test_two_processes_do_not_train_the_same_at_once(captures: CaptureSet, tmp_path: Path) -> None:
-    folder = tmp_path / "training"
+@pytest.mark.usefixtures("few_crops")
+def test_another_seed_gives_another_model(captures: CaptureSet, tmp_path: Path) -> None:
+    one, other = (
+        train(captures, replace(QUICK, images=4, seed=seed), folder=tmp_path / "same") for seed in (0, 1)
+    )
+    assert digest(one) != digest(other)
+
+
+@pytest.mark.usefixtures("few_crops")
+def test_two_processes_do_not_train_the_same_at_once(
+    captures: CaptureSet, tiles: Path, tmp_path: Path
+) -> None:
+    folder = with_tiles(tmp_path / "training", captures, QUICK, tiles)
 
     def meanwhile(progress: Progress) -> None:
         if progress.images == 8:
@@ -449,8 +498,11 @@ def test_two_processes_do_not_train_the_same_at_once(captures: CaptureSet, tmp_p
     assert not list(folder.glob("*.lock"))
 
 
-def test_a_checkpoint_of_another_network_is_started_over(captures: CaptureSet, tmp_path: Path) -> None:
-    folder = tmp_path / "training"
+@pytest.mark.usefixtures("few_crops")
+def test_a_checkpoint_of_another_network_is_started_over(
+    captures: CaptureSet, tiles: Path, tmp_path: Path
+) -> None:
+    folder = with_tiles(tmp_path / "training", captures, QUICK, tiles)
     whole = train(captures, QUICK, folder=folder)
     run = run_id(captures, QUICK)
     found = load_checkpoint(folder / run, run)
@@ -500,9 +552,12 @@ def test_a_new_calibration_trains_afresh(captures: CaptureSet, monkeypatch: pyte
     assert len({base, calibrated, run_id(captures, QUICK)}) == 3
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_a_loss_that_is_no_number_is_backed_off_from_then_refused(
-    captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    captures: CaptureSet, tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("once", "always"):
+        with_tiles(tmp_path / name, captures, QUICK, tiles)
     calls = 0
     good = OBJECTIVES["gr2r"]
 
@@ -544,11 +599,12 @@ def test_captures_that_are_too_small_are_refused(tmp_path: Path) -> None:
         train(found, QUICK, folder=tmp_path / "training")
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_it_learns(tmp_path: Path) -> None:
     """A slope under noise: a few steps must already take away most of it, and leave the level alone."""
-    write_captures(tmp_path / "captures", 4, height=400, width=440)
+    write_captures(tmp_path / "captures", 4, height=200, width=220)
     (found,) = scan([tmp_path / "captures"], camera_name="Bench", layout=LAYOUT)
-    options = replace(QUICK, images=240)
+    options = replace(QUICK, images=160)
     model = train(found, options, folder=tmp_path / "training").model
     assert model.card.figures["gain_db"] > 8
     assert abs(model.card.figures["bias"]) < 0.1

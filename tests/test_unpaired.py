@@ -35,6 +35,8 @@ from rawdenoise.training.unpaired import (
 
 __all__ = ["_one_thread"]
 
+pytestmark = pytest.mark.usefixtures("few_crops")
+
 NOISE = NoiseModel((1e-3,) * 4, (1e-5,) * 4)
 LOW = NoiseModel((1e-4,) * 4, (1e-6,) * 4)
 
@@ -199,10 +201,10 @@ def test_named_clean_captures_are_taken_but_for_those_held_out(captures: Path, t
 
 def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_out(tmp_path: Path) -> None:
     """Models trained with clean captures and without are judged by captures that neither has seen."""
-    for number in range(10):
-        a_capture(tmp_path / "noisy" / f"{number}.dng", 192, 256, seed=number, iso=(800, 3200)[number % 2])
-    for number in range(4):
-        a_capture(tmp_path / "base" / f"{number}.dng", 192, 256, seed=20 + number, iso=50)
+    for number in range(8):
+        a_capture(tmp_path / "noisy" / f"{number}.dng", 64, 64, seed=number, iso=(800, 3200)[number % 2])
+    for number in range(2):
+        a_capture(tmp_path / "base" / f"{number}.dng", 64, 64, seed=20 + number, iso=50)
 
     def held_out(*folders: Path, seed: int) -> set[str]:
         (group,) = scan(folders)
@@ -213,7 +215,7 @@ def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_
 
     of_noisy = {each.digest for each in scan([tmp_path / "noisy"])[0].captures}
     found = []
-    for seed in range(3):
+    for seed in range(2):
         alone = held_out(tmp_path / "noisy", seed=seed)
         assert len(alone) == 2
         assert held_out(tmp_path / "noisy", tmp_path / "base", seed=seed) & of_noisy == alone
@@ -222,7 +224,7 @@ def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_
 
 
 def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tmp_path: Path) -> None:
-    trained = train(tmp_path, captures, "--images", 64, "--keep-if-worse")
+    trained = train(tmp_path, captures, "--images", 32, "--keep-if-worse")
     assert trained.exit_code == 0, trained.output
     (card,) = ModelStore().cards()
     assert card.objective == "unpaired"
@@ -232,7 +234,7 @@ def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tm
     assert "7, 3 of them as clean ones" in shown
     assert "clean=" not in shown
     assert "gamma=" not in shown
-    assert 64 <= card.figures["images"] <= 80  # whole batches in each stage
+    assert 32 <= card.figures["images"] <= 48  # whole batches in each stage
     assert "  clean: 3 captures, ISO 50" in trained.stdout
     assert "next: rawdenoise denoise" in trained.stdout
     assert f"against {load_base('fast').card.id}" in trained.stdout
@@ -244,7 +246,7 @@ def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path)
     (tmp_path / "base").mkdir()
     for file in folder.glob("base-*"):
         file.rename(tmp_path / "base" / file.name)
-    arguments = ["--clean", tmp_path / "base", "--images", 32, "--from-nothing", "--learned-noise", "planes"]
+    arguments = ["--clean", tmp_path / "base", "--images", 16, "--from-nothing", "--learned-noise", "planes"]
     result = train(tmp_path, folder, *arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("no new model")
@@ -254,7 +256,7 @@ def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path)
 @pytest.mark.parametrize("share", [0.05, 0.6])
 def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path, share: float) -> None:
     (group,) = scan([captures])
-    options = TrainingOptions(images=96, minutes=None, batch=4, crop=24, device="cpu", seed=3)
+    options = TrainingOptions(images=48, minutes=None, batch=4, crop=24, device="cpu", seed=3)
     start = load_base("fast")
 
     def trained(folder: Path, stop_at: float = 2.0, **changes: object) -> Trained:
@@ -272,7 +274,7 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
     whole = trained(tmp_path / "whole")
     with pytest.raises(TrainingStopped) as stopped:
         trained(tmp_path / "parts", share)
-    assert stopped.value.images == 4 * math.ceil(share * 96 / 4)  # of both stages, in whole steps
+    assert stopped.value.images == 4 * math.ceil(share * 48 / 4)  # of both stages, in whole steps
     if share < FIRST_SHARE:
         with pytest.raises(TrainingError, match="still learning the noise: to go on, leave --finish out"):
             trained(tmp_path / "parts", images=None, minutes=0.0)
@@ -282,7 +284,7 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
         with pytest.raises(TrainingStopped):
             trained(tmp_path / "finished", share)
         finished = trained(tmp_path / "finished", images=None, minutes=0.0)
-        assert 0 < finished.model.card.figures["images"] < 96
+        assert 0 < finished.model.card.figures["images"] < 48
 
 
 def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(tmp_path: Path) -> None:
