@@ -33,9 +33,7 @@ def guarded(refuse: Callable[[str], RawDenoiseError]) -> Iterator[None]:
         raise refuse(NO_MEMORY) from error
     except Exception as error:
         log.debug("nobody foresaw this", exc_info=True)
-        words = str(error).strip().partition("\n")[0][:200]
-        reason = f"{UNFORESEEN} ({type(error).__name__}: {words})".replace(": )", ")")
-        raise refuse(reason) from error
+        raise refuse(f"{UNFORESEEN} ({_named(error)})") from error
 
 
 @contextmanager
@@ -47,3 +45,16 @@ def guarded_file(path: Path) -> Iterator[None]:
     """
     with guarded(lambda reason: (OutOfMemoryError if reason == NO_MEMORY else UnreadableError)(path, reason)):
         yield
+
+
+def explained(error: Exception) -> str:
+    """Say an error in one line: our own as it is, a bug by its type, with a traceback in the log."""
+    if isinstance(error, RawDenoiseError):
+        return str(error)
+    log.debug("a bug", exc_info=error)
+    return NO_MEMORY if isinstance(error, MemoryError) else f"unexpected {_named(error)}"
+
+
+def _named(error: Exception) -> str:
+    words = str(error).strip().partition("\n")[0][:200]
+    return f"{type(error).__name__}: {words}".removesuffix(": ")

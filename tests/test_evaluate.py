@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ from rawdenoise.evaluation.sidd import (
     models_by_scene,
 )
 from rawdenoise.evidence import Kind
-from rawdenoise.formats.sidd import SIDD_CFA
+from rawdenoise.formats.sidd import SIDD_CFA, read_sidd_blocks
 from rawdenoise.models import Model, ModelStore
 from rawdenoise.noise import NoiseModel, fit_noise, sample_noise
 from rawdenoise.pipeline import DenoiseOptions

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from io import FileIO
 from pathlib import Path
@@ -19,6 +19,7 @@ from conftest import make_raw, raw_images
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.batch import denoising, run_batch
 from rawdenoise.errors import (
     DecoderCrashedError,
     DecoderTimeoutError,
@@ -36,6 +37,8 @@ from rawdenoise.formats.tags import Code
 from rawdenoise.guard import UNFORESEEN
 from rawdenoise.isolation.messages import pack, unpack
 from rawdenoise.isolation.reader import IsolatedReader, shared_reader
+from rawdenoise.jobs import FileResult, Job, Status
+from rawdenoise.pipeline import DenoiseOptions
 from rawdenoise.raw import Cfa, Color, ColorMatrix, Exposure, Metadata, Provenance, RawImage, Tag
 
 MISBEHAVING = "misbehaving_decoder"
@@ -279,6 +282,39 @@ def _runs(pid: int) -> bool:
         return not status.exists() or status.read_text().rpartition(")")[2].split()[0] != "Z"
     except ProcessLookupError:
         return False
+
+
+# ---------------------------------------------------------------- batches
+
+
+def batch(
+    folder: Path, words: list[str], reader: IsolatedReader, stop: Callable[[], bool] = lambda: False
+) -> dict[str, FileResult]:
+    """Denoise files that say what is to become of them, at strength 0."""
+    work = denoising(DenoiseOptions(strength=0.0, device="cpu"), lambda camera: None, read=reader.read)
+    jobs = [Job(file_of(folder, word), folder / f"{word}-out.dng") for word in words]
+    return {result.source.stem: result for result in run_batch(jobs, work, stop=stop)}
+
+
+def test_what_crashes_a_decoder_costs_a_batch_one_file(tmp_path: Path) -> None:
+    reader = IsolatedReader(worker=MISBEHAVING, time_s=2.0)
+    try:
+        results = batch(tmp_path, ["one", "segfault", "two", "hang", "bomb", "three"], reader)
+    finally:
+        reader.close()
+    failed = {name: result.reason for name, result in results.items() if result.status is Status.FAILED}
+    assert failed == {
+        "segfault": "its decoder crashed (SIGSEGV): the file is damaged",
+        "hang": "takes for ever to decode: it was given up",
+        "bomb": "needs more memory than a decoder may take (4 GiB)",
+    }
+    done = {name for name, result in results.items() if result.status is Status.DONE}
+    assert done == {"one", "two", "three"}
+
+
+def test_a_batch_with_a_decoder_that_hangs_can_be_stopped(reader: IsolatedReader, tmp_path: Path) -> None:
+    assert batch(tmp_path, ["hang"], reader, stop=(tmp_path / "hang.dng").exists) == {}
+    assert not list(tmp_path.glob("*-out*"))
 
 
 # ---------------------------------------------------------------- real files

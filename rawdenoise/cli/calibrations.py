@@ -27,9 +27,10 @@ from rawdenoise.cli.profiles import profile_lines
 from rawdenoise.cli.text import counted, one_line
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, is_damage
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.guard import guarded
+from rawdenoise.guard import explained
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.profiles import CameraProfile, ProfileStore, load_profile, merged, save_profile
+from rawdenoise.raw import Camera
 
 SOURCE = "rawdenoise calibrate"
 
@@ -79,7 +80,7 @@ def run(given: Given, wanted: Wanted) -> int:
         from rawdenoise.plots import check_drawing
 
         check_drawing()
-    failures: list[RawDenoiseError] = []
+    failures: list[Exception] = []
     groups = _groups(given, _frames(given, failures), failures)
     names = [full_name(group.camera) for group in groups]
     if len(groups) > 1 and wanted.output is not None:
@@ -88,15 +89,12 @@ def run(given: Given, wanted: Wanted) -> int:
         if len(groups) > 1:
             click.echo(("\n" if number else "") + one_line(name))
         try:
-            with guarded(lambda reason, name=name: CalibrationError(f"{name}: {reason}")):  # type: ignore[misc]
-                failures += _calibrate(
-                    group, given, replace(wanted, plot=_folder(wanted.plot, group, groups))
-                )
-        except RawDenoiseError as error:
+            failures += _calibrate(group, given, replace(wanted, plot=_folder(wanted.plot, group, groups)))
+        except Exception as error:  # a bug that one camera's frames bring to light is not the others'
             if len(groups) == 1:
                 raise
             failures.append(error)
-            _say(f"failed: {name}: {error}")
+            _say(f"failed: {name}: {explained(error)}")
     return 1 if failures else 0
 
 
@@ -153,7 +151,7 @@ def measure(given: Given, group: Group, refusals: list[CalibrationError]) -> lis
     return _together(darks, points_of(group.captures) if group.captures else [])
 
 
-def _groups(given: Given, frames: Frames, failures: list[RawDenoiseError]) -> list[Group]:
+def _groups(given: Given, frames: Frames, failures: list[Exception]) -> list[Group]:
     """Put together what is of one camera in one mode; cameras that have flats need no captures.
 
     Raises:
@@ -206,7 +204,7 @@ def _together(darks: list[CalibrationPoint], found: list[CalibrationPoint]) -> l
     return list(points.values())
 
 
-def _frames(given: Given, failures: list[RawDenoiseError]) -> Frames:
+def _frames(given: Given, failures: list[Exception]) -> Frames:
     """Sort what was given into darks and flats; ordinary captures are among the others."""
     darks = sort_frames(given.darks, given.layout, meant_as="dark")
     flats = sort_frames(given.flats, given.layout, meant_as="flat")
@@ -311,7 +309,7 @@ def _show(new: CameraProfile, points: Iterable[CalibrationPoint]) -> None:
             _say(f"ISO {point.iso or 'unstated'}: {note}")
 
 
-def _left_out(error: RawDenoiseError, failures: list[RawDenoiseError]) -> None:
+def _left_out(error: RawDenoiseError, failures: list[Exception]) -> None:
     """Say that a file is left out; one that is damaged makes the command fail in the end."""
     _say(f"left out: {error}")
     if is_damage(error):

@@ -22,7 +22,7 @@ from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.devices import pick_device
 from rawdenoise.errors import ModelFileError, OutputError, RawDenoiseError, TrainingError, is_damage
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.guard import guarded
+from rawdenoise.guard import explained
 from rawdenoise.models import CLEAN, Model, ModelStore, export_halved, read_model
 from rawdenoise.training.base import train_base
 from rawdenoise.training.camera import Trained, forget, train
@@ -75,18 +75,15 @@ def run(
         for number, group in enumerate(groups, 1):
             _say(f"\n[{number}/{len(groups)}] {one_line(group.camera.name)}")
             try:
-                with guarded(
-                    TrainingError
-                ):  # a bug that one camera's captures bring to light is not the others'
-                    everything, unpaired = _with_clean(group, clean, session.unpaired)
-                    trained = _train_one(everything, options, session, unpaired, start, stop)
-                    _announce(trained, everything, inputs, layout, session)
+                everything, unpaired = _with_clean(group, clean, session.unpaired)
+                trained = _train_one(everything, options, session, unpaired, start, stop)
+                _announce(trained, everything, inputs, layout, session)
             except TrainingStopped as stopped:
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
-            except RawDenoiseError as error:
+            except Exception as error:  # a bug that one camera's captures bring to light is not the others'
                 failures += 1
-                _say(f"failed: {one_line(str(error))}")
+                _say(f"failed: {one_line(explained(error))}")
     return int(failures > 0 or bool(damaged))
 
 
