@@ -239,7 +239,7 @@ def _picture_tags(image: RawImage, provenance: Provenance) -> Ifd:
     if camera.model:
         tags.setdefault(Code.Model, ascii_tag(camera.model))
     tags[Code.Orientation] = numbers_tag(SHORT, 1)
-    packet = provenance_packet(source, provenance)
+    packet = provenance_packet(image, provenance, media_type="image/tiff")
     if packet is not None:
         tags[Code.XMP] = bytes_tag(packet)
     return tags

@@ -21,8 +21,8 @@ from rawdenoise.raw import NO_TAGS, Ifd, Tag
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 SRATIONAL, DOUBLE, IFD, LONG8, IFD8 = 10, 12, 13, 16, 18
 
-CLASSIC, BIG, PROFILE = 42, 43, 0x4352
-_MAGICS = {CLASSIC, BIG, PROFILE, 0x4F52, 0x5352, 0x55}  # 'RO' and 'RS' are Olympus, 0x55 is Panasonic
+CLASSIC, BIG, PROFILE, PANASONIC = 42, 43, 0x4352, 0x55
+_MAGICS = {CLASSIC, BIG, PROFILE, PANASONIC, 0x4F52, 0x5352}  # 'RO' and 'RS' are Olympus
 
 MOST_VALUE_BYTES = 128 << 20  # of all tags together: previews and MakerNotes are some MB, raws all in one 100
 MOST_NUMBERS = 1 << 20  # in one tag: a tile of 16 x 16 pixels in a picture of 268 MP
@@ -226,8 +226,11 @@ def write_directories(file: BufferedIOBase, root: Node, *, start: int, big: bool
 
 
 def ascii_tag(text: str) -> Tag:
-    """A text with its closing zero; UTF-8 where ASCII does not reach, as the field does."""
-    data = text.encode("utf-8") + b"\0"
+    """A text with its closing zero; UTF-8 where ASCII does not reach, as the field does.
+
+    Of names of files that are no UTF-8 the bytes are kept.
+    """
+    data = text.encode("utf-8", "surrogateescape") + b"\0"
     return Tag(ASCII, len(data), data)
 
 
