@@ -25,6 +25,7 @@ from rawdenoise.formats.dng_codes import (
     SONY_CORRECTIONS,
     STALE_CODES,
 )
+from rawdenoise.formats.dng_exif import exif_node, keeps_maker_note
 from rawdenoise.formats.dng_noise import noise_tags
 from rawdenoise.formats.framing import default_crop, shown_area
 from rawdenoise.formats.identity import identity_of
@@ -90,7 +91,7 @@ def compromises(image: RawImage) -> tuple[str, ...]:
     made_up = _made_up(image)
     if made_up:
         found.append(f"the source does not say, and the DNG does: {', '.join(made_up)}")
-    if Code.MakerNote in source.exif and not _keeps_maker_note(image):
+    if Code.MakerNote in source.exif and not keeps_maker_note(image):
         private = maker_note.adobe_private_data(source)
         if private is None or Code.DNGPrivateData in source.root:
             found.append("the MakerNote is left out: it cannot be read at another place in a file")
@@ -226,7 +227,7 @@ def _camera_tags(image: RawImage) -> Ifd:
         tags |= _lens_corrections(source)
         tags[Code.ProfileName] = ascii_tag(f"{camera.name} matrix")
         tags[Code.ProfileEmbedPolicy] = numbers_tag(LONG, 0)
-    if Code.MakerNote in source.exif and not _keeps_maker_note(image):
+    if Code.MakerNote in source.exif and not keeps_maker_note(image):
         private = maker_note.adobe_private_data(source)
         if private is not None:
             tags[Code.DNGPrivateData] = bytes_tag(private)
@@ -287,47 +288,6 @@ def provenance_packet(image: RawImage, provenance: Provenance, *, media_type: st
         former_software=text(root.get(Code.Software)),
         identity=identity_of(image, provenance, media_type),
     )
-
-
-def exif_node(image: RawImage) -> Node | None:
-    """EXIF: the source's, also what it has astray in IFD0, then what the image itself tells."""
-    source, exposure = image.metadata, image.exposure
-    tags: dict[int, Tag] = {}
-    if exposure.exposure_s:
-        tags[Code.ExposureTime] = numbers_tag(RATIONAL, exposure.exposure_s)
-    if exposure.f_number:
-        tags[Code.FNumber] = numbers_tag(RATIONAL, exposure.f_number)
-    if exposure.iso:
-        tags[Code.ISOSpeedRatings] = numbers_tag(SHORT, min(exposure.iso, 65535))
-    if exposure.focal_length_mm:
-        tags[Code.FocalLength] = numbers_tag(RATIONAL, exposure.focal_length_mm)
-    if exposure.taken_at:
-        tags[Code.DateTimeOriginal] = ascii_tag(exposure.taken_at)
-    for directory in (source.raw, source.root):
-        tags.update({code: tag for code, tag in directory.items() if code in EXIF_CODES})
-    tags.update({code: tag for code, tag in source.exif.items() if code not in POINTER_CODES})
-    if not tags:
-        return None
-    tags.setdefault(Code.ExifVersion, bytes_tag(b"0231", UNDEFINED))
-    pinned: dict[int, int] = {}
-    if Code.MakerNote in tags:
-        if not _keeps_maker_note(image):
-            del tags[Code.MakerNote]
-        elif maker_note.can_stay(source, _room(image)) and source.maker_note_offset is not None:
-            pinned[Code.MakerNote] = source.maker_note_offset
-    interop: dict[int, tuple[Node, ...]] = {}
-    if source.interop:
-        interop[Code.InteroperabilityIFD] = (Node(source.interop),)
-    return Node(tags, children=interop, pinned=pinned)
-
-
-def _keeps_maker_note(image: RawImage) -> bool:
-    return maker_note.can_stay(image.metadata, _room(image)) or maker_note.can_move(image.metadata)
-
-
-def _room(image: RawImage) -> int:
-    """About how long the file will be at least: lossless JPEG halves a mosaic, and rarely quarters it."""
-    return image.mosaic.nbytes // 4
 
 
 def _raw_tags(image: RawImage, provenance: Provenance) -> Ifd:

@@ -18,7 +18,8 @@ from PIL import ImageCms
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import OutputError, VerificationError
 from rawdenoise.formats import maker_note
-from rawdenoise.formats.dng_directories import exif_node, provenance_packet
+from rawdenoise.formats.dng_directories import provenance_packet
+from rawdenoise.formats.dng_exif import exif_node
 from rawdenoise.formats.framing import sound_scale
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
