@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from test_dng import make_capture
 
@@ -259,6 +259,7 @@ def test_damage_is_never_fatal(junk: bytes, at: int, gone: int) -> None:
     history(junk)
 
 
+@example({"a": "\n\t\r"}, "a<>&\"'\n\t\r ]é😀")
 @given(
     st.dictionaries(st.text("abc", min_size=1), st.text(st.characters(exclude_categories=["Cs", "Cc"]))),
     st.text(st.sampled_from("a<>&\"'\n\t\r ]é😀")),
