@@ -191,6 +191,15 @@ def test_a_maker_note_behind_the_picture_stays_at_its_offset(tmp_path: Path) -> 
     exif = Node({Code.MakerNote: bytes_tag(b"its offsets count in the file", UNDEFINED)},
                 pinned={Code.MakerNote: 1_200_000})  # fmt: skip
     assert written(tmp_path, exif=exif).maker_note_offset == 1_200_000
+    assert (tmp_path / "out.dng").stat().st_size > 1_201_000  # dcraw reads on behind it
+
+
+def test_exif_has_no_pixels(tmp_path: Path) -> None:
+    """As PiDNG writes it: strips in EXIF, at offset 0."""
+    strips = {Code.StripOffsets: numbers_tag(LONG, 0), Code.Compression: numbers_tag(SHORT, 1)}
+    found = written(tmp_path, exif=Node({**EXIF, **strips}))
+    assert EXIF.items() <= found.exif.items()
+    assert not strips.keys() & found.exif.keys()
 
 
 def rw2_file(note: bytes) -> bytes:

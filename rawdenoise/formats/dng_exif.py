@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rawdenoise.formats import maker_note
-from rawdenoise.formats.dng_codes import EXIF_CODES, POINTER_CODES
+from rawdenoise.formats.dng_codes import EXIF_CODES, PIXEL_CODES, POINTER_CODES
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     RATIONAL,
@@ -33,7 +33,8 @@ def exif_node(image: RawImage) -> Node | None:
         tags[Code.DateTimeOriginal] = ascii_tag(exposure.taken_at)
     for directory in (source.raw, source.root):
         tags.update({code: tag for code, tag in directory.items() if code in EXIF_CODES})
-    tags.update({code: tag for code, tag in source.exif.items() if code not in POINTER_CODES})
+    gone = POINTER_CODES | PIXEL_CODES  # PiDNG has strips in EXIF, at offset 0
+    tags.update({code: tag for code, tag in source.exif.items() if code not in gone})
     if not tags:
         return None
     tags.setdefault(Code.ExifVersion, bytes_tag(b"0231", UNDEFINED))
