@@ -13,7 +13,7 @@ from io import BufferedIOBase
 from itertools import islice
 from uuid import UUID
 
-from rawdenoise.formats.tiff_container import Budget, TiffHeader, read_header
+from rawdenoise.formats.tiff_container import TiffHeader, read_header
 
 RAF_MAGIC = b"FUJIFILMCCD-RAW "
 _CANON = UUID("85c0b687-820f-11e0-8111-f4ce462b6a48").bytes
@@ -67,14 +67,11 @@ def raf_tiff(file: BufferedIOBase) -> TiffHeader | None:
     return jpeg_tiff(file, start, min(start + length, end))
 
 
-def jpeg_tiff(file: BufferedIOBase, start: int, end: int, budget: Budget | None = None) -> TiffHeader | None:
-    """The TIFF with the EXIF of the JPEG that lies there; None if there is none.
-
-    `budget` is that of the TIFF it lies in, if it does.
-    """
+def jpeg_tiff(file: BufferedIOBase, start: int, end: int) -> TiffHeader | None:
+    """The TIFF with the EXIF of the JPEG that lies there; None if there is none."""
     for kind, where, until in _segments(file, start, end):
         if kind == _APP1 and _at(file, where, len(_EXIF), until) == _EXIF:
-            return _tiff(file, where + len(_EXIF), until, budget)
+            return _tiff(file, where + len(_EXIF), until)
     return None
 
 
@@ -115,9 +112,9 @@ def _segments(file: BufferedIOBase, start: int, end: int) -> Iterator[tuple[int,
         start = until
 
 
-def _tiff(file: BufferedIOBase, start: int, end: int, budget: Budget | None = None) -> TiffHeader | None:
+def _tiff(file: BufferedIOBase, start: int, end: int) -> TiffHeader | None:
     """The header of a TIFF from `start`, beyond whose `end` nothing is read."""
-    header = read_header(file, start, budget)
+    header = read_header(file, start)
     return None if header is None else replace(header, end=min(header.end, end))
 
 

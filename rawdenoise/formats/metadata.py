@@ -97,7 +97,7 @@ def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
     )
     if header.magic == PANASONIC and _JPEG_FROM_RAW in root:
         start = header.base + directories[0].value_offsets[_JPEG_FROM_RAW]
-        embedded = jpeg_tiff(file, start, start + len(root[_JPEG_FROM_RAW].data), header.budget)
+        embedded = jpeg_tiff(file, start, start + len(root[_JPEG_FROM_RAW].data))
         if embedded is not None:
             return _completed(found, _from_tiff(file, embedded))
     return found
