@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from test_dng import KEPT_RAW, KEPT_ROOT, UNTOUCHED, make_capture
 from test_metadata import EXIF, GPS, ROOT, cr3_file, tiff
@@ -309,9 +310,13 @@ def test_big_tables_come_along(tmp_path: Path) -> None:
     found = read_metadata(tmp_path / "out.dng")
     assert found.tables == tables
     assert found.root[Code.BigTableDigests] == index[Code.BigTableDigests]
-    far = {**index, Code.BigTableOffsets: numbers_tag(LONG, 4_000, 1 << 30)}
-    lost = written(tmp_path, root=far)
-    assert not index.keys() & lost.root.keys()
+    for broken in (
+        {Code.BigTableOffsets: numbers_tag(LONG, 4_000, 1 << 30)},
+        {Code.BigTableByteCounts: numbers_tag(LONG, 12)},
+        {Code.BigTableByteCounts: numbers_tag(DOUBLE, float("nan"), 5)},
+    ):
+        lost = written(tmp_path, root={**index, **broken})
+        assert not index.keys() & lost.root.keys()
 
 
 # ---------------------------------------------------------------- identity, and what is made up
@@ -348,6 +353,7 @@ def test_every_output_has_ids_of_its_own_and_equal_work_equal_ones(tmp_path: Pat
         assert again["OriginalDocumentID"] == first["OriginalDocumentID"]
         assert again["DocumentID"] != first["DocumentID"]
         assert again["InstanceID"] != first["InstanceID"]
+    assert ids_of(replace(image, mosaic=np.asfortranarray(image.mosaic)), stated) == first
     pixels = ids_of(other, stated)
     assert pixels["DocumentID"] == first["DocumentID"]
     assert pixels["InstanceID"] != first["InstanceID"]

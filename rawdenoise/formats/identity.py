@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, replace
 from uuid import UUID, uuid5
 
+import numpy as np
+
 from rawdenoise.formats.xmp import Identity
 from rawdenoise.raw import Provenance, RawImage
 
@@ -24,7 +26,7 @@ def identity_of(image: RawImage, provenance: Provenance, media_type: str) -> Ide
     source = str(uuid5(_NAMESPACE, f"source {content}"))
     made = replace(provenance, gain_db=None, source_digest="", source_name="")
     document = str(uuid5(_NAMESPACE, f"document {source} {media_type} {asdict(made)}"))
-    pixels = _digest(iter((image.mosaic.data,)))
+    pixels = _digest(iter((np.ascontiguousarray(image.mosaic).data,)))
     return Identity(source, document, str(uuid5(_NAMESPACE, f"instance {document} {pixels}")), media_type)
 
 

@@ -174,13 +174,12 @@ def _camera_profiles(file: BufferedIOBase, main: TiffHeader, root: Ifd) -> Mappi
 
 def _big_tables(file: BufferedIOBase, header: TiffHeader, root: Ifd) -> tuple[bytes, ...]:
     """What BigTableOffsets points to (DNG 1.6: look tables and masks of the settings in the XMP packet)."""
+    places, sizes = offsets(root.get(Code.BigTableOffsets)), offsets(root.get(Code.BigTableByteCounts))
+    ends = [place + size for place, size in zip(places, sizes, strict=False)]
+    if len(places) != len(sizes) or max(ends, default=0) > header.end or not header.budget.spend(sum(sizes)):
+        return ()
     tables: list[bytes] = []
-    left = header.end
-    sizes = map(int, numbers(root.get(Code.BigTableByteCounts)))
-    for place, size in zip(offsets(root.get(Code.BigTableOffsets)), sizes, strict=False):
-        left -= size
-        if size <= 0 or left < 0 or place + size > header.end:
-            return ()
+    for place, size in zip(places, sizes, strict=True):
         file.seek(header.base + place)
         tables.append(file.read(size))
     return tuple(tables)
