@@ -173,7 +173,8 @@ class Metadata:
     `root` is IFD0 (or the preview's), `raw` the directory of the mosaic (the same tags as `root` where the
     source has one directory). `maker_note_offset` is where the MakerNote's bytes lay in the source, for its
     absolute offsets; its inside may follow the byte order of the source, which `little_endian` tells.
-    `extra` holds DNG camera profiles and other directories by the tag that points to them.
+    `extra` holds DNG camera profiles and other directories by the tag that points to them, `tables` what
+    DNG's BigTableOffsets points to.
     """
 
     is_dng: bool = False
@@ -184,6 +185,7 @@ class Metadata:
     interop: Ifd = field(default_factory=lambda: NO_TAGS)
     maker_note_offset: int | None = None
     extra: Mapping[int, tuple[Ifd, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    tables: tuple[bytes, ...] = ()
     little_endian: bool = True
 
 

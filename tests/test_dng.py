@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import io
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from rawdenoise.errors import DiskFullError, OutputExistsError, VerificationError
 from rawdenoise.formats import dng as dng_module
-from rawdenoise.formats import dng_directories
+from rawdenoise.formats import dng_codes
 from rawdenoise.formats.dng import compromises, write_dng
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.metadata import read_metadata
@@ -38,7 +37,6 @@ from rawdenoise.formats.tiff_container import (
     text,
     write_tree,
 )
-from rawdenoise.formats.xmp import with_provenance
 from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, Provenance, RawImage
 
 MATRIX = ((0.7, -0.2, -0.05), (-0.4, 1.2, 0.25), (-0.05, 0.15, 0.6))
@@ -319,18 +317,6 @@ def test_a_source_dng_keeps_every_tag(tmp_path: Path, one_directory: bool) -> No
         assert np.array_equal(raw.raw_image, mosaic)
 
 
-def test_the_noise_profile_says_what_noise_is_left(tmp_path: Path) -> None:
-    write_source(tmp_path / "source.dng")
-    image = read_libraw(tmp_path / "source.dng")
-    for provenance, said in (
-        (PROVENANCE, (2e-4, 3e-6) * 3),
-        (UNTOUCHED, (1e-3, 1e-5)),
-        (replace(UNTOUCHED, strength=1.0), ()),
-    ):
-        write_dng(image, tmp_path / "out.dng", provenance=provenance)
-        assert numbers(read_metadata(tmp_path / "out.dng").root.get(Code.NoiseProfile)) == said
-
-
 def test_a_fractional_crop_becomes_whole(tmp_path: Path) -> None:
     write_source(tmp_path / "source.dng")
     image = read_libraw(tmp_path / "source.dng")
@@ -345,21 +331,8 @@ def test_a_fractional_crop_becomes_whole(tmp_path: Path) -> None:
     assert numbers(raw[Code.DefaultCropSize]) == (100, 80)
 
 
-def test_xmp_is_added_to_and_nothing_of_it_lost() -> None:
-    packet = with_provenance(SOURCE_XMP, PROVENANCE)
-    assert packet is not None
-    added = re.sub(rb"<rdf:Description.*?</rdf:Description>\n", b"", packet)
-    assert added == SOURCE_XMP
-    assert b'rdf:about="uuid:1"' in packet
-    again = with_provenance(packet, replace(PROVENANCE, version="9"))
-    assert again is not None
-    assert again.count(b"<rawdenoise:Version>") == 2
-    assert again.count(b"xmlns:rawdenoise") == 1
-    assert with_provenance("<x/>".encode("utf-16"), PROVENANCE) is None
-
-
 def test_every_tag_of_real_dngs_is_kept(shared_data: Path, tmp_path: Path) -> None:
-    changed = {*dng_directories.PIXEL_CODES, *dng_directories.STALE_CODES, *dng_directories.PREVIEW_CODES}
+    changed = {*dng_codes.PIXEL_CODES, *dng_codes.STALE_CODES, *dng_codes.PREVIEW_CODES}
     changed |= {Code.SubIFDs, Code.ExifIFD, Code.Software, Code.DNGVersion, Code.DNGBackwardVersion, Code.XMP}
     for name in (
         "raws/canon-kiss-x4-colorchart.dng",

@@ -1,4 +1,4 @@
-"""Where raws that are no TIFF keep the TIFFs with their tags: Canon's CR3 and Fujifilm's RAF.
+"""Where raws keep further TIFFs with their tags: Canon's CR3, and the JPEGs in Fujifilm's and Panasonic's.
 
 Nothing here trusts a file: sizes are held against what surrounds them, and every walk has an end.
 """
@@ -64,7 +64,11 @@ def raf_tiff(file: BufferedIOBase) -> TiffHeader | None:
     if _at(file, 0, len(RAF_MAGIC), end) != RAF_MAGIC or len(place) < 8:
         return None
     start, length = struct.unpack(">II", place)
-    end = min(start + length, end)
+    return jpeg_tiff(file, start, min(start + length, end))
+
+
+def jpeg_tiff(file: BufferedIOBase, start: int, end: int) -> TiffHeader | None:
+    """The TIFF with the EXIF of the JPEG that lies there; None if there is none."""
     for kind, where, until in _segments(file, start, end):
         if kind == _APP1 and _at(file, where, len(_EXIF), until) == _EXIF:
             return _tiff(file, where + len(_EXIF), until)

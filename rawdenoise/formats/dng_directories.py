@@ -10,11 +10,28 @@ import numpy as np
 from jaxtyping import Float64
 
 from rawdenoise.formats import maker_note
+from rawdenoise.formats.dng_codes import (
+    BIG_TABLE_CODES,
+    DISTORTION_IN_DNG,
+    EXIF_CODES,
+    NOISE_CODES,
+    PANASONIC_DISTORTION,
+    PICTURE_CODES,
+    PIXEL_CODES,
+    POINTER_CODES,
+    PREVIEW_CODES,
+    RAW_CODES,
+    RESOLUTION_CODES,
+    SONY_CORRECTIONS,
+    STALE_CODES,
+)
+from rawdenoise.formats.dng_exif import exif_node, keeps_maker_note
+from rawdenoise.formats.dng_noise import noise_tags
 from rawdenoise.formats.framing import default_crop, shown_area
+from rawdenoise.formats.identity import identity_of
 from rawdenoise.formats.preview import preview_jpeg
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
-    DOUBLE,
     LONG,
     PROFILE,
     RATIONAL,
@@ -30,7 +47,7 @@ from rawdenoise.formats.tiff_container import (
     text,
     write_tree,
 )
-from rawdenoise.formats.xmp import with_provenance
+from rawdenoise.formats.xmp import is_readable, with_provenance
 from rawdenoise.raw import Area, Cfa, Ifd, Metadata, Provenance, RawImage, Tag
 from rawdenoise.srgb import SRGB_TO_XYZ
 
@@ -38,48 +55,8 @@ _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
 _SMALLEST_TRIMMED = 8  # pixels; smaller pictures are left as they are
 _CROP_CODES = (Code.DefaultCropOrigin, Code.DefaultCropSize)
 _COLORS = {"R": 0, "G": 1, "B": 2}
-
-
-# How pixels are laid down; all of it changes with the new compression and the new preview.
-PIXEL_CODES = {
-    *(Code.NewSubfileType, Code.ImageWidth, Code.ImageLength, Code.BitsPerSample, Code.Compression),
-    *(Code.PhotometricInterpretation, Code.SamplesPerPixel, Code.PlanarConfiguration, Code.StripOffsets),
-    *(Code.RowsPerStrip, Code.StripByteCounts, Code.TileWidth, Code.TileLength, Code.TileOffsets),
-    *(Code.TileByteCounts, Code.SubTileBlockSize, Code.RowInterleaveFactor, Code.ColumnInterleaveFactor),
-    *(255, 317, 338, 347, *range(512, 522), *range(529, 533)),  # predictor, extra samples, JPEG, YCbCr
-    *(52553, 52554, 52555),  # JPEG XL
-}
-# Digests of pixels that are no longer there, and what LibRaw has applied already.
-STALE_CODES = {
-    *(Code.RawDataUniqueID, Code.RawImageDigest, Code.NewRawImageDigest, Code.LinearizationTable),
-    *(Code.RawToPreviewGain, Code.CacheBlob, Code.CacheVersion),
-}
-PREVIEW_CODES = {
-    *(Code.PreviewApplicationName, Code.PreviewApplicationVersion, Code.PreviewSettingsName),
-    *(Code.PreviewSettingsDigest, Code.PreviewColorSpace, Code.PreviewDateTime),
-}
-POINTER_CODES = {Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD, Code.ExtraCameraProfiles}
-# What belongs into the directory of the mosaic where a source keeps everything in one directory.
-RAW_CODES = {
-    *(Code.CFARepeatPatternDim, Code.CFAPattern, Code.CFAPlaneColor, Code.CFALayout, Code.BlackLevel),
-    *(Code.BlackLevelRepeatDim, Code.BlackLevelDeltaH, Code.BlackLevelDeltaV, Code.WhiteLevel),
-    *(Code.DefaultScale, Code.DefaultCropOrigin, Code.DefaultCropSize, Code.BayerGreenSplit),
-    *(Code.ChromaBlurRadius, Code.AntiAliasStrength, Code.BestQualityScale, Code.ActiveArea),
-    *(Code.MaskedAreas, Code.OpcodeList1, Code.OpcodeList2, Code.OpcodeList3, 339, 51125),
-}
-# EXIF's own tags, which some cameras put into IFD0.
-EXIF_CODES = {
-    *(Code.ExposureTime, Code.FNumber, 34850, 34852, Code.ISOSpeedRatings, 34856, 34858),
-    *(*range(34864, 34870), *range(36864, 36869), *range(36880, 36883), *range(37121, 37123)),
-    *(*range(37377, 37387), 37393, 37396, 37510, *range(37520, 37523), *range(37888, 37894)),
-    *(*range(40960, 40965), *range(41483, 41496), *range(41728, 41731), *range(41985, 41997)),
-    *(42016, *range(42032, 42038), *range(42080, 42083), 42240),
-}
-# Of a raw that is no DNG: what IFD0 says of the picture, rather than of how the camera stores it.
-PICTURE_CODES = {
-    *(270, Code.Make, Code.Model, 282, 283, 296, Code.DateTime, 315, 316, Code.XMP, 18246, 18249),
-    *(33432, 33723, 34859, *range(40091, 40096), Code.CameraSerialNumber),
-}
+UNKNOWN_MAKE = "unknown"
+_NAMES = {Code.Make, Code.Model, Code.UniqueCameraModel}
 
 
 def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pixels) -> Node:
@@ -89,8 +66,9 @@ def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pix
     """
     source = image.metadata
     exif = exif_node(image)
+    of_root, of_raw = noise_tags(image, provenance)
     children: dict[int, tuple[Node, ...]] = {
-        Code.SubIFDs: (Node({**_raw_tags(image, provenance), **encoding}, pixels=pixels),)
+        Code.SubIFDs: (Node({**_raw_tags(image, provenance), **of_raw, **encoding}, pixels=pixels),)
     }
     if exif is not None:
         children[Code.ExifIFD] = (exif,)
@@ -98,9 +76,9 @@ def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pix
         children[Code.GPSInfo] = (Node(source.gps),)
     jpeg, preview_tags = _preview(image, provenance)
     return Node(
-        {**_camera_tags(image), **_kept_root(image), **_stated(image, provenance), **preview_tags},
+        {**_camera_tags(image), **_kept_root(image), **of_root, **_stated(image, provenance), **preview_tags},
         children=children,
-        blobs=_camera_profiles(source),
+        blobs=_blobs(source),
         pixels=Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [jpeg]),
     )
 
@@ -110,15 +88,37 @@ def compromises(image: RawImage) -> tuple[str, ...]:
     source, found = image.metadata, []
     if not image.camera.model.strip():
         found.append("camera unknown: the DNG has no camera profile to go by")
-    if Code.MakerNote in source.exif and not _keeps_maker_note(source):
+    made_up = _made_up(image)
+    if made_up:
+        found.append(f"the source does not say, and the DNG does: {', '.join(made_up)}")
+    if Code.MakerNote in source.exif and not keeps_maker_note(image):
         private = maker_note.adobe_private_data(source)
         if private is None or Code.DNGPrivateData in source.root:
             found.append("the MakerNote is left out: it cannot be read at another place in a file")
         else:
             found.append("the MakerNote moves to DNGPrivateData: it cannot be read at another place in EXIF")
-    if Code.XMP in source.root and provenance_packet(source, Provenance("", "", 0.0)) is None:
+    if Code.XMP in source.root and not is_readable(source.root[Code.XMP].data):
         found.append("the XMP packet is damaged: it is kept, and the provenance stands in Software only")
     return tuple(found)
+
+
+def _made_up(image: RawImage) -> list[str]:
+    """What is said of the camera that its file does not, each with its value; no defaults of TIFF and DNG."""
+    source, camera = image.metadata, image.camera
+    said = {**source.raw, **source.root}
+    made_up = []
+    if not text(said.get(Code.Make)) and not camera.make.strip():
+        made_up.append(f"Make {UNKNOWN_MAKE}")
+    if not text(said.get(Code.Model)) and (source.is_dng or not camera.model.strip()):
+        made_up.append(f"Model {camera.model or camera.name}")
+    if source.is_dng:
+        if not text(said.get(Code.UniqueCameraModel)):
+            made_up.append(f"UniqueCameraModel {camera.name}")
+        if Code.ColorMatrix1 not in said:
+            made_up.append("ColorMatrix1")
+        if not {Code.AsShotNeutral, Code.AsShotWhiteXY} & said.keys():
+            made_up.append("AsShotNeutral " + " ".join(f"{value:.3g}" for value in image.color.neutral))
+    return made_up
 
 
 def black_grid(image: RawImage) -> Float64[np.ndarray, "rows columns"]:
@@ -181,11 +181,19 @@ def _kept_root(image: RawImage) -> Ifd:
     """The source's IFD0 without what belongs elsewhere or is no longer true."""
     source = image.metadata
     if not source.is_dng:
-        return {code: tag for code, tag in source.root.items() if code in PICTURE_CODES}
-    gone = PIXEL_CODES | STALE_CODES | PREVIEW_CODES | POINTER_CODES | EXIF_CODES | {Code.NoiseProfile}
+        kept = {code: tag for code, tag in source.root.items() if code in PICTURE_CODES}
+        # Panasonic's IFD0 has other things at the numbers of the resolutions, which are rationals.
+        other = {code for code in RESOLUTION_CODES & kept.keys() if kept[code].type != RATIONAL}
+        return {code: tag for code, tag in kept.items() if code not in other}
+    gone = PIXEL_CODES | STALE_CODES | PREVIEW_CODES | POINTER_CODES | EXIF_CODES | NOISE_CODES
+    # These are of the mosaic wherever they stand: statistics in a preview's directory are the old preview's.
+    gone |= {Code.ProfileGainTableMap, Code.ImageStats}
     gone |= _said_by_neutral(image)
     if source.raw == source.root:
         gone |= RAW_CODES
+    if not source.tables:
+        gone |= BIG_TABLE_CODES
+    gone |= {code for code in _NAMES if not text(source.root.get(code))}  # what is empty is filled in
     return {code: tag for code, tag in source.root.items() if code not in gone}
 
 
@@ -198,7 +206,7 @@ def _camera_tags(image: RawImage) -> Ifd:
     """What readers need to know of the camera, for want of the source's own tags."""
     camera, color, source = image.camera, image.color, image.metadata
     tags: dict[int, Tag] = {
-        Code.Make: ascii_tag(camera.make or "unknown"),
+        Code.Make: ascii_tag(camera.make or UNKNOWN_MAKE),
         Code.Model: ascii_tag(camera.model or camera.name),
         Code.Orientation: numbers_tag(SHORT, image.orientation),
         Code.UniqueCameraModel: ascii_tag(camera.name),
@@ -214,15 +222,30 @@ def _camera_tags(image: RawImage) -> Ifd:
         tags[Code.DateTime] = ascii_tag(image.exposure.taken_at)
     if Code.LensSpecification in source.exif:
         tags[Code.LensInfo] = source.exif[Code.LensSpecification]
+    tags[Code.OriginalRawFileName] = ascii_tag(image.source.name)
     if not source.is_dng:
-        tags[Code.OriginalRawFileName] = ascii_tag(image.source.name)
+        tags |= _lens_corrections(source)
         tags[Code.ProfileName] = ascii_tag(f"{camera.name} matrix")
         tags[Code.ProfileEmbedPolicy] = numbers_tag(LONG, 0)
-    if Code.MakerNote in source.exif and not _keeps_maker_note(source):
+    if Code.MakerNote in source.exif and not keeps_maker_note(image):
         private = maker_note.adobe_private_data(source)
         if private is not None:
             tags[Code.DNGPrivateData] = bytes_tag(private)
     return tags
+
+
+def _lens_corrections(source: Metadata) -> dict[int, Tag]:
+    """Sony's and Panasonic's lens corrections, where darktable looks for them in a DNG."""
+    corrections = _sony_corrections(source)
+    distortion = source.root.get(PANASONIC_DISTORTION)
+    if distortion is not None and distortion.type == UNDEFINED:  # TIFF's tag of that number is a SHORT
+        corrections[DISTORTION_IN_DNG] = distortion
+    return corrections
+
+
+def _sony_corrections(source: Metadata) -> dict[int, Tag]:
+    said = {**source.root, **source.raw}
+    return {code: said[code] for code in SONY_CORRECTIONS if code in said}
 
 
 def _color_matrices(image: RawImage) -> dict[int, Tag]:
@@ -249,83 +272,39 @@ def _stated(image: RawImage, provenance: Provenance) -> Ifd:
         Code.DNGVersion: _at_least(root.get(Code.DNGVersion), (1, 4, 0, 0)),
         Code.DNGBackwardVersion: _at_least(root.get(Code.DNGBackwardVersion), (1, 1, 0, 0)),
     }
-    packet = provenance_packet(image.metadata, provenance)
+    packet = provenance_packet(image, provenance, media_type="image/dng")
     if packet is not None:
         tags[Code.XMP] = bytes_tag(packet)
-    noise = _noise_profile(image, provenance)
-    if noise is not None:
-        tags[Code.NoiseProfile] = noise
     return tags
 
 
-def provenance_packet(source: Metadata, provenance: Provenance) -> bytes | None:
+def provenance_packet(image: RawImage, provenance: Provenance, *, media_type: str) -> bytes | None:
     """The source's XMP with the provenance in it, or None where it cannot be added to."""
-    former = source.root.get(Code.XMP)
-    software = text(source.root.get(Code.Software))
-    return with_provenance(b"" if former is None else former.data, provenance, former_software=software)
-
-
-def _noise_profile(image: RawImage, provenance: Provenance) -> Tag | None:
-    """The noise that is left, for R, G and B; the source's own where nothing was denoised; else unknown."""
-    if provenance.noise_left is not None:
-        red, green1, green2, blue = (np.array(pair, float) for pair in provenance.noise_left)
-        left = np.concatenate([red, (green1 + green2) / 2, blue])
-        return numbers_tag(DOUBLE, *left.tolist()) if (left > 0).all() else None
-    if provenance.strength > 0:
-        return None
-    return image.metadata.root.get(Code.NoiseProfile) if image.metadata.is_dng else None
-
-
-def exif_node(image: RawImage) -> Node | None:
-    """EXIF: the source's, also what it has astray in IFD0, then what the image itself tells."""
-    source, exposure = image.metadata, image.exposure
-    tags: dict[int, Tag] = {}
-    if exposure.exposure_s:
-        tags[Code.ExposureTime] = numbers_tag(RATIONAL, exposure.exposure_s)
-    if exposure.f_number:
-        tags[Code.FNumber] = numbers_tag(RATIONAL, exposure.f_number)
-    if exposure.iso:
-        tags[Code.ISOSpeedRatings] = numbers_tag(SHORT, min(exposure.iso, 65535))
-    if exposure.focal_length_mm:
-        tags[Code.FocalLength] = numbers_tag(RATIONAL, exposure.focal_length_mm)
-    if exposure.taken_at:
-        tags[Code.DateTimeOriginal] = ascii_tag(exposure.taken_at)
-    for directory in (source.raw, source.root):
-        tags.update({code: tag for code, tag in directory.items() if code in EXIF_CODES})
-    tags.update({code: tag for code, tag in source.exif.items() if code not in POINTER_CODES})
-    if not tags:
-        return None
-    tags.setdefault(Code.ExifVersion, bytes_tag(b"0231", UNDEFINED))
-    pinned: dict[int, int] = {}
-    if Code.MakerNote in tags:
-        if not _keeps_maker_note(source):
-            del tags[Code.MakerNote]
-        elif maker_note.can_stay(source) and source.maker_note_offset is not None:
-            pinned[Code.MakerNote] = source.maker_note_offset
-    interop: dict[int, tuple[Node, ...]] = {}
-    if source.interop:
-        interop[Code.InteroperabilityIFD] = (Node(source.interop),)
-    return Node(tags, children=interop, pinned=pinned)
-
-
-def _keeps_maker_note(source: Metadata) -> bool:
-    return maker_note.can_stay(source) or maker_note.can_move(source)
+    root = image.metadata.root
+    former = root.get(Code.XMP)
+    return with_provenance(
+        b"" if former is None else former.data,
+        provenance,
+        former_software=text(root.get(Code.Software)),
+        identity=identity_of(image, provenance, media_type),
+    )
 
 
 def _raw_tags(image: RawImage, provenance: Provenance) -> Ifd:
     """What is said of the mosaic, but for its encoding."""
     source = image.metadata
-    gone = PIXEL_CODES | STALE_CODES | POINTER_CODES | EXIF_CODES | {Code.NoiseProfile}
+    gone = PIXEL_CODES | STALE_CODES | POINTER_CODES | EXIF_CODES | NOISE_CODES
     gone |= _said_by_neutral(image)
+    if provenance.strength > 0:
+        gone |= {Code.ImageStats}  # of the former pixels
     kept = {code: tag for code, tag in source.raw.items() if source.is_dng and code not in gone}
     if source.raw == source.root:
         kept = {code: tag for code, tag in kept.items() if code in RAW_CODES}
-    return {
-        **_level_tags(image, kept),
-        **kept,
-        **_geometry_tags(image, kept),
-        Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength),
-    }
+    elif source.is_dng and Code.ProfileGainTableMap in source.root:  # Adobe's readers want it here
+        kept.setdefault(Code.ProfileGainTableMap, source.root[Code.ProfileGainTableMap])
+    # darktable up to 4.2 and RawTherapee look for Sony's corrections only here, as in the raw.
+    corrections = {} if source.is_dng else _sony_corrections(source)
+    return {**corrections, **_level_tags(image, kept), **kept, **_geometry_tags(image, kept)}
 
 
 def _level_tags(image: RawImage, kept: Ifd) -> Ifd:
@@ -402,14 +381,15 @@ def _inside(side: int) -> tuple[int, int]:
     return margin, length - length % 2 if length > 2 else length
 
 
-def _camera_profiles(source: Metadata) -> Mapping[int, tuple[bytes, ...]]:
-    """ExtraCameraProfiles, each a small file of its own."""
+def _blobs(source: Metadata) -> Mapping[int, tuple[bytes, ...]]:
+    """What IFD0 points to: ExtraCameraProfiles, each a small file of its own, and big tables."""
     profiles = []
     for tags in source.extra.get(Code.ExtraCameraProfiles, ()):
         stream = io.BytesIO()
         write_tree(stream, Node(tags), magic=PROFILE)
         profiles.append(stream.getvalue())
-    return {Code.ExtraCameraProfiles: tuple(profiles)} if profiles else {}
+    blobs = {Code.ExtraCameraProfiles: tuple(profiles), Code.BigTableOffsets: source.tables}
+    return {code: data for code, data in blobs.items() if data}
 
 
 def _at_least(tag: Tag | None, version: tuple[int, int, int, int]) -> Tag:

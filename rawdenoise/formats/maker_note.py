@@ -5,23 +5,29 @@ from __future__ import annotations
 import struct
 
 from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.raw import Metadata
 
 # These name their byte order or have a fixed one, and count their offsets from their own beginning.
 _SELF_RELATIVE = (b"Nikon\0\x02", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"Apple iOS\0", b"PENTAX \0")
 
-_FARTHEST_PIN = 1 << 20  # raws hold it near their start; farther out a pin would leave a hole in the file
+_SAFE = (1.0,)
+_WIDEST_HOLE = 4 << 20  # bytes that a pin may leave empty in a file that is shorter than where the note lay
 
 
 def can_move(metadata: Metadata) -> bool:
-    """Whether the MakerNote stays readable wherever it lies."""
-    return metadata.exif[Code.MakerNote].data.startswith(_SELF_RELATIVE)
+    """Whether the MakerNote stays readable wherever it lies: by its form, or as its DNG says."""
+    is_safe = metadata.is_dng and numbers(metadata.root.get(Code.MakerNoteSafety)) == _SAFE
+    return is_safe or metadata.exif[Code.MakerNote].data.startswith(_SELF_RELATIVE)
 
 
-def can_stay(metadata: Metadata) -> bool:
-    """Whether it can lie at the offset it had, in a little-endian file, so that its offsets still hold."""
+def can_stay(metadata: Metadata, room: int = 0) -> bool:
+    """Whether it can lie at the offset it had, in a little-endian file, so that its offsets still hold.
+
+    `room` is how many bytes the file will have at least.
+    """
     offset = metadata.maker_note_offset
-    return metadata.little_endian and offset is not None and 16 <= offset <= _FARTHEST_PIN
+    return metadata.little_endian and offset is not None and 16 <= offset <= room + _WIDEST_HOLE
 
 
 def adobe_private_data(metadata: Metadata) -> bytes | None:

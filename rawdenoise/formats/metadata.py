@@ -6,18 +6,21 @@ import logging
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from io import BufferedIOBase
+from io import BufferedIOBase, BytesIO
 from pathlib import Path
 from typing import BinaryIO, cast
 
 import exifread
-import numpy as np
 
-from rawdenoise.formats.containers import cr3_tiffs, raf_model, raf_tiff
+from rawdenoise.formats.containers import cr3_tiffs, jpeg_tiff, raf_model, raf_tiff
+from rawdenoise.formats.file_order import gps_in_our_order, in_our_order
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
+    PANASONIC,
     PROFILE,
+    UNDEFINED,
     Directory,
+    Node,
     TiffHeader,
     ascii_tag,
     bytes_tag,
@@ -27,14 +30,18 @@ from rawdenoise.formats.tiff_container import (
     read_directory,
     read_header,
     text,
+    write_directories,
 )
-from rawdenoise.formats.xmp import last_provenance
+from rawdenoise.formats.xmp import history
 from rawdenoise.guard import guarded_file
 from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
 
 _CFA = 32803  # a PhotometricInterpretation
 _CR2_SLICES = 50752
-_GAIN_TABLE_MAP, _EXIF_CFA_PATTERN, _USER_COMMENT = 52525, 41730, 37510
+_JPEG_FROM_RAW = 0x2E  # of Panasonic: the JPEG that the camera made of the capture
+_ABOUT_JPEG = {Code.PixelXDimension, Code.PixelYDimension, Code.InteroperabilityIFD}
+_ABOUT_PICTURE = {*(270, Code.Make, Code.Model, Code.Software, Code.DateTime, 315, 18246, 18249, 33432)}
+_CANON_NOTE_AT = 4096  # bytes from the start of a file: behind its first directories
 _MOST_DIRECTORIES = 64  # raws have at most about a dozen; more means a loop
 
 
@@ -53,16 +60,19 @@ def read_metadata(path: Path) -> Metadata:
 def denoised_by_us(metadata: Metadata, source: Path) -> bool:
     """Whether a capture is an output of this program, whose noise is no longer the camera's.
 
-    Captures of a simulated camera are our writer's too, but say that nothing was applied to them.
-    TIFF files that say nothing of it are our renderings. Other programs put their name into Software, and
-    leave our history as it is.
+    Captures of a simulated camera and outputs at strength 0 are our writer's too, but nothing was denoised in
+    them; that they state noise reduction may be their cameras' doing. TIFF files that say nothing of it are
+    our renderings. Other programs put their name into Software, and leave our history as it is.
     """
-    if not text(metadata.root.get(Code.Software)).startswith("rawdenoise"):
-        history = metadata.root.get(Code.XMP)
-        strength = "" if history is None else last_provenance(history.data).get("Strength", "")
-        return strength not in ("", "0")
-    applied = metadata.raw.get(Code.NoiseReductionApplied)
-    return source.suffix.lower() != ".dng" if applied is None else any(numbers(applied))
+    is_ours = text(metadata.root.get(Code.Software)).startswith("rawdenoise")
+    applied = [tags.get(Code.NoiseReductionApplied) for tags in (metadata.raw, metadata.root)]
+    if is_ours and source.suffix.lower() != ".dng" and applied == [None, None]:
+        return True
+    packet = metadata.root.get(Code.XMP)
+    entries = () if packet is None else history(packet.data)
+    if entries:
+        return any(entry.get("Strength", "0") != "0" for entry in entries)
+    return is_ours and any(number for tag in applied for number in numbers(tag))
 
 
 def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
@@ -73,16 +83,42 @@ def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
     raw = max((d.tags for d in directories), key=_mosaic_likelihood)
     exif = _pointed(file, header, Code.ExifIFD, root, raw)
     order = header.little_endian
-    return Metadata(
+    found = Metadata(
         is_dng=Code.DNGVersion in root,
-        root=_in_our_order(root, order),
-        raw=_in_our_order(raw, order),
-        exif=_in_our_order(exif.tags, order),
-        gps=_pointed(file, header, Code.GPSInfo, root, raw).tags,
+        root=in_our_order(root, order),
+        raw=in_our_order(raw, order),
+        exif=in_our_order(exif.tags, order),
+        gps=gps_in_our_order(_pointed(file, header, Code.GPSInfo, root, raw).tags, order),
         interop=_pointed(file, header, Code.InteroperabilityIFD, exif.tags).tags,
         maker_note_offset=exif.value_offsets.get(Code.MakerNote),
         extra=_camera_profiles(file, header, root),
-        little_endian=header.little_endian,
+        tables=_big_tables(file, header, root),
+        little_endian=order,
+    )
+    if header.magic == PANASONIC and _JPEG_FROM_RAW in root:
+        start = header.base + directories[0].value_offsets[_JPEG_FROM_RAW]
+        embedded = jpeg_tiff(file, start, start + len(root[_JPEG_FROM_RAW].data))
+        if embedded is not None:
+            return _completed(found, _from_tiff(file, embedded))
+    return found
+
+
+def _completed(found: Metadata, preview: Metadata) -> Metadata:
+    """What a raw says, and besides what only the EXIF of its camera's JPEG does, but for the JPEG's size.
+
+    The MakerNote is the JPEG's: its offsets count from the TIFF that it lay in there.
+    """
+    said = {code: tag for code, tag in preview.exif.items() if code not in _ABOUT_JPEG}
+    picture = {code: tag for code, tag in preview.root.items() if code in _ABOUT_PICTURE}
+    note_is_own = Code.MakerNote in found.exif or Code.MakerNote not in preview.exif
+    return replace(
+        found,
+        root={**picture, **found.root},
+        exif={**said, **found.exif},
+        gps=found.gps or preview.gps,
+        interop=found.interop or preview.interop,
+        maker_note_offset=found.maker_note_offset if note_is_own else preview.maker_note_offset,
+        little_endian=found.little_endian if note_is_own else preview.little_endian,
     )
 
 
@@ -132,47 +168,25 @@ def _camera_profiles(file: BufferedIOBase, main: TiffHeader, root: Ifd) -> Mappi
         header = read_header(file, base, main.budget)
         if header is not None and header.magic == PROFILE:
             tags = read_directory(file, header, header.first).tags
-            profiles.append(_in_our_order(tags, header.little_endian))
+            profiles.append(in_our_order(tags, header.little_endian))
     return {Code.ExtraCameraProfiles: tuple(profiles)} if profiles else {}
 
 
-def _in_our_order(tags: Ifd, little_endian: bool) -> Ifd:
-    """Turn round the few values of type UNDEFINED that follow the byte order of their file."""
-    if little_endian:
-        return tags
-    turned = dict(tags)
-    for code, turn in (
-        (_GAIN_TABLE_MAP, _turn_gain_table_map),
-        (_EXIF_CFA_PATTERN, _turn_cfa_pattern),
-        (_USER_COMMENT, _turn_comment),
-    ):
-        if code in tags:
-            turned[code] = Tag(tags[code].type, tags[code].count, turn(tags[code].data))
-    return turned
-
-
-def _turn_gain_table_map(data: bytes) -> bytes:
-    """ProfileGainTableMap, DNG 1.6: 2 counts, 4 doubles, 1 count, then floats."""
-    return _turn(data[:8], 4) + _turn(data[8:40], 8) + _turn(data[40:], 4)
-
-
-def _turn_cfa_pattern(data: bytes) -> bytes:
-    """EXIF CFAPattern: 2 counts of 16 bits, then the colours."""
-    return _turn(data[:4], 2) + data[4:]
-
-
-def _turn_comment(data: bytes) -> bytes:
-    """EXIF UserComment: 8 bytes naming the encoding, then the text."""
-    return data[:8] + _turn(data[8:], 2) if data.startswith(b"UNICODE\0") else data
-
-
-def _turn(data: bytes, size: int) -> bytes:
-    whole = len(data) // size * size
-    return np.frombuffer(data[:whole], f">u{size}").byteswap().tobytes() + data[whole:]
+def _big_tables(file: BufferedIOBase, header: TiffHeader, root: Ifd) -> tuple[bytes, ...]:
+    """What BigTableOffsets points to (DNG 1.6: look tables and masks of the settings in the XMP packet)."""
+    places, sizes = offsets(root.get(Code.BigTableOffsets)), offsets(root.get(Code.BigTableByteCounts))
+    ends = [place + size for place, size in zip(places, sizes, strict=False)]
+    if len(places) != len(sizes) or max(ends, default=0) > header.end or not header.budget.spend(sum(sizes)):
+        return ()
+    tables: list[bytes] = []
+    for place, size in zip(places, sizes, strict=True):
+        file.seek(header.base + place)
+        tables.append(file.read(size))
+    return tuple(tables)
 
 
 def _from_cr3(file: BufferedIOBase) -> Metadata | None:
-    """Of a CR3: IFD0, EXIF and GPS, each in a TIFF of its own; its MakerNote, a fourth one, is left out."""
+    """Of a CR3: IFD0, EXIF, GPS and MakerNote, each in a TIFF of its own."""
     tiffs = cr3_tiffs(file)
     if not tiffs:
         return None
@@ -181,20 +195,33 @@ def _from_cr3(file: BufferedIOBase) -> Metadata | None:
         header = tiffs.get(kind)
         if header is None:
             return NO_TAGS
-        return _in_our_order(read_directory(file, header, header.first).tags, header.little_endian)
+        return in_our_order(read_directory(file, header, header.first).tags, header.little_endian)
 
-    return Metadata(root=tags(b"CMT1"), exif=tags(b"CMT2"), gps=tags(b"CMT4"))
+    exif, note = dict(tags(b"CMT2")), tags(b"CMT3")
+    if note:
+        exif[Code.MakerNote] = _canon_note(note)
+    gps = gps_in_our_order(tags(b"CMT4"), b"CMT4" not in tiffs or tiffs[b"CMT4"].little_endian)
+    return Metadata(
+        root=tags(b"CMT1"), exif=exif, gps=gps, maker_note_offset=_CANON_NOTE_AT if note else None
+    )
+
+
+def _canon_note(tags: Ifd) -> Tag:
+    """The MakerNote as Canon's other raws have it: a bare directory, its offsets counted in the file."""
+    stream = BytesIO()
+    write_directories(stream, Node(tags), start=_CANON_NOTE_AT)
+    return bytes_tag(stream.getvalue()[_CANON_NOTE_AT:], UNDEFINED)
 
 
 def _from_raf(file: BufferedIOBase) -> Metadata | None:
     """Of a RAF: the EXIF of its JPEG preview, and its header's camera where that names none."""
     model, header = raf_model(file), raf_tiff(file)
-    found = Metadata() if header is None else _from_tiff(file, header)
-    root = dict(found.root)
+    preview = Metadata() if header is None else _from_tiff(file, header)
+    root = dict(preview.root)
     if model and not text(root.get(Code.Model)):
         root |= {Code.Make: ascii_tag("FUJIFILM"), Code.Model: ascii_tag(model)}
-    # The preview's directories tell nothing of the mosaic, and its MakerNote lay in no TIFF of the raw's own.
-    return replace(found, is_dng=False, root=root, raw=NO_TAGS, maker_note_offset=None) if root else None
+    # The preview's directories tell nothing of the mosaic.
+    return _completed(Metadata(root=root), replace(preview, root=NO_TAGS)) if root else None
 
 
 def _from_exifread(file: BufferedIOBase) -> Metadata:

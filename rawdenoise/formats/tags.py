@@ -80,6 +80,7 @@ class Code(IntEnum):
     ChromaBlurRadius = 50737
     AntiAliasStrength = 50738
     DNGPrivateData = 50740
+    MakerNoteSafety = 50741
     CalibrationIlluminant1 = 50778
     CalibrationIlluminant2 = 50779
     BestQualityScale = 50780
@@ -111,7 +112,13 @@ class Code(IntEnum):
     CacheBlob = 51113
     CacheVersion = 51114
     DefaultUserCrop = 51125
+    ProfileGainTableMap = 52525
     CalibrationIlluminant3 = 52529
     CameraCalibration3 = 52530
     ColorMatrix3 = 52531
+    BigTableDigests = 52540
+    BigTableOffsets = 52541
+    BigTableByteCounts = 52542
     ColumnInterleaveFactor = 52547
+    ImageStats = 52550
+    BigTableGroupIndex = 52556

@@ -18,7 +18,8 @@ from PIL import ImageCms
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import OutputError, VerificationError
 from rawdenoise.formats import maker_note
-from rawdenoise.formats.dng_directories import exif_node, provenance_packet
+from rawdenoise.formats.dng_directories import provenance_packet
+from rawdenoise.formats.dng_exif import exif_node
 from rawdenoise.formats.framing import sound_scale
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
@@ -239,7 +240,7 @@ def _picture_tags(image: RawImage, provenance: Provenance) -> Ifd:
     if camera.model:
         tags.setdefault(Code.Model, ascii_tag(camera.model))
     tags[Code.Orientation] = numbers_tag(SHORT, 1)
-    packet = provenance_packet(source, provenance)
+    packet = provenance_packet(image, provenance, media_type="image/tiff")
     if packet is not None:
         tags[Code.XMP] = bytes_tag(packet)
     return tags

@@ -21,11 +21,12 @@ from rawdenoise.raw import NO_TAGS, Ifd, Tag
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 SRATIONAL, DOUBLE, IFD, LONG8, IFD8 = 10, 12, 13, 16, 18
 
-CLASSIC, BIG, PROFILE = 42, 43, 0x4352
-_MAGICS = {CLASSIC, BIG, PROFILE, 0x4F52, 0x5352, 0x55}  # 'RO' and 'RS' are Olympus, 0x55 is Panasonic
+CLASSIC, BIG, PROFILE, PANASONIC = 42, 43, 0x4352, 0x55
+_MAGICS = {CLASSIC, BIG, PROFILE, PANASONIC, 0x4F52, 0x5352}  # 'RO' and 'RS' are Olympus
 
 MOST_VALUE_BYTES = 128 << 20  # of all tags together: previews and MakerNotes are some MB, raws all in one 100
 MOST_NUMBERS = 1 << 20  # in one tag: a tile of 16 x 16 pixels in a picture of 268 MP
+_AFTER_PINS = 1024  # bytes, more than readers of MakerNotes take at once
 
 # Type -> numpy code of one part, parts of one value (two for rationals).
 _TYPES: Mapping[int, tuple[str, int]] = {
@@ -222,12 +223,16 @@ def write_directories(file: BufferedIOBase, root: Node, *, start: int, big: bool
         raise ValueError("a classic TIFF file cannot be larger than 4 GB")
     for node, table, values in zip(nodes, tables, places, strict=True):
         _write_directory(file, where[id(node)], table, values, big)
+    _extend(file, max((at + size for at, size in pinned), default=0))
     return where[id(root)]
 
 
 def ascii_tag(text: str) -> Tag:
-    """A text with its closing zero; UTF-8 where ASCII does not reach, as the field does."""
-    data = text.encode("utf-8") + b"\0"
+    """A text with its closing zero; UTF-8 where ASCII does not reach, as the field does.
+
+    Of names of files that are no UTF-8 the bytes are kept.
+    """
+    data = text.encode("utf-8", "surrogateescape") + b"\0"
     return Tag(ASCII, len(data), data)
 
 
@@ -350,6 +355,13 @@ def _write_pixels(file: BufferedIOBase, space: _Space, pixels: Pixels) -> tuple[
     if len(offsets) != pixels.count:
         raise ValueError(f"{len(offsets)} pixel blocks were given where {pixels.count} were announced")
     return offsets, counts
+
+
+def _extend(file: BufferedIOBase, last: int) -> None:
+    """See to it that a file does not end with a pinned value: dcraw reads on, and calls the file cut."""
+    end = file.seek(0, os.SEEK_END)
+    if last and end < last + _AFTER_PINS:
+        file.write(bytes(last + _AFTER_PINS - end))
 
 
 def _write_at(file: BufferedIOBase, offset: int, data: bytes) -> int:

@@ -1,56 +1,100 @@
-"""What was done to a picture, said in its XMP packet without losing a byte of what stood there."""
+"""What was done to a picture, said in its XMP packet without losing anything that stood there."""
 
 from __future__ import annotations
 
-import re
-from xml.sax.saxutils import escape, quoteattr, unescape
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, SubElement
 
+from rawdenoise.formats.xmp_packet import RDF, PacketError, read_packet, to_xml_text, write_packet
 from rawdenoise.raw import Provenance
 
 NAMESPACE = "urn:rawdenoise:provenance:1/"
-_RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
-_END_OF_HISTORY = "</rdf:Seq></rawdenoise:History>"
-_EMPTY = (
-    '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>\n'
-    f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{_RDF}">\n</rdf:RDF></x:xmpmeta>\n'
-    '<?xpacket end="w"?>'
-)
+_MEDIA = "{http://ns.adobe.com/xap/1.0/mm/}"
+_REFERENCE = "{http://ns.adobe.com/xap/1.0/sType/ResourceRef#}"
+_CAMERA_RAW = "{http://ns.adobe.com/camera-raw-settings/1.0/}"
+_LENS = "{http://ns.adobe.com/exif/1.0/aux/}"
+_TIFF = "{http://ns.adobe.com/tiff/1.0/}"
+_FORMAT = "{http://purl.org/dc/elements/1.1/}format"
+_RESTORED = "{http://darktable.sf.net/}neural_restore"
+_HISTORY = f"{{{NAMESPACE}}}History"
+_RDF = f"{{{RDF}}}"
+_PARSE_TYPE, _ABOUT = f"{_RDF}parseType", f"{_RDF}about"
+# Amounts by which Adobe's programs would smooth the picture once more.
+_SMOOTHINGS = {
+    *(_CAMERA_RAW + "LuminanceSmoothing", _CAMERA_RAW + "ColorNoiseReduction"),
+    *(_CAMERA_RAW + "LocalLuminanceNoise", _CAMERA_RAW + "EnhanceDenoise"),
+    *(_CAMERA_RAW + "EnhanceDenoiseLumaAmount", _LENS + "EnhanceDenoiseLumaAmount"),
+}
 
 
-def with_provenance(packet: bytes, provenance: Provenance, *, former_software: str = "") -> bytes | None:
-    """The packet, or a new one if it is empty, with one more entry in its history of denoisings.
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who an output is: ids (UUIDs) of the source's content, of the document made of it and of this file.
 
-    Everything the packet holds is kept as it stands. None if it is no UTF-8 XMP that could be added to.
+    `media_type` is the output's, which takes the place of the source's where the packet states that.
+    """
+
+    source: str
+    document: str
+    instance: str
+    media_type: str
+
+
+def with_provenance(
+    packet: bytes, provenance: Provenance, *, former_software: str = "", identity: Identity | None = None
+) -> bytes | None:
+    """The packet, or a new one if it is empty, with one more entry in its one history of denoisings.
+
+    All properties of the packet stay, but for those that would be wrong of the output: its ids, and where it
+    was denoised the amounts by which Camera Raw would denoise again. None if the packet cannot be read.
     """
     try:
-        text = packet.rstrip(b"\0").decode("utf-8") or _EMPTY
-    except UnicodeDecodeError:
+        read = read_packet(packet)
+    except PacketError:
         return None
-    entry = _entry(provenance, former_software)
-    if _END_OF_HISTORY in text:
-        at = text.rindex(_END_OF_HISTORY)
-        return (text[:at] + entry + text[at:]).encode("utf-8")
-    closings = list(re.finditer(r"</(?:[\w.-]+:)?RDF\s*>", text))
-    if not closings:
-        return None
-    about = re.search(r"\babout\s*=\s*(\"[^\"]*\"|'[^']*')", text)
-    description = (
-        f'<rdf:Description xmlns:rdf="{_RDF}" rdf:about={about[1] if about else chr(34) * 2}'
-        f" xmlns:rawdenoise={quoteattr(NAMESPACE)}>"
-        f"<rawdenoise:History><rdf:Seq>{entry}{_END_OF_HISTORY}</rdf:Description>\n"
-    )
-    at = closings[-1].start()
-    return (text[:at] + description + text[at:]).encode("utf-8")
+    entries = [*_entries(read.rdf), _entry(provenance, former_software)]
+    home = _home(read.rdf)
+    _drop(read.rdf, _HISTORY)
+    sequence = SubElement(SubElement(home, _HISTORY), f"{_RDF}Seq")
+    sequence.extend(entries)
+    if identity is not None:
+        _identify(read.rdf, home, identity)
+    if provenance.strength > 0:
+        _forestall_smoothing(read.rdf, home)
+    return write_packet(read)
+
+
+def is_readable(packet: bytes) -> bool:
+    """Whether a packet is XMP to which a history can be added."""
+    try:
+        read_packet(packet)
+    except PacketError:
+        return False
+    return True
+
+
+def history(packet: bytes) -> tuple[dict[str, str], ...]:
+    """Read our history in a packet, the oldest entry first, by the names it is written with; empty if none.
+
+    Whatever program has written the packet since: entries may hold their facts as elements or as attributes.
+    """
+    try:
+        rdf = read_packet(packet).rdf
+    except PacketError:
+        return ()
+    return tuple(_facts(entry) for entry in _entries(rdf))
 
 
 def last_provenance(packet: bytes) -> dict[str, str]:
     """Read the newest entry of our history in a packet, by the names it is written with; empty if none."""
-    history = packet.decode("utf-8", errors="replace").rpartition(_END_OF_HISTORY)[0]
-    entry = history.rpartition("<rdf:li ")[2] if "<rawdenoise:History>" in history else ""
-    return {name: unescape(value) for name, value in re.findall(r"<rawdenoise:(\w+)>([^<]*)<", entry)}
+    entries = history(packet)
+    return entries[-1] if entries else {}
 
 
-def _entry(provenance: Provenance, former_software: str) -> str:
+# ---------------------------------------------------------------- history
+
+
+def _entry(provenance: Provenance, former_software: str) -> Element:
     facts = {
         "Version": provenance.version,
         "Method": provenance.method,
@@ -63,7 +107,104 @@ def _entry(provenance: Provenance, former_software: str) -> str:
         "Recipe": provenance.recipe,
         "FormerSoftware": former_software,
     }
-    said = "".join(
-        f"<rawdenoise:{name}>{escape(value)}</rawdenoise:{name}>" for name, value in facts.items() if value
-    )
-    return f'<rdf:li rdf:parseType="Resource">{said}</rdf:li>'
+    entry = Element(f"{_RDF}li", {_PARSE_TYPE: "Resource"})
+    for name, value in facts.items():
+        if value:
+            SubElement(entry, f"{{{NAMESPACE}}}{name}").text = to_xml_text(value)
+    return entry
+
+
+def _entries(rdf: Element) -> list[Element]:
+    """The entries of all our histories: other programs once left two, or two copies of one."""
+    entries: list[Element] = []
+    known: set[frozenset[tuple[str, str]]] = set()
+    for sequence in (child for former in rdf.iterfind(f"*/{_HISTORY}") for child in former):
+        told = [(entry, frozenset(_facts(entry).items())) for entry in sequence]
+        entries += [entry for entry, facts in told if facts not in known]
+        known |= {facts for _, facts in told}
+    return entries
+
+
+def _facts(entry: Element) -> dict[str, str]:
+    """What an entry says: as attributes, as elements, or either within an rdf:Description."""
+    facts = dict[str, str]()
+    for part in entry.iter():
+        stated = [*part.items(), (part.tag, (part.text or "").strip())]
+        facts |= {name.removeprefix(f"{{{NAMESPACE}}}"): value for name, value in stated if _is_ours(name)}
+    return facts
+
+
+def _is_ours(name: str) -> bool:
+    return name.startswith(f"{{{NAMESPACE}}}")
+
+
+# ---------------------------------------------------------------- properties
+
+
+def _home(rdf: Element) -> Element:
+    """The description that properties are added to: the first one, or a new one."""
+    found = rdf.find(f"{_RDF}Description")
+    return SubElement(rdf, f"{_RDF}Description", {_ABOUT: ""}) if found is None else found
+
+
+def _value(rdf: Element, name: str) -> str:
+    """A simple property, be it an attribute or an element; empty if it is not stated."""
+    for description in rdf:
+        if name in description.attrib:
+            return description.attrib[name].strip()
+        found = description.find(name)
+        if found is not None:
+            return (found.text or found.findtext(f"{_RDF}value") or "").strip()
+    return ""
+
+
+def _drop(rdf: Element, name: str) -> bool:
+    """Take a property away; whether it was there."""
+    there = False
+    for description in rdf:
+        there |= description.attrib.pop(name, None) is not None
+        for found in description.findall(name):
+            description.remove(found)
+            there = True
+    return there
+
+
+def _state(rdf: Element, home: Element, name: str, value: str) -> None:
+    """State a simple property, once, whatever was said of it before."""
+    _drop(rdf, name)
+    SubElement(home, name).text = to_xml_text(value)
+
+
+def _identify(rdf: Element, home: Element, identity: Identity) -> None:
+    """Give the output ids of its own and say whose descendant it is (XMP Specification Part 2, xmpMM)."""
+    parent = _value(rdf, f"{_MEDIA}DocumentID") or f"xmp.did:{identity.source}"
+    instance = _value(rdf, f"{_MEDIA}InstanceID") or f"xmp.iid:{identity.source}"
+    original = _value(rdf, f"{_MEDIA}OriginalDocumentID") or parent
+    _state(rdf, home, f"{_MEDIA}OriginalDocumentID", original)
+    _state(rdf, home, f"{_MEDIA}DocumentID", f"xmp.did:{identity.document}")
+    _state(rdf, home, f"{_MEDIA}InstanceID", f"xmp.iid:{identity.instance}")
+    _drop(rdf, f"{_MEDIA}DerivedFrom")
+    derived = SubElement(home, f"{_MEDIA}DerivedFrom", {_PARSE_TYPE: "Resource"})
+    for name, value in (("documentID", parent), ("instanceID", instance), ("originalDocumentID", original)):
+        SubElement(derived, _REFERENCE + name).text = value
+    if _value(rdf, _FORMAT):
+        _state(rdf, home, _FORMAT, identity.media_type)
+    if identity.media_type == "image/tiff" and _value(rdf, f"{_TIFF}Orientation"):  # a rendering is upright
+        _state(rdf, home, f"{_TIFF}Orientation", "1")
+
+
+def _forestall_smoothing(rdf: Element, home: Element) -> None:
+    """Say that the raw is denoised: to darktable 5.6 and later, and to Camera Raw in its own settings.
+
+    Those stand in the packet itself, in its snapshots and looks, and for parts of the picture in its masks.
+    """
+    _state(rdf, home, _RESTORED, "raw-denoise")
+    for part in rdf.iter():
+        for name in _SMOOTHINGS.intersection(part.keys()):
+            part.set(name, _nothing_of(part.get(name, "")))
+        if part.tag in _SMOOTHINGS and not len(part):
+            part.text = _nothing_of(part.text or "")
+
+
+def _nothing_of(amount: str) -> str:
+    return "False" if amount.strip().lower() in ("true", "false") else "0"
