@@ -448,7 +448,7 @@ def foreign_list(data: Path) -> None:
         (not_a_number, "holds values from nan to nan"),
         (in_dn, "not raw blocks of 0..1"),
         (other_variable, "no variable ValidationNoisyBlocksRaw"),
-        (truncate, "is damaged or truncated"),
+        (truncate, "is truncated"),
         (empty, "is empty"),
         (short_list, "names 2 scenes, but the files of blocks hold 3"),
         (foreign_list, "scenes.txt: 0001_001_S7_00100_00060_3200_L is no scene of SIDD's"),

@@ -13,12 +13,13 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import make_raw
 
-from rawdenoise.cli import main, sessions
+from rawdenoise.cli import batches, main, sessions
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import DOUBLE, RATIONAL, SHORT, Node, Pixels, numbers_tag, write_tree
 from rawdenoise.guard import UNFORESEEN
+from rawdenoise.isolation.reader import IsolatedReader
 from rawdenoise.raw import Camera, Provenance, Tag
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, capture
@@ -128,3 +129,57 @@ def test_train_trains_the_others(folder: Path, own_store: Path, monkeypatch: pyt
     failed = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert failed == ["failed: unexpected ZeroDivisionError: a bug"] * len(seen)
     assert UNFORESEEN not in result.output
+
+
+def test_denoise_reads_one_file_here_and_several_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what crashes its decoder is one of several: the others are done."""
+    reader = IsolatedReader(worker="misbehaving_decoder")
+    monkeypatch.setattr(batches, "shared_reader", lambda: reader)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("good", "segfault", "well"):
+        (folder / f"{name}.dng").write_text(name)
+    try:
+        several = run("denoise", folder, "-o", tmp_path / "out", "--strength", 0)
+        alone = run("denoise", folder / "good.dng", "-o", tmp_path / "alone", "--strength", 0)
+    finally:
+        reader.close()
+    assert several.exit_code == 1
+    assert "its decoder crashed (SIGSEGV)" in several.output
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"good.dng", "well.dng"}
+    assert alone.exit_code == 1
+    assert "is a text" in alone.output  # the real reader's answer
+
+
+def test_a_matlab_file_is_read_apart_even_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = IsolatedReader(worker="misbehaving_decoder")
+    monkeypatch.setattr("rawdenoise.isolation.reader.shared_reader", lambda: reader)
+    (tmp_path / "frame.mat").write_text("segfault")
+    try:
+        result = run("inspect", tmp_path / "frame.mat")
+    finally:
+        reader.close()
+    assert result.exit_code == 1
+    assert "its decoder crashed (SIGSEGV): the file is damaged" in result.stderr
+
+
+def test_a_watched_folder_outlives_what_crashes_a_decoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = IsolatedReader(worker="misbehaving_decoder")
+    monkeypatch.setattr("rawdenoise.watching.worker.shared_reader", lambda: reader)
+    folder, state = tmp_path / "in", tmp_path / "state"
+    folder.mkdir()
+    for name in ("good", "segfault", "well"):
+        (folder / f"{name}.dng").write_text(name)
+    options = ("--once", "--settle", 0, "--attempts", 1, "--strength", 0, "--state", state, "--device", "cpu")
+    try:
+        result = run("watch", folder, "-o", tmp_path / "out", *options)
+    finally:
+        reader.close()
+    assert result.exit_code == 1
+    assert {path.name for path in (tmp_path / "out").glob("*.dng")} == {"good.dng", "well.dng"}
+    (note,) = (state / "quarantine").glob("*.json")
+    assert json.loads(note.read_text())["reason"] == "its decoder crashed (SIGSEGV): the file is damaged"

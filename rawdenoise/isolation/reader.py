@@ -36,7 +36,7 @@ from rawdenoise.isolation.messages import pack, unpack
 from rawdenoise.isolation.worker import READY, read_frame, write_frame
 from rawdenoise.raw import RawImage
 
-MEMORY = 4 << 30  # bytes of address space of one process: 24 MP take some 0.5 GiB, 150 MP some 2
+MEMORY = 4 << 30  # bytes of address space of one process: 24 MP take 0.6 GiB, 100 MP 1.1
 TIME_S, TIME_S_PER_MB = 120.0, 1.0  # until a process is taken to hang; a raw of 50 MB takes a second or two
 START_S = 120.0
 FILES_PER_PROCESS = 500  # then a fresh one takes over, whatever native code has leaked

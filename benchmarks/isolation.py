@@ -1,0 +1,116 @@
+"""What it costs to decode in processes of their own: prints a Markdown table.
+
+Each round does the same batch twice, reading in this process and in others, one after the other, so that a
+machine that is busy with other work is so for both; the first files of each start their processes. A ratio is
+the median of the rounds'.
+
+    python benchmarks/isolation.py --megapixels 24 --files 4 --rounds 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from throughput import SIZES, make_capture
+
+from rawdenoise.bases import models_for
+from rawdenoise.batch import Read, denoising, run_batch
+from rawdenoise.errors import Stop
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.isolation.reader import IsolatedReader
+from rawdenoise.jobs import Job, Status
+from rawdenoise.pipeline import DenoiseOptions
+from rawdenoise.raw import RawImage
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of each round, read in this process and in others."""
+
+    here: tuple[float, ...]
+    apart: tuple[float, ...]
+
+    @property
+    def ratio(self) -> float:
+        """How much longer it takes apart: the median of the rounds."""
+        return statistics.median(apart / here for here, apart in zip(self.here, self.apart, strict=True))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and print the table."""
+    options = parse(arguments)
+    with tempfile.TemporaryDirectory(prefix="isolation-") as temporary:
+        folder = Path(temporary)
+        sources = [folder / f"{number}.dng" for number in range(options.files)]
+        make_capture(sources[0], *SIZES[options.megapixels])
+        for source in sources[1:]:
+            shutil.copyfile(sources[0], source)
+        print(f"| {options.megapixels} MP, {options.files} files | here, s | apart, s | ratio |")
+        print("|---|---|---|---|")
+        for name, work in stages(sources, folder / "out", options):
+            times = measure(work, options.rounds)
+            here, apart = (statistics.median(each) for each in (times.here, times.apart))
+            print(f"| {name} | {here:.2f} | {apart:.2f} | {times.ratio:.3f} |", flush=True)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--megapixels", type=int, choices=sorted(SIZES), default=24)
+    parser.add_argument("--files", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser.parse_args(arguments)
+
+
+def stages(
+    sources: Sequence[Path], output: Path, options: argparse.Namespace
+) -> list[tuple[str, Callable[[Read], None]]]:
+    """What is measured, each given how to read: reading alone, and the whole of `rawdenoise denoise`."""
+
+    def read_all(read: Read) -> None:
+        for source in sources:
+            read(source, None, lambda: False)
+
+    def denoise_all(read: Read) -> None:
+        work = denoising(DenoiseOptions(), models, overwrite=True, read=read)
+        results = list(run_batch([Job(source, output / source.name) for source in sources], work))
+        assert all(result.status is Status.DONE for result in results), results
+
+    output.mkdir()
+    models = models_for(None, base="fast", device="auto", strength=1.0)
+    return [("read", read_all), ("the whole batch", denoise_all)]
+
+
+def measure(work: Callable[[Read], None], rounds: int) -> Times:
+    """Time both ways, one after the other; processes are started anew for each round."""
+    here, apart = [], []
+    for _ in range(rounds):
+        here.append(timed(lambda: work(read_here)))
+        reader = IsolatedReader()
+        apart.append(timed(lambda: work(reader.read)))  # noqa: B023 - called at once
+        reader.close()
+    return Times(tuple(here), tuple(apart))
+
+
+def read_here(path: Path, layout: PlainLayout | None, stopped: Stop) -> RawImage:
+    """Read in this process."""
+    return read_raw(path, layout=layout)
+
+
+def timed(work: Callable[[], None]) -> float:
+    """Seconds that a call takes."""
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()
