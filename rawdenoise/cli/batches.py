@@ -22,7 +22,7 @@ from rawdenoise.errors import SetupError
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_alone, shared_reader
-from rawdenoise.jobs import IfExists, Job, Naming, plan
+from rawdenoise.jobs import IfExists, Job, Naming, Status, plan
 from rawdenoise.models import ModelStore
 from rawdenoise.names import NamePattern, mirror_of, parse_pattern
 from rawdenoise.outputs import Judge
@@ -134,7 +134,7 @@ def work(
         min_gain=recipe.min_gain,
         signing=Signing(partial(recipe_digest, recipe, layout), digests.keep),
         remade={job.output for job in jobs if job.replaces and job.output is not None},
-        read=shared_reader().read if len(jobs) > 1 else read_alone,
+        read=shared_reader().read if sum(job.status is Status.PLANNED for job in jobs) > 1 else read_alone,
     )
 
 
