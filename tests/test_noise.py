@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rawdenoise.agreement import agreement
 from rawdenoise.formats import read_raw
 from rawdenoise.noise import (
     NoiseModel,
-    agreement,
     estimate_noise,
     estimate_with_interval,
     fit_noise,

@@ -12,6 +12,7 @@ import click
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from rawdenoise.agreement import agreement
 from rawdenoise.bases import model_for
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
@@ -21,7 +22,7 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.guard import guarded_file
 from rawdenoise.isolation.reader import read_alone, read_isolated
 from rawdenoise.models import ModelStore
-from rawdenoise.noise import NoiseModel, agreement, sample_noise
+from rawdenoise.noise import NoiseModel, sample_noise
 from rawdenoise.packing import clipped, pack
 from rawdenoise.pipeline import Format
 from rawdenoise.profiles import ProfileStore
