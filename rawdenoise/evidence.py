@@ -264,7 +264,7 @@ def _from_pixels(samples: Sequence[NoiseSamples]) -> _Answer:
 
 def variance_error(estimate: NoiseEstimate, samples: Sequence[NoiseSamples]) -> float:
     """The relative standard error of the variance at the capture's levels, from its 95 % intervals."""
-    if not estimate.samples:
+    if estimate.failed:
         return MOST_ERROR
     shot = read = 0.0
     for each, gain, variance in zip(samples, estimate.noise.shot, estimate.noise.read_variance, strict=True):
@@ -272,7 +272,7 @@ def variance_error(estimate: NoiseEstimate, samples: Sequence[NoiseSamples]) -> 
         read += float(each.blocks.sum()) * variance
     shot_error = (estimate.shot_interval[1] - 1) / 1.96
     read_error = (estimate.read_interval[1] ** 2 - 1) / 1.96
-    error = math.hypot(shot * shot_error, read * read_error) / (shot + read)
+    error = math.hypot(shot * shot_error, read * read_error) / max(shot + read, FLOOR)
     return min(error, MOST_ERROR)
 
 

@@ -37,6 +37,8 @@ SAMPLE_ERROR = 0.02  # relative: no group of blocks is taken for surer
 MOST_READ = 40.0
 LIT = 10.0  # times the likely read variance: light whose shot noise is more than that would be seen
 FLATTEST = 0.1  # share of the blocks that have the say where the fit has failed
+# A twentieth of a normal law lies so many sigmas below its middle.
+FLATTEST_SHARE, FLATTEST_SIGMAS = 0.05, 1.645
 FAILED_INTERVAL = (0.0, 2.0)  # of such an estimate: texture only adds to it
 
 FourFloats = tuple[float, float, float, float]
@@ -196,6 +198,7 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
     line = _fit_line(_joined(_scaled(*each) for each in zip(per_plane, gains, strict=True)))
     if failed := _is_of_no_sensor(line, both):
         line, gains = _flattest_line(both), [1.0] * 4
+    line = _no_more_than_shown(line, gains, per_plane)
     a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)
     e, f, g, h = (
         max(line.read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True)
@@ -468,6 +471,22 @@ def _is_of_no_sensor(line: _Line, samples: NoiseSamples) -> bool:
     read = max(line.read - samples.step**2 / 12, 0.0)
     strange = line.shot <= FLOOR or math.sqrt(read) > MOST_READ * line.shot
     return lit and strange and 1.96 * line.shot_error >= 1
+
+
+def _no_more_than_shown(line: _Line, gains: Sequence[float], planes: Sequence[NoiseSamples]) -> _Line:
+    """Bring a line down that promises more noise than the flattest blocks show.
+
+    Noise is everywhere and texture only adds: a twentieth of the blocks lies as far below a true line as
+    chance has it, and no farther.
+    """
+    samples = _joined(_scaled(*each) for each in zip(planes, gains, strict=True))
+    chance = 1 - FLATTEST_SIGMAS * np.sqrt(2 / (FINE_FREEDOM * samples.blocks))
+    shown = samples.variance / np.maximum(line.variance(samples.level), samples.floor) / chance
+    share = weighted_quantile(shown, samples.blocks, FLATTEST_SHARE)
+    if share >= 1:
+        return line
+    errors = (math.hypot(error, 1 / max(share, FLOOR) - 1) for error in (line.shot_error, line.read_error))
+    return _Line(line.shot * share, line.read * share, line.leakage, *errors)
 
 
 def _flattest_line(samples: NoiseSamples) -> _Line:
