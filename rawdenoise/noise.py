@@ -35,10 +35,14 @@ SAMPLE_ERROR = 0.02  # relative: no group of blocks is taken for surer
 # A fit with more read noise than this, in electrons, and unsure of its shot noise, is of no sensor: it has
 # come down to nothing, or taken texture for read noise. Old sensors have up to 50 and are sure of both.
 MOST_READ = 40.0
+MOST_UNSURE = 10.0  # times a shot noise that there may be beside it: what was found is as good as none
 LIT = 10.0  # times the likely read variance: light whose shot noise is more than that would be seen
 FLATTEST = 0.1  # share of the blocks that have the say where the fit has failed
 # A twentieth of a normal law lies so many sigmas below its middle.
 FLATTEST_SHARE, FLATTEST_SIGMAS = 0.05, 1.645
+CONTRADICTION = (
+    0.8  # of the noise of a line, shown by the flattest blocks, below which the line is not of noise
+)
 FAILED_INTERVAL = (0.0, 2.0)  # of such an estimate: texture only adds to it
 
 FourFloats = tuple[float, float, float, float]
@@ -198,7 +202,9 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
     line = _fit_line(_joined(_scaled(*each) for each in zip(per_plane, gains, strict=True)))
     if failed := _is_of_no_sensor(line, both):
         line, gains = _flattest_line(both), [1.0] * 4
-    line = _no_more_than_shown(line, gains, per_plane)
+    share = _shown_at_least(line, gains, per_plane)
+    failed |= share < CONTRADICTION
+    line = line.scaled(min(share, 1.0))
     a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)
     e, f, g, h = (
         max(line.read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True)
@@ -408,6 +414,12 @@ class _Line:
         """The variance at a level; below black it is that of black."""
         return self.shot * np.maximum(level, 0) + self.read
 
+    def scaled(self, share: float) -> _Line:
+        """A line of less noise, and the less sure."""
+        more = 1 / max(share, FLOOR) - 1
+        errors = (math.hypot(error, more) for error in (self.shot_error, self.read_error))
+        return _Line(self.shot * share, self.read * share, self.leakage, *errors)
+
 
 def _joined(samples: Iterable[NoiseSamples]) -> NoiseSamples:
     listed = list(samples)
@@ -462,31 +474,29 @@ def _fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> _Line:
 
 
 def _is_of_no_sensor(line: _Line, samples: NoiseSamples) -> bool:
-    """Whether a fit, unsure of itself, has light without shot noise, or more read noise than sensors have.
+    """Whether a fit has light without shot noise, or, unsure, more read noise than sensors have.
 
-    Where there is no light to speak of, nothing is known of shot noise, and nothing is wrong.
+    Where there is no light to speak of, or one level only, they cannot be told apart, and nothing is wrong.
     """
-    gain = _flattest_line(samples).shot
-    lit = float(np.quantile(samples.level, 0.9)) > LIT * gain * LIKELY_READ**2
+    dim, bright = (float(level) for level in np.quantile(samples.level, (0.1, 0.9)))
+    if bright <= max(LIT * _flattest_line(samples).shot * LIKELY_READ**2, 2 * dim):
+        return False
     read = max(line.read - samples.step**2 / 12, 0.0)
-    strange = line.shot <= FLOOR or math.sqrt(read) > MOST_READ * line.shot
-    return lit and strange and 1.96 * line.shot_error >= 1
+    unsure = 1.96 * line.shot_error
+    none = line.shot <= FLOOR or unsure > MOST_UNSURE
+    return none or (math.sqrt(read) > MOST_READ * line.shot and unsure >= 1)
 
 
-def _no_more_than_shown(line: _Line, gains: Sequence[float], planes: Sequence[NoiseSamples]) -> _Line:
-    """Bring a line down that promises more noise than the flattest blocks show.
+def _shown_at_least(line: _Line, gains: Sequence[float], planes: Sequence[NoiseSamples]) -> float:
+    """How many times the noise of a line the flattest blocks show: 1 or more where the line is true.
 
     Noise is everywhere and texture only adds: a twentieth of the blocks lies as far below a true line as
-    chance has it, and no farther.
+    chance has it, and no farther. What a line has more than that was texture.
     """
     samples = _joined(_scaled(*each) for each in zip(planes, gains, strict=True))
     chance = 1 - FLATTEST_SIGMAS * np.sqrt(2 / (FINE_FREEDOM * samples.blocks))
     shown = samples.variance / np.maximum(line.variance(samples.level), samples.floor) / chance
-    share = weighted_quantile(shown, samples.blocks, FLATTEST_SHARE)
-    if share >= 1:
-        return line
-    errors = (math.hypot(error, 1 / max(share, FLOOR) - 1) for error in (line.shot_error, line.read_error))
-    return _Line(line.shot * share, line.read * share, line.leakage, *errors)
+    return weighted_quantile(shown, samples.blocks, FLATTEST_SHARE)
 
 
 def _flattest_line(samples: NoiseSamples) -> _Line:
