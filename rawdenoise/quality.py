@@ -385,7 +385,7 @@ def _judge(
     quality = PictureQuality(
         psnr_before=-DB * math.log(before / counts.pixels),
         psnr_after=-DB * math.log(after / counts.pixels),
-        interval=(gain - reach, gain + reach),
+        interval=(float(gain - reach), float(gain + reach)),
         flags=(),
         chi2=float(residual / before),
         divergence=float(divergence / before),
@@ -395,8 +395,7 @@ def _judge(
         correlation=counts.correlation,
     )
     quality = replace(quality, flags=tuple(_flags(quality, seen)))
-    unknown = seen.structured and variance_error >= UNKNOWN  # nothing white is left to tell it by
-    return _untold(quality) if unknown else quality
+    return _untold(quality) if variance_error >= UNKNOWN else quality
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ ORIENTATIONS = (  # EXIF's 1 to 8: what a viewer has to do
 
 
 def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool, estimate: bool = False) -> int:
-    """Print what is known of each file and, denoised in memory, how it would come out; returns the exit code."""
+    """Print what is known of each file and, if asked for, how it would come out; returns the exit code."""
     refused = broken = False
     for number, file in enumerate(files):
         try:

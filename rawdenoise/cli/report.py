@@ -218,7 +218,7 @@ def _gain_lines(results: list[FileResult]) -> Iterator[str]:
     gains = [quality.gain_db for each, quality in judged if quality.told and not each.left]
     if gains:
         yield f"  estimated gain: {median(gains):+.1f} dB{'' if len(gains) == 1 else ' in the median'}"
-    left = [one_line(each.source) for each in results if each.left]
+    left = [one_line(each.source) for each in results if each.left and each.status is Status.DONE]
     if left:
         more = f" and {len(left) - MOST_FLAGGED} more" if len(left) > MOST_FLAGGED else ""
         yield f"  left as they were, for they would not gain: {', '.join(left[:MOST_FLAGGED])}{more}"
