@@ -112,6 +112,7 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
     clean, quality, network_s = _clean(raw, planes, evidence, model, options, scale)
     notes = evidence.notes if options.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
     if left := why_left(evidence, quality) if options.estimate else "":
+        like = scaled(raw, output_scale(raw, options.levels, strength=0))
         provenance = Provenance(__version__, LEFT, 0.0, model.card.id, model.card.weights_sha256)
         return Denoised(like, evidence.noise, provenance, network_s, quality, left, notes)
     # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.

@@ -16,6 +16,7 @@ from test_packing import mirrored
 from torch import nn
 
 from rawdenoise.bases import load_base
+from rawdenoise.levels import OutputLevels
 from rawdenoise.metrics import psnr
 from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
 from rawdenoise.nets import NETS, build_net
@@ -355,7 +356,7 @@ def test_a_picture_that_would_lose_is_left_as_it_was() -> None:
     assert np.array_equal(result.image.mosaic, raw.mosaic)
     assert (result.provenance.strength, result.provenance.gain_db) == (0, None)
     assert (result.provenance.method, result.provenance.model_id) == ("left-as-it-was", model.card.id)
-    fine = denoise(raw, model, replace(CPU, fine_levels=True))
+    fine = denoise(raw, model, replace(CPU, levels=OutputLevels.FINE))
     assert np.array_equal(fine.image.mosaic, raw.mosaic * np.uint16(16))
     unjudged = denoise(raw, model, replace(CPU, estimate=False))
     assert unjudged.left == ""
