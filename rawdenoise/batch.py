@@ -121,8 +121,10 @@ def denoising(
 
     def unwanted(denoised: Denoised) -> str:
         quality = denoised.quality
-        if min_gain is None or quality is None or quality.gain_db >= min_gain:
+        if min_gain is None or quality is None or (quality.told and quality.gain_db >= min_gain):
             return ""
+        if not quality.told:
+            return f"how much it would gain is not known: {denoised.left}"
         return f"gained {quality.gain_db:+.1f} dB only, less than {min_gain:g} dB"
 
     return Work(read_one, denoise_one, write_one, unwanted)
@@ -232,6 +234,8 @@ def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult |
             model_id=denoised.provenance.model_id,
             network_s=denoised.network_s,
             quality=denoised.quality,
+            left=denoised.left,
+            notes=(*result.notes, *denoised.notes),
         )
         if stopped():
             return None

@@ -122,7 +122,11 @@ class ModelMissingError(ModelError):
 
 
 class ModelFileError(ModelError):
-    """A model's file is broken, altered or foreign."""
+    """A model's file, at `path` where that is known, is broken, altered or foreign."""
+
+    def __init__(self, line: str, path: Path = Path()) -> None:
+        super().__init__(line)
+        self.path = path
 
 
 class ProfileError(RawDenoiseError):

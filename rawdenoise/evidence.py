@@ -11,6 +11,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float32
 
+from rawdenoise.agreement import agreement, agreement_by_plane, least_agreement
 from rawdenoise.artefacts import sample_sound
 from rawdenoise.camera_profile import point_at
 from rawdenoise.formats.metadata import denoised_by_us
@@ -22,16 +23,21 @@ from rawdenoise.noise import (
     NoiseEstimate,
     NoiseModel,
     NoiseSamples,
-    agreement,
     estimate_with_interval,
+    sample_noise,
 )
 from rawdenoise.packing import clipped
 from rawdenoise.profiles import Method, ProfilePoint, ProfileStore
-from rawdenoise.raw import RawImage
+from rawdenoise.raw import PLANES, RawImage
 
 # A phone's tag has been seen to promise 2.4 to 2.9 times the variance there is, whereas what one textured
 # capture shows is seldom this far from the truth.
 AGREES = 1.6
+SURE = 1.5  # upper over lower bound of what a plane shows: where it is more, texture may be what is seen
+# Even the flattest blocks of a small capture that is textured all over have been seen to show 60 times the
+# true variance, never hundreds: what is known of the camera is then not of this capture.
+CONTRADICTED = 300.0
+CHECKED_BLOCKS = 4000  # per plane, enough for that
 # Relative standard errors of the variance, where the evidence states none of its own. Bodies of one model
 # differ by a few percent, and what is published or pooled is of other bodies or other scenes; tags are worse,
 # if within a factor of AGREES.
@@ -52,7 +58,8 @@ class Kind(StrEnum):
 class Evidence:
     """The noise a capture is taken to have, where that comes from, and why from nowhere else.
 
-    `error` is the relative standard error of its variance.
+    `error` is the relative standard error of its variance. `doubt` says why it is not believed, though
+    nothing better is known; `notes` are what a user should be told, as that a profile was not believed.
     """
 
     noise: NoiseModel
@@ -60,13 +67,29 @@ class Evidence:
     why: str
     considered: tuple[str, ...]
     error: float
+    doubt: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class _UnfitError(Exception):
     """Why a kind of evidence does not speak for a capture."""
 
 
-Answer = tuple[NoiseModel, str, float]  # the noise, why, and its relative error
+class _ContradictedError(_UnfitError):
+    """The pixels contradict what is known of a camera: the user should hear of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a kind of evidence says: see `Evidence`."""
+
+    noise: NoiseModel
+    why: str
+    error: float
+    doubt: str = ""
+
+
+DOUBT = "its noise cannot be told from its texture"
 
 
 def evidence_for(
@@ -78,21 +101,24 @@ def evidence_for(
 ) -> Evidence:
     """Take the noise of a capture from the best evidence: profile, pooled captures, tag, its own pixels.
 
-    `card_noise` is what a model's captures showed, None where there is no model of this camera. The pixels
-    are looked at only where nothing stronger is known.
+    `card_noise` is what a model's captures showed, None where there is no model of this camera. A few of the
+    pixels are looked at to see that they do not contradict what is known, all where nothing is.
 
     Raises:
         ProfileError: the profile of this camera cannot be understood.
     """
-    samples = _Once(lambda: sample_sound(planes, valid=~clipped(raw)))
-    looks: dict[Kind, Callable[[], Answer]] = {
-        Kind.PROFILE: partial(_from_profile, raw, profiles),
-        Kind.POOLED: partial(_from_pool, raw, card_noise),
+    valid = ~clipped(raw)
+    samples = _Once(lambda: sample_sound(planes, valid=valid))
+    few = _Once(lambda: sample_noise(planes, valid=valid, most_blocks=CHECKED_BLOCKS))
+    looks: dict[Kind, Callable[[], _Answer]] = {
+        Kind.PROFILE: lambda: _uncontradicted(_from_profile(raw, profiles), few),
+        Kind.POOLED: lambda: _uncontradicted(_from_pool(raw, card_noise), few),
         Kind.TAG: partial(_from_tag, raw, samples),
         Kind.CAPTURE: lambda: _from_pixels(samples()),
     }
     considered: list[str] = []
-    found: tuple[Kind, Answer] | None = None
+    notes: list[str] = []
+    found: tuple[Kind, _Answer] | None = None
     for kind, look in looks.items():
         if found is not None:
             considered.append(f"{kind}: weaker evidence, not looked at")
@@ -101,9 +127,11 @@ def evidence_for(
             found = kind, look()
         except _UnfitError as reason:
             considered.append(f"{kind}: {reason}")
+            if isinstance(reason, _ContradictedError):
+                notes.append(str(reason))
     assert found is not None  # a capture always has pixels
-    kind, (noise, why, error) = found
-    return Evidence(noise, kind, why, tuple(considered), error)
+    kind, said = found
+    return Evidence(said.noise, kind, said.why, tuple(considered), said.error, said.doubt, tuple(notes))
 
 
 class _Once:
@@ -120,7 +148,21 @@ class _Once:
         return self._taken
 
 
-def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> Answer:
+def _uncontradicted(answer: _Answer, samples: Callable[[], Sequence[NoiseSamples]]) -> _Answer:
+    """Take an answer that the pixels do not contradict beyond all texture.
+
+    Raises:
+        _ContradictedError: they do.
+    """
+    seen = least_agreement(samples(), answer.noise)
+    if seen > CONTRADICTED:
+        raise _ContradictedError(
+            f"the pixels show at least {seen:,.0f} times the noise variance {answer.why}: it is not believed"
+        )
+    return answer
+
+
+def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> _Answer:
     if profiles is None:
         raise _UnfitError("not asked for")
     _refuse_denoised(raw)
@@ -134,7 +176,7 @@ def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> Answer:
         points = profile.points_for(raw.levels)
         measured = all(point.method is Method.PHOTON_TRANSFER for point in points)
         error = CALIBRATED_ERROR if measured else OTHERS_ERROR
-        return noise, f"{_how(points, iso, how)} in the profile {profile.id}", error
+        return _Answer(noise, f"{_how(points, iso, how)} in the profile {profile.id}", error)
     if iso is None:
         raise _UnfitError(f"{profile.id} is for stated ISO, and the file states none")
     if profile.noise_at(iso) is not None:
@@ -174,7 +216,7 @@ def _levels(raw: RawImage) -> str:
     return f"{max(raw.levels.black):g} to {raw.levels.white:g} DN"
 
 
-def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> Answer:
+def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> _Answer:
     if card_noise is None:
         raise _UnfitError(f"no model of {raw.camera.name}")
     _refuse_denoised(raw)
@@ -183,11 +225,12 @@ def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> Answer:
     for known in card_noise:
         if known.iso == iso:
             number = f"{known.captures} capture{'' if known.captures == 1 else 's'}"
-            return known.noise, f"as the model was trained with, on {number} of {at}", OTHERS_ERROR
+            why = f"as the model was trained with, on {number} of {at}"
+            return _Answer(known.noise, why, OTHERS_ERROR)
     raise _UnfitError(f"the model was trained on no capture of {at}")
 
 
-def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> Answer:
+def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> _Answer:
     promised = tag_noise(raw)
     if promised is None:
         raise _UnfitError(
@@ -200,19 +243,28 @@ def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> A
         raise _UnfitError(
             f"the pixels show {seen:.2g} times the variance that the file's NoiseProfile promises"
         )
+    for plane, (low, high) in zip(PLANES, agreement_by_plane(samples(), promised), strict=True):
+        if high < 1 / AGREES or AGREES < low <= high < SURE * low:
+            raise _UnfitError(
+                f"the pixels show {low:.2g} to {high:.2g} times the variance that the file's NoiseProfile "
+                f"promises in {plane}"
+            )
     why = f"the file's NoiseProfile, of whose variance the pixels show {seen:.2g} times"
-    return promised, why, TAG_ERROR
+    return _Answer(promised, why, TAG_ERROR)
 
 
-def _from_pixels(samples: Sequence[NoiseSamples]) -> Answer:
+def _from_pixels(samples: Sequence[NoiseSamples]) -> _Answer:
     estimate = estimate_with_interval([samples])
+    if estimate.failed:
+        why = "the flattest parts of this capture, where texture may be taken for noise"
+        return _Answer(estimate.noise, why, MOST_ERROR, DOUBT)
     error = variance_error(estimate, samples)
-    return estimate.noise, "estimated from this capture's own pixels", error
+    return _Answer(estimate.noise, "estimated from this capture's own pixels", error)
 
 
 def variance_error(estimate: NoiseEstimate, samples: Sequence[NoiseSamples]) -> float:
     """The relative standard error of the variance at the capture's levels, from its 95 % intervals."""
-    if not estimate.samples:
+    if estimate.failed:
         return MOST_ERROR
     shot = read = 0.0
     for each, gain, variance in zip(samples, estimate.noise.shot, estimate.noise.read_variance, strict=True):
@@ -220,7 +272,7 @@ def variance_error(estimate: NoiseEstimate, samples: Sequence[NoiseSamples]) -> 
         read += float(each.blocks.sum()) * variance
     shot_error = (estimate.shot_interval[1] - 1) / 1.96
     read_error = (estimate.read_interval[1] ** 2 - 1) / 1.96
-    error = math.hypot(shot * shot_error, read * read_error) / (shot + read)
+    error = math.hypot(shot * shot_error, read * read_error) / max(shot + read, FLOOR)
     return min(error, MOST_ERROR)
 
 

@@ -71,7 +71,8 @@ class Job:
 class FileResult:
     """What became of one job; `exit_code` is that of `error`, 0 where nothing failed.
 
-    `quality` is the estimate of how much better the picture became, None where there is none.
+    `quality` is the estimate of how much better the picture became, None where there is none. `left` says why
+    a picture was left as it was, if it was: the estimate is then of an answer that was not written.
     """
 
     source: Path
@@ -87,6 +88,7 @@ class FileResult:
     write_s: float = 0.0
     notes: tuple[str, ...] = ()
     quality: PictureQuality | None = None
+    left: str = ""
     error: Exception | None = None
     standing: Standing = Standing.ABSENT
     sidecars: tuple[Path, ...] = ()

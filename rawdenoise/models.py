@@ -36,6 +36,7 @@ LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
 CLEAN = "clean"  # the option of a card that lists, by digest, the captures that were taken for clean
 T = TypeVar("T")
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,120}")
+_NAMED = re.compile(r"(?P<slug>[a-z0-9-]+)-(?P<day>\d{8})-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,37 @@ def new_model(net: Network, card: ModelCard) -> Model:
 
 def _named(card: ModelCard, digest: str) -> ModelCard:
     """Name a model after its camera, its day and its weights."""
-    slug = re.sub(r"[^a-z0-9]+", "-", card.camera.name.lower()).strip("-")[:60].rstrip("-") or "camera"
     day = datetime.fromisoformat(card.created)
-    return replace(card, id=f"{slug}-{day:%Y%m%d}-{digest[:8]}", weights_sha256=digest)
+    return replace(card, id=f"{_slug(card.camera)}-{day:%Y%m%d}-{digest[:8]}", weights_sha256=digest)
+
+
+def _slug(camera: Camera) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", camera.name.lower()).strip("-")[:60].rstrip("-") or "camera"
+
+
+def _may_be_newest_of(camera: Camera, broken: Path, own: ModelCard | None) -> bool:
+    """Whether a card that cannot be read may be of this camera, and no older than its `own` that can.
+
+    A newer or older format may still say whose card it is. Else the folder's name does; of a folder that is
+    not named as ours are, nothing can be excluded.
+    """
+    named = _NAMED.fullmatch(broken.parent.name)
+    day = named["day"] if named else ""
+    if own is not None and day and day < f"{datetime.fromisoformat(own.created):%Y%m%d}":
+        return False
+    whose = _stated_camera(broken)
+    if whose is not None:
+        return whose.is_like(camera)
+    return named is None or named["slug"] == _slug(camera)
+
+
+def _stated_camera(path: Path) -> Camera | None:
+    """The camera that a card of whatever format states, if it does."""
+    try:
+        stated = json.loads(_read(path, LARGEST[CARD]))["camera"]
+        return Camera(**{name: _typed(stated[name], str) for name in ("make", "model", "serial", "mode")})
+    except (ModelFileError, ValueError, KeyError, TypeError, RecursionError):
+        return None
 
 
 class ModelStore:
@@ -120,15 +149,24 @@ class ModelStore:
     def find(self, camera: Camera) -> Model:
         """Load the newest model of exactly this make, model and mode.
 
+        A card that cannot be read, and may be that of this camera's newest model, is no reason to take
+        another: whose it is, is known from its camera where that can be read, else from its folder's name.
+
         Raises:
             ModelMissingError: there is none; the line says how to train one, or to choose one where the files
             do not name their camera.
             ModelFileError: it is broken.
         """
         cards, broken = self._survey()
-        for card in cards:
-            if card.camera.is_like(camera):
-                return self.load(card.id)
+        own = next((card for card in cards if card.camera.is_like(camera)), None)
+        for error in broken:
+            if _may_be_newest_of(camera, error.path, own):
+                id = error.path.parent.name
+                remedy = f"mend it, remove it (`rawdenoise models remove {id}`), or choose one with --model"
+                line = f"{error}; it may be the model of {camera.name}: {remedy}"
+                raise ModelFileError(line, error.path) from error
+        if own is not None:
+            return self.load(own.id)
         reason = _missing(camera, cards) if camera.make or camera.model else _nameless(camera, cards)
         hint = f" ({len(broken)} broken: `rawdenoise models verify` says why)" if broken else ""
         raise ModelMissingError(reason + hint)
@@ -253,7 +291,7 @@ class ModelStore:
                 with _guarded(path):
                     cards.append(_parse_card(_read(path, LARGEST[CARD]), path))
             except ModelFileError as error:
-                errors.append(error)
+                errors.append(ModelFileError(str(error), path))
         return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors
 
 

@@ -32,6 +32,18 @@ CHANCE, LEAKAGE_ERROR, CAMERA_ERROR = 2.0, 0.035, 0.025
 # Read noise in electrons, and relative error of its variance: what is believed where the pixels tell nothing.
 LIKELY_READ, READ_SPREAD = 3.0, 4.0
 SAMPLE_ERROR = 0.02  # relative: no group of blocks is taken for surer
+# A fit with more read noise than this, in electrons, and unsure of its shot noise, is of no sensor: it has
+# come down to nothing, or taken texture for read noise. Old sensors have up to 50 and are sure of both.
+MOST_READ = 40.0
+MOST_UNSURE = 10.0  # times a shot noise that there may be beside it: what was found is as good as none
+LIT = 10.0  # times the likely read variance: light whose shot noise is more than that would be seen
+FLATTEST = 0.1  # share of the blocks that have the say where the fit has failed
+# A twentieth of a normal law lies so many sigmas below its middle.
+FLATTEST_SHARE, FLATTEST_SIGMAS = 0.05, 1.645
+CONTRADICTION = (
+    0.8  # of the noise of a line, shown by the flattest blocks, below which the line is not of noise
+)
+FAILED_INTERVAL = (0.0, 2.0)  # of such an estimate: texture only adds to it
 
 FourFloats = tuple[float, float, float, float]
 
@@ -86,13 +98,15 @@ class NoiseEstimate:
 
     The intervals hold 95 % and are relative: of the shot noise, and of the standard deviation of the read
     noise; (0.9, 1.2) says that the truth is between 0.9 and 1.2 times the estimate. `samples` is how many
-    groups of blocks had a say.
+    groups of blocks had a say. `failed`: noise cannot be told from texture; what the flattest tenth of the
+    blocks show stands for it, which is hardly less than the noise but may be many times as much.
     """
 
     noise: NoiseModel
     shot_interval: tuple[float, float]
     read_interval: tuple[float, float]
     samples: int
+    failed: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,9 +134,12 @@ def estimate_noise(
 
 
 def sample_noise(
-    planes: Float32[np.ndarray, "4 h w"], *, valid: Bool[np.ndarray, "4 h w"] | None = None
+    planes: Float32[np.ndarray, "4 h w"],
+    *,
+    valid: Bool[np.ndarray, "4 h w"] | None = None,
+    most_blocks: int | None = None,
 ) -> tuple[NoiseSamples, ...]:
-    """Measure the noise variance against the signal, per plane.
+    """Measure the noise variance against the signal, per plane, on about `most_blocks` of it.
 
     Fine detail is the second difference in both directions (Immerkaer 1996), blind to gradients and to edges
     along an axis; coarse detail the second differences of pixels averaged two by two. Their powers are taken
@@ -131,8 +148,8 @@ def sample_noise(
     """
     steps = [_step(plane) for plane in planes]
     floors = [max(step**2 / 12, FLOOR) for step in steps]
-    blocks = _measure_blocks(planes, valid)
-    if blocks.level.shape[1] < LEAST_TOGETHER:
+    measured = _measure_blocks(planes, valid, most_blocks or MOST_BLOCKS)
+    if measured.level.shape[1] < LEAST_TOGETHER:
         nothing = np.empty(0)
         return tuple(
             NoiseSamples(nothing, nothing, nothing, nothing, floor, step)
@@ -141,20 +158,20 @@ def sample_noise(
     limits = [math.inf] * 4
     if valid is not None:
         limits = [_saturation(plane, mask) for plane, mask in zip(planes, valid, strict=True)]
-    groups = [_groups_of_one_level(levels) for levels in blocks.level]
-    expected = np.ones_like(blocks.coarse)
+    groups = [_groups_of_one_level(levels) for levels in measured.level]
+    expected = np.ones_like(measured.coarse)
     for plane, members in enumerate(groups):
         for group in members:
-            expected[plane, group] = max(float(np.quantile(blocks.coarse[plane, group], 0.25)), FLOOR)
+            expected[plane, group] = max(float(np.quantile(measured.coarse[plane, group], 0.25)), FLOOR)
     for _ in range(2):  # how coarse detail compares with noise is known only once noise is
-        texture = blocks.coarse / expected
+        texture = measured.coarse / expected
         texture = texture.sum(axis=0) - texture  # of the other three planes
         samples = [
-            _grouped(blocks, plane, groups[plane], texture[plane], floors[plane], limits[plane])
+            _grouped(measured, plane, groups[plane], texture[plane], floors[plane], limits[plane])
             for plane in range(4)
         ]
-        expected = _expected(fit_noise([samples]), blocks.level)
-    rows = [_row_variance(blocks, expected, pair) for pair in ((0, 1), (2, 3))]
+        expected = _expected(fit_noise([samples]), measured.level)
+    rows = [_row_variance(measured, expected, pair) for pair in ((0, 1), (2, 3))]
     return tuple(
         replace(each, step=steps[plane], row_variance=rows[plane // 2][0], row_error=rows[plane // 2][1])
         for plane, each in enumerate(samples)
@@ -179,42 +196,35 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
     if not both.level.size:  # everything clipped, or smaller than a few blocks: assume quantisation alone
         floor = max(both.floor, FLOOR)
         nothing = NoiseModel((floor,) * 4, (floor,) * 4, row_variance, both.step)
-        return NoiseEstimate(nothing, (0.0, math.inf), (0.0, math.inf), 0)
+        return NoiseEstimate(nothing, (0.0, math.inf), (0.0, math.inf), 0, failed=True)
     line = _fit_line(both, learn_leakage=False)  # a gain looks like texture: more of fine and of coarse
     gains = [_gain(samples, line) for samples in per_plane]
     line = _fit_line(_joined(_scaled(*each) for each in zip(per_plane, gains, strict=True)))
+    if failed := _is_of_no_sensor(line, both):
+        line, gains = _flattest_line(both), [1.0] * 4
+    share = _shown_at_least(line, gains, per_plane)
+    failed |= share < CONTRADICTION
+    line = line.scaled(min(share, 1.0))
     a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)
     e, f, g, h = (
         max(line.read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True)
     )
     noise = NoiseModel((a, b, c, d), (e, f, g, h), row_variance, both.step)
-    return NoiseEstimate(noise, *_intervals(line), samples=both.level.size)
-
-
-def agreement(samples: Sequence[NoiseSamples], noise: NoiseModel) -> float:
-    """How many times the variance that a model promises the pixels show: the median over levels and planes.
-
-    Texture is taken off; NaN where the pixels show nothing.
-    """
-    ratios, weights = [np.empty(0)], [np.empty(0)]
-    for each, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True):
-        promised = shot * np.maximum(each.level, 0) + max(read, each.floor)
-        ratios.append(_without_texture(each, LEAKAGE) / promised)
-        texture = np.maximum(each.coarse / np.maximum(each.variance, FLOOR) - 1, 0)
-        weights.append(each.blocks / (1 + texture) ** 2)
-    ratio = np.concatenate(ratios)
-    return _weighted_median(ratio, np.concatenate(weights)) if ratio.size else math.nan
+    intervals = (FAILED_INTERVAL, FAILED_INTERVAL) if failed else _intervals(line)
+    return NoiseEstimate(noise, *intervals, samples=both.level.size, failed=failed)
 
 
 # ---------------------------------------------------------------- blocks
 
 
-def _measure_blocks(planes: Float32[np.ndarray, "4 h w"], valid: Bool[np.ndarray, "4 h w"] | None) -> _Blocks:
-    """Measure blocks all over a capture, at most about `MOST_BLOCKS`, one row of them at a time."""
+def _measure_blocks(
+    planes: Float32[np.ndarray, "4 h w"], valid: Bool[np.ndarray, "4 h w"] | None, most: int
+) -> _Blocks:
+    """Measure blocks all over a capture, at most about so many, one row of them at a time."""
     down, across = ((length - 2) // BLOCK for length in planes.shape[1:])
     lowest = planes.min(axis=(1, 2), keepdims=True, initial=np.inf)
     measured = [_no_blocks()]
-    for row in range(0, down if across > 0 else 0, -(-max(down * across, 1) // MOST_BLOCKS)):
+    for row in range(0, down if across > 0 else 0, -(-max(down * across, 1) // most)):
         reach = np.s_[:, row * BLOCK : (row + 1) * BLOCK + 2, : across * BLOCK + 2]
         strip = planes[reach]
         at_lowest = (strip[:, 1:-1, 1:-1] == lowest).reshape(4, BLOCK, across, BLOCK).mean(axis=(1, 3))
@@ -363,17 +373,25 @@ def _pooled_row_variance(samples: Sequence[NoiseSamples]) -> float:
     if not told:
         return 0.0
     variance, error = np.array([(each.row_variance, each.row_error) for each in told]).T
-    middle = _weighted_median(variance, 1 / error)
+    middle = weighted_median(variance, 1 / error)
     pulled = np.clip(variance, middle - 3 * error, middle + 3 * error)
     mean = float(np.average(pulled, weights=error**-2))
     # Two planes share a row and what it shows, so that only half of the samples are independent.
     return mean if mean > 2.5 * math.sqrt(2 / float((error**-2).sum())) else 0.0
 
 
-def _weighted_median(values: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"]) -> float:
+def weighted_median(values: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"]) -> float:
+    """The value that half of the weight lies below."""
+    return weighted_quantile(values, weights, 0.5)
+
+
+def weighted_quantile(
+    values: Float64[np.ndarray, " n"], weights: Float64[np.ndarray, " n"], share: float
+) -> float:
+    """The value that a share of the weight lies below."""
     order = np.argsort(values)
     cumulated = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulated, cumulated[-1] / 2)])
+    return float(values[order][np.searchsorted(cumulated, cumulated[-1] * share)])
 
 
 # ---------------------------------------------------------------- the line
@@ -396,6 +414,12 @@ class _Line:
         """The variance at a level; below black it is that of black."""
         return self.shot * np.maximum(level, 0) + self.read
 
+    def scaled(self, share: float) -> _Line:
+        """A line of less noise, and the less sure."""
+        more = 1 / max(share, FLOOR) - 1
+        errors = (math.hypot(error, more) for error in (self.shot_error, self.read_error))
+        return _Line(self.shot * share, self.read * share, self.leakage, *errors)
+
 
 def _joined(samples: Iterable[NoiseSamples]) -> NoiseSamples:
     listed = list(samples)
@@ -409,9 +433,13 @@ def _joined(samples: Iterable[NoiseSamples]) -> NoiseSamples:
     )
 
 
-def _without_texture(samples: NoiseSamples, leakage: float) -> Float64[np.ndarray, " n"]:
-    """The fine variance less what texture adds to it."""
-    return (samples.variance - leakage * samples.coarse) / (1 - leakage)
+def without_texture(samples: NoiseSamples, leakage: float) -> Float64[np.ndarray, " n"]:
+    """The fine variance less what texture adds to it.
+
+    It is never negative: where more would be taken off than there is, less has leaked. Without that, scenes
+    with texture all over draw the fit to no noise at all, or not, as chance has it.
+    """
+    return np.maximum(samples.variance - leakage * samples.coarse, 0) / (1 - leakage)
 
 
 def _scaled(samples: NoiseSamples, gain: float) -> NoiseSamples:
@@ -436,13 +464,51 @@ def _fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> _Line:
         spread = READ_SPREAD * max(likely, read)  # a dark's shot noise tells nothing of its read noise
         shot, read = _nonnegative_line(
             np.append(x, 0.0),
-            np.append(_without_texture(samples, leakage), likely),
+            np.append(without_texture(samples, leakage), likely),
             np.append(weight / expected**2, spread**-2),
             floor,
         )
         if learn_leakage:
             leakage = _leakage(samples, expected, weight)
     return _with_errors(samples, max(shot, FLOOR), max(read, floor), leakage)
+
+
+def _is_of_no_sensor(line: _Line, samples: NoiseSamples) -> bool:
+    """Whether a fit has light without shot noise, or, unsure, more read noise than sensors have.
+
+    Where there is no light to speak of, or one level only, they cannot be told apart, and nothing is wrong.
+    """
+    dim, bright = (float(level) for level in np.quantile(samples.level, (0.1, 0.9)))
+    if bright <= max(LIT * _flattest_line(samples).shot * LIKELY_READ**2, 2 * dim):
+        return False
+    read = max(line.read - samples.step**2 / 12, 0.0)
+    unsure = 1.96 * line.shot_error
+    none = line.shot <= FLOOR or unsure > MOST_UNSURE
+    return none or (math.sqrt(read) > MOST_READ * line.shot and unsure >= 1)
+
+
+def _shown_at_least(line: _Line, gains: Sequence[float], planes: Sequence[NoiseSamples]) -> float:
+    """How many times the noise of a line the flattest blocks show: 1 or more where the line is true.
+
+    Noise is everywhere and texture only adds: a twentieth of the blocks lies as far below a true line as
+    chance has it, and no farther. What a line has more than that was texture.
+    """
+    samples = _joined(_scaled(*each) for each in zip(planes, gains, strict=True))
+    chance = 1 - FLATTEST_SIGMAS * np.sqrt(2 / (FINE_FREEDOM * samples.blocks))
+    shown = samples.variance / np.maximum(line.variance(samples.level), samples.floor) / chance
+    return weighted_quantile(shown, samples.blocks, FLATTEST_SHARE)
+
+
+def _flattest_line(samples: NoiseSamples) -> _Line:
+    """The line of a likely sensor that the flattest blocks of all levels lie on.
+
+    A group's variance gives the gain K of a sensor of K level + (3 K)^2, three electrons being the likely
+    read noise; the tenth of the blocks with the lowest gain are taken for flat.
+    """
+    x, beyond = np.maximum(samples.level, 0), np.maximum(samples.variance - samples.floor, 0)
+    gains = (np.sqrt(x**2 + 4 * LIKELY_READ**2 * beyond) - x) / (2 * LIKELY_READ**2)
+    gain = max(weighted_quantile(gains, samples.blocks, FLATTEST), FLOOR)
+    return _Line(gain, (LIKELY_READ * gain) ** 2 + samples.floor, LEAKAGE, math.inf, math.inf)
 
 
 def _leakage(
@@ -481,7 +547,7 @@ def _with_errors(samples: NoiseSamples, shot: float, read: float, leakage: float
     covariance = np.linalg.pinv(terms * weight @ terms.T)
     chance = np.sqrt(np.diag(covariance)) * CHANCE
     texture = float(np.average(np.maximum(samples.coarse / expected - 1, 0), weights=weight))
-    less = _without_texture(samples, leakage + LEAKAGE_ERROR * (1 + texture))
+    less = without_texture(samples, leakage + LEAKAGE_ERROR * (1 + texture))
     other = _nonnegative_line(x, less, weight / expected**2, floor)
     shift = np.abs(np.array(other) / (shot, read) - 1)
     shot_error, read_error = (float(each) for each in np.sqrt(chance**2 + shift**2 + CAMERA_ERROR**2))
@@ -515,7 +581,7 @@ def _gain(samples: NoiseSamples, line: _Line) -> float:
         return 1.0
     expected = line.variance(samples.level)
     weight = _weights(samples, expected, line.leakage)
-    ratio = _weighted_median(_without_texture(samples, line.leakage) / expected, weight)
+    ratio = weighted_median(without_texture(samples, line.leakage) / expected, weight)
     return min(max(ratio, 0.25), 4.0) if abs(ratio - 1) > max(0.05, 6 / math.sqrt(weight.sum())) else 1.0
 
 

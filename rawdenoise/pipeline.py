@@ -19,7 +19,7 @@ from rawdenoise.artefacts import cleared
 from rawdenoise.defects import known_defects, named_defects
 from rawdenoise.devices import pick_device
 from rawdenoise.errors import ModelMissingError
-from rawdenoise.evidence import Evidence, evidence_for
+from rawdenoise.evidence import DOUBT, Evidence, evidence_for
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.opcodes import named_bad_pixels
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
@@ -37,6 +37,7 @@ from rawdenoise.tiling import Tiles, denoise_tiled
 
 log = logging.getLogger(__name__)
 
+LEFT = "left-as-it-was"  # instead of a method, in what an output says of itself
 SMALLEST_TILE = 128  # packed pixels; smaller ones are mostly halo
 
 
@@ -76,7 +77,9 @@ class Denoised:
     """A denoised capture, the noise that was assumed, what to write about it, and the network's seconds.
 
     `quality` is of the mosaic as written, without the artefacts that were asked to be kept; None where it was
-    not asked for, at strength 0, and where there are too few sound pixels to tell.
+    not asked for, at strength 0, and where there are too few sound pixels to tell. `left` says why a picture
+    was left as it was, if it was: `quality` is then of the model's answer, which is nowhere. `notes` are
+    what a user should be told of it.
     """
 
     image: RawImage
@@ -84,10 +87,15 @@ class Denoised:
     provenance: Provenance
     network_s: float
     quality: PictureQuality | None = None
+    left: str = ""
+    notes: tuple[str, ...] = ()
 
 
 def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = DenoiseOptions()) -> Denoised:
     """Denoise one capture with a camera's model; at strength 0 no model is needed and no signal changes.
+
+    A picture that is estimated to lose by it, or whose noise is not known, is left as it was, unless
+    no estimate is asked for.
 
     Raises:
         ModelMissingError: there is no model and the strength is not 0.
@@ -102,13 +110,32 @@ def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = Denois
     planes = pack(raw)
     evidence = evidence_of(raw, planes, model.card)
     clean, quality, network_s = _clean(raw, planes, evidence, model, options, scale)
+    notes = evidence.notes if options.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
+    if left := why_left(evidence, quality) if options.estimate else "":
+        like = scaled(raw, output_scale(raw, options.levels, strength=0))
+        provenance = Provenance(__version__, LEFT, 0.0, model.card.id, model.card.weights_sha256)
+        return Denoised(like, evidence.noise, provenance, network_s, quality, left, notes)
     # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.
     saturation = scale * saturation_level(raw)
     # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
     named = named_bad_pixels(raw)
     image = unpack(blend(planes, clean, options.strength), like, saturation=saturation, keep=named)
     provenance = _provenance(model.card, evidence.noise, options.strength, quality)
-    return Denoised(image, evidence.noise, provenance, network_s, quality)
+    return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
+
+
+def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
+    """Say why a picture is to be left as it was; nothing where it is not.
+
+    It is where it is likelier to become worse than better: an interval that reaches to gains is no reason to
+    write what is expected to be a loss.
+    """
+    if evidence.doubt or (quality is not None and not quality.told):
+        return evidence.doubt or DOUBT
+    if quality is None or not quality.loses:
+        return ""
+    lost = -quality.gain_db
+    return f"estimated to lose {lost:.1f} dB" if lost >= 0.05 else "estimated to gain nothing"
 
 
 def _clean(
@@ -137,6 +164,7 @@ def _clean(
             strength=options.strength,
             variance_error=evidence.error,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
+            doubted=bool(evidence.doubt),
         )
     network_s = time.perf_counter() - start
     if options.keep_rows:
@@ -270,5 +298,5 @@ def _provenance(
         noise_left=tuple((left * s, left * r) for s, r in zip(noise.shot, noise.read_variance, strict=True))
         if left
         else None,
-        gain_db=None if quality is None else quality.gain_db,
+        gain_db=None if quality is None or not quality.told else quality.gain_db,
     )

@@ -39,6 +39,9 @@ OWN = 0.2  # relative standard error of D as an estimate of the error; 0.11 on p
 FIT_ERROR = 0.02  # standard error of the variance that flat parts show
 # What raises a flag: see `_flags`.
 KEPT, FITS, LEVEL_FITS, STRUCTURED, CORRELATED = 0.15, 1.08, 1.25, 0.4, 0.1
+NO_STRUCTURE = 4.0  # times the noise: what flat parts show beyond it is no structure that leaks into them
+UNKNOWN = 1.0  # relative standard error of the variance from which it is no knowledge
+LARGEST = 1e9  # of a signal whose squares are numbers still; what is beyond is no signal
 DB = 10 / math.log(10)
 
 Planes = Float32[np.ndarray, "4 h w"]
@@ -73,6 +76,7 @@ class PictureQuality:
     `divergence` the share of the noise that is left, by Stein's lemma. Their sum is 1 where noise model and
     network are right: `fit` is that of flat parts, `level_fit` of the level where it is farthest from 1, and
     `structure` is how much more it is in structured parts. `correlation` is that of neighbouring residuals.
+    Where the noise is not known, `told` is false: what is in dB then means nothing, and is for nobody.
     """
 
     psnr_before: float
@@ -85,6 +89,12 @@ class PictureQuality:
     level_fit: float
     structure: float
     correlation: float
+    told: bool = True
+
+    @property
+    def loses(self) -> bool:
+        """Whether the picture is likelier to have become worse than better."""
+        return self.told and self.gain_db < 0
 
     @property
     def gain_db(self) -> float:
@@ -111,24 +121,43 @@ def assess(
     strength: float = 1.0,
     variance_error: float = 0.0,
     rounding: float = 0.0,
+    doubted: bool = False,
 ) -> PictureQuality | None:
     """Estimate the PSNR of a denoised capture; None where it has too few sound pixels to tell.
 
     `clean` is the full answer of `denoiser` to `planes`, of which `strength` is written, in whole steps of
-    `rounding`. Pixels outside `valid` (clipped, repaired) are left out. `variance_error` is the relative
-    standard error of the noise model's variance. The same picture has the same estimate.
+    `rounding`. Pixels outside `valid` (clipped, repaired), and those that are no numbers, are left out.
+    `variance_error` is the relative standard error of the noise model's variance; a noise model that is
+    `doubted` is flagged, and nothing told in dB. The same picture has the same estimate.
     """
+    if not all(0 < each < math.inf for each in (*noise.shot, *noise.read_variance)):
+        return None
     height, width = (length // BLOCK * BLOCK for length in planes.shape[1:])
+    sound = _are_signals(planes) & _are_signals(clean)
+    if not sound.all():
+        planes, clean = (np.where(sound, each, np.float32(0)) for each in (planes, clean))
+        valid = valid & sound
     if np.count_nonzero(valid[:, :height, :width]) < LEAST:
         return None
     counts = _count(planes, clean, noise, valid, height, width)
     strata = _stratified(counts)
     probed = _probe(planes, clean, noise, denoiser, reach, valid, counts.variance.shape)
     shares, divergence_error = _divergence(counts, strata, probed)
-    return _judge(
+    quality = _judge(
         counts, strata, shares, divergence_error,
         strength=strength, variance_error=variance_error, rounding=rounding,
     )  # fmt: skip
+    return _untold(quality) if doubted else quality
+
+
+def _untold(quality: PictureQuality) -> PictureQuality:
+    """Say of an estimate that the noise it stands on is not known."""
+    return replace(quality, flags=tuple(dict.fromkeys((Flag.NOISE, *quality.flags))), told=False)
+
+
+def _are_signals(planes: Planes) -> Bool[np.ndarray, "4 h w"]:
+    """Which values are numbers that can be squared."""
+    return np.abs(planes) < LARGEST
 
 
 # ---------------------------------------------------------------- what the whole picture shows
@@ -256,8 +285,10 @@ def _probe(
         ]
         here = clean[:, rows, columns]
         variance = noise.variance(here)
-        change = np.sqrt(variance) * signs[inside] * (disturbed[inside] - here) / np.float32(PROBE)
-        sound = valid[:, rows, columns]
+        answered = _are_signals(disturbed[inside])
+        moved = np.where(answered, disturbed[inside], here) - here
+        change = np.sqrt(variance) * signs[inside] * moved / np.float32(PROBE)
+        sound = valid[:, rows, columns] & answered
         sums = [sum(_in_blocks(plane) for plane in each * sound) for each in (change, variance)]
         down, across = np.mgrid[rows.start // BLOCK : rows.stop // BLOCK,
                                 columns.start // BLOCK : columns.stop // BLOCK]  # fmt: skip
@@ -346,7 +377,7 @@ def _judge(
     error_error = math.sqrt(weight) * unsure
 
     left = 1 - strength  # of the noise, beside what the network leaves
-    known = left**2 * before + 2 * strength * left * divergence
+    known = max(left**2 * before + 2 * strength * left * divergence, 0.0)
     after = known + strength**2 * error + counts.pixels * rounding**2 / 12
     after_error = math.hypot(strength**2 * error_error, known * variance_error)
     gain = DB * math.log(before / after)
@@ -354,16 +385,17 @@ def _judge(
     quality = PictureQuality(
         psnr_before=-DB * math.log(before / counts.pixels),
         psnr_after=-DB * math.log(after / counts.pixels),
-        interval=(gain - reach, gain + reach),
+        interval=(float(gain - reach), float(gain + reach)),
         flags=(),
-        chi2=residual / before,
-        divergence=divergence / before,
+        chi2=float(residual / before),
+        divergence=float(divergence / before),
         fit=seen.fit,
         level_fit=seen.level_fit,
         structure=seen.structure,
         correlation=counts.correlation,
     )
-    return replace(quality, flags=tuple(_flags(quality, seen)))
+    quality = replace(quality, flags=tuple(_flags(quality, seen)))
+    return _untold(quality) if variance_error >= UNKNOWN else quality
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,10 +418,10 @@ class _Seen:
         """Whether flat parts show another noise than the model's.
 
         A residual that holds structure makes flat parts, too, show more than the noise, so that only what
-        they lack is then put down to the noise model.
+        they lack is then put down to the noise model, or what no structure explains.
         """
         off = [math.log(max(each, 1e-3)) for each in (self.fit, self.level_fit)]
-        if self.structured:
+        if self.structured and self.fit < NO_STRUCTURE:
             off = [min(each, 0.0) for each in off]
         return abs(off[0]) > math.log(FITS) or abs(off[1]) > math.log(LEVEL_FITS)
 

@@ -12,7 +12,7 @@ from rawdenoise.evidence import Evidence, Kind, evidence_for, tag_noise
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers_tag
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseModel
+from rawdenoise.noise import NoiseModel, NoiseSamples
 from rawdenoise.packing import pack
 from rawdenoise.profiles import CameraProfile, Method, ProfilePoint, ProfileStore
 from rawdenoise.raw import Exposure, Metadata, RawImage
@@ -100,6 +100,45 @@ def test_a_tag_that_the_pixels_confirm_is_believed(scale: float) -> None:
     assert said.noise.shot[0] == pytest.approx(scale * TRUE.shot[0])
 
 
+@pytest.mark.parametrize("scale", [0.5, 2.2])
+@pytest.mark.parametrize("plane", ["R", "B"])
+def test_a_tag_that_is_wrong_in_one_plane_is_not_believed(plane: str, scale: float) -> None:
+    right = (TRUE.shot[0], TRUE.read_variance[0])
+    wrong = (scale * right[0], scale * right[1])
+    pairs = (*wrong, *right, *right) if plane == "R" else (*right, *right, *wrong)
+    said = ask(capture((Code.NoiseProfile, DOUBLE, pairs)), None)
+    assert said.kind is Kind.CAPTURE
+    assert said.considered[2].endswith(f"times the variance that the file's NoiseProfile promises in {plane}")
+
+
+@pytest.mark.parametrize(("coarse", "kind"), [(2.0, Kind.CAPTURE), (9.0, Kind.TAG)])
+def test_a_plane_whose_texture_may_be_what_is_seen_does_not_contradict_its_tag(
+    coarse: float, kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = np.linspace(0.01, 0.5, 40)
+    promised = TRUE.shot[0] * level + TRUE.read_variance[0]
+    flat = NoiseSamples(level, promised, promised, np.full(40, 50.0), 1e-12)
+    blue = replace(flat, variance=(2.0 if coarse == 2 else 3.0) * promised, coarse=coarse * promised)
+    monkeypatch.setattr("rawdenoise.evidence.sample_sound", lambda *_, **__: (flat, flat, flat, blue))
+    assert ask(capture(profile_tag()), None).kind is kind
+
+
+def test_what_is_known_of_a_camera_is_not_believed_of_a_capture_that_shows_hundreds_of_times_the_noise(
+    store: ProfileStore,
+) -> None:
+    nothing = (IsoNoise(800, NoiseModel((1e-12,) * 4, (1e-10,) * 4), 4),)
+    said = ask(capture(), store, nothing)
+    assert said.kind is Kind.CAPTURE
+    assert said.noise.shot[1] == pytest.approx(TRUE.shot[1], rel=0.25)
+    assert said.considered[1].endswith(
+        "as the model was trained with, on 4 captures of ISO 800: it is not believed"
+    )
+    assert said.notes == (said.considered[1].removeprefix("pooled: "),)
+    points = (ProfilePoint(800, (0.004,) * 4, (0.3,) * 4, (BLACK,) * 4, WHITE, Method.PHOTON_TRANSFER),)
+    store.save(CameraProfile(TEST_CAMERA, points))
+    assert len(ask(capture(), store, nothing).notes) == 2
+
+
 def test_a_tag_that_nothing_confirms_is_not_believed() -> None:
     raw = capture(profile_tag())
     said = ask(replace(raw, mosaic=np.full_like(raw.mosaic, WHITE)), None)
@@ -185,11 +224,11 @@ def test_what_was_denoised_already_no_longer_has_the_cameras_noise(store: Profil
     )
 
 
-def test_the_pixels_are_left_alone_where_something_stronger_speaks(
+def test_few_pixels_are_looked_at_where_something_stronger_speaks(
     store: ProfileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*arguments: object, **more: object) -> None:
-        raise AssertionError("the pixels were looked at")
+        raise AssertionError("all pixels were looked at")
 
     monkeypatch.setattr("rawdenoise.evidence.sample_sound", fail)
     store.save(of_points(800))

@@ -12,6 +12,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from rawdenoise.bases import load_base, model_for
 from rawdenoise.errors import ModelFileError, ModelMissingError
 from rawdenoise.models import IsoNoise, Model, ModelCard, ModelStore, new_model
 from rawdenoise.nets import build_net
@@ -105,9 +106,47 @@ def test_a_file_that_names_no_camera_has_its_model_chosen_by_hand(store: ModelSt
 
 
 def test_a_missing_model_may_be_a_broken_one(store: ModelStore) -> None:
-    card_is_no_json(store.save(trained()))
+    card_is_no_json(store.save(trained(OTHER)))
     with pytest.raises(ModelMissingError, match=r"rawdenoise train.*\(1 broken: `rawdenoise models verify`"):
         store.find(CAMERA)
+
+
+OTHER = Camera("Canon", "EOS R5", "", "8192x5464 14-bit")
+BREAKS = ["card_is_no_json", "card_is_a_list", "newer_format", "unknown_network", "card_lacks_a_field"]
+
+
+@pytest.mark.parametrize("spoil", BREAKS)
+def test_a_card_that_cannot_be_read_is_never_replaced_by_another_model(store: ModelStore, spoil: str) -> None:
+    globals()[spoil](store.save(trained()))
+    (folder,) = store.folder.iterdir()
+    for _ in range(2):
+        with pytest.raises(
+            ModelFileError, match=rf"may be the model of NIKON D1.*models remove {folder.name}"
+        ):
+            model_for(CAMERA, store)
+        store.save(trained(seed=1, created="2024-01-01T00:00:00+00:00"))  # an older one that can be read
+    assert model_for(OTHER, store).card.id == load_base("fast").card.id
+
+
+def test_a_card_that_can_be_excluded_stops_nobody(store: ModelStore) -> None:
+    newer_format(store.save(trained(replace(CAMERA, mode="1000x656 12-bit"), seed=1)))
+    assert model_for(CAMERA, store).card.id == load_base("fast").card.id
+    older = trained(seed=2, created="2024-01-01T00:00:00+00:00")
+    older = Model(replace(older.card, id=older.card.id.replace(older.card.id[-17:-9], "20240101")), older.net)
+    card_is_no_json(store.save(older))
+    newest = trained(seed=3)
+    store.save(newest)
+    assert model_for(CAMERA, store).card.id == newest.card.id
+    assert store.load(newest.card.id[:-4]).card.id == newest.card.id
+
+
+def test_a_card_whose_folder_tells_nothing_might_be_anybodys(store: ModelStore) -> None:
+    folder = store.save(trained())
+    card_is_no_json(folder)
+    folder.rename(folder.with_name("backup"))
+    for camera in (CAMERA, OTHER):
+        with pytest.raises(ModelFileError, match="models remove backup"):
+            model_for(camera, store)
 
 
 def test_an_ambiguous_beginning_is_refused(store: ModelStore) -> None:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rawdenoise.agreement import agreement
 from rawdenoise.formats import read_raw
 from rawdenoise.noise import (
     NoiseModel,
-    agreement,
+    NoiseSamples,
     estimate_noise,
     estimate_with_interval,
     fit_noise,
@@ -60,6 +61,43 @@ def test_textured_scenes_are_recovered_within_a_third() -> None:
     for level in (0.03, 0.3):
         ratio = variances(noise, level) / (shot * level + read)
         assert np.all((ratio > 0.75) & (ratio < 1.33)), ratio
+
+
+def textured(rounds: int, contrast: float, seed: int, height: int = 120, width: int = 160) -> np.ndarray:
+    """Texture of one kind all over, alike in all planes: no place is flat."""
+    texture = np.random.default_rng(seed).standard_normal((height, width))
+    for axis in (0, 1) * rounds:
+        texture = (np.roll(texture, 1, axis) + 2 * texture + np.roll(texture, -1, axis)) / 4
+    light = 0.25 + contrast * texture / texture.std()
+    return np.stack([np.clip(light * share, 0.01, 0.9) for share in (0.6, 1.0, 1.0, 0.5)])
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("rounds", "contrast"), [(2, 0.05), (3, 0.1), (4, 0.2)])
+def test_texture_all_over_makes_no_capture_free_of_noise(rounds: int, contrast: float, seed: int) -> None:
+    shot, read = 2.8e-4, 1.7e-7
+    found = estimate_with_interval([sample_noise(noisy(textured(rounds, contrast, seed), shot, read, seed))])
+    ratio = variances(found.noise, 0.2) / (shot * 0.2 + read)
+    assert np.all((ratio > 0.6) & (ratio < 1.7)), ratio
+    assert found.failed
+    assert found.shot_interval[0] == 0
+
+
+def test_no_estimate_is_believed_that_promises_more_than_the_flattest_blocks_show() -> None:
+    level = np.linspace(0.01, 0.6, 100)
+    true = 1e-4 * level + 1e-7
+    seen = np.where(np.arange(100) % 10 == 0, 1.0, 4.0) * true  # fine grain, which looks like noise
+    found = estimate_with_interval([[NoiseSamples(level, seen, seen, np.full(100, 50.0), 1e-12)] * 4])
+    assert found.failed
+    np.testing.assert_allclose(variances(found.noise, 0.3), 1e-4 * 0.3 + 1e-7, rtol=0.25)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_estimates_of_what_shows_its_noise_have_not_failed(seed: int) -> None:
+    dark = 2e-3 * np.random.default_rng(seed).standard_normal((4, 96, 128)).astype(np.float32)
+    flat = noisy(np.full((4, 96, 128), 0.2), 1e-3, 1e-5, seed)
+    for planes in (dark, flat, noisy(ramps(), 1e-3, 1e-5, seed), noisy(ramps(96, 128), 1e-4, 1e-7, seed)):
+        assert not estimate_with_interval([sample_noise(planes)]).failed
 
 
 def test_saturated_and_cut_off_pixels_are_left_out() -> None:
@@ -175,6 +213,7 @@ def test_captures_that_show_nothing_are_sure_of_nothing() -> None:
     found = estimate_with_interval([sample_noise(planes, valid=np.zeros(planes.shape, bool))])
     assert found.shot_interval == found.read_interval == (0.0, float("inf"))
     assert found.samples == 0
+    assert found.failed
 
 
 @pytest.mark.parametrize("promised", [0.4, 1.0, 2.5])

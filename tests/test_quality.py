@@ -9,17 +9,22 @@ import numpy as np
 import pytest
 import torch
 from conftest import make_raw
+from hypothesis import given
+from hypothesis import strategies as st
+from test_noise import noisy, textured
 from test_packing import mirrored
 from torch import nn
 
+from rawdenoise.bases import load_base
+from rawdenoise.levels import OutputLevels
 from rawdenoise.metrics import psnr
 from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
 from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import clipped, pack
+from rawdenoise.packing import clipped, pack, unpack
 from rawdenoise.pipeline import DenoiseOptions, denoise
 from rawdenoise.quality import Flag, NetworkReach, PictureQuality, assess
-from rawdenoise.raw import Exposure, RawImage
+from rawdenoise.raw import Camera, Exposure, RawImage
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, capture
 
@@ -241,9 +246,11 @@ def test_a_noise_model_that_fits_on_average_only_is_flagged() -> None:
 
 def test_a_network_that_smooths_structure_away_is_flagged() -> None:
     raw, clean, noise = simulated(1)
-    result = denoise(raw, with_shares(a_model(noise, raw), 8), CPU)
+    model = with_shares(a_model(noise, raw), 8)
+    result = denoise(raw, model, CPU)
     assert result.quality is not None
     assert Flag.STRUCTURE in result.quality.flags
+    result = replace(denoise(raw, model, replace(CPU, estimate=False)), quality=result.quality)
     worse = psnr(pack(result.image), clean) < psnr(pack(raw), clean)
     assert (Flag.OVERSMOOTHED in result.quality.flags) == worse
 
@@ -254,3 +261,117 @@ def test_a_network_that_takes_away_nothing_is_flagged() -> None:
     assert quality is not None
     assert quality.flags == (Flag.COLLAPSED,)
     assert quality.gain_db == pytest.approx(0, abs=0.5)
+
+
+def test_noise_that_is_many_times_the_model_s_is_flagged_though_structure_is_taken_away() -> None:
+    planes = waves(256, 320)
+    planes[:, 96:160, 96:224] += 0.2 * np.sign(np.sin(np.arange(128) * 1.1, dtype=np.float32))
+    noisy = with_noise(planes, FLAT)
+    quality = judged(noisy, NoiseModel((1e-9,) * 4, (4e-7,) * 4), box)
+    assert set(quality.flags) >= {Flag.NOISE, Flag.STRUCTURE}
+
+
+def test_nothing_is_told_where_the_noise_is_not_known() -> None:
+    planes = with_noise(waves(256, 320), FLAT)
+    five_times = NoiseModel((1e-9,) * 4, (0.2 * 4e-4,) * 4)
+    quality = judged(planes, five_times, box)
+    assert (quality.told, quality.loses, quality.flags) == (False, False, (Flag.NOISE,))
+    doubted = judged(planes, FLAT, box, doubted=True)
+    assert (doubted.told, doubted.loses, doubted.flags) == (False, False, (Flag.NOISE,))
+    assert judged(planes, FLAT, box).told
+
+
+# ---------------------------------------------------------------- what is no picture
+
+
+def is_sane(quality: PictureQuality | None) -> bool:
+    if quality is None:
+        return True
+    figures = (
+        quality.psnr_before, quality.psnr_after, *quality.interval, quality.chi2, quality.divergence,
+        quality.fit, quality.level_fit, quality.structure, quality.correlation,
+    )  # fmt: skip
+    low, high = quality.interval
+    return all(math.isfinite(each) for each in figures) and low <= quality.gain_db <= high
+
+
+SPOILT = st.sampled_from([0.0, 1.0, -1.0, 1e30, -1e30, math.nan, math.inf, -math.inf])
+
+
+@given(
+    shape=st.sampled_from([(1, 1), (2, 2), (8, 9), (16, 128), (72, 64)]),
+    level=st.sampled_from([-0.01, 0.0, 1e-6, 0.3, 1.0]),
+    spread=st.sampled_from([0.0, 1e-3, 0.1]),
+    bad=SPOILT,
+    share=st.sampled_from([0.0, 0.01, 0.5, 1.0]),
+    where=st.sampled_from(["planes", "clean", "probe", "plane"]),
+    noise=st.sampled_from([1e-12, 1e-4, 1.0, math.nan, math.inf, 0.0]),
+    strength=st.sampled_from([0.1, 1.0]),
+    seed=st.integers(0, 99),
+)
+def test_whatever_comes_there_is_a_number_or_none(
+    shape: tuple[int, int], level: float, spread: float, bad: float, share: float, where: str, noise: float,
+    strength: float, seed: int,
+) -> None:  # fmt: skip
+    rng = np.random.default_rng(seed)
+
+    def spoil(planes: np.ndarray) -> np.ndarray:
+        return np.where(rng.random(planes.shape) < share, np.float32(bad), planes).astype(np.float32)
+
+    planes = (level + spread * rng.standard_normal((4, *shape))).astype(np.float32)
+    if where == "planes":
+        planes = spoil(planes)
+    elif where == "plane":
+        planes[seed % 4] = bad
+    with np.errstate(all="ignore"):
+        clean = spoil(box(planes)) if where == "clean" else box(planes)
+
+    def denoiser(part: np.ndarray) -> np.ndarray:
+        with np.errstate(all="ignore"):
+            return spoil(box(part)) if where == "probe" else box(part)
+
+    quality = assess(
+        planes, clean, NoiseModel((noise,) * 4, (noise,) * 4), denoiser, ONE,
+        valid=np.ones(planes.shape, bool), strength=strength, variance_error=0.1, rounding=1e-4,
+    )  # fmt: skip
+    assert is_sane(quality), quality
+
+
+def test_a_denoiser_that_answers_backwards_is_judged_too() -> None:
+    planes = with_noise(waves(), FLAT)
+    quality = assess(planes, -3 * planes, FLAT, lambda part: -3 * part, ONE, valid=ALL, strength=0.1)
+    assert is_sane(quality)
+
+
+# ---------------------------------------------------------------- what follows from it
+
+
+def test_a_picture_that_would_lose_is_left_as_it_was() -> None:
+    raw, _, noise = simulated(1)
+    model = with_shares(a_model(noise, raw), 8)
+    result = denoise(raw, model, CPU)
+    assert result.quality is not None
+    assert result.quality.loses
+    assert result.left == f"estimated to lose {-result.quality.gain_db:.1f} dB"
+    assert np.array_equal(result.image.mosaic, raw.mosaic)
+    assert (result.provenance.strength, result.provenance.gain_db) == (0, None)
+    assert (result.provenance.method, result.provenance.model_id) == ("left-as-it-was", model.card.id)
+    fine = denoise(raw, model, replace(CPU, levels=OutputLevels.FINE))
+    assert np.array_equal(fine.image.mosaic, raw.mosaic * np.uint16(16))
+    unjudged = denoise(raw, model, replace(CPU, estimate=False))
+    assert unjudged.left == ""
+    assert not np.array_equal(unjudged.image.mosaic, raw.mosaic)
+
+
+def test_a_picture_whose_noise_cannot_be_told_from_texture_is_left_as_it_was() -> None:
+    clean = textured(3, 0.1, 0)
+    raw = make_raw(240, 320, camera=Camera("Nobody", "Knows"))
+    planes = noisy(clean, 4 / 15871, (6 / 15871) ** 2)
+    raw = unpack(planes, raw, saturation=math.inf)
+    result = denoise(raw, load_base("fast"), CPU)
+    assert result.left == "its noise cannot be told from its texture"
+    assert result.quality is not None
+    assert not result.quality.told
+    assert Flag.NOISE in result.quality.flags
+    assert np.array_equal(result.image.mosaic, raw.mosaic)
+    assert denoise(raw, load_base("fast"), replace(CPU, estimate=False)).notes == (result.left,)

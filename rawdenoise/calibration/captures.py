@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,8 @@ from rawdenoise.untouched import read_untouched
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
+
+log = logging.getLogger(__name__)
 
 MOSTLY_CLIPPED = 0.95
 
@@ -97,7 +100,18 @@ def points_of(captures: Sequence[Capture]) -> list[CalibrationPoint]:
     by_iso: dict[int | None, list[Capture]] = defaultdict(list)
     for capture in captures:
         by_iso[labels[capture.iso]].append(capture)
-    return [_point(iso, by_iso[iso]) for iso in sorted(by_iso, key=lambda iso: iso or 0)]
+    points: list[CalibrationPoint] = []
+    untold: list[CalibrationError] = []
+    for iso in sorted(by_iso, key=lambda iso: iso or 0):
+        try:
+            points.append(_point(iso, by_iso[iso]))
+        except CalibrationError as error:
+            untold.append(error)
+    if not points:
+        raise untold[0]
+    for each in untold:
+        log.warning("%s", each)
+    return points
 
 
 def completed(dark: CalibrationPoint, captures: CalibrationPoint) -> CalibrationPoint:
@@ -150,9 +164,19 @@ def _check_one_camera(captures: Sequence[Capture]) -> None:
 
 
 def _point(iso: int | None, captures: Sequence[Capture]) -> CalibrationPoint:
-    """Pool the captures of one ISO."""
+    """Pool the captures of one ISO.
+
+    Raises:
+        CalibrationError: they do not show their noise.
+    """
     first = captures[0]
     estimate = estimate_with_interval([capture.samples for capture in captures])
+    if estimate.failed:
+        at = "" if iso is None else f" of ISO {iso}"
+        raise CalibrationError(
+            f"the noise of the captures{at} cannot be told from their texture: "
+            "add plainer or larger ones, or take darks and flats"
+        )
     saturation = min(capture.saturation for capture in captures)
     return CalibrationPoint(
         camera=first.camera,

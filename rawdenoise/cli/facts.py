@@ -12,6 +12,7 @@ import click
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from rawdenoise.agreement import agreement
 from rawdenoise.bases import model_for
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
@@ -21,9 +22,9 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.guard import guarded_file
 from rawdenoise.isolation.reader import read_alone, read_isolated
 from rawdenoise.models import ModelStore
-from rawdenoise.noise import NoiseModel, agreement, sample_noise
+from rawdenoise.noise import NoiseModel, sample_noise
 from rawdenoise.packing import clipped, pack
-from rawdenoise.pipeline import Format
+from rawdenoise.pipeline import Format, denoise
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import PLANES, Camera, Metadata, RawImage
 
@@ -33,14 +34,17 @@ ORIENTATIONS = (  # EXIF's 1 to 8: what a viewer has to do
 )  # fmt: skip
 
 
-def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool) -> int:
-    """Print what is known of each file; returns the exit code."""
-    refused = False
+def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool, estimate: bool = False) -> int:
+    """Print what is known of each file and, if asked for, how it would come out; returns the exit code."""
+    refused = broken = False
     for number, file in enumerate(files):
         try:
             raw = read_isolated(file, layout=layout) if len(files) > 1 else read_alone(file, layout)
             with guarded_file(file):
                 facts = facts_of(raw, ModelStore())
+                if estimate and facts["model"] is not None:
+                    facts |= _outcome(raw, ModelStore())
+            broken |= facts["model"] is None
         except RawDenoiseError as error:
             refused = True
             facts = {"file": str(file), "error": str(error)}
@@ -51,7 +55,7 @@ def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool) ->
             click.echo(json.dumps(facts))
         else:
             click.echo(("\n" if number else "") + text_of(facts))
-    return int(refused)
+    return int(refused) or (ModelError.exit_code if broken else 0)
 
 
 def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
@@ -59,6 +63,7 @@ def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
     planes, saturated = pack(raw), clipped(raw)
     height, width = raw.mosaic.shape
     area = raw.active
+    noise, noise_notes = _evidence(raw, planes, store, valid=~saturated)
     return {
         "file": str(raw.source),
         "camera": raw.camera.name,
@@ -76,12 +81,25 @@ def facts_of(raw: RawImage, store: ModelStore) -> dict[str, object]:
         "color_matrices": [matrix.illuminant for matrix in raw.color.matrices],
         "metadata_kept": _kept(raw.metadata),
         "clipped": round(float(saturated.mean()), 6),
-        **_evidence(raw, planes, store, valid=~saturated),
-        "notes": [*raw.notes, *compromises(raw)],
+        **noise,
+        "notes": [*raw.notes, *compromises(raw), *noise_notes],
         **_model(raw.camera, store),
         "output": raw.source.stem + Format.DNG.suffix,
         "format": str(Format.DNG),
         "error": None,
+    }
+
+
+def _outcome(raw: RawImage, store: ModelStore) -> dict[str, object]:
+    """What `denoise` would say of its result."""
+    denoised = denoise(raw, model_for(raw.camera, store))
+    quality = denoised.quality
+    told = quality if quality is not None and quality.told else None
+    return {
+        "gain_db": None if told is None else round(told.gain_db, 2),
+        "gain_interval": None if told is None else [round(bound, 2) for bound in told.interval],
+        "flags": [] if quality is None else [str(flag) for flag in quality.flags],
+        "left_as_it_was": denoised.left or None,
     }
 
 
@@ -143,8 +161,8 @@ def _evidence(
     store: ModelStore,
     *,
     valid: Bool[np.ndarray, "4 h w"],
-) -> dict[str, object]:
-    """The noise that would be assumed, where it is from, and how that compares with the pixels."""
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """The noise that would be assumed, where it is from, how that compares with the pixels; and notes."""
     pooled = next((card.noise for card in store.cards() if card.camera.is_like(raw.camera)), None)
     evidence = evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled)
     seen = agreement(sample_noise(planes, valid=valid), evidence.noise)
@@ -153,9 +171,10 @@ def _evidence(
         "row_noise_dn": round(evidence.noise.row_variance**0.5 * _span(raw), 6),
         "noise_from": str(evidence.kind),
         "noise_why": evidence.why,
+        "left_as_it_was": evidence.doubt or None,
         "noise_not_from": list(evidence.considered),
         "noise_seen": round(seen, 4) if math.isfinite(seen) else None,
-    }
+    }, evidence.notes
 
 
 def _noise(noise: NoiseModel, raw: RawImage) -> dict[str, dict[str, float]]:

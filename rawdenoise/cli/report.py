@@ -124,7 +124,9 @@ def line_of(result: FileResult) -> str:
     source, output = one_line(result.source), one_line(result.output or "")
     match result.status:
         case Status.DONE:
-            gain = f"{result.quality.gain_db:+.1f} dB, " if result.quality else ""
+            gain = f"left as it was: {one_line(result.left)}, " if result.left else ""
+            if result.quality and not gain:
+                gain = f"{result.quality.gain_db:+.1f} dB, "
             return f"{source} -> {output} ({gain}{_speed(_seconds(result), result.megapixels)})"
         case Status.PLANNED:
             return f"{source} -> {output}"
@@ -135,6 +137,7 @@ def line_of(result: FileResult) -> str:
 def json_of(result: FileResult) -> dict[str, object]:
     """Give a result as what `--json` prints; times in seconds, the estimates in dB."""
     quality = result.quality
+    told = quality if quality is not None and quality.told else None
     return {
         "source": str(result.source),
         "output": None if result.output is None else str(result.output),
@@ -147,10 +150,11 @@ def json_of(result: FileResult) -> dict[str, object]:
         "read_s": round(result.read_s, 4),
         "network_s": round(result.network_s, 4),
         "write_s": round(result.write_s, 4),
-        "psnr_before": None if quality is None else round(quality.psnr_before, 2),
-        "psnr_after": None if quality is None else round(quality.psnr_after, 2),
-        "gain_db": None if quality is None else round(quality.gain_db, 2),
-        "gain_interval": None if quality is None else [round(bound, 2) for bound in quality.interval],
+        "psnr_before": None if told is None else round(told.psnr_before, 2),
+        "psnr_after": None if told is None else round(told.psnr_after, 2),
+        "gain_db": None if told is None else round(told.gain_db, 2),
+        "gain_interval": None if told is None else [round(bound, 2) for bound in told.interval],
+        "left_as_it_was": result.left or None,
         "standing": str(result.standing),
         "sidecars": [str(path) for path in result.sidecars],
         "flags": [] if quality is None else [str(flag) for flag in quality.flags],
@@ -211,10 +215,13 @@ def _base_lines(done: list[FileResult]) -> Iterator[str]:
 def _gain_lines(results: list[FileResult]) -> Iterator[str]:
     """Say what the pictures gained, and which ones should be looked at."""
     judged = [(each, each.quality) for each in results if each.quality is not None]
-    if not judged:
-        return
-    gain = median(quality.gain_db for _, quality in judged)
-    yield f"  estimated gain: {gain:+.1f} dB{'' if len(judged) == 1 else ' in the median'}"
+    gains = [quality.gain_db for each, quality in judged if quality.told and not each.left]
+    if gains:
+        yield f"  estimated gain: {median(gains):+.1f} dB{'' if len(gains) == 1 else ' in the median'}"
+    left = [one_line(each.source) for each in results if each.left and each.status is Status.DONE]
+    if left:
+        more = f" and {len(left) - MOST_FLAGGED} more" if len(left) > MOST_FLAGGED else ""
+        yield f"  left as they were, for they would not gain: {', '.join(left[:MOST_FLAGGED])}{more}"
     for flag in Flag:
         flagged = [one_line(each.source) for each, quality in judged if flag in quality.flags]
         if flagged:

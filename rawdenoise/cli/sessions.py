@@ -20,7 +20,7 @@ from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.signals import Stop, stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.devices import pick_device
-from rawdenoise.errors import ModelFileError, OutputError, RawDenoiseError, TrainingError, is_damage
+from rawdenoise.errors import OutputError, RawDenoiseError, TrainingError, is_damage
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.guard import explained
 from rawdenoise.models import CLEAN, Model, ModelStore, export_halved, read_model
@@ -70,7 +70,7 @@ def run(
     groups = _large_enough(_scanned(inputs, camera, layout, damaged), options.min_captures)
     clean = _scanned(session.clean, camera, layout, damaged, "--clean: ") if session.clean else []
     start = load_base(options.net) if session.from_base and options.net in BASES else None
-    failures = 0
+    failures: list[int] = []
     with stop_on_signal(lambda: None) as stop:
         for number, group in enumerate(groups, 1):
             _say(f"\n[{number}/{len(groups)}] {one_line(group.camera.name)}")
@@ -82,9 +82,11 @@ def run(
                 _say(str(stopped))
                 return stop.exit_code if stop() else TrainingStopped.exit_code
             except Exception as error:  # a bug that one camera's captures bring to light is not the others'
-                failures += 1
+                failures.append(error.exit_code if isinstance(error, RawDenoiseError) else 1)
                 _say(f"failed: {one_line(explained(error))}")
-    return int(failures > 0 or bool(damaged))
+    if len(failures) == len(groups) and len(set(failures)) == 1:
+        return failures[0]
+    return int(bool(failures or damaged))
 
 
 def run_base(
@@ -201,6 +203,8 @@ def _train_one(
     """Train one camera, and keep its model unless the camera has a better one."""
     store, folder = ModelStore(), _scratch(session)
     store.check_writable()
+    # The model these captures would be denoised with now: a broken one is said before time is spent.
+    rival = model_for(group.camera, store, base=start.card.net if start else "fast")
     with _live("training") as update:
         before = 0
 
@@ -212,7 +216,7 @@ def _train_one(
             update(progress.done, _state(progress))
 
         trained = train(
-            group, options, folder=folder, start=start, rival=_present(group, store, start),
+            group, options, folder=folder, start=start, rival=rival,
             unpaired=unpaired, on_progress=on_progress, stop=stop,
         )  # fmt: skip
     if _kept(trained, session):
@@ -223,15 +227,6 @@ def _train_one(
             raise
         forget(group, options, folder=folder, start=start, unpaired=unpaired)
     return trained
-
-
-def _present(group: CaptureSet, store: ModelStore, start: Model | None) -> Model | None:
-    """The model these captures would be denoised with now; none where it is broken."""
-    try:
-        return model_for(group.camera, store, base=start.card.net if start else "fast")
-    except ModelFileError as error:
-        _say(f"the present model cannot be compared with: {one_line(str(error))}")
-        return start
 
 
 def _scratch(session: SessionOptions) -> Path:
@@ -264,9 +259,7 @@ def _announce(
 ) -> None:
     """Say which model there is now, how good it is, what it was compared with, and what to type next."""
     card, kept = trained.model.card, _kept(trained, session)
-    click.echo(
-        f"model {card.id}" if kept else "no new model: the present one is as good on held-out captures"
-    )
+    click.echo(f"model {card.id}" if kept else f"no new model: {_why_not(trained)}")
     for name, value in card.figures.items():
         click.echo(f"  {name}: {value:.5g}")
     if isinstance(clean := card.options.get(CLEAN), list):
@@ -279,12 +272,33 @@ def _announce(
     if trained.before is not None and trained.rival_id:
         gain = trained.risk.gain_db - trained.before.gain_db
         click.echo(f"  against {trained.rival_id}: {gain:+.2f} dB")
+    if trained.loses:
+        for line in _advice(trained, kept=kept):
+            click.echo(line)
     if kept:
         click.echo(f"next: {shlex.join(_next(card.id, group, inputs, layout))}")
     else:
         click.echo("--keep-if-worse keeps it nevertheless; more captures or minutes may make a better one")
         where = one_line(_scratch(session))
         click.echo(f"for that, what it has learned stays in {where}; remove it to free the disk")
+
+
+def _why_not(trained: Trained) -> str:
+    """Say why a new model is not kept."""
+    if trained.loses:
+        lost = -trained.risk.gain_db
+        return f"this one is estimated to make captures held out worse, by {lost:.2f} dB"
+    return "the present one is as good on held-out captures"
+
+
+def _advice(trained: Trained, *, kept: bool) -> Iterator[str]:
+    """Say what a model that loses means, and what can be done."""
+    if kept:
+        yield "kept as asked for, though it loses: `denoise` leaves pictures alone that it would make worse"
+    if trained.before is not None and trained.before.gain_db < 0:
+        lost = -trained.before.gain_db
+        yield f"the present one loses too, by {lost:.2f} dB: `denoise` leaves such pictures alone"
+    yield "more captures, plainer ones, or `rawdenoise calibrate` would tell their noise from their texture"
 
 
 def _next(id: str, group: CaptureSet, inputs: Sequence[Path], layout: PlainLayout | None) -> Iterator[str]:

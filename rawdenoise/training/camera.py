@@ -47,7 +47,8 @@ class Trained:
 
     `before` is the risk, on the same held-out crops, of the model that the camera would otherwise have, None
     where there is none; `rival_id` names it. `better` says that the new one risks less, by more than twice
-    the standard error of the difference. `ended` says why the training ended before its budget did.
+    the standard error of the difference, and less than the captures as they are. `ended` says why the
+    training ended before its budget did.
     """
 
     model: Model
@@ -57,6 +58,11 @@ class Trained:
     better: bool
     rival_id: str = ""
     ended: str = ""
+
+    @property
+    def loses(self) -> bool:
+        """Whether the new model is estimated to make pictures worse than they were."""
+        return self.risk.gain_db < 0
 
 
 def train(
@@ -210,6 +216,7 @@ def _judged(
         drawn = JUDGED[0] * JUDGED[1] * fitted.crop**2
         error *= math.sqrt(1 + drawn / (max(1, len(store.held_out)) * (store.largest_crop + 1) ** 2))
         better = bool(store.held_out) and gained > 2 * error
+    better = better and risk.gain_db >= 0
     evidence = gather(fitted.net, store, seed=options.seed)
     model = new_model(fitted.net, _card(captures, store, fitted, options, start, risk, unpaired))
     model = replace(model, card=replace(model.card, evidence=tuple(each.as_json() for each in evidence)))

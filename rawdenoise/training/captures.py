@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import logging
 import math
 import os
 from collections import Counter, defaultdict
@@ -38,7 +39,7 @@ from rawdenoise.formats.sidd import is_note, is_reference
 from rawdenoise.guard import guarded_file
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
+from rawdenoise.noise import NoiseModel, NoiseSamples, estimate_with_interval, fit_noise
 from rawdenoise.packing import clipped, pack
 from rawdenoise.profiles import ProfileStore
 from rawdenoise.raw import Camera, Levels
@@ -48,6 +49,8 @@ from rawdenoise.untouched import read_untouched, taken_by
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
+
+log = logging.getLogger(__name__)
 
 TILE = 512  # mosaic pixels
 TILE_FORMAT = 5  # goes up whenever the same captures give other tiles or another index
@@ -334,15 +337,10 @@ def build_store(
     if not cut:
         raise TrainingError(f"none of the captures of {captures.camera.name} can be read any more")
 
-    isos = sorted(samples, key=lambda iso: -1 if iso is None else iso)
-    noise = tuple(
-        IsoNoise(
-            iso,
-            profiles.noise_of(captures.camera, iso, levels[iso]) or fit_noise(samples[iso]),
-            len(samples[iso]),
-        )
-        for iso in isos
-    )
+    calibrated = {iso: profiles.noise_of(captures.camera, iso, levels[iso]) for iso in samples}
+    noise = tuple(_noise_by_iso(captures.camera, samples, calibrated))
+    isos = [each.iso for each in noise]
+    cut = [each for each in cut if each[1] in isos]
     tiles = _balanced(
         [
             (Tile(file, index, isos.index(iso)), level)
@@ -363,6 +361,34 @@ def build_store(
         sizes = {file.name: file.stat().st_size for file in folder.glob("*.npy")}
         write_bytes(index, json.dumps({**asdict(store), "folder": "", "sizes": sizes}).encode())
     return store
+
+
+def _noise_by_iso(
+    camera: Camera,
+    samples: Mapping[int | None, Sequence[tuple[NoiseSamples, ...]]],
+    calibrated: Mapping[int | None, NoiseModel | None],
+) -> Iterator[IsoNoise]:
+    """The noise at each ISO, calibrated or as its captures show it; an ISO whose captures do not is left out.
+
+    Raises:
+        TrainingError: none shows it: a model would learn texture for noise.
+    """
+    unknown = []
+    for iso in sorted(samples, key=lambda iso: -1 if iso is None else iso):
+        noise = calibrated[iso]
+        if noise is None:
+            estimate = estimate_with_interval(samples[iso])
+            if estimate.failed:
+                unknown.append("unstated ISO" if iso is None else f"ISO {iso}")
+                continue
+            noise = estimate.noise
+        yield IsoNoise(iso, noise, len(samples[iso]))
+    reason = f"the noise of the captures of {', '.join(unknown)} cannot be told from their texture"
+    if len(unknown) == len(samples):
+        remedy = "add plainer or larger ones, or measure it with `rawdenoise calibrate`"
+        raise TrainingError(f"{camera.name}: {reason}: {remedy}")
+    if unknown:
+        log.warning("%s: %s: they are left out", camera.name, reason)
 
 
 def tile_file(number: int) -> str:

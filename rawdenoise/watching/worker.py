@@ -260,7 +260,8 @@ class Worker:
                 found = look_at(result.output)
                 written = found and replace(found, pixels=pixels.written)
             copied = self._with_sidecars(root, result.source, result.output, shots)
-        gain = None if result.quality is None else round(result.quality.gain_db, 2)
+        untold = result.quality is None or not result.quality.told or result.left
+        gain = None if untold or result.quality is None else round(result.quality.gain_db, 2)
         kept = self._tell(
             lambda: self._ledger.done(
                 job, self._clock(), output=result.output, written=written, camera=result.camera,
@@ -274,8 +275,10 @@ class Worker:
             "model": result.model_id,
             "bundled": is_base(result.model_id),
             "gain_db": gain,
+            "left": result.left,
             "seconds": round(result.read_s + result.network_s + result.write_s, 3),
             "notes": [
+                *((f"left as it was: {result.left}",) if result.left else ()),
                 *result.notes,
                 *([] if place.beside is None else [f"{place.beside} is another capture's, and stays"]),
                 *(flag.words for flag in (result.quality.flags if result.quality else ())),
