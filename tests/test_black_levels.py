@@ -15,12 +15,13 @@ from odd_dngs import LONG, RATIONAL, SHORT, Odd, rationals, write_odd
 
 from rawdenoise.errors import LayoutError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.black_levels import black_offsets, flat_black, split_black
+from rawdenoise.formats.black_levels import black_offsets, split_black
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.preview import preview
+from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import render, write_mosaic_tiff
+from rawdenoise.formats.tiff import write_mosaic_tiff
 from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.levels import scaled
 from rawdenoise.packing import pack, unpack
@@ -132,16 +133,12 @@ def test_preview_and_rendering_show_no_pattern(tmp_path: Path) -> None:
         assert (rendered.std(axis=0) / rendered.mean(axis=0)).max() < 2e-3
 
 
-def test_flat_black_keeps_what_is_saturated_and_what_has_one_black() -> None:
-    raw = make_raw(8, 8, white=4095.0)
-    assert flat_black(raw) is raw
-    mosaic = raw.mosaic.copy()
-    mosaic[0, 0], mosaic[0, 1] = 4095, 5
-    levels = replace(raw.levels, black_delta_rows=np.full(8, 20.0))
-    flat = flat_black(replace(raw, mosaic=mosaic, levels=levels))
-    assert (flat.mosaic[0, 0], flat.mosaic[0, 1]) == (4095, 0)
-    assert flat.mosaic[3, 3] == max(0, int(mosaic[3, 3]) - 20)
-    assert flat.levels == Levels(raw.levels.black, 4095.0)
+def test_what_is_saturated_is_white_whatever_is_added_to_black_there() -> None:
+    mosaic = np.full((40, 48), 4095, np.uint16)
+    levels = Levels((200.0,) * 4, 4095.0, black_delta_rows=np.full(40, 300.0))
+    raw = replace(make_raw(40, 48, mosaic=mosaic), levels=levels)
+    assert (render(raw) == 65535).all()
+    assert (preview(raw) == 255).all()
 
 
 def test_libraw_finds_the_repeat_that_we_state(tmp_path: Path) -> None:
