@@ -133,6 +133,14 @@ def test_preview_and_rendering_show_no_pattern(tmp_path: Path) -> None:
         assert (rendered.std(axis=0) / rendered.mean(axis=0)).max() < 2e-3
 
 
+def test_what_is_saturated_is_white_whatever_is_added_to_black_there() -> None:
+    mosaic = np.full((40, 48), 4095, np.uint16)
+    levels = Levels((200.0,) * 4, 4095.0, black_delta_rows=np.full(40, 300.0))
+    raw = replace(make_raw(40, 48, mosaic=mosaic), levels=levels)
+    assert (render(raw) == 65535).all()
+    assert (preview(raw) == 255).all()
+
+
 def test_libraw_finds_the_repeat_that_we_state(tmp_path: Path) -> None:
     raw = read_raw(write_grid(tmp_path / "a.dng", GRID))
     write_dng(scaled(raw, 2), tmp_path / "out.dng", provenance=PROVENANCE)

@@ -59,8 +59,8 @@ def _linear(
     """Some rows, computed for the whole width of the active area; `offsets` are what it adds to black."""
     active, start = image.active, rows.start - image.active.top
     band = image.mosaic[rows.start : rows.stop, active.left : active.right].astype(np.float32)
-    if offsets is not None:
-        band -= offsets[start : start + len(rows)]
+    if offsets is not None:  # what is saturated stays so
+        np.subtract(band, offsets[start : start + len(rows)], out=band, where=band < white)
     row, column = image.cfa.shifted(rows.start, active.left).red
     sites = ((row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column))
     for (y, x), black in zip(sites, image.levels.black, strict=True):
