@@ -1,13 +1,18 @@
 """Does the watched folder lose nothing? Captures arrive while the service is killed and its disk fills up.
 
-    python benchmarks/watch_soak.py [--work DIR] [--captures 2000] [--kills 200] [--size 128x96] [--jobs 2]
-        [--output-disk DIR] [--seed 0]
+    python benchmarks/watch_soak.py [--work DIR] [--captures 1000] [--kills 500] [--size 128x96] [--jobs 2]
+        [--strength 0] [--bad 60] [--poison 2] [--stolen 100] [--output-disk DIR] [--seed 0]
 
 Six writers copy slowly, copy and rename, copy as rsync does, append with pauses longer than the settle time,
-link, and delete and create again; meanwhile the service is started and killed (SIGKILL), and the disk it
+link, and delete and create again. Among the captures are files of one name in many folders that cannot be
+decoded and go to `--failed-dir`, and files at which the process dies. Outputs that are done are deleted, or
+cut to 100 bytes. Meanwhile the service is started and killed (SIGKILL); one life in three has its clock two
+days ahead or behind (libfaketime, Debian's package faketime; without it the clock stays). The disk that it
 writes to is filled to the last byte twice and freed again. Then it is run once more, until nothing is left.
-Every capture must have exactly one output, with the pixels that `denoise` gives; no temporary file may be
-left; and nothing may have been done more often than the kills explain. Exit code 1 where that does not hold.
+
+Every capture must have exactly one output, with the pixels that `denoise` gives; all that is bad must lie in
+the failed folder, once, with its reason; no temporary file may be left; and nothing may have been done more
+often than kills and thefts explain. Exit code 1 where that does not hold.
 
 The disk is a tmpfs, which only root may mount; elsewhere give a small file system of your own with
 --output-disk, or the disk is never full.
@@ -17,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -31,6 +37,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +47,7 @@ from rawdenoise.bases import load_base
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.models import Model
-from rawdenoise.pipeline import denoise
+from rawdenoise.pipeline import DenoiseOptions, denoise
 from rawdenoise.raw import Provenance
 from rawdenoise.scenes import make_scene
 from rawdenoise.simulate import SIMULATED_IMX385, capture
@@ -49,10 +56,15 @@ from rawdenoise.watching.ledger import Ledger, State
 
 SETTLE_S = 1.0
 RESCAN_S = 5.0
-ALIVE_S = (0.5, 6.0)  # how long a service lives; it takes two seconds to start
+ALIVE_S = (0.5, 4.0)  # how long a service lives; it takes two seconds to start
 DISK_MB = 256
 FULL_S = 20.0
 DRAIN_S = 900.0
+AGAIN_S = 5.0
+TOLD_S = 30.0  # after which an output is in the ledger for sure
+DAYS_S = (0, 0, 0, 0, 172800, -172800)  # the clock is set by, in a life
+FAKETIME = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1")
+BAD, POISON = "IMG_0001.dng", "POISON"
 UNTOUCHED = Provenance(__version__, "none", 0.0)
 
 
@@ -63,6 +75,7 @@ class Log:
     events: Counter[str] = field(default_factory=Counter)
     done: Counter[str] = field(default_factory=Counter)
     bad_lines: int = 0
+    lost: Counter[str] = field(default_factory=Counter)
 
     def read(self, path: Path) -> None:
         """Take the lines of one service; the last one may be cut off."""
@@ -75,6 +88,8 @@ class Log:
             self.events[told["event"]] += 1
             if told["event"] in ("done", "late"):
                 self.done[told["source"]] += 1
+            if told["event"] == "lost":
+                self.lost[told["source"]] += 1
 
 
 def main() -> None:
@@ -83,13 +98,20 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--work", type=Path, help="an empty folder  [default: a temporary one]")
-    parser.add_argument("--captures", type=int, default=2000)
-    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--captures", type=int, default=1000)
+    parser.add_argument("--kills", type=int, default=500)
     parser.add_argument("--size", default="128x96")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--strength", type=float, default=0.0)
+    parser.add_argument("--bad", type=int, default=60, help="files of one name that cannot be decoded")
+    parser.add_argument("--poison", type=int, default=2, help="files at which the process dies")
+    parser.add_argument("--stolen", type=int, default=100, help="outputs that are deleted or cut")
     parser.add_argument("--output-disk", type=Path)
+    parser.add_argument("--serve", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if options.serve is not None:
+        serve(options.serve)
     with tempfile.TemporaryDirectory() as temporary:
         work = options.work or Path(temporary)
         work.mkdir(parents=True, exist_ok=True)
@@ -138,6 +160,22 @@ def small_disk(folder: Path, given: Path | None) -> Iterator[Path | None]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
+def serve(words: list[str]) -> None:
+    """Be the service, but die at files of a certain name, as in a library's code."""
+    from rawdenoise.cli import main as run
+    from rawdenoise.watching import worker
+
+    real = worker.take
+
+    def take(job: Any, *more: Any) -> Any:
+        if job.source.name.startswith(POISON):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(job, *more)
+
+    worker.take = take
+    run(words)
+
+
 def soak(work: Path, staged: list[Path], disk: Path, options: argparse.Namespace, *, full: bool) -> list[str]:
     """Let it all happen, print the figures, and give the promises that were broken."""
     rng = random.Random(options.seed)
@@ -145,51 +183,113 @@ def soak(work: Path, staged: list[Path], disk: Path, options: argparse.Namespace
     arrivals.mkdir()
     logs.mkdir()
     command = [
-        sys.executable, "-m", "rawdenoise", "watch", str(arrivals), "-o", str(output), "--state", str(state),
-        "--settle", str(SETTLE_S), "--rescan", str(RESCAN_S), "--train", "never", "-j", str(options.jobs),
-        "--log-json",
+        sys.executable, str(Path(__file__).absolute()), "--serve", "watch", str(arrivals), "-o", str(output),
+        "--state", str(state), "--failed-dir", str(disk / "failed"), "--settle", str(SETTLE_S),
+        "--rescan", str(RESCAN_S), "--train", "never", "-j", str(options.jobs),
+        "--strength", str(options.strength), "--log-json",
     ]  # fmt: skip
     sums = {source: file_digest(source) for source in staged}
-    kills, fills, began = 0, 0, time.monotonic()
-    pace = (
-        options.kills * sum(ALIVE_S) / 2 / max(len(staged), 1) * 0.9
-    )  # arrivals last nearly as long as the kills
+    bad = bring_bad_ones(arrivals, staged[0], options.bad, options.poison)
+    tally, began = Tally(), time.monotonic()
+    # Arrivals last nearly as long as the kills.
+    pace = options.kills * sum(ALIVE_S) / 2 / max(len(staged), 1) * 0.9
     writers = [Writer(how, staged[n::6], arrivals, 6 * pace, rng.random()) for n, how in enumerate(WAYS)]
-    for writer in writers:
-        writer.start()
+    thief = Thief(output, options.stolen, options.kills * sum(ALIVE_S) / 2 * 0.9, rng.random())
+    for thread in (*writers, thief):
+        thread.start()
     arrived_s = None
-    while kills < options.kills:
-        service = start(command, logs / f"{kills:05}.jsonl")
+    while tally.kills < options.kills:
+        days_s = rng.choice(DAYS_S)
+        service = start(command, logs / f"{tally.kills + tally.deaths:05}.jsonl", days_s)
+        tally.set_clocks += bool(days_s and faketime())
         lives_until = time.monotonic() + rng.uniform(*ALIVE_S)
-        if full and fills < 2 and kills >= (fills + 1) * options.kills // 3:
-            fills += 1
+        if full and tally.fills < 2 and tally.kills >= (tally.fills + 1) * options.kills // 3:
+            tally.fills += 1
             with filled(disk):
                 outlives(service, time.monotonic() + FULL_S)
             lives_until += FULL_S
         outlives(service, lives_until)
+        if service.poll() == -signal.SIGKILL:
+            tally.deaths += 1
+            continue
         if service.poll() is not None:
             return [f"the service ended by itself with {service.returncode}; see {logs}"]
         os.killpg(service.pid, signal.SIGKILL)
         service.wait()
-        kills += 1
+        tally.kills += 1
         if arrived_s is None and not any(writer.is_alive() for writer in writers):
             arrived_s = time.monotonic() - began
-    for writer in writers:
-        writer.join()
+    for thread in (*writers, thief):
+        thread.join()
     arrived_s = arrived_s or time.monotonic() - began
-    drained = subprocess.run([*command, "--once"], stderr=(logs / "last.jsonl").open("w"), timeout=DRAIN_S)
+    code = drain(command, state, logs)
     elapsed_s = time.monotonic() - began
     log = Log()
     for path in sorted(logs.glob("*.jsonl")):
         log.read(path)
-    figures(state, log, len(staged), arrived_s, elapsed_s, kills, fills)
-    return list(broken(staged, sums, output, state, log, options, drained.returncode, kills, fills))
+    figures(state, log, len(staged), arrived_s, elapsed_s, tally, thief)
+    return [
+        *broken(staged, sums, output, state, log, options, code, tally.fills),
+        *broken_of_bad(bad, arrivals, disk / "failed"),
+        *left_over(work, disk),
+    ]
 
 
-def start(command: list[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a service in a process group of its own."""
+@dataclass(slots=True)
+class Tally:
+    """What was done to the service: kills, deaths at poison, full disks, lives with another clock."""
+
+    kills: int = 0
+    deaths: int = 0
+    fills: int = 0
+    set_clocks: int = 0
+
+
+def drain(command: list[str], state: Path, logs: Path) -> int:
+    """Run until nothing is left to do, or to be tried again later; gives the last exit code."""
+    until = time.monotonic() + DRAIN_S
+    for number in itertools.count():
+        with (logs / f"last-{number:03}.jsonl").open("w") as errors:
+            ended = subprocess.run([*command, "--once"], stderr=errors, timeout=DRAIN_S)
+        with Ledger(state, owner=False) as ledger:
+            counts = ledger.counts()
+        waiting = counts[State.READY] + counts[State.RUNNING] + counts[State.FAILED]
+        if (ended.returncode >= 0 and not waiting) or time.monotonic() > until:
+            break
+        time.sleep(AGAIN_S)
+    return ended.returncode
+
+
+def bring_bad_ones(arrivals: Path, good: Path, bad: int, poison: int) -> dict[Path, str]:
+    """Put files into the folder that are to be given up, and give what is in them."""
+    contents = {}
+    for number in range(bad):
+        path = arrivals / f"card {number}" / BAD
+        contents[path] = b"II*\0\x08\0\0\0" + hashlib.sha256(f"{number}".encode()).digest() * 99
+    for number in range(poison):
+        contents[arrivals / f"{POISON}{number}.dng"] = good.read_bytes() + f"{number}".encode()
+    for path, content in contents.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return {path: hashlib.sha256(content).hexdigest() for path, content in contents.items()}
+
+
+def faketime() -> str:
+    """The library by which a process has another clock; nothing where it is not installed."""
+    found = (path for pattern in FAKETIME for path in sorted(Path("/").glob(pattern.lstrip("/"))))
+    return str(next(found, ""))
+
+
+def start(command: list[str], log: Path, days_s: int = 0) -> subprocess.Popen[bytes]:
+    """Start a service in a process group of its own, with its clock set by so many seconds."""
+    set_by = {}
+    if days_s and (library := faketime()):
+        set_by = {
+            "LD_PRELOAD": library, "FAKETIME": f"{days_s:+d}", "NO_FAKE_STAT": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
+        }  # fmt: skip
     with log.open("w") as errors:
-        return subprocess.Popen(command, stderr=errors, start_new_session=True)
+        return subprocess.Popen(command, stderr=errors, start_new_session=True, env={**os.environ, **set_by})
 
 
 def outlives(service: subprocess.Popen[bytes], until: float) -> None:
@@ -232,6 +332,31 @@ class Writer(threading.Thread):
             self._way(path.read_bytes(), path, self._folder / path.name)
             wait = self._pace * self._rng.uniform(0.5, 1.5) - (time.monotonic() - began)
             time.sleep(max(0.0, wait))
+
+
+class Thief(threading.Thread):
+    """Deletes outputs, or cuts them to 100 bytes, one after the other, for about so many seconds."""
+
+    def __init__(self, output: Path, number: int, seconds: float, seed: float) -> None:
+        super().__init__(daemon=True)
+        self._output, self._number, self._pause = output, number, seconds / max(number, 1)
+        self._rng = random.Random(seed)
+        self.stolen: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Steal, but nothing that its maker may not have told yet: what it is would not be known then."""
+        for number in range(self._number):
+            time.sleep(self._pause)
+            with suppress(OSError):
+                old = [
+                    path
+                    for path in self._output.glob("*.dng")
+                    if time.time() - path.stat().st_mtime > TOLD_S and path.stat().st_size > 100
+                ]
+                if old:
+                    path = self._rng.choice(sorted(old))
+                    path.unlink() if number % 2 else os.truncate(path, 100)
+                    self.stolen[path.name] += 1
 
 
 def slowly(data: bytes, source: Path, target: Path) -> None:
@@ -292,65 +417,81 @@ WAYS = (slowly, renamed, as_rsync, haltingly, linked, again)
 
 
 def figures(
-    state: Path, log: Log, captures: int, arrived_s: float, elapsed_s: float, kills: int, fills: int
+    state: Path, log: Log, captures: int, arrived_s: float, elapsed_s: float, tally: Tally, thief: Thief
 ) -> None:
     """Print what was measured."""
     with Ledger(state, owner=False) as ledger:
         stats = ledger.stats(time.time())
-    events = log.events
-    print(
-        "| captures | arrivals/s | kills | disk full | s | latency p50 s | p95 s | attempts | done again |",
-        end="",
-    )
-    print(" found done | failed, tried again | waited |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
-    twice = sum(log.done.values()) - len(log.done)
-    print(
-        f"| {captures} | {captures / arrived_s:.1f} | {kills} | {fills} | {elapsed_s:.0f} |"
-        f" {stats.latency_p50_s:.1f} | {stats.latency_p95_s:.1f} | {stats.attempts} | {twice} |"
-        f" {events['found']} | {events['failed']} | {events['waiting']} |\n"
-    )
+    events, twice = log.events, sum(log.done.values()) - len(log.done)
+    columns = {
+        "captures": captures, "arrivals/s": f"{captures / arrived_s:.1f}", "kills": tally.kills,
+        "died at poison": tally.deaths, "clock set": tally.set_clocks, "disk full": tally.fills,
+        "stolen": thief.stolen.total(), "said to be lost": events["lost"], "s": f"{elapsed_s:.0f}",
+        "latency p50 s": f"{stats.latency_p50_s or 0:.1f}", "p95 s": f"{stats.latency_p95_s or 0:.1f}",
+        "done again": twice, "found done": events["found"], "failed, tried again": events["failed"],
+        "given up": events["quarantined"], "waited": events["waiting"],
+    }  # fmt: skip
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    print(f"| {' | '.join(str(value) for value in columns.values())} |\n")
 
 
 def broken(
     staged: list[Path], sums: dict[Path, str], output: Path, state: Path, log: Log,
-    options: argparse.Namespace, code: int, kills: int, fills: int,
+    options: argparse.Namespace, code: int, fills: int,
 ) -> Iterator[str]:  # fmt: skip
-    """Look for every promise that was broken."""
-    if code:
+    """Look for every promise that was broken to captures."""
+    given_up = options.bad + options.poison
+    if code != int(given_up > 0):
         yield f"the last run ended with {code}"
     folder = staged[0].parent.parent / "in"
     for source in staged:
         if (folder / source.name).read_bytes() != source.read_bytes() or file_digest(source) != sums[source]:
             yield f"a source was modified: {source.name}"
     outputs = {path.name: path for path in output.rglob("*") if path.is_file() and path.name != MARKER}
-    for name in sorted(name for name in outputs if MARK in name):
-        yield f"a temporary file is left: {name}"
     names = {path.name for path in staged}
     for name in sorted(outputs.keys() - names):
         yield f"an output of nothing: {name}"
     for name in sorted(names - outputs.keys()):
         yield f"no output: {name}"
-    model = load_base("fast")
+    model = load_base("fast") if options.strength else None
     for source in staged:
-        if source.name in outputs and digest(outputs[source.name]) != expected(source, model):
+        if source.name in outputs and digest(outputs[source.name]) != expected(
+            source, model, options.strength
+        ):
             yield f"wrong pixels: {source.name}"
     with Ledger(state, owner=False) as ledger:
         counts = ledger.counts()
-        unfinished = {str(name): n for name, n in counts.items() if n and name is not State.DONE}
-        attempts = ledger.stats(time.time()).attempts
-    if counts[State.DONE] != len(staged) or unfinished:
+    unfinished = {str(name): n for name, n in counts.items() if n and name is not State.DONE}
+    if counts[State.DONE] != len(staged) or unfinished not in ({}, {"quarantined": given_up}):
         yield f"the ledger says {counts[State.DONE]} done, {unfinished}"
     for source, times in log.done.items():
-        if times > 1:
-            yield f"done {times} times: {source}"
+        if times > 1 + log.lost[source]:
+            yield f"done {times} times, lost {log.lost[source]} times: {source}"
     if log.events["waiting"] < fills:
         yield f"the disk was full {fills} times, and waited for {log.events['waiting']} times"
-    # A kill ends what is under way, which is not more than a file a worker.
-    most = len(staged) + kills * options.jobs
-    if log.events["vanished"] > most:
-        yield f"{log.events['vanished']} captures vanished"
-    if attempts > most + log.events["failed"]:
-        yield f"{attempts} attempts, {most + log.events['failed']} can be explained"
+
+
+def broken_of_bad(bad: dict[Path, str], arrivals: Path, failed: Path) -> Iterator[str]:
+    """Look for what was to be given up: each once in the failed folder, with its reason."""
+    for path in bad:
+        if path.exists():
+            yield f"not given up: {path.relative_to(arrivals)}"
+    moved = [path for path in failed.glob("*") if path.suffix != ".json"] if failed.is_dir() else []
+    if Counter(map(file_digest, moved)) != Counter(bad.values()):
+        yield f"{len(moved)} files in the failed folder, which are not the {len(bad)} that are bad"
+    for path in moved:
+        note = path.with_name(f"{path.name}.json")
+        if not note.exists() or json.loads(note.read_bytes())["sha256"] != file_digest(path):
+            yield f"without its reason: {path.name}"
+    if len(list(failed.glob("*.json"))) != len(moved):
+        yield "reasons without files in the failed folder"
+
+
+def left_over(work: Path, disk: Path) -> Iterator[str]:
+    """Look for temporary files."""
+    for folder in (disk / "out", disk / "failed", work / "state"):
+        for path in sorted(folder.rglob(f"*{MARK}*")):
+            yield f"a temporary file is left: {path.relative_to(folder.parent)}"
 
 
 def file_digest(path: Path) -> str:
@@ -363,9 +504,10 @@ def digest(path: Path) -> str:
     return hashlib.sha256(read_raw(path).mosaic.tobytes()).hexdigest()
 
 
-def expected(source: Path, model: Model) -> str:
+def expected(source: Path, model: Model | None, strength: float) -> str:
     """Of the pixels that `denoise` gives."""
-    return hashlib.sha256(denoise(read_raw(source), model).image.mosaic.tobytes()).hexdigest()
+    image = denoise(read_raw(source), model, DenoiseOptions(strength)).image
+    return hashlib.sha256(image.mosaic.tobytes()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes that die or hang, clocks that are set, files that are none of ours: nothing good is lost by them."""
+"""Processes that die or hang, clocks that are set, files that are none of ours: nothing is lost by them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def take(job, *more):
     return real(job, *more)
 worker.take = take
 service.STOP_S = float(sys.argv[1])
-main([*"watch in -o out --state state --strength 0 --settle 0 --train never --log-json".split(), *sys.argv[2:]])
+words = "watch in -o out --state state --strength 0 --settle 0 --train never --log-json".split()
+main([*words, *sys.argv[2:]])
 """
 
 
@@ -237,8 +238,7 @@ def test_only_what_the_dead_left_is_swept(root: Root) -> None:
         path.write_bytes(b"mine")
         os.utime(path, (0, 0))
     assert once(root)[0] == 0
-    found = {path for path in root.source.parent.rglob(f"{MARK}*")}
-    assert found == set(mine)
+    assert set(root.source.parent.rglob(f"{MARK}*")) == set(mine)
 
 
 def test_a_ledger_that_breaks_while_it_runs_ends_the_run_so_that_it_is_begun_anew(

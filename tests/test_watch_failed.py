@@ -64,11 +64,15 @@ def test_files_of_one_name_are_all_kept_each_with_its_reason(tmp_path: Path) -> 
 def test_what_fails_is_moved_beside_what_lies_there(tmp_path: Path) -> None:
     theirs = a_file(tmp_path / "failed" / "a.dng", b"theirs")
     a_file(tmp_path / "failed" / "a-2.dng.json", b"theirs")
-    names = [move(a_file(tmp_path / "a.dng"), tmp_path / "failed").name for _ in range(2)]
-    assert names == ["a-3.dng", "a-4.dng"]
+    contents = ("one", "other", "other")  # which is moved away twice: it is kept once
+    files = ((a_file(tmp_path / "a.dng", each.encode()), each) for each in contents)
+    names = [move(source, tmp_path / "failed", digest).name for source, digest in files]
+    assert names == ["a-3.dng", "a-4.dng", "a-4.dng"]
+    assert not (tmp_path / "a.dng").exists()
     assert theirs.read_bytes() == b"theirs"
 
 
+@pytest.mark.usefixtures("link")
 @pytest.mark.parametrize("died", ["before it was moved", "between the two names"])
 def test_a_move_that_was_broken_off_goes_on(
     tmp_path: Path, died: str, monkeypatch: pytest.MonkeyPatch
@@ -78,10 +82,10 @@ def test_a_move_that_was_broken_off_goes_on(
     def die(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(failed, "_give_name" if died == "before it was moved" else "_remove", die)
-    with pytest.raises(KeyboardInterrupt):
-        move(source, tmp_path / "failed")
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(failed, "_give_name" if died == "before it was moved" else "_remove", die)
+        with pytest.raises(KeyboardInterrupt):
+            move(source, tmp_path / "failed")
     assert move(source, tmp_path / "failed") == tmp_path / "failed" / "a.dng"
     assert not source.exists()
     assert {path.name for path in (tmp_path / "failed").iterdir()} == {"a.dng", "a.dng.json"}

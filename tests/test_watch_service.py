@@ -581,7 +581,7 @@ def test_an_output_folder_that_is_unmounted_while_it_is_written_to(
     monkeypatch.setattr(worker, "write", write)
     with watching(root) as (_, told):
         assert soon(lambda: told.all("waiting"))
-        assert outputs(root) == set()
+        assert soon(lambda: outputs(root) == set())
         shutil.rmtree(root.output, ignore_errors=True)
         disk.rename(root.output)
         assert soon(lambda: told.all("resumed"))

@@ -24,6 +24,7 @@ from rich.text import Text
 from rawdenoise.bases import models_for
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
+from rawdenoise.isolation.reader import shared_reader
 from rawdenoise.names import absolute
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
@@ -130,6 +131,7 @@ def run(
                 report.say("ledger", reason=str(error))
     code = stop.exit_code if once and stop() else code
     if service.hangs:  # a thread in a call that does not return would be waited for
+        shared_reader().close()  # what decodes for it
         sys.stderr.flush()
         os._exit(code)
     return code

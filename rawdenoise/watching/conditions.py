@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from rawdenoise.formats import read_raw
+from rawdenoise.errors import OutOfMemoryError, SetupError, Stopped
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.whole import digest_picture
+from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.raw import RawImage
 from rawdenoise.watching.ledger import Written
 
@@ -75,9 +76,11 @@ def _judge_pixels(output: Path, pixels: str) -> Condition:
         if output.suffix.lower() != ".dng":
             tifffile.imread(output)
             return Condition.EDITED
-        same = digest_pixels(read_raw(output)) == pixels
-    except (OSError, MemoryError):
+        same = digest_pixels(read_isolated(output)) == pixels
+    except (OSError, MemoryError, Stopped):
         raise
+    except (OutOfMemoryError, SetupError) as error:  # of the machine, not of the file
+        raise OSError(str(error)) from error
     except Exception:  # tifffile raises what it likes on damaged files
         return Condition.CUT
     return Condition.EDITED if same or not pixels else Condition.FOREIGN

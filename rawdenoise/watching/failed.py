@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
 import shutil
@@ -35,7 +36,7 @@ def move_failed(source: Path, signature: Signature | None, folder: Path, reason:
         if not reserved and not _says(note, reason):
             continue
         try:
-            if not (_same(source, target) and not source.is_symlink()):
+            if reserved or not _is_there(source, target):
                 _give_name(source, signature, target)
             _remove(source, target)
         except OutputExistsError:
@@ -112,8 +113,9 @@ def _remove(source: Path, target: Path) -> None:
         raise OutputError(target, reason) from error
 
 
-def _same(source: Path, target: Path) -> bool:
+def _is_there(source: Path, target: Path) -> bool:
+    """Whether a file has its new name already, or a copy of it has: whoever made that died before the end."""
     try:
-        return source.samefile(target)
+        return filecmp.cmp(source, target, shallow=False)
     except OSError:
         return False

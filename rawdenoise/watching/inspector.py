@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from rawdenoise.errors import Stopped
 from rawdenoise.watching.conditions import Condition, judge, look_at
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.files import OutputGoneError, check_output
@@ -70,6 +71,8 @@ class Inspector:
             try:
                 found = look_at(kept.output)
                 condition = judge(kept.output, kept.digest, kept.written, found)
+            except Stopped:
+                break
             except OSError:  # a disk that refuses: nothing is known
                 self.ledger.note_look(kept, kept.written, self.clock().wall)
                 continue

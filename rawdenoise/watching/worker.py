@@ -26,6 +26,7 @@ from rawdenoise.errors import (
     OutputExistsError,
     RawDenoiseError,
     Stop,
+    Stopped,
     UnsupportedRawError,
     VerificationError,
 )
@@ -117,6 +118,9 @@ class Worker:
         """Do a job that was leased, and tell the ledger; `shots` knows the sidecars of captures."""
         try:
             return self._work(job, root, network, shots)
+        except Stopped:
+            self._tell(lambda: self._ledger.release(job, self._clock(), "the service stopped"))
+            return Verdict()
         except Exception as error:  # a bug, or a disk that fails where nobody expects it: the service goes on
             log.debug("job %s failed", job.id, exc_info=True)
             source = job.paths[0] if job.paths else Path(job.digest)

@@ -1,0 +1,168 @@
+"""Ten thousand RAW + JPEG pairs in one folder: the service stays alive, and ends when it is told to.
+
+    python benchmarks/watch_pairs.py [--work DIR] [--pairs 10000] [--stops 20] [--jobs 2] [--seed 0]
+
+The pairs lie in one folder. `rawdenoise watch --sidecars --strength 0` is started, and ended by SIGTERM at so
+many random moments; then it goes on until all is done, and XMP files come for all of them. Its heartbeat must
+never be older than forty seconds, each SIGTERM must end it within ten, and in the end every capture must have
+its output, its JPEG and its XMP, and nothing else may be there. Exit code 1 where that does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+from rawdenoise import __version__
+from rawdenoise.formats.dng import write_dng
+from rawdenoise.raw import Provenance
+from rawdenoise.simulate import SIMULATED_IMX385, capture
+from rawdenoise.watching.files import MARKER
+
+OLDEST_BEAT_S = 40.0
+SLOWEST_STOP_S = 10.0
+LIVES_S = (0.2, 12.0)
+PATIENCE_S = 3600.0
+
+
+class Service:
+    """`rawdenoise watch` on a folder of pairs, and how long its heartbeat and its stops took at most."""
+
+    def __init__(self, work: Path, jobs: int) -> None:
+        self.source, self.output, self.state = work / "in", work / "out", work / "state"
+        self._command = [
+            sys.executable, "-m", "rawdenoise", "watch", str(self.source), "-o", str(self.output), "--state",
+            str(self.state), "--sidecars", "--strength", "0", "--settle", "1", "--train", "never", "-j",
+            str(jobs), "--log-json",
+        ]  # fmt: skip
+        self._log = work / "log.jsonl"
+        self.oldest_beat_s = self.slowest_stop_s = 0.0
+        self.codes = set[int]()
+
+    @contextmanager
+    def running(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Run it for the length of the block, and end it by SIGTERM."""
+        with self._log.open("ab") as log, subprocess.Popen(self._command, stderr=log) as process:
+            try:
+                yield process
+                began = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                self.codes.add(process.wait(60))
+                self.slowest_stop_s = max(self.slowest_stop_s, time.monotonic() - began)
+            finally:
+                process.kill()
+
+    def wait(self, seconds: float, suffixes: tuple[str, ...] = (), number: int = 0) -> None:
+        """Look at its heartbeat for a while, or until there are so many outputs of these kinds."""
+        began = time.monotonic()
+        while time.monotonic() - began < seconds:
+            if suffixes and all(self.count(suffix) >= number for suffix in suffixes):
+                return
+            self.oldest_beat_s = max(self.oldest_beat_s, self._age_of_beat())
+            time.sleep(min(2.0 if suffixes else 0.1, seconds))
+
+    def count(self, suffix: str) -> int:
+        """How many outputs of a kind there are."""
+        if not self.output.is_dir():
+            return 0
+        return sum(path.name.endswith(suffix) and path.name[0] != "." for path in self.output.iterdir())
+
+    def _age_of_beat(self) -> float:
+        ages = []
+        for path in (self.state / "heartbeats").glob("*.json"):
+            with suppress(OSError, ValueError):
+                ages.append(time.monotonic() - json.loads(path.read_bytes())["steady"])
+        return max(ages, default=0.0)
+
+
+def main() -> None:
+    """Run it and print the figures."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work", type=Path, help="an empty folder  [default: a temporary one]")
+    parser.add_argument("--pairs", type=int, default=10_000)
+    parser.add_argument("--stops", type=int, default=20)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        work = options.work or Path(temporary)
+        service = Service(work, options.jobs)
+        make_pairs(service.source, options.pairs)
+        began = time.monotonic()
+        run(service, options.pairs, options.stops, random.Random(options.seed))
+        elapsed_s = time.monotonic() - began
+        problems = list(broken(service, options.pairs))
+    columns = {
+        "pairs": options.pairs, "stops": options.stops, "s": f"{elapsed_s:.0f}",
+        "oldest heartbeat s": f"{service.oldest_beat_s:.1f}",
+        "slowest stop s": f"{service.slowest_stop_s:.1f}",
+    }  # fmt: skip
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
+    print(f"| {' | '.join(str(value) for value in columns.values())} |\n")
+    for problem in problems:
+        print(f"BROKEN: {problem}")
+    print("holds" if not problems else f"{len(problems)} promises broken")
+    sys.exit(bool(problems))
+
+
+def make_pairs(folder: Path, number: int) -> None:
+    """Write captures that differ only in what follows their last tile, and a JPEG of each."""
+    folder.mkdir(parents=True)
+    scene = np.full((24, 32, 3), 0.3, np.float32)
+    noisy, _ = capture(scene, SIMULATED_IMX385.resized(32, 24), 12800, np.random.default_rng(0))
+    write_dng(noisy, folder / "first.dng", provenance=Provenance(__version__, "none", 0.0))
+    data = (folder / "first.dng").read_bytes()
+    (folder / "first.dng").unlink()
+    for index in range(number):
+        (folder / f"IMG_{index:05}.dng").write_bytes(data + index.to_bytes(4, "big"))
+        (folder / f"IMG_{index:05}.JPG").write_bytes(b"\xff\xd8" + bytes(index % 999))
+
+
+def run(service: Service, pairs: int, stops: int, rng: random.Random) -> None:
+    """Start and stop it, let it do all, then bring the sidecars that come late."""
+    for _ in range(stops):
+        with service.running():
+            service.wait(rng.uniform(*LIVES_S))
+    with service.running():
+        service.wait(PATIENCE_S, (".dng", ".JPG"), pairs)
+        for index in range(pairs):
+            (service.source / f"IMG_{index:05}.dng.xmp").write_bytes(f"<x{index}/>".encode())
+        service.wait(PATIENCE_S, (".xmp",), pairs)
+
+
+def broken(service: Service, pairs: int) -> Iterator[str]:
+    """Look for every promise that was broken."""
+    if service.codes - {0, -signal.SIGTERM}:  # by the signal itself, before anything could hear it
+        yield f"it ended with {sorted(service.codes)}"
+    if service.oldest_beat_s > OLDEST_BEAT_S:
+        yield f"its heartbeat was {service.oldest_beat_s:.0f} s old"
+    if service.slowest_stop_s > SLOWEST_STOP_S:
+        yield f"it took {service.slowest_stop_s:.1f} s to end"
+    stems = [f"IMG_{index:05}" for index in range(pairs)]
+    meant = {f"{stem}{end}" for stem in stems for end in (".dng", ".JPG", ".dng.xmp")} | {MARKER}
+    found = {path.name for path in service.output.iterdir()}
+    for name in sorted(meant ^ found)[:20]:
+        yield f"{'missing' if name in meant else 'left over'}: {name}"
+    for stem in stems:
+        for end in (".JPG", ".dng.xmp"):
+            with suppress(OSError):
+                same = (service.output / f"{stem}{end}").read_bytes()
+                if same != (service.source / f"{stem}{end}").read_bytes():
+                    yield f"another sidecar's content: {stem}{end}"
+
+
+if __name__ == "__main__":
+    main()
