@@ -29,7 +29,7 @@ from rawdenoise.nets import Network
 from rawdenoise.noise import NoiseModel
 from rawdenoise.packing import clipped, pack, saturation_level, unpack
 from rawdenoise.profiles import ProfileStore
-from rawdenoise.quality import NetworkReach, PictureQuality, assess
+from rawdenoise.quality import UNKNOWN, NetworkReach, PictureQuality, assess
 from rawdenoise.raw import Provenance, RawImage
 from rawdenoise.rows import add_rows
 from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
@@ -130,10 +130,12 @@ def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     It is where it is likelier to become worse than better: an interval that reaches to gains is no reason to
     write what is expected to be a loss.
     """
-    if evidence.doubt or (quality is not None and not quality.told):
-        return evidence.doubt or DOUBT
-    if quality is None or not quality.loses:
+    if evidence.doubt:
+        return evidence.doubt
+    if quality is None or (quality.told and not quality.loses):
         return ""
+    if not quality.told:
+        return DOUBT if evidence.error >= UNKNOWN else "whether it would gain cannot be told"
     lost = -quality.gain_db
     return f"estimated to lose {lost:.1f} dB" if lost >= 0.05 else "estimated to gain nothing"
 

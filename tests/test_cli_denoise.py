@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import tifffile
 import torch
 from click.testing import CliRunner, Result
 from conftest import PATIENCE_S, TEST_CAMERA, make_raw
+from test_quality import a_model as untrained
+from test_quality import simulated, with_shares
 from torch import nn
 
 from rawdenoise.atomic import MARK, atomic_output, remove_temporaries
@@ -24,11 +27,15 @@ from rawdenoise.bases import load_base
 from rawdenoise.cli import main
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.tags import Code
+from rawdenoise.formats.tiff_container import numbers, numbers_tag
 from rawdenoise.models import IsoNoise, Model, ModelCard, ModelStore, new_model
 from rawdenoise.nets import build_net
 from rawdenoise.noise import NoiseModel
-from rawdenoise.raw import Camera, Cfa, Exposure, Provenance
+from rawdenoise.raw import Camera, Cfa, Exposure, Metadata, Provenance
 
+DOUBLE = 12
 CAMERA = replace(TEST_CAMERA, mode="")
 
 
@@ -214,6 +221,56 @@ def test_flagged_pictures_are_named_in_the_summary(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert f"the noise model does not fit: {source}" in result.stderr
     assert f"{source}: note: the noise model does not fit" in result.stderr
+
+
+def test_a_picture_that_would_lose_is_written_as_it_was_and_named(tmp_path: Path) -> None:
+    raw, _, noise = simulated(1)
+    tag = {Code.NoiseProfile: numbers_tag(DOUBLE, noise.shot[0], noise.read_variance[0])}
+    raw = replace(raw, metadata=Metadata(is_dng=True, root=tag))
+    source = tmp_path / "a.dng"
+    write_dng(raw, source, provenance=Provenance("0", "simulated", 0.0))
+    like = replace(raw, camera=read_raw(source).camera)
+    model = with_shares(untrained(noise, like), 8)  # which takes all detail for noise
+    ModelStore().save(new_model(model.net, model.card))
+    (card,) = ModelStore().cards()
+    result = denoise(source, "-o", tmp_path / "out", "--json")
+    (said,) = lines(result)
+    assert (result.exit_code, said["status"], said["model"]) == (0, "done", card.id)
+    assert re.fullmatch(r"estimated to lose \d+\.\d dB", str(said["left_as_it_was"]))
+    assert f"left as they were, for they would not gain: {source}" in result.stderr
+    assert "estimated gain" not in result.stderr
+    output = tmp_path / "out/a.dng"
+    assert np.array_equal(read_raw(output).mosaic, read_raw(source).mosaic)
+    metadata = read_metadata(output)
+    assert numbers(metadata.raw[Code.NoiseReductionApplied]) == (0.0,)
+    assert metadata.root[Code.NoiseProfile] == tag[Code.NoiseProfile]
+    assert b"left-as-it-was" in metadata.root[Code.XMP].data
+    again = lines(denoise(source, "-o", tmp_path / "out", "--json"))
+    assert again[0]["status"] == "skipped"
+    plain = denoise(source, "-o", tmp_path / "plain")
+    assert "(left as it was: estimated to lose " in plain.stdout
+    (kept,) = lines(denoise(source, "-o", tmp_path / "kept", "--json", "--no-estimate"))
+    assert kept["left_as_it_was"] is None
+    assert not np.array_equal(read_raw(tmp_path / "kept/a.dng").mosaic, read_raw(source).mosaic)
+    (none,) = lines(denoise(source, "-o", tmp_path / "none", "--json", "--min-gain", "0"))
+    assert (none["status"], files_in(tmp_path / "none")) == ("skipped", set())
+
+
+def test_a_model_whose_card_cannot_be_read_is_said_with_exit_code_3(tmp_path: Path) -> None:
+    source = a_capture(tmp_path / "a.dng")
+    id = a_model(source).card.id
+    (ModelStore().folder / id / "card.json").write_text('{"format": 0}')
+    result = denoise(source, "-o", tmp_path / "out")
+    assert result.exit_code == 3
+    assert f"rawdenoise models remove {id}" in result.stderr
+    assert not files_in(tmp_path / "out")
+    inspected = CliRunner().invoke(main, ["inspect", str(source)])
+    assert inspected.exit_code == 3
+    assert f"rawdenoise models remove {id}" in inspected.stdout
+    trained = CliRunner().invoke(main, ["train", str(source), "--min-captures", "1", "--images", "16"])
+    assert trained.exit_code == 3
+    assert f"rawdenoise models remove {id}" in trained.stderr
+    assert denoise(source, "-o", tmp_path / "out", "--model", "fast").exit_code == 0
 
 
 # ---------------------------------------------------------------- exit codes
