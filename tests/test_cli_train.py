@@ -24,6 +24,7 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models import ModelStore
 from rawdenoise.raw import Camera, Cfa
 from rawdenoise.training.captures import scan
+from rawdenoise.training.risk import RiskFigures
 
 __all__ = ["_one_thread"]  # a fixture that pytest finds here too
 
@@ -72,6 +73,27 @@ def test_a_worse_model_never_replaces_a_better_one(captures: Path, tmp_path: Pat
     assert "--keep-if-worse" in result.stdout.splitlines()[-2]
     assert f"stays in {tmp_path / 'scratch'}" in result.stdout.splitlines()[-1]
     assert not ModelStore().cards()
+
+
+def test_a_model_that_loses_by_its_own_estimate_is_not_kept_though_the_present_one_loses_more(
+    captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loses = RiskFigures(risk=1.667, chi2=0.66, bias=0.0, divergence=1.0, error=0.01)
+    monkeypatch.setattr("rawdenoise.training.camera.summarise", lambda sums: loses)
+    monkeypatch.setattr("rawdenoise.training.camera.difference", lambda one, other: (0.5, 0.0))
+    a_capture(captures / "3.dng", 192, 256, seed=3)  # four: one can be held out
+    options = ["--scratch", str(tmp_path / "scratch"), "--device", "cpu", "--images", "16"]
+    result = CliRunner().invoke(main, ["train", str(captures), *options])
+    assert result.exit_code == 0, result.output
+    first, *lines = result.stdout.splitlines()
+    assert first == "no new model: this one is estimated to make captures held out worse, by 2.22 dB"
+    assert "the present one loses too, by 2.22 dB: `denoise` leaves such pictures alone" in lines
+    assert any("rawdenoise calibrate" in line for line in lines)
+    assert not ModelStore().cards()
+    result = train(tmp_path, captures, "--images", "16")
+    assert result.stdout.startswith("model ")
+    assert "kept as asked for, though it loses" in result.stdout
+    assert ModelStore().cards()
 
 
 def test_a_store_that_takes_no_model_is_named_before_the_training(
