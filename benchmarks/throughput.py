@@ -2,7 +2,8 @@
 
 Each stage runs in a process of its own on a synthetic 14-bit mosaic, so that its peak memory (VmHWM, the
 interpreter and libraries included) is its own. `read` opens our own compressed DNG, `write` also reads back
-what it wrote; `whole` is `rawdenoise denoise` on one file, from reading to the verified DNG.
+what it wrote, and `preview` is a part of it; `picture` develops a TIFF's pixels; `whole` is `rawdenoise
+denoise` on one file, from reading to the verified DNG.
 
     python benchmarks/throughput.py --megapixels 1 12 24 --nets fast paper
 """
@@ -28,7 +29,7 @@ if TYPE_CHECKING:  # each process imports only what its stage needs: its memory 
     from rawdenoise.models import Model
 
 SIZES = {1: (1216, 832), 12: (4256, 2848), 24: (6016, 4016), 45: (8256, 5504), 100: (11648, 8736)}
-STAGES = ("read", "pack", "network", "unpack", "write", "whole")
+STAGES = ("read", "pack", "network", "unpack", "preview", "write", "picture", "whole")
 ISO = 3200
 BLACK, WHITE = 512.0, 16383.0
 SHOT, READ_VARIANCE = 2e-4, 1e-6  # packed scale: about ISO 3200 on a full-frame sensor
@@ -142,6 +143,8 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 def prepared(stage: str, net: str, source: Path) -> Iterator[Callable[[], object]]:
     """Make ready what a stage works on, and nothing more."""
     from rawdenoise.formats import read_raw
+    from rawdenoise.formats.preview import preview_jpeg
+    from rawdenoise.formats.rendering import render
     from rawdenoise.packing import pack, unpack
     from rawdenoise.pipeline import DenoiseOptions, denoise, denoise_planes, write
 
@@ -158,6 +161,12 @@ def prepared(stage: str, net: str, source: Path) -> Iterator[Callable[[], object
     elif stage == "network":
         model, planes = untrained(net), pack(read_raw(source))
         yield lambda: denoise_planes(planes, model.card.noise[0].noise, model)
+    elif stage == "preview":
+        raw = read_raw(source)
+        yield lambda: preview_jpeg(raw)
+    elif stage == "picture":
+        raw = read_raw(source)
+        yield lambda: render(raw)
     elif stage == "write":
         denoised = denoise(read_raw(source), None, DenoiseOptions(strength=0))
         yield lambda: write(denoised, output)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from jaxtyping import Float32, Float64, UInt8
@@ -16,7 +15,7 @@ from rawdenoise.raw import Area, Color, RawImage
 from rawdenoise.srgb import SRGB_TO_XYZ, encoded_srgb
 
 LONG_SIDE = 2048  # of the preview of a picture that is as long, or longer
-_BAND = 64  # rows of squares that are averaged at a time
+_BAND = 64  # rows of the preview, or of squares that are averaged, at a time
 _FEWEST_CELLS = 0.75  # a pixel of the preview, each way; with fewer the colours by themselves are too coarse
 
 Picture = Float32[np.ndarray, "h w 3"]
@@ -37,11 +36,14 @@ def preview(image: RawImage, *, long_side: int = LONG_SIDE) -> UInt8[np.ndarray,
     """
     balanced = _balanced_rgb(image, long_side)
     np.clip(balanced, 0, 1, out=balanced)
-    linear = balanced @ camera_to_srgb(image.color).T.astype(np.float32)
-    bright = float(np.quantile(linear[::2, ::2].max(axis=2), 0.995))
-    linear *= np.float32(np.clip(0.95 / max(bright, 1e-6), 1, 4) * (len(_ENCODED) - 1))
-    np.clip(linear, 0, len(_ENCODED) - 1, out=linear)
-    finished: UInt8[np.ndarray, "h w 3"] = _ENCODED[np.rint(linear).astype(np.uint16)]
+    to_srgb = camera_to_srgb(image.color).T.astype(np.float32)
+    bright = float(np.quantile((balanced[::2, ::2] @ to_srgb).max(axis=2), 0.995))
+    to_srgb *= np.float32(np.clip(0.95 / max(bright, 1e-6), 1, 4) * (len(_ENCODED) - 1))
+    finished = np.empty(balanced.shape, np.uint8)
+    for top in range(0, len(balanced), _BAND):
+        linear = balanced[top : top + _BAND] @ to_srgb
+        np.clip(linear, 0, len(_ENCODED) - 1, out=linear)
+        finished[top : top + _BAND] = _ENCODED[np.rint(linear).astype(np.uint16)]
     return finished
 
 
@@ -108,12 +110,11 @@ def _averaged(image: RawImage, area: Area, shape: tuple[int, int], cells: int) -
     planes[:, :, 0], planes[:, :, -1] = planes[:, :, 1], planes[:, :, -2]
     offsets = ((0.5 - y, 0.5 - x), (0.0, 0.0), (y - 0.5, x - 0.5))
 
-    def resize(plane: int) -> Float32[np.ndarray, "h w"]:
-        top, left = (1 + offset / side for offset in offsets[plane])
-        return _resized(planes[plane], (left, top, left + area.width / side, top + area.height / side), shape)
-
-    with ThreadPoolExecutor(3) as pool:
-        balanced = np.stack([*pool.map(resize, range(3))], axis=-1)
+    balanced = np.empty((*shape, 3), np.float32)
+    for plane, (down, across) in enumerate(offsets):
+        top, left = 1 + down / side, 1 + across / side
+        box = left, top, left + area.width / side, top + area.height / side
+        balanced[..., plane] = _resized(planes[plane], box, shape)
     balanced /= np.array(image.color.neutral, np.float32)
     return balanced
 
@@ -136,8 +137,7 @@ def _demosaiced(image: RawImage, area: Area, shape: tuple[int, int]) -> Picture:
     if shape == (area.height, area.width):
         return rgb[top : top + area.height, left : left + area.width].copy()
     box = float(left), float(top), float(left + area.width), float(top + area.height)
-    with ThreadPoolExecutor(3) as pool:
-        return np.stack([*pool.map(lambda plane: _resized(rgb[..., plane], box, shape), range(3))], axis=-1)
+    return np.stack([_resized(rgb[..., plane], box, shape) for plane in range(3)], axis=-1)
 
 
 def _sites(image: RawImage, area: Area) -> tuple[tuple[int, int], ...]:
