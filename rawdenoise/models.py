@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-from rawdenoise.atomic import atomic_output, check_output, write_bytes
+from rawdenoise.atomic import atomic_output, check_output, remove_abandoned, write_bytes
 from rawdenoise.errors import ModelFileError, ModelMissingError, OutputError
 from rawdenoise.guard import guarded
 from rawdenoise.nets import NETS, Network, build_net
@@ -249,6 +249,8 @@ class ModelStore:
 
     def _write(self, card: ModelCard, weights: bytes, page: str | None = None) -> Path:
         folder = self.folder / card.id
+        for place in (self.folder, folder):  # what killed ones have left
+            remove_abandoned(place)
         try:
             write_bytes(folder / WEIGHTS, weights)
             if page is None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import platformdirs
 
-from rawdenoise.atomic import atomic_output, write_bytes
+from rawdenoise.atomic import atomic_output, remove_abandoned, write_bytes
 from rawdenoise.camera_profile import (
     CameraProfile,
     KnownDefects,
@@ -137,6 +137,7 @@ class ProfileStore:
             raise ProfileError(
                 f"{path}: {output} is another profile of {profile.camera.name}: --replace overwrites it"
             )
+        remove_abandoned(self.folder)
         write_bytes(output, data)
         return profile
 
@@ -191,6 +192,7 @@ def save_profile(profile: CameraProfile, output: Path) -> None:
     """
     data = format_profile(profile).encode()
     parse_profile(data, output)
+    remove_abandoned(output.parent)
     with atomic_output(output) as temporary:
         temporary.write_bytes(data)
 

@@ -139,6 +139,7 @@ def stand_in(simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     return out
 
 
+@pytest.mark.long
 def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(stand_in: Path) -> None:
     import sidd_standin
 

@@ -196,6 +196,7 @@ def test_table_1_has_its_rows_and_is_made_once(
         tables.main([*command, "--seeds", "1"])
 
 
+@pytest.mark.long
 def test_table_1_draws_how_a_training_went(
     trials: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,6 +271,7 @@ def test_a_stopped_table_says_how_to_go_on(
     assert capsys.readouterr().err == "stopped; to resume, run the same command again\n"
 
 
+@pytest.mark.long
 def test_table_3_has_curves(
     gaussian: ModuleType, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +293,7 @@ def test_table_3_has_curves(
     assert "| GR2R as published, gamma 2 |" in (tmp_path / "table3.md").read_text()
 
 
+@pytest.mark.long
 def test_looks_and_interruptions_change_nothing(
     trials: ModuleType, gaussian: ModuleType, tmp_path: Path
 ) -> None:

@@ -218,7 +218,7 @@ def step(net: torch.nn.Module, y: torch.Tensor, valid: torch.Tensor | None = Non
     )
 
 
-@pytest.mark.parametrize("objective", ["unpaired", "unpaired-paper"])
+@pytest.mark.parametrize("objective", ["unpaired", pytest.param("unpaired-paper", marks=pytest.mark.long)])
 def test_the_noise_estimator_finds_noise_that_was_calibrated_wrong(objective: str) -> None:
     """Flat scenes with noise of 1.5 sigmas where the signal is low, and of 0.7 where it is high."""
     torch.manual_seed(0)

@@ -214,13 +214,10 @@ def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_
         return {each.digest for at, each in enumerate(group.captures) if tile_file(at) in files}
 
     of_noisy = {each.digest for each in scan([tmp_path / "noisy"])[0].captures}
-    found = []
-    for seed in range(2):
-        alone = held_out(tmp_path / "noisy", seed=seed)
-        assert len(alone) == 2
-        assert held_out(tmp_path / "noisy", tmp_path / "base", seed=seed) & of_noisy == alone
-        found.append(frozenset(alone))
-    assert len(set(found)) > 1  # the seed has its say
+    alone, otherwise = (held_out(tmp_path / "noisy", seed=seed) for seed in (0, 1))
+    assert len(alone) == len(otherwise) == 2
+    assert alone != otherwise  # the seed has its say
+    assert held_out(tmp_path / "noisy", tmp_path / "base", seed=0) & of_noisy == alone
 
 
 def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tmp_path: Path) -> None:
@@ -287,10 +284,13 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
         assert 0 < finished.model.card.figures["images"] < 48
 
 
-def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(tmp_path: Path) -> None:
+def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The calibration says 1 where the noise is 1.6: chosen by estimated risk it would hardly be trained."""
     double = flat(0.5, replace(NOISE, shot=(2.56e-3,) * 4, read_variance=(2.56e-5,) * 4), NOISE)
-    options = TrainingOptions(images=2000, minutes=None, batch=4, crop=24, device="cpu")
+    monkeypatch.setattr("rawdenoise.training.unpaired.FIRST_SHARE", 0.9)  # the second is of no interest here
+    options = TrainingOptions(images=224, minutes=None, batch=4, crop=24, device="cpu")
     how = Unpaired(learned_noise=True)
     fit_unpaired(double, CleanGrey(0.5), options, how, folder=tmp_path, run="run")
     found = load_checkpoint(tmp_path / "first", "run")

@@ -16,6 +16,7 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from rawdenoise.atomic import remove_abandoned
 from rawdenoise.devices import pick_device, prefers_bfloat16
 from rawdenoise.errors import TrainingError
 from rawdenoise.nets import BLIND_SPOTS, NETS, BlindSpotDenoiser, Network, build_net
@@ -129,6 +130,7 @@ def fit(
         checkpoint cannot be written; the last one is still there.
     """
     check_options(options)
+    remove_abandoned(folder)
     crop = _crop_size(source, start or build_net(options.net), options)
     state = _State(source, options, run, crop, start)
     try:
