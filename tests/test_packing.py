@@ -89,6 +89,14 @@ def test_margins_and_saturated_pixels_are_left_alone() -> None:
     assert clipped(raw).sum() == (raw.mosaic[raw.active.slices] == 16383).sum()
 
 
+def test_values_are_rounded_and_end_at_0_and_65535() -> None:
+    raw = make_raw(4, 4, white=60000.0, mosaic=np.full((4, 4), 1000, np.uint16))
+    planes = pack(raw)
+    for signal, dn in ((-1.0, 0), (1.2, 65535), (0.0, 512), (100.49 / 59488, 612), (100.51 / 59488, 613)):
+        out = unpack(np.full_like(planes, signal), like=raw).mosaic
+        assert (out == dn).all(), (signal, out)
+
+
 def test_saturation_below_the_promised_white_level_is_seen() -> None:
     rng = np.random.default_rng(1)
     mosaic = np.minimum(rng.normal(13000, 4000, (200, 200)).clip(0), 15280).astype(np.uint16)
