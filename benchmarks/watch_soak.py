@@ -1,6 +1,6 @@
 """Does the watched folder lose nothing? Captures arrive while the service is killed and its disk fills up.
 
-    python benchmarks/watch_soak.py [--work DIR] [--captures 1000] [--kills 500] [--size 128x96] [--jobs 2]
+    python benchmarks/watch_soak.py [--work DIR] [--captures 1000] [--kills 500] [--life 4] [--size 128x96] [--jobs 2]
         [--strength 0] [--bad 60] [--poison 2] [--stolen 100] [--output-disk DIR] [--seed 0]
 
 Six writers copy slowly, copy and rename, copy as rsync does, append with pauses longer than the settle time,
@@ -56,7 +56,7 @@ from rawdenoise.watching.ledger import Ledger, State
 
 SETTLE_S = 1.0
 RESCAN_S = 5.0
-ALIVE_S = (0.5, 4.0)  # how long a service lives; it takes two seconds to start
+SHORTEST_LIFE_S = 0.5
 DISK_MB = 256
 FULL_S = 20.0
 DRAIN_S = 900.0
@@ -100,6 +100,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="an empty folder  [default: a temporary one]")
     parser.add_argument("--captures", type=int, default=1000)
     parser.add_argument("--kills", type=int, default=500)
+    parser.add_argument(
+        "--life", type=float, default=4.0, metavar="S", help="the longest; two go by starting"
+    )
     parser.add_argument("--size", default="128x96")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--strength", type=float, default=0.0)
@@ -191,10 +194,10 @@ def soak(work: Path, staged: list[Path], disk: Path, options: argparse.Namespace
     sums = {source: file_digest(source) for source in staged}
     bad = bring_bad_ones(arrivals, staged[0], options.bad, options.poison)
     tally, began = Tally(), time.monotonic()
-    # Arrivals last nearly as long as the kills.
-    pace = options.kills * sum(ALIVE_S) / 2 / max(len(staged), 1) * 0.9
+    busy_s = 0.9 * options.kills * (SHORTEST_LIFE_S + options.life) / 2  # nearly as long as the kills
+    pace = busy_s / max(len(staged), 1)
     writers = [Writer(how, staged[n::6], arrivals, 6 * pace, rng.random()) for n, how in enumerate(WAYS)]
-    thief = Thief(output, options.stolen, options.kills * sum(ALIVE_S) / 2 * 0.9, rng.random())
+    thief = Thief(output, options.stolen, busy_s, rng.random())
     for thread in (*writers, thief):
         thread.start()
     arrived_s = None
@@ -202,7 +205,7 @@ def soak(work: Path, staged: list[Path], disk: Path, options: argparse.Namespace
         days_s = rng.choice(DAYS_S)
         service = start(command, logs / f"{tally.kills + tally.deaths:05}.jsonl", days_s)
         tally.set_clocks += bool(days_s and faketime())
-        lives_until = time.monotonic() + rng.uniform(*ALIVE_S)
+        lives_until = time.monotonic() + rng.uniform(SHORTEST_LIFE_S, options.life)
         if full and tally.fills < 2 and tally.kills >= (tally.fills + 1) * options.kills // 3:
             tally.fills += 1
             with filled(disk):

@@ -101,29 +101,31 @@ def test_sigterm_ends_it_though_a_decoder_hangs(root: Root) -> None:
 def test_a_stop_is_heard_amid_a_scan(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         (root.source / f"{number}.dng").write_bytes(b"x")
+    root = replace(root, settle_s=300.0)
     monkeypatch.setattr(service, "AT_ONCE", 10)
     looks = itertools.count()
     with Ledger(config_of(root).state) as ledger:
         watch = Service(config_of(root), ledger, Told())
         watch.run(lambda: next(looks) > 2)
         assert 0 < len(watch._watched[0].tracker) < 50
-        assert ledger.counts()[State.READY] == 0
 
 
 def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(6):
+    for number in range(2):
         a_capture(root.source / f"{number}.dng", number)
-    with Ledger(config_of(root).state) as ledger:  # which dies while it has two of them
+    with Ledger(config_of(root).state) as ledger:  # which dies while it has both of them
         watch = Service(config_of(root), ledger, Told(), once=True)
         monkeypatch.setattr(watch, "_hand_out", lambda: None)
         stop = threading.Event()
         thread = threading.Thread(target=watch.run, args=(stop.is_set,))
         thread.start()
-        assert soon(lambda: ledger.counts()[State.READY] == 6)
+        assert soon(lambda: ledger.counts()[State.READY] == 2)
         stop.set()
         thread.join()
         for _ in range(2):
             ledger.lease([root.output], now(), 60.0)
+    for number in range(2, 6):  # behind them in the queue
+        a_capture(root.source / f"{number}.dng", number)
     real, under_way, beside = worker.take, set[str](), dict[str, set[str]]()
 
     def take(job: Any, *more: Any) -> Any:

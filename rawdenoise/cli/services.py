@@ -130,9 +130,13 @@ def run(
                     raise
                 report.say("ledger", reason=str(error))
     code = stop.exit_code if once and stop() else code
-    if service.hangs:  # a thread in a call that does not return would be waited for
-        shared_reader().close()  # what decodes for it
-        sys.stderr.flush()
+    # A thread in a call that does not return would be waited for, and on a busy machine Python takes seconds
+    # to take down what is loaded.
+    if service.hangs or stop():
+        shared_reader().close()
+        with suppress(OSError, ValueError):
+            if sys.stderr is not None:
+                sys.stderr.flush()
         os._exit(code)
     return code
 
