@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -42,7 +43,7 @@ from rawdenoise.raw import Cfa, Provenance
 from rawdenoise.training.checkpoint import FILE, load_checkpoint
 from rawdenoise.watching.config import check_roots, read_config
 
-SLOW_S = 20.0  # an input that takes longer counts as one that hangs
+SLOW_S = 60.0  # an input that takes longer counts as one that hangs
 DEAD_S = 300.0  # after which the whole run ends, saying where it was
 LARGEST_SEED = 64 << 20
 MEMORY = 1 << 30
@@ -118,7 +119,9 @@ def judge(reader: Reader, path: Path, tally: Tally, where: str) -> None:
     """Read one input, and count how that ended."""
     start = time.monotonic()
     try:
-        reader.read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy's of what is no number: nobody foresaw it
+            reader.read(path)
         outcome = "read"
     except DecoderCrashedError as error:
         outcome = "decoder crashed"
