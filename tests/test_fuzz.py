@@ -161,7 +161,22 @@ def test_no_value_is_larger_than_the_budget_however_large_the_file(tmp_path: Pat
     assert read_metadata(path).root.keys() == {271}
 
 
-@pytest.mark.parametrize("offset", [1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1])
+FARTHEST = (1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+
+
+@pytest.mark.parametrize("offset", FARTHEST)
+def test_a_directory_beyond_what_a_file_can_be_is_refused(
+    fuzz: ModuleType, tmp_path: Path, offset: int
+) -> None:
+    data = bytearray(fuzz.seeds.raws(tmp_path)["big.dng"])
+    struct.pack_into("<Q", data, 8, offset)
+    (tmp_path / "far.dng").write_bytes(data)
+    with pytest.raises(UnreadableError, match="truncated") as caught:
+        read_raw(tmp_path / "far.dng")
+    assert UNFORESEEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("offset", FARTHEST)
 @pytest.mark.parametrize("count", [0, 3072])
 def test_a_strip_beyond_what_a_file_can_be_is_refused(
     fuzz: ModuleType, tmp_path: Path, offset: int, count: int
