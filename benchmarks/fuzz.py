@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -34,6 +35,7 @@ from rawdenoise.formats.dng import compromises, dng_bytes
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.provenance import made_of
+from rawdenoise.formats.whole import digest_picture, what_is_missing
 from rawdenoise.guard import UNFORESEEN
 from rawdenoise.isolation.reader import IsolatedReader
 from rawdenoise.models import CARD, WEIGHTS, ModelStore, read_model
@@ -42,7 +44,7 @@ from rawdenoise.raw import Cfa, Provenance
 from rawdenoise.training.checkpoint import FILE, load_checkpoint
 from rawdenoise.watching.config import check_roots, read_config
 
-SLOW_S = 20.0  # an input that takes longer counts as one that hangs
+SLOW_S = 60.0  # an input that takes longer counts as one that hangs
 DEAD_S = 300.0  # after which the whole run ends, saying where it was
 LARGEST_SEED = 64 << 20
 MEMORY = 1 << 30
@@ -78,7 +80,8 @@ def readers(folder: Path, isolated: IsolatedReader, more: Path | None = None) ->
     notes, progress = seeds.matlab_notes(_new(folder, "notes")), seeds.checkpoint(_new(folder, "checkpoint"))
     card, weights = seeds.model_parts()
     profiles = {path.name: path.read_bytes() for path in sorted(bundled_folder().glob("*.toml"))}
-    outputs = {name: raws[name] for name in ("ours.dng", "plain.dng")}
+    outputs = {name: raws[name] for name in ("ours.dng", "plain.dng", "big.dng")}
+    outputs["ours.tif"] = mosaics["ours.tif"]
     as_bytes, as_tiff = (mutations.of_bytes,), (mutations.of_tiff, mutations.of_tiff, mutations.of_bytes)
     as_json, as_toml = (mutations.of_json, mutations.of_bytes), (mutations.of_words, mutations.of_bytes)
     found = [
@@ -97,7 +100,7 @@ def readers(folder: Path, isolated: IsolatedReader, more: Path | None = None) ->
         Reader("noise profile", profiles, as_toml, load_profile, 2),
         Reader("watch configuration", {"watch.toml": seeds.WATCH_TOML}, as_toml, _roots, 2),
         Reader("checkpoint", {FILE: progress}, as_bytes, lambda path: load_checkpoint(path.parent, "run"), 2),
-        Reader("what an output says", outputs, as_tiff, made_of),
+        Reader("what an output says", outputs, as_tiff, _output, 2),
     ]
     return [reader for reader in found if reader.seeds]
 
@@ -118,7 +121,9 @@ def judge(reader: Reader, path: Path, tally: Tally, where: str) -> None:
     """Read one input, and count how that ended."""
     start = time.monotonic()
     try:
-        reader.read(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy's of what is no number: nobody foresaw it
+            reader.read(path)
         outcome = "read"
     except DecoderCrashedError as error:
         outcome = "decoder crashed"
@@ -189,6 +194,13 @@ def _weights(path: Path, card: bytes) -> None:
     (folder / CARD).write_text(json.dumps(said))
     (folder / WEIGHTS).write_bytes(data)
     ModelStore(folder.parent).load("weights")
+
+
+def _output(path: Path) -> None:
+    """What a folder's second run asks of outputs: of what they were made, and whether they are whole."""
+    made_of(path)
+    if not what_is_missing(path):
+        digest_picture(path)
 
 
 def _roots(path: Path) -> None:

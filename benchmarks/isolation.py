@@ -1,8 +1,8 @@
 """What it costs to decode in processes of their own: prints a Markdown table.
 
 Each round does the same batch twice, reading in this process and in others, one after the other, so that a
-machine that is busy with other work is so for both; the first files of each start their processes. A ratio is
-the median of the rounds'.
+machine that is busy with other work is so for both; the first files of each start their processes. Figures
+are medians over the rounds: seconds by the clock, and those that processors worked in all processes.
 
     python benchmarks/isolation.py --megapixels 24 --files 4 --rounds 3
 """
@@ -10,12 +10,14 @@ the median of the rounds'.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from throughput import SIZES, make_capture
@@ -32,16 +34,11 @@ from rawdenoise.raw import RawImage
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
-    """Seconds of each round, read in this process and in others."""
+class Cost:
+    """What a batch takes, in seconds: by the clock, and of processors."""
 
-    here: tuple[float, ...]
-    apart: tuple[float, ...]
-
-    @property
-    def ratio(self) -> float:
-        """How much longer it takes apart: the median of the rounds."""
-        return statistics.median(apart / here for here, apart in zip(self.here, self.apart, strict=True))
+    clock_s: float
+    processor_s: float
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -55,10 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shutil.copyfile(sources[0], source)
         print(f"| {options.megapixels} MP, {options.files} files | here, s | apart, s | ratio |")
         print("|---|---|---|---|")
-        for name, work in stages(sources, folder / "out", options):
-            times = measure(work, options.rounds)
-            here, apart = (statistics.median(each) for each in (times.here, times.apart))
-            print(f"| {name} | {here:.2f} | {apart:.2f} | {times.ratio:.3f} |", flush=True)
+        for name, work in stages(sources, folder / "out"):
+            costs = measure(work, options.rounds)
+            for unit, field in (("clock", "clock_s"), ("processors", "processor_s")):
+                pairs = [(getattr(here, field), getattr(apart, field)) for here, apart in costs]
+                here, apart = (statistics.median(each) for each in zip(*pairs, strict=True))
+                ratio = statistics.median(apart / here for here, apart in pairs)
+                print(f"| {name}, {unit} | {here:.2f} | {apart:.2f} | {ratio:.3f} |", flush=True)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -70,9 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def stages(
-    sources: Sequence[Path], output: Path, options: argparse.Namespace
-) -> list[tuple[str, Callable[[Read], None]]]:
+def stages(sources: Sequence[Path], output: Path) -> list[tuple[str, Callable[[Read], None]]]:
     """What is measured, each given how to read: reading alone, and the whole of `rawdenoise denoise`."""
 
     def read_all(read: Read) -> None:
@@ -89,15 +87,15 @@ def stages(
     return [("read", read_all), ("the whole batch", denoise_all)]
 
 
-def measure(work: Callable[[Read], None], rounds: int) -> Times:
-    """Time both ways, one after the other; processes are started anew for each round."""
-    here, apart = [], []
-    for _ in range(rounds):
-        here.append(timed(lambda: work(read_here)))
-        reader = IsolatedReader()
-        apart.append(timed(lambda: work(reader.read)))  # noqa: B023 - called at once
-        reader.close()
-    return Times(tuple(here), tuple(apart))
+def measure(work: Callable[[Read], None], rounds: int) -> list[tuple[Cost, Cost]]:
+    """Take both ways, one after the other; processes are started anew in each round."""
+    return [(cost(partial(work, read_here)), cost(partial(_apart, work))) for _ in range(rounds)]
+
+
+def _apart(work: Callable[[Read], None]) -> None:
+    reader = IsolatedReader()
+    work(reader.read)
+    reader.close()
 
 
 def read_here(path: Path, layout: PlainLayout | None, stopped: Stop) -> RawImage:
@@ -105,11 +103,12 @@ def read_here(path: Path, layout: PlainLayout | None, stopped: Stop) -> RawImage
     return read_raw(path, layout=layout)
 
 
-def timed(work: Callable[[], None]) -> float:
-    """Seconds that a call takes."""
-    start = time.perf_counter()
+def cost(work: Callable[[], None]) -> Cost:
+    """What a call takes, the processes included that it starts and ends."""
+    start, before = time.perf_counter(), os.times()
     work()
-    return time.perf_counter() - start
+    after = os.times()
+    return Cost(time.perf_counter() - start, sum(after[:4]) - sum(before[:4]))
 
 
 if __name__ == "__main__":

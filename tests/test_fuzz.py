@@ -26,10 +26,12 @@ from rawdenoise.errors import (
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.preview import camera_to_srgb
 from rawdenoise.formats.tiff_container import MOST_VALUE_BYTES
 from rawdenoise.guard import NO_MEMORY, UNFORESEEN, guarded, guarded_file
 from rawdenoise.isolation.reader import IsolatedReader
-from rawdenoise.raw import Cfa
+from rawdenoise.raw import Cfa, Color, ColorMatrix
+from rawdenoise.srgb import SRGB_TO_XYZ
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 INPUTS = 2000
@@ -157,6 +159,49 @@ def test_no_value_is_larger_than_the_budget_however_large_the_file(tmp_path: Pat
         file.write(tiff(entry(271, 2, 4, 0x004B494E), entry(700, 7, size - 4096, 4096)))
         file.truncate(size)
     assert read_metadata(path).root.keys() == {271}
+
+
+FARTHEST = (1 << 40, (1 << 63) - 1, 1 << 63, (1 << 64) - 1)
+
+
+@pytest.mark.parametrize("offset", FARTHEST)
+def test_a_directory_beyond_what_a_file_can_be_is_refused(
+    fuzz: ModuleType, tmp_path: Path, offset: int
+) -> None:
+    data = bytearray(fuzz.seeds.raws(tmp_path)["big.dng"])
+    struct.pack_into("<Q", data, 8, offset)
+    (tmp_path / "far.dng").write_bytes(data)
+    with pytest.raises(UnreadableError, match="truncated") as caught:
+        read_raw(tmp_path / "far.dng")
+    assert UNFORESEEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("offset", FARTHEST)
+@pytest.mark.parametrize("count", [0, 3072])
+def test_a_strip_beyond_what_a_file_can_be_is_refused(
+    fuzz: ModuleType, tmp_path: Path, offset: int, count: int
+) -> None:
+    data = bytearray(fuzz.seeds.raws(tmp_path)["big.dng"])
+    (start,) = struct.unpack_from("<Q", data, 8)
+    (entries,) = struct.unpack_from("<Q", data, start)
+    for at in range(start + 8, start + 8 + 20 * entries, 20):
+        (code,) = struct.unpack_from("<H", data, at)
+        if code in (273, 279):
+            struct.pack_into("<Q", data, at + 12, offset if code == 273 else count)
+    (tmp_path / "far.dng").write_bytes(data)
+    with pytest.raises(UnreadableError) as caught:
+        read_raw(tmp_path / "far.dng")
+    assert UNFORESEEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("row", [(0.0, 0.0, 0.0), (1.0, -1.0, 0.0), (1e-320, 0.0, 0.0)])
+def test_a_matrix_to_which_white_is_black_makes_no_picture_of_nothing(
+    row: tuple[float, float, float],
+) -> None:
+    sound = np.array([[0.9, -0.3, 0.0], [-0.4, 1.2, 0.2], [0.0, 0.1, 0.7]]) @ np.linalg.inv(SRGB_TO_XYZ)
+    odd = np.array(row) @ np.linalg.inv(SRGB_TO_XYZ)
+    rows = tuple(tuple(map(float, each)) for each in (odd, sound[1], sound[2]))
+    assert np.isfinite(camera_to_srgb(Color((ColorMatrix(21, rows),)))).all()
 
 
 def npy(header: str, data: bytes = b"") -> bytes:

@@ -115,8 +115,7 @@ def first_stream(file: BufferedIOBase, blocks: Blocks) -> Stream | None:
     """The JPEG frame of the first block; None where it is no JPEG."""
     if blocks.compression != JPEG:
         return None
-    file.seek(blocks.offsets[0])
-    return read_stream(file.read(min(blocks.counts[0], 1 << 16)))
+    return read_stream(_bytes_at(file, blocks.offsets[0], min(blocks.counts[0], 1 << 16)))
 
 
 def read_stream(data: bytes) -> Stream | None:
@@ -193,8 +192,15 @@ def linearization_table(ifd: Ifd) -> UInt16[np.ndarray, " n"]:
 def _read_blocks(file: BufferedIOBase, blocks: Blocks) -> Iterator[tuple[int, bytes]]:
     places = zip(blocks.offsets[: blocks.needed], blocks.counts, strict=False)
     for index, (offset, count) in enumerate(places):
-        file.seek(offset)
-        yield index, file.read(count)
+        yield index, _bytes_at(file, offset, count)
+
+
+def _bytes_at(file: BufferedIOBase, offset: int, count: int) -> bytes:
+    """What there is of a block: nothing beyond the end, where BigTIFF's 64 bits may point far beyond."""
+    if offset >= file.seek(0, os.SEEK_END):
+        return b""
+    file.seek(offset)
+    return file.read(count)
 
 
 def _decoded(data: bytes, rows: int, blocks: Blocks, little_endian: bool) -> UInt16[np.ndarray, "h w"]:

@@ -17,6 +17,7 @@ from rawdenoise.srgb import SRGB_TO_XYZ, encoded_srgb
 LONG_SIDE = 2048  # of the preview of a picture that is as long, or longer
 _BAND = 64  # rows of the preview, or of squares that are averaged, at a time
 _FEWEST_CELLS = 0.75  # a pixel of the preview, each way; with fewer the colours by themselves are too coarse
+_DARKEST_WHITE = 1e-6  # camera RGB; less is a matrix of nonsense
 
 Picture = Float32[np.ndarray, "h w 3"]
 
@@ -53,8 +54,11 @@ def camera_to_srgb(color: Color) -> Float64[np.ndarray, "3 3"]:
     if matrix is None:
         return np.eye(3)
     srgb_to_camera = matrix @ SRGB_TO_XYZ
+    white = srgb_to_camera.sum(axis=1, keepdims=True)
+    if not (np.abs(white) > _DARKEST_WHITE).all():  # a matrix to which white is black is none
+        return np.eye(3)
     try:
-        return np.linalg.inv(srgb_to_camera / srgb_to_camera.sum(axis=1, keepdims=True))
+        return np.linalg.inv(srgb_to_camera / white)
     except np.linalg.LinAlgError:
         return np.eye(3)
 

@@ -126,6 +126,8 @@ def _first_directory_end(path: Path) -> int:
         header = read_header(file)
         if header is None or header.magic not in (CLASSIC, BIG):
             return 0
+        if header.first >= header.end:  # in a BigTIFF farther than a file can be
+            return header.first
         file.seek(header.first)
         count_size, entry_size = (8, 20) if header.big else (2, 12)
         entries = int.from_bytes(file.read(count_size), "little" if header.little_endian else "big")
