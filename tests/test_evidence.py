@@ -6,16 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import TEST_CAMERA, make_raw
+from test_noise import noisy, ramps, textured
 
-from rawdenoise.errors import ProfileError
+from rawdenoise.calibration.captures import Capture, points_of
+from rawdenoise.errors import CalibrationError, ProfileError, TrainingError
 from rawdenoise.evidence import Evidence, Kind, evidence_for, tag_noise
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers_tag
 from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseModel, NoiseSamples
+from rawdenoise.noise import NoiseModel, NoiseSamples, sample_noise
 from rawdenoise.packing import pack
 from rawdenoise.profiles import CameraProfile, Method, ProfilePoint, ProfileStore
-from rawdenoise.raw import Exposure, Metadata, RawImage
+from rawdenoise.raw import Exposure, Levels, Metadata, RawImage
+from rawdenoise.training.captures import _noise_by_iso
 
 BYTE, RATIONAL, DOUBLE = 1, 5, 12
 GAIN, READ, BLACK, WHITE = 8.0, 10.0, 512.0, 16383.0
@@ -234,3 +237,28 @@ def test_few_pixels_are_looked_at_where_something_stronger_speaks(
     store.save(of_points(800))
     assert ask(capture(), store).kind is Kind.PROFILE
     assert ask(capture(), None, POOL).kind is Kind.POOLED
+
+
+def test_where_noise_cannot_be_told_from_texture_nothing_is_learnt_or_calibrated_of_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    textures = sample_noise(noisy(textured(3, 0.1, 0), 4 / SPAN, (6 / SPAN) ** 2))
+    shows = sample_noise(noisy(ramps(), GAIN / SPAN, (READ / SPAN) ** 2))
+    samples = {100: [textures], 800: [shows]}
+    (known,) = _noise_by_iso(TEST_CAMERA, samples, {100: None, 800: None})
+    assert known.iso == 800
+    calibrated = _noise_by_iso(TEST_CAMERA, samples, {100: TRUE, 800: None})
+    assert [each.noise == TRUE for each in calibrated] == [True, False]
+    with pytest.raises(TrainingError, match=r"captures of ISO 100 cannot be told.*rawdenoise calibrate"):
+        list(_noise_by_iso(TEST_CAMERA, {100: [textures]}, {100: None}))
+
+    levels = Levels((BLACK,) * 4, WHITE)
+    captures = [
+        Capture(Path(f"{iso}.dng"), TEST_CAMERA, iso, levels, WHITE, seen) for iso, (seen,) in samples.items()
+    ]
+    assert [point.iso for point in points_of(captures)] == [800]
+    assert (
+        len([line for line in caplog.messages if "of ISO 100 cannot be told from their texture" in line]) == 2
+    )
+    with pytest.raises(CalibrationError, match="of ISO 100 cannot be told from their texture"):
+        points_of(captures[:1])

@@ -415,6 +415,19 @@ def test_a_model_that_is_made_meanwhile_is_used(root: Root) -> None:
     assert [each["model"] for each in told.all("done")] == [load_base("fast").card.id, own.card.id]
 
 
+def test_a_model_whose_card_cannot_be_read_is_waited_for(root: Root) -> None:
+    root = replace(root, recipe=Recipe())
+    source = a_capture(root.source / "a.dng")
+    own = new_model(load_base("fast").net, replace(load_base("fast").card, camera=read_raw(source).camera))
+    card = ModelStore().save(own) / "card.json"
+    card.write_text('{"format": 0}')
+    with watching(root) as (_, told):
+        assert soon(lambda: told.all("waiting"))
+    assert f"rawdenoise models remove {own.card.id}" in told.all("waiting")[0]["reason"]
+    assert not told.all("done")
+    assert outputs(root) == set()
+
+
 # What cannot be read
 
 
