@@ -47,7 +47,7 @@ def one_of(options: Sequence[Any], rng: Generator) -> Any:
 def of_bytes(data: bytes, rng: Generator) -> bytes:
     """Damage some bytes: flip, overwrite, cut, double, move, empty; mostly near the beginning."""
     changed = bytearray(data)
-    for _ in range(1 + int(rng.geometric(0.5))):
+    for _ in range(int(rng.geometric(0.5))):
         if not changed:
             return b""
         reach = len(changed) if rng.random() < 0.5 else min(len(changed), 600)
@@ -80,7 +80,7 @@ def of_tiff(data: bytes, rng: Generator) -> bytes:
     if not entries:
         return of_bytes(data, rng)
     order = "<" if data[:2] == b"II" else ">"
-    for _ in range(1 + int(rng.geometric(0.6))):
+    for _ in range(int(rng.geometric(0.6))):
         at = one_of(entries, rng)
         match int(rng.integers(6)):
             case 0:
@@ -135,7 +135,7 @@ def _tiff_entries(data: bytes) -> list[int]:
 def of_json(data: bytes, rng: Generator) -> bytes:
     """Put an odd value somewhere into a JSON document, or leave something out."""
     document = json.loads(data)
-    for _ in range(1 + int(rng.geometric(0.7))):
+    for _ in range(int(rng.geometric(0.7))):
         places = list(_places(document))
         if not places:
             break
@@ -159,7 +159,7 @@ def _places(value: Any) -> Any:
 def of_words(data: bytes, rng: Generator) -> bytes:
     """Put odd words into a text, in place of others, or between them; TOML's for one."""
     text = data.decode("utf-8", "surrogateescape")
-    for _ in range(1 + int(rng.geometric(0.6))):
+    for _ in range(int(rng.geometric(0.6))):
         words = [match.span() for match in re.finditer(r'"[^"\n]*"|[\w.+-]+|[\[\]{}=,\n]', text)]
         if not words:
             break
