@@ -333,6 +333,19 @@ def test_contents_are_read_when_nothing_else_is_to_be_done(
     assert len(made.asked) == 2
 
 
+def test_a_look_that_fails_where_nobody_expects_it_stops_nothing(
+    root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: Any, **more: Any) -> int:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Inspector, "inspect", fail)
+    a_capture(root.source / "a.dng")
+    code, told = once(root)
+    assert (code, outputs(root)) == (0, {"a.dng"})
+    assert "a bug" in told.all("refused")[0]["reason"]
+
+
 def test_asked_for_everything_is_read_after_it_was_looked_at(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rawdenoise.atomic import remove_abandoned
 from rawdenoise.watching.config import Root
+from rawdenoise.watching.database import LedgerError
 from rawdenoise.watching.inspector import Inspector
 from rawdenoise.watching.moments import Clock
 
@@ -61,7 +62,7 @@ class Rounds:
             if not future.done():
                 return
             self._under_way = None
-            found = future.result()
+            found = self._result_of(future)
             if began is not None:
                 round.read_next = now + (REST * (now - began) if found else NOTHING_TO_READ_S)
         for root, round in ready:
@@ -87,6 +88,16 @@ class Rounds:
         future = self._pool.submit(look)
         future.add_done_callback(lambda _: self._wake())
         self._under_way = round, reads_since, future
+
+    def _result_of(self, future: Future[int]) -> int:
+        """Take what a look has given; one that failed where nobody expects it stops no other."""
+        try:
+            return future.result()
+        except LedgerError:
+            raise
+        except Exception as error:
+            self._inspector.report.say("refused", reason=f"outputs were not looked at: {error!r}")
+            return 0
 
     def _folders_of(self, root: Root) -> tuple[Path, ...]:
         """The folders in which processes that died may have left something."""

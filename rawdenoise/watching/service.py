@@ -416,6 +416,8 @@ class Service:
                 told.append((sidecar, ""))
             except FileError as error:
                 told.append((sidecar, error.reason))
+            except OSError as error:
+                told.append((sidecar, error.strerror or str(error)))
         return told
 
     def _copy_sidecar(self, root: Root, shots: ShotIndex, sidecar: Path) -> None:
