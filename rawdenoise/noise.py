@@ -40,9 +40,8 @@ LIT = 10.0  # times the likely read variance: light whose shot noise is more tha
 FLATTEST = 0.1  # share of the blocks that have the say where the fit has failed
 # A twentieth of a normal law lies so many sigmas below its middle.
 FLATTEST_SHARE, FLATTEST_SIGMAS = 0.05, 1.645
-CONTRADICTION = (
-    0.8  # of the noise of a line, shown by the flattest blocks, below which the line is not of noise
-)
+# How many times the noise of a line the flattest blocks show where it is one of noise, however strange.
+CONTRADICTION, CONFIRMED = 0.8, 1.25
 FAILED_INTERVAL = (0.0, 2.0)  # of such an estimate: texture only adds to it
 
 FourFloats = tuple[float, float, float, float]
@@ -200,9 +199,10 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
     line = _fit_line(both, learn_leakage=False)  # a gain looks like texture: more of fine and of coarse
     gains = [_gain(samples, line) for samples in per_plane]
     line = _fit_line(_joined(_scaled(*each) for each in zip(per_plane, gains, strict=True)))
-    if failed := _is_of_no_sensor(line, both):
-        line, gains = _flattest_line(both), [1.0] * 4
     share = _shown_at_least(line, gains, per_plane)
+    if failed := share > CONFIRMED and _is_of_no_sensor(line, both):
+        line, gains = _flattest_line(both), [1.0] * 4
+        share = _shown_at_least(line, gains, per_plane)
     failed |= share < CONTRADICTION
     line = line.scaled(min(share, 1.0))
     a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)

@@ -378,7 +378,7 @@ def _noise_by_iso(
         noise = calibrated[iso]
         if noise is None:
             estimate = estimate_with_interval(samples[iso])
-            if estimate.failed:
+            if estimate.failed and estimate.samples:  # of none it is said later what is wrong
                 unknown.append("unstated ISO" if iso is None else f"ISO {iso}")
                 continue
             noise = estimate.noise
