@@ -17,12 +17,16 @@ from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
 from rawdenoise.bases import load_base
 from rawdenoise.calibration.frames import frame_files
 from rawdenoise.cli import main
-from rawdenoise.cli.batches import planned
+from rawdenoise.cli.batches import Outputs, planned
+from rawdenoise.digests import Digests
 from rawdenoise.errors import DiskFullError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.jobs import IfExists
 from rawdenoise.models import ModelStore
+from rawdenoise.pipeline import Format
 from rawdenoise.raw import Camera, Cfa
+from rawdenoise.recipe import Recipe
 from rawdenoise.training.captures import scan
 from rawdenoise.training.risk import RiskFigures
 
@@ -264,7 +268,11 @@ def test_a_folder_is_searched_for_the_same_plain_mosaics_by_every_command(tmp_pa
         (folder / name).write_bytes((mosaic + np.uint16(2 + number)).astype("<u2").tobytes())
     layout = PlainLayout(cfa=Cfa.RGGB, size=(mosaic.shape[1], mosaic.shape[0]))
     (trained,) = scan([folder], camera_name="Plain", layout=layout)
-    jobs = planned([folder], tmp_path / "out", "dng", "skip", recursive=False, layout=layout)
+    outputs = Outputs(tmp_path / "out", Format.DNG, IfExists.SKIP)
+    with Digests() as digests:
+        jobs = planned(
+            [folder], outputs, Recipe(), digests, recursive=False, named=(), is_list=False, layout=layout
+        )
     names = ["a.npy", "b.tif", "c.tiff", "d.bin", "e.raw"]
     assert sorted(capture.path.name for capture in trained.captures) == names
     assert sorted(job.source.name for job in jobs) == names
