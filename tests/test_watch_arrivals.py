@@ -121,10 +121,10 @@ def test_the_index_follows_what_comes_and_goes(tmp_path: Path) -> None:
     assert shots.sidecars_of(capture) == []
 
 
-def test_ten_thousand_pairs_are_found_without_listing_their_folder(
+def test_pairs_are_found_without_listing_their_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(10_000):
+    for number in range(1000):
         (tmp_path / f"{number}.dng").touch()
         (tmp_path / f"{number}.JPG").touch()
     shots = index_folder(tmp_path)
@@ -133,10 +133,10 @@ def test_ten_thousand_pairs_are_found_without_listing_their_folder(
     looks = []
     real = Path.is_file
     monkeypatch.setattr(Path, "is_file", lambda self: looks.append(self) or real(self))  # type: ignore[func-returns-value]
-    for number in range(10_000):
+    for number in range(1000):
         assert shots.sidecars_of(tmp_path / f"{number}.dng") == [tmp_path / f"{number}.JPG"]
         assert shots.captures_of(tmp_path / f"{number}.JPG") == [tmp_path / f"{number}.dng"]
-    assert len(looks) == 20_000
+    assert len(looks) == 2000
 
 
 # The tracker

@@ -11,7 +11,7 @@ from pathlib import Path
 from rawdenoise.errors import RawDenoiseError
 
 VERSION = 2
-BUSY_S = 30.0
+BUSY_S = 6.0  # so that a stop is heard in time
 
 _JOBS = """
 CREATE TABLE jobs (

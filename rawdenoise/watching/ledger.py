@@ -142,7 +142,7 @@ class LedgerStats:
 class Ledger:
     """An open ledger; for any number of threads and processes. As a context manager it closes itself.
 
-    Every call raises LedgerError where SQLite refuses (a full disk, a file held for half a minute); then
+    Every call raises LedgerError where SQLite refuses (a full disk, a file held for seconds); then
     nothing of it has happened.
     """
 
