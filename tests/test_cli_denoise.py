@@ -242,7 +242,7 @@ def test_a_picture_that_would_lose_is_written_as_it_was_and_named(tmp_path: Path
     output = tmp_path / "out/a.dng"
     assert np.array_equal(read_raw(output).mosaic, read_raw(source).mosaic)
     metadata = read_metadata(output)
-    assert numbers(metadata.raw[Code.NoiseReductionApplied]) == (0.0,)
+    assert not any(numbers(metadata.raw.get(Code.NoiseReductionApplied)))
     assert metadata.root[Code.NoiseProfile] == tag[Code.NoiseProfile]
     assert b"left-as-it-was" in metadata.root[Code.XMP].data
     again = lines(denoise(source, "-o", tmp_path / "out", "--json"))
