@@ -237,12 +237,12 @@ def test_a_picture_that_would_lose_is_written_as_it_was_and_named(tmp_path: Path
     (said,) = lines(result)
     assert (result.exit_code, said["status"], said["model"]) == (0, "done", card.id)
     assert re.fullmatch(r"estimated to lose \d+\.\d dB", str(said["left_as_it_was"]))
-    assert f"left as they were, for they would not gain: {source}" in result.stderr
+    assert f"left as they were, for they would lose or cannot be judged: {source}" in result.stderr
     assert "estimated gain" not in result.stderr
     output = tmp_path / "out/a.dng"
     assert np.array_equal(read_raw(output).mosaic, read_raw(source).mosaic)
     metadata = read_metadata(output)
-    assert numbers(metadata.raw[Code.NoiseReductionApplied]) == (0.0,)
+    assert not any(numbers(metadata.raw.get(Code.NoiseReductionApplied)))
     assert metadata.root[Code.NoiseProfile] == tag[Code.NoiseProfile]
     assert b"left-as-it-was" in metadata.root[Code.XMP].data
     again = lines(denoise(source, "-o", tmp_path / "out", "--json"))

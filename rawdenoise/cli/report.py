@@ -221,7 +221,8 @@ def _gain_lines(results: list[FileResult]) -> Iterator[str]:
     left = [one_line(each.source) for each in results if each.left and each.status is Status.DONE]
     if left:
         more = f" and {len(left) - MOST_FLAGGED} more" if len(left) > MOST_FLAGGED else ""
-        yield f"  left as they were, for they would not gain: {', '.join(left[:MOST_FLAGGED])}{more}"
+        named = f"{', '.join(left[:MOST_FLAGGED])}{more}"
+        yield f"  left as they were, for they would lose or cannot be judged: {named}"
     for flag in Flag:
         flagged = [one_line(each.source) for each, quality in judged if flag in quality.flags]
         if flagged:
