@@ -195,6 +195,12 @@ def test_black_level_deltas_are_kept(tmp_path: Path) -> None:
     assert numbers(raw[Code.BlackLevelDeltaH]) == pytest.approx(columns, abs=1e-6)
 
 
+@pytest.mark.parametrize(("white", "written"), [(16382.75, 16383), (16382.25, 16382)])
+def test_white_is_the_nearest_whole_number(tmp_path: Path, white: float, written: int) -> None:
+    write_dng(make_capture(40, 60, white=white), tmp_path / "a.dng", provenance=PROVENANCE)
+    assert numbers(read_metadata(tmp_path / "a.dng").raw[Code.WhiteLevel]) == (written,)
+
+
 def test_the_preview_shows_the_mosaic_that_is_written(tmp_path: Path) -> None:
     mosaic = np.full((300, 420), 512, np.uint16)
     mosaic[:, 210:] = 12000
