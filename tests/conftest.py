@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typecheck
 from hypothesis import settings
 from hypothesis import strategies as st
 
@@ -45,6 +46,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "long" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="takes long (make test-long)"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    typecheck.begin_test(check_all=item.config.getoption("--long"))
 
 
 @pytest.fixture(scope="session")

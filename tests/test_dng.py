@@ -195,6 +195,24 @@ def test_black_level_deltas_are_kept(tmp_path: Path) -> None:
     assert numbers(raw[Code.BlackLevelDeltaH]) == pytest.approx(columns, abs=1e-6)
 
 
+def test_deltas_are_those_of_the_rows_and_columns_that_are_left(tmp_path: Path) -> None:
+    """With unequal blacks a row and a column of odd margins go, and the last column of an odd width."""
+    image = make_capture(40, 62, margins=(3, 5, 0, 0), black=(500.0, 501.0, 502.0, 503.0))
+    rows, columns = np.arange(40) / 8, np.arange(62) / 4
+    levels = replace(image.levels, black_delta_rows=rows, black_delta_columns=columns)
+    write_dng(replace(image, levels=levels), tmp_path / "a.dng", provenance=PROVENANCE)
+    raw = read_metadata(tmp_path / "a.dng").raw
+    assert numbers(raw[Code.ActiveArea]) == (4, 6, 43, 66)
+    assert numbers(raw[Code.BlackLevelDeltaV]) == pytest.approx(rows[1:])
+    assert numbers(raw[Code.BlackLevelDeltaH]) == pytest.approx(columns[1:61])
+
+
+@pytest.mark.parametrize(("white", "written"), [(16382.75, 16383), (16382.25, 16382)])
+def test_white_is_the_nearest_whole_number(tmp_path: Path, white: float, written: int) -> None:
+    write_dng(make_capture(40, 60, white=white), tmp_path / "a.dng", provenance=PROVENANCE)
+    assert numbers(read_metadata(tmp_path / "a.dng").raw[Code.WhiteLevel]) == (written,)
+
+
 def test_the_preview_shows_the_mosaic_that_is_written(tmp_path: Path) -> None:
     mosaic = np.full((300, 420), 512, np.uint16)
     mosaic[:, 210:] = 12000

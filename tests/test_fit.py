@@ -147,13 +147,13 @@ def test_a_rising_risk_ends_the_training_with_the_best_kept(
         return -supervised(step).clamp_max(100)
 
     monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"r2r": ruin})
-    options = replace(TINY, objective="r2r", images=2000)
+    options = replace(TINY, objective="r2r", images=1000)
     fitted = fit(Slopes(), options, folder=tmp_path / "guarded", run="a")
     assert "rises" in fitted.stopped
-    assert fitted.images < 2000
+    assert fitted.images < 1000
     assert fitted.figures.risk == min(check.figures.risk for check in fitted.history)
-    to_the_end = fit(Slopes(), replace(options, images=400, guard=False), folder=tmp_path / "not", run="a")
-    assert (to_the_end.images, to_the_end.stopped) == (400, "")
+    to_the_end = fit(Slopes(), replace(options, images=200, guard=False), folder=tmp_path / "not", run="a")
+    assert (to_the_end.images, to_the_end.stopped) == (200, "")
 
 
 @pytest.mark.usefixtures("few_crops")

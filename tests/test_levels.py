@@ -57,7 +57,10 @@ def test_a_finer_scale_is_the_same_signal(raw: RawImage) -> None:
     np.testing.assert_allclose(pack(fine), pack(raw), atol=1e-6)
 
 
-@pytest.mark.parametrize(("white", "highest", "scale"), [(1023, 1023, 64), (2000, 4095, 16), (40000, 9, 1)])
+@pytest.mark.parametrize(
+    ("white", "highest", "scale"),
+    [(1023, 1023, 64), (2000, 4095, 16), (40000, 9, 1), (32767, 9, 2), (32768, 9, 1)],
+)
 def test_everything_fits_into_16_bits(white: int, highest: int, scale: int) -> None:
     raw = make_raw(8, 8, mosaic=np.full((8, 8), highest, np.uint16), black=(4.0,) * 4, white=float(white))
     assert fine_scale(raw) == scale

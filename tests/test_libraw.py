@@ -25,12 +25,12 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.libraw import read_libraw
+from rawdenoise.formats.libraw import _orientation, read_libraw
 from rawdenoise.formats.shooting import camera_by_signature
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import LONG, SHORT, Node, numbers_tag, write_tree
 from rawdenoise.packing import pack, unpack
-from rawdenoise.raw import NO_TAGS, Area, Cfa, Provenance, Tag
+from rawdenoise.raw import NO_TAGS, Area, Cfa, Metadata, Provenance, Tag
 
 DECODABLE = {
     "canon-eos-d30.crw": (
@@ -224,6 +224,13 @@ def test_a_forbidden_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "secret.dng").chmod(0)
     with pytest.raises(UnreadableError, match="Permission"):
         read_raw(tmp_path / "secret.dng")
+
+
+@pytest.mark.parametrize(("flip", "orientation"), [(0, 1), (3, 3), (5, 8), (6, 6), (90, 1)])
+def test_where_no_tag_says_it_libraw_knows_how_a_camera_was_held(flip: int, orientation: int) -> None:
+    assert _orientation(Metadata(), flip) == orientation
+    stated = Metadata(root={Code.Orientation: numbers_tag(SHORT, 8)})
+    assert _orientation(stated, flip) == 8
 
 
 def test_bare_numbers_are_not_guessed_at(tmp_path: Path) -> None:

@@ -428,6 +428,7 @@ def test_checkpoints_are_of_one_run_and_never_trusted_blindly(tmp_path: Path) ->
     assert load_checkpoint(tmp_path, "mine") is None
 
 
+@pytest.mark.usefixtures("few_crops")
 def test_training_gives_a_model_with_its_card(captures: CaptureSet, tmp_path: Path) -> None:
     told: list[Progress] = []
     trained = train(captures, QUICK, folder=tmp_path / "training", on_progress=told.append)
