@@ -8,19 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from conftest import soon
 from test_watch_service import a_capture
 
 from rawdenoise.cli import main
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.ledger import Ledger, State
-
-PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)
@@ -53,15 +52,6 @@ def service(*more: str, strength: str = "0") -> Iterator[subprocess.Popen[str]]:
             yield process
         finally:
             process.kill()
-
-
-def soon(happened: Callable[[], object]) -> bool:
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        if happened():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 # watch

@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import make_raw
+from conftest import PATIENCE_S, make_raw, soon
 
 from rawdenoise import sources
 from rawdenoise.atomic import MARK
@@ -45,7 +45,6 @@ from rawdenoise.watching.service import Service
 from rawdenoise.watching.trainer import Trainer
 
 QUICK = Recipe(strength=0.0)  # no network: what is tested here is all around it
-PATIENCE_S = 30.0
 SUB_SECONDS = 37521
 
 
@@ -125,15 +124,6 @@ def watching(*roots: Root) -> Iterator[tuple[Service, Told]]:
             stop.set()
             thread.join(PATIENCE_S)
             assert not thread.is_alive()
-
-
-def soon(happened: Callable[[], object]) -> bool:
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        if happened():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def outputs(root: Root) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from io import BufferedIOBase, BytesIO
 from pathlib import Path
@@ -16,6 +16,7 @@ from rawdenoise.formats.containers import cr3_tiffs, jpeg_tiff, raf_model, raf_t
 from rawdenoise.formats.file_order import gps_in_our_order, in_our_order
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
+    MOST_DIRECTORIES,
     PANASONIC,
     PROFILE,
     UNDEFINED,
@@ -30,6 +31,7 @@ from rawdenoise.formats.tiff_container import (
     read_directory,
     read_header,
     text,
+    walk_directories,
     write_directories,
 )
 from rawdenoise.formats.xmp import history
@@ -42,7 +44,6 @@ _JPEG_FROM_RAW = 0x2E  # of Panasonic: the JPEG that the camera made of the capt
 _ABOUT_JPEG = {Code.PixelXDimension, Code.PixelYDimension, Code.InteroperabilityIFD}
 _ABOUT_PICTURE = {*(270, Code.Make, Code.Model, Code.Software, Code.DateTime, 315, 18246, 18249, 33432)}
 _CANON_NOTE_AT = 4096  # bytes from the start of a file: behind its first directories
-_MOST_DIRECTORIES = 64  # raws have at most about a dozen; more means a loop
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -76,7 +77,7 @@ def denoised_by_us(metadata: Metadata, source: Path) -> bool:
 
 
 def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
-    directories = list(_image_directories(file, header))
+    directories = [each for each in walk_directories(file, header, (Code.SubIFDs,)) if each.tags]
     if not directories:
         return Metadata()
     root = directories[0].tags
@@ -122,21 +123,6 @@ def _completed(found: Metadata, preview: Metadata) -> Metadata:
     )
 
 
-def _image_directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Directory]:
-    """IFD0, the ones chained to it and all their SubIFDs, each once."""
-    waiting, seen = [header.first], set[int]()
-    while waiting and len(seen) < _MOST_DIRECTORIES:
-        offset = waiting.pop(0)
-        if offset in seen:
-            continue
-        seen.add(offset)
-        directory = read_directory(file, header, offset)
-        if directory.tags:
-            yield directory
-        waiting += offsets(directory.tags.get(Code.SubIFDs))[:_MOST_DIRECTORIES]
-        waiting += [directory.following] * bool(directory.following)
-
-
 def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
     """Orders directories: a colour filter array first, the main picture first, the larger first.
 
@@ -164,7 +150,7 @@ def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd)
 def _camera_profiles(file: BufferedIOBase, main: TiffHeader, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
     """ExtraCameraProfiles: small TIFF files inside the DNG, with their own byte order and offsets."""
     profiles = []
-    for base in offsets(root.get(Code.ExtraCameraProfiles))[:_MOST_DIRECTORIES]:
+    for base in offsets(root.get(Code.ExtraCameraProfiles))[:MOST_DIRECTORIES]:
         header = read_header(file, base, main.budget)
         if header is not None and header.magic == PROFILE:
             tags = read_directory(file, header, header.first).tags

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BufferedIOBase
@@ -26,6 +26,7 @@ _MAGICS = {CLASSIC, BIG, PROFILE, PANASONIC, 0x4F52, 0x5352}  # 'RO' and 'RS' ar
 
 MOST_VALUE_BYTES = 128 << 20  # of all tags together: previews and MakerNotes are some MB, raws all in one 100
 MOST_NUMBERS = 1 << 20  # in one tag: a tile of 16 x 16 pixels in a picture of 268 MP
+MOST_DIRECTORIES = 64  # of a file; raws have at most about a dozen, and more means a loop
 _AFTER_PINS = 1024  # bytes, more than readers of MakerNotes take at once
 
 # Type -> numpy code of one part, parts of one value (two for rationals).
@@ -171,6 +172,26 @@ def read_directory(file: BufferedIOBase, header: TiffHeader, offset: int) -> Dir
         struct.unpack(header.order + ("Q" if header.big else "I"), tail)[0] if len(tail) == room else 0
     )
     return Directory(tags, offsets, following, is_cut)
+
+
+def walk_directories(
+    file: BufferedIOBase, header: TiffHeader, pointers: Sequence[int]
+) -> Iterator[Directory]:
+    """IFD0, the directories chained to it and those that tags of these codes point to, each once.
+
+    At most MOST_DIRECTORIES of them, in the order in which they are pointed to.
+    """
+    waiting, seen = [header.first], set[int]()
+    while waiting and len(seen) < MOST_DIRECTORIES:
+        offset = waiting.pop(0)
+        if offset in seen:
+            continue
+        seen.add(offset)
+        directory = read_directory(file, header, offset)
+        yield directory
+        for code in pointers:
+            waiting += offsets(directory.tags.get(code))[:MOST_DIRECTORIES]
+        waiting += [directory.following] * bool(directory.following)
 
 
 def write_tree(file: BufferedIOBase, root: Node, *, magic: int = CLASSIC) -> None:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator
 from io import BufferedIOBase
 from pathlib import Path
 
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import Directory, TiffHeader, numbers, read_directory, read_header
+from rawdenoise.formats.tiff_container import numbers, read_header, walk_directories
 from rawdenoise.raw import Ifd
 
 _POINTERS = (Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD)
-_MOST_DIRECTORIES = 64
 _CHUNK = 1 << 20
 _LOSSLESS_JPEG = 7
 _JPEG_OFFSET, _JPEG_SIZE = 513, 514  # JPEGInterchangeFormat and its length: old previews
@@ -48,7 +46,7 @@ def digest_picture(path: Path) -> str:
 def _digest(file: BufferedIOBase) -> str:
     header = read_header(file)
     assert header is not None  # nothing is missing
-    pictures = [_blocks_of(directory.tags) or [] for directory in _directories(file, header)]
+    pictures = [_blocks_of(directory.tags) or [] for directory in walk_directories(file, header, _POINTERS)]
     largest = max(pictures, key=lambda blocks: sum(size for _, size in blocks))
     digest = hashlib.sha256()
     for offset, size in largest:
@@ -67,7 +65,7 @@ def _missing(file: BufferedIOBase) -> str:
         return "it ends before its first directory"
     blocks: list[tuple[int, int]] = []
     last_compression = 0
-    for directory in _directories(file, header):
+    for directory in walk_directories(file, header, _POINTERS):
         if directory.is_cut or not directory.tags:
             return "it ends before its tags do"
         found = _blocks_of(directory.tags)
@@ -83,21 +81,6 @@ def _missing(file: BufferedIOBase) -> str:
     if last_compression == _LOSSLESS_JPEG and not _is_jpeg(file, *max(blocks)):
         return "the end of its pixels is damaged"
     return ""
-
-
-def _directories(file: BufferedIOBase, header: TiffHeader) -> Iterator[Directory]:
-    """Every directory that is pointed to, each once."""
-    waiting, seen = [header.first], set[int]()
-    while waiting and len(seen) < _MOST_DIRECTORIES:
-        offset = waiting.pop(0)
-        if offset in seen:
-            continue
-        seen.add(offset)
-        directory = read_directory(file, header, offset)
-        yield directory
-        pointed = (_counts(directory.tags, code)[:_MOST_DIRECTORIES] for code in _POINTERS)
-        waiting += [each for offsets in pointed for each in offsets if each]
-        waiting += [directory.following] * bool(directory.following)
 
 
 def _blocks_of(tags: Ifd) -> list[tuple[int, int]] | None:
