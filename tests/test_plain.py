@@ -321,6 +321,23 @@ def test_an_even_picture_packed_as_tightly_as_can_be_is_read(compression: str | 
     assert np.array_equal(read_plain(path, LAYOUT).mosaic, even)
 
 
+@pytest.mark.parametrize("bits", [10, 12, 14])
+def test_an_uncompressed_picture_whose_values_share_bytes_is_read(bits: int, tmp_path: Path) -> None:
+    mosaic = words(height=64, width=98, top=2**bits - 1)
+    path = saved_tiff(tmp_path, mosaic, bitspersample=bits, rowsperstrip=16, metadata=None)
+    assert path.stat().st_size < mosaic.nbytes
+    assert np.array_equal(read_plain(path, replace(LAYOUT, bits=bits)).mosaic, mosaic)
+
+
+def test_an_uncompressed_picture_of_more_pixels_than_bytes_is_refused(tmp_path: Path) -> None:
+    path = saved_tiff(tmp_path, words(top=4095), bitspersample=12, metadata=None)
+    with tifffile.TiffFile(path, mode="r+") as tiff:
+        counts = tiff.pages.first.tags["StripByteCounts"]
+        counts.overwrite(counts.value[0] - 1)
+    with pytest.raises(TruncatedError, match="claims 12x8 pixels, more than its 143 bytes"):
+        read_plain(path, LAYOUT)
+
+
 def test_black_next_to_white_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LayoutError, match="so near to white"):
         read_plain(saved_npy(tmp_path, words()), PlainLayout(cfa=Cfa.RGGB, black=1020, white=1023, bits=10))

@@ -285,9 +285,9 @@ def _check_proportion(path: Path, page: tifffile.TiffPage) -> None:
     ends = [start + count for start, count in zip(page.dataoffsets, counts, strict=False)]
     if len(ends) < math.prod(page.chunked) or max(ends) > size or min(counts) == 0:
         raise TruncatedError(path, "is damaged or truncated: parts of its picture are not in the file")
-    claimed = max(page.nbytes, math.prod(page.chunks) * math.ceil(page.bitspersample / 8))
-    there = min(sum(counts), size)
-    packed = int(page.compression) != 1
+    there, packed = min(sum(counts), size), int(page.compression) != 1
+    bits = page.bitspersample  # 10 or 12 of them need not fill their bytes where nothing is compressed
+    claimed = max(page.size, math.prod(page.chunks)) * (math.ceil(bits / 8) if packed else bits / 8)
     if claimed > there * (MOST_PACKING if packed else 1) and (claimed > HARMLESS or not packed):
         width, height = page.imagewidth, page.imagelength
         reason = f"is damaged: it claims {width}x{height} pixels, more than its {there} bytes can hold"
