@@ -17,7 +17,8 @@ from test_pipeline import NOISE, a_model
 
 from rawdenoise.artefacts import cleared
 from rawdenoise.cli import main
-from rawdenoise.formats import read_raw
+from rawdenoise.errors import VerificationError
+from rawdenoise.formats import dng_directories, read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
@@ -25,7 +26,7 @@ from rawdenoise.formats.tiff_container import bytes_tag, numbers
 from rawdenoise.levels import OutputLevels, fine_scale, level_notes, output_scale, scaled
 from rawdenoise.packing import clipped, pack
 from rawdenoise.pipeline import DenoiseOptions, Format, denoise, denoise_planes, write
-from rawdenoise.raw import Exposure, Metadata, Provenance, RawImage
+from rawdenoise.raw import Exposure, Ifd, Metadata, Provenance, RawImage
 from rawdenoise.recipe import Recipe
 
 FINE = DenoiseOptions(device="cpu", levels=OutputLevels.FINE)
@@ -92,6 +93,24 @@ def test_a_fine_dng_states_its_own_levels(tmp_path: Path, one_directory: bool) -
     back = read_raw(output)
     assert np.array_equal(back.mosaic, raw.mosaic * 64)
     np.testing.assert_allclose(pack(back), pack(raw), atol=1e-5)
+
+
+@pytest.mark.parametrize("code", [Code.BlackLevel, Code.WhiteLevel])
+def test_a_fine_dng_that_states_other_levels_is_not_kept(
+    code: Code, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_source(tmp_path / "source.dng")
+    source = read_raw(tmp_path / "source.dng")
+    level_tags = dng_directories._level_tags
+
+    def with_a_wrong_level(image: RawImage, kept: Ifd) -> Ifd:
+        tags = level_tags(image, kept)
+        return {**tags, code: level_tags(source, kept)[code]}  # as the sensor's scale has it
+
+    monkeypatch.setattr(dng_directories, "_level_tags", with_a_wrong_level)
+    with pytest.raises(VerificationError, match=code.name):
+        write_dng(scaled(source, 64), tmp_path / "fine.dng", provenance=Provenance("1.2.3", "none", 0.0))
+    assert [path.name for path in tmp_path.iterdir()] == ["source.dng"]
 
 
 def test_fine_levels_lose_less_to_rounding(tmp_path: Path) -> None:
