@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,19 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     XTransError,
 )
-from rawdenoise.formats import dng_pixels, read_raw
+from rawdenoise.formats import dng_pixels, libraw, read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.dng_pixels import UndecodableError, block_layout, decode_mosaic, read_stream
+from rawdenoise.formats.dng_pixels import (
+    SecondOpinion,
+    UndecodableError,
+    block_layout,
+    decode_mosaic,
+    read_stream,
+)
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.raw import Area, Cfa, Provenance
+from rawdenoise.raw import Area, Cfa, Metadata, Provenance
 
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.0)
 MISREAD = {
@@ -42,6 +49,24 @@ MISREAD = {
     "strips apart": ((96, 96), Odd(block=32, gap=64)),
     "interleaved rows": ((64, 96), Odd(tags={Code.RowInterleaveFactor: (SHORT, [2])})),
 }
+
+
+def test_the_second_decoder_works_beside_libraw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = threading.Event()
+    second_opinion, refuse = libraw.second_opinion, libraw._refuse_no_mosaic
+
+    def tell(path: Path, metadata: Metadata) -> SecondOpinion:
+        began.set()
+        return second_opinion(path, metadata)
+
+    def decode(path: Path, raw: rawpy.RawPy) -> None:  # what first asks LibRaw for pixels
+        assert began.wait(60)
+        refuse(path, raw)
+
+    monkeypatch.setattr(libraw, "second_opinion", tell)
+    monkeypatch.setattr(libraw, "_refuse_no_mosaic", decode)
+    mosaic = noisy(64, 96)
+    assert np.array_equal(read_raw(write_odd(tmp_path / "a.dng", mosaic)).mosaic, mosaic)
 
 
 @pytest.mark.parametrize("name", MISREAD)

@@ -144,8 +144,9 @@ def _decode(path: Path, metadata: Metadata, stated: Cfa | None) -> _Decoded:
     with ThreadPoolExecutor(1) as pool, _open(path, metadata) as raw:
         sizes = raw.sizes
         refuse_disproportion(path, sizes.raw_width, sizes.raw_height, metadata)
-        _refuse_no_mosaic(path, raw)
+        # Beside LibRaw, which decodes when it is first asked for what it has decoded.
         second = pool.submit(second_opinion, path, metadata) if metadata.is_dng else None
+        _refuse_no_mosaic(path, raw)
         cfa, order = (stated, (0, 1, 3, 2)) if stated else _bayer_pattern(path, raw)
         mosaic = raw.raw_image.copy()
         active = _visible_area(sizes, mosaic.shape)
