@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TILE = 512  # mosaic pixels
-TILE_FORMAT = 5  # goes up whenever the same captures give other tiles or another index
+TILE_FORMAT = 6  # goes up whenever the same captures give other tiles or another index
 INDEX = "tiles.json"
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 _SITES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of R, G1, G2, B in an RGGB mosaic
