@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
+import captures
 import numpy as np
 import pytest
 import tifffile
@@ -174,6 +175,24 @@ def test_a_dng_that_is_cut_within_its_tables_is_refused_wherever_it_is_cut(tmp_p
         cut.write_bytes(data[:length])
         with pytest.raises(TruncatedError):
             read_raw(cut)
+
+
+def raf_with_last_rows_of(value: int, path: Path) -> Path:
+    data = captures.raf()
+    tail = np.full(4 * captures.WIDTH, value, "<u2").tobytes()
+    path.write_bytes(data[: -len(tail)] + tail)
+    return path
+
+
+def test_a_picture_whose_last_rows_are_blown_out_is_not_truncated(tmp_path: Path) -> None:
+    raw = read_raw(raf_with_last_rows_of(4095, tmp_path / "a.raf"))
+    assert np.all(raw.mosaic[-4:] == 4095)
+
+
+@pytest.mark.parametrize("value", [0, 300])
+def test_a_picture_whose_last_rows_hold_nothing_is_truncated(value: int, tmp_path: Path) -> None:
+    with pytest.raises(TruncatedError, match="last rows of its picture are missing"):
+        read_raw(raf_with_last_rows_of(value, tmp_path / "a.raf"))
 
 
 def test_a_panasonic_that_marks_its_strip_offset_as_unknown_is_not_truncated(tmp_path: Path) -> None:

@@ -24,15 +24,7 @@ _PANASONIC_WIDTH, _PANASONIC_HEIGHT, _PANASONIC_FORMAT = 2, 3, 45
 # Bytes for a pixel, at least, by RawFormat (LibRaw, panasonic_load_raw, its C6 and C7); 8 has Huffman codes.
 _PANASONIC_BYTES = {5: 16 / 10, 6: 16 / 14, 7: 16 / 10, 8: LEAST_BITS / 8}
 _PANASONIC_BYTES_ELSE = 8 / 7
-_PICTURES = {
-    0,
-    1,
-    2,
-    3,
-    5,
-    6,
-    8,
-}  # PhotometricInterpretation: grey, RGB, palette, CMYK, YCbCr, Lab
+_PICTURES = {0, 1, 2, 3, 5, 6, 8}  # PhotometricInterpretation: grey, RGB, palette, CMYK, YCbCr, Lab
 _CR2_SLICES = 50752
 _TEXT = bytes([*range(32, 127), 9, 10, 13])
 _MAGICS = {
@@ -151,7 +143,7 @@ def _refuse_missing_blocks(path: Path, metadata: Metadata) -> None:
 
 
 def _block_ends(path: Path, metadata: Metadata) -> Iterator[int]:
-    """Where the strips and tiles of the picture end, or begin where their lengths cannot be believed."""
+    """Where the strips and tiles of the picture end."""
     if _is_panasonic(path):
         yield from _panasonic_end(metadata)
         return
@@ -189,12 +181,14 @@ def _is_panasonic(path: Path) -> bool:
 def refuse_blank_tail(path: Path, mosaic: UInt16[np.ndarray, "h w"], metadata: Metadata) -> None:
     """A file that tells no lengths (CRW, RAF, CR3, RW2): a cut one decodes to a tail without any noise.
 
+    What is as bright as can be has none either, but is there.
+
     Raises:
-        TruncatedError: its last rows are all the same, and the others are not.
+        TruncatedError: its last rows are all the same, and others are brighter.
     """
     tells_lengths = bool(metadata.raw) and not _is_panasonic(path)
     tail = mosaic[-max(2, mosaic.shape[0] // 50) :]
-    if not tells_lengths and tail.min() == tail.max() and mosaic.min() != mosaic.max():
+    if not tells_lengths and tail.min() == tail.max() < mosaic.max():
         raise TruncatedError(path, "is truncated: the last rows of its picture are missing")
 
 
