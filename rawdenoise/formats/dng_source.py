@@ -20,7 +20,7 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats.black_levels import split_black
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import bytes_tag, numbers
+from rawdenoise.formats.tiff_container import bytes_tag, finite_numbers, numbers
 from rawdenoise.raw import Area, Cfa, Ifd, Levels, Metadata, Tag
 
 _LINEAR_RAW, _SAMPLE_FORMAT, _SUB_TILES = 34892, 339, Code.SubTileBlockSize
@@ -176,8 +176,8 @@ def stated_levels(path: Path, ifd: Ifd, cfa: Cfa, active: Area, white: float) ->
     Raises:
         UnsupportedRawError: they contradict themselves.
     """
-    values = _numbers(ifd.get(Code.BlackLevel)) or [0.0]
-    repeat = _numbers(ifd.get(Code.BlackLevelRepeatDim)) or [1, 1]
+    values = finite_numbers(ifd.get(Code.BlackLevel)) or [0.0]
+    repeat = finite_numbers(ifd.get(Code.BlackLevelRepeatDim)) or [1, 1]
     rows, columns = (int(repeat[0]), int(repeat[1])) if len(repeat) == 2 else (0, 0)
     if min(rows, columns) < 1 or len(values) < rows * columns:
         words = "x".join(f"{value:g}" for value in repeat[:4])
@@ -185,7 +185,7 @@ def stated_levels(path: Path, ifd: Ifd, cfa: Cfa, active: Area, white: float) ->
     black, offsets = split_black(np.reshape(values[: rows * columns], (rows, columns)), cfa)
     return Levels(
         black,
-        (_numbers(ifd.get(Code.WhiteLevel)) or [white])[0],
+        (finite_numbers(ifd.get(Code.WhiteLevel)) or [white])[0],
         black_delta_rows=_delta(ifd.get(Code.BlackLevelDeltaV), active.height),
         black_delta_columns=_delta(ifd.get(Code.BlackLevelDeltaH), active.width),
         black_repeat=offsets,
@@ -193,13 +193,8 @@ def stated_levels(path: Path, ifd: Ifd, cfa: Cfa, active: Area, white: float) ->
 
 
 def _delta(tag: Tag | None, length: int) -> Float64[np.ndarray, " n"] | None:
-    values = np.asarray(_numbers(tag), float)
+    values = np.asarray(finite_numbers(tag), float)
     return values if values.size == length and values.any() else None
-
-
-def _numbers(tag: Tag | None) -> list[float]:
-    """The values of a numeric tag; x/0 as 0."""
-    return [float(value) if math.isfinite(value) else 0.0 for value in numbers(tag)]
 
 
 def _integers(tag: Tag | None) -> list[int]:

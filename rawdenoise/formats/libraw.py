@@ -50,7 +50,7 @@ from rawdenoise.formats.refusals import (
 )
 from rawdenoise.formats.shooting import camera_by_signature, stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers, read_header
+from rawdenoise.formats.tiff_container import finite_numbers, read_header
 from rawdenoise.guard import NO_MEMORY
 from rawdenoise.raw import (
     Area,
@@ -62,7 +62,6 @@ from rawdenoise.raw import (
     Metadata,
     Neutral,
     RawImage,
-    Tag,
 )
 
 D65 = 21
@@ -207,7 +206,7 @@ def _is_big(path: Path) -> bool:
 
 def _bits(metadata: Metadata) -> int:
     """How many bits the values of the mosaic can have: what a DNG states, unless a table has widened them."""
-    bits = _numbers(metadata.raw.get(Code.BitsPerSample))
+    bits = finite_numbers(metadata.raw.get(Code.BitsPerSample))
     stated = metadata.is_dng and bits and Code.LinearizationTable not in metadata.raw
     return int(bits[0]) if stated and 1 <= bits[0] <= 16 else 16
 
@@ -221,7 +220,7 @@ def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
     except RawDenoiseError:
         raise
     except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError) as error:
-        compression = _numbers(metadata.raw.get(Code.Compression))
+        compression = finite_numbers(metadata.raw.get(Code.Compression))
         if metadata.is_dng and compression:
             name = _compression_name(metadata)
             raise UnsupportedCompressionError(
@@ -281,21 +280,13 @@ def _bayer_pattern(path: Path, raw: rawpy.RawPy) -> tuple[Cfa, tuple[int, int, i
 
 
 def _compression_name(metadata: Metadata) -> str:
-    number = int((_numbers(metadata.raw.get(Code.Compression)) or [1.0])[0])
+    number = int((finite_numbers(metadata.raw.get(Code.Compression)) or [1.0])[0])
     return _COMPRESSIONS.get(number, f"number {number}")
 
 
 def _words(error: Exception) -> str:
     first = error.args[0] if error.args else error
     return first.decode("utf-8", "replace") if isinstance(first, bytes) else str(first)
-
-
-# ---------------------------------------------------------------- tags
-
-
-def _numbers(tag: Tag | None) -> list[float]:
-    """The values of a numeric tag; x/0 as 0."""
-    return [float(v) if math.isfinite(v) else 0.0 for v in numbers(tag)]
 
 
 # ---------------------------------------------------------------- what the file says of its taking
@@ -332,7 +323,7 @@ def _camera(path: Path, metadata: Metadata, active: Area, levels: Levels) -> Cam
 
 
 def _orientation(metadata: Metadata, flip: int) -> int:
-    stated = _numbers(metadata.root.get(Code.Orientation))
+    stated = finite_numbers(metadata.root.get(Code.Orientation))
     if stated and 1 <= stated[0] <= 8:
         return int(stated[0])
     return _ORIENTATION.get(flip, 1)

@@ -12,8 +12,8 @@ from jaxtyping import UInt16
 from rawdenoise.errors import LayoutError, NotAnImageError, TruncatedError, UnsupportedRawError
 from rawdenoise.formats.dng_pixels import LEAST_BITS, UNCOMPRESSED, block_layout, first_stream
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import BIG, CLASSIC, numbers, read_header
-from rawdenoise.raw import Levels, Metadata, Tag
+from rawdenoise.formats.tiff_container import BIG, CLASSIC, finite_numbers, numbers, read_header
+from rawdenoise.raw import Levels, Metadata
 
 # A block of 64 pixels of a JPEG takes two bits at least, one code for its mean and one for its end; no
 # packing of raws is tighter, so that a dark or an even frame of any camera passes.
@@ -149,7 +149,7 @@ def _block_ends(path: Path, metadata: Metadata) -> Iterator[int]:
         return
     for offsets_tag, counts_tag in ((Code.StripOffsets, Code.StripByteCounts),
                                     (Code.TileOffsets, Code.TileByteCounts)):  # fmt: skip
-        offsets, counts = (_numbers(metadata.raw.get(tag)) for tag in (offsets_tag, counts_tag))
+        offsets, counts = (finite_numbers(metadata.raw.get(tag)) for tag in (offsets_tag, counts_tag))
         for start, count in zip(offsets, counts, strict=False):
             if start != _NO_OFFSET and count > 0:
                 yield int(start + count)
@@ -161,11 +161,11 @@ def _panasonic_end(metadata: Metadata) -> Iterator[int]:
     StripOffsets may be a mere mark, and StripByteCounts that of unpacked data (ExifTool, PanasonicRaw).
     """
     raw = metadata.raw
-    offsets = _numbers(raw.get(_PANASONIC_RAW_OFFSET)) or _numbers(raw.get(Code.StripOffsets))
+    offsets = finite_numbers(raw.get(_PANASONIC_RAW_OFFSET)) or finite_numbers(raw.get(Code.StripOffsets))
     if not offsets or offsets[0] == _NO_OFFSET:
         return
     width, height, packing = (
-        (_numbers(raw.get(code)) or [0.0])[0]
+        (finite_numbers(raw.get(code)) or [0.0])[0]
         for code in (_PANASONIC_WIDTH, _PANASONIC_HEIGHT, _PANASONIC_FORMAT)
     )
     each = _PANASONIC_BYTES.get(int(packing), _PANASONIC_BYTES_ELSE)
@@ -229,8 +229,3 @@ def refuse_impossible_levels(path: Path, levels: Levels, bits: int = 16) -> None
     if reason:
         words = f"black {highest:g}, white {white:g}"
         raise UnsupportedRawError(path, f"states levels that make no sense ({words}): {reason}")
-
-
-def _numbers(tag: Tag | None) -> list[float]:
-    """The values of a numeric tag; x/0 as 0."""
-    return [float(v) if math.isfinite(v) else 0.0 for v in numbers(tag)]

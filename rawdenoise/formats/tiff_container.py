@@ -6,6 +6,7 @@ Reading never trusts a file: offsets and sizes are held against its length, and 
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -282,6 +283,11 @@ def numbers(tag: Tag | None) -> tuple[float, ...]:
     if parts == 1:
         return tuple(flat.tolist())
     return tuple(top / bottom if bottom else float("nan") for top, bottom in flat.reshape(-1, 2).tolist())
+
+
+def finite_numbers(tag: Tag | None) -> list[float]:
+    """The numbers of a tag, those that are none (x/0) as 0."""
+    return [float(value) if math.isfinite(value) else 0.0 for value in numbers(tag)]
 
 
 def offsets(tag: Tag | None) -> tuple[int, ...]:

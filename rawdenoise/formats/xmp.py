@@ -158,15 +158,12 @@ def _value(rdf: Element, name: str) -> str:
     return ""
 
 
-def _drop(rdf: Element, name: str) -> bool:
-    """Take a property away; whether it was there."""
-    there = False
+def _drop(rdf: Element, name: str) -> None:
+    """Take a property away, if it is there."""
     for description in rdf:
-        there |= description.attrib.pop(name, None) is not None
+        description.attrib.pop(name, None)
         for found in description.findall(name):
             description.remove(found)
-            there = True
-    return there
 
 
 def _state(rdf: Element, home: Element, name: str, value: str) -> None:
