@@ -14,7 +14,8 @@ from rawdenoise.formats.tags import Code
 from rawdenoise.raw import RawImage
 
 FULL_SCALE = 65535  # of a 16-bit mosaic
-COARSE_WHITE = 4095  # of 12 bits: a sensor of no more loses to rounding what its denoised pictures gained
+# Of 12 bits, whose white some write so: a sensor of no more loses to rounding what its pictures gained.
+COARSE_WHITE = 4096
 # Opcodes for stored values that mean the same whatever these are multiplied by.
 _SCALE_FREE = {
     *(OpcodeId.WarpRectilinear, OpcodeId.WarpFisheye, OpcodeId.WarpRectilinear2, OpcodeId.FixVignetteRadial),

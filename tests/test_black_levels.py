@@ -59,6 +59,12 @@ def test_a_repeat_of_any_size_is_taken_off_whole(
     assert (raw.levels.black_repeat is not None) == (shape not in {(2, 2), (1, 1)})
 
 
+def test_one_black_level_for_a_larger_repeat_is_that_of_all(tmp_path: Path) -> None:
+    tags = {Code.BlackLevelRepeatDim: (SHORT, [2, 2]), Code.BlackLevel: (RATIONAL, rationals(200.0))}
+    mosaic = np.full((64, 96), 1200, np.uint16)
+    assert read_raw(write_odd(tmp_path / "a.dng", mosaic, Odd(tags=tags))).levels.black == (200.0,) * 4
+
+
 @given(
     rows=st.integers(1, 5),
     columns=st.integers(1, 5),

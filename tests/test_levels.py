@@ -168,7 +168,16 @@ def opcodes(*ids: int) -> Metadata:
 
 @pytest.mark.parametrize(
     ("white", "strength", "scale"),
-    [(255, 1, 256), (1023, 1, 64), (1023, 0.1, 64), (4095, 1, 16), (1023, 0, 1), (4096, 1, 1), (16383, 1, 1)],
+    [
+        (255, 1, 256),
+        (1023, 1, 64),
+        (1023, 0.1, 64),
+        (4095, 1, 16),
+        (1023, 0, 1),
+        (4096, 1, 8),
+        (4097, 1, 1),
+        (16383, 1, 1),
+    ],
 )
 def test_a_sensor_of_12_bits_or_less_gets_the_finer_scale_where_it_is_denoised(
     white: int, strength: float, scale: int

@@ -25,6 +25,7 @@ from rawdenoise.raw import Area, Cfa, Ifd, Levels, Metadata, Tag
 
 _LINEAR_RAW, _SAMPLE_FORMAT, _SUB_TILES = 34892, 339, Code.SubTileBlockSize
 _RGB = (0, 1, 2)
+_MOST_SITES = 4096  # of a pattern of black levels; real ones have at most 64
 # Tags whose values stand in the order of CFAPlaneColor, as arrays of these shapes; n is a plane, x is not.
 _PER_PLANE = {
     **dict.fromkeys((Code.AsShotNeutral, 50727), "n"),  # 50727 is AnalogBalance
@@ -179,6 +180,8 @@ def stated_levels(path: Path, ifd: Ifd, cfa: Cfa, active: Area, white: float) ->
     values = finite_numbers(ifd.get(Code.BlackLevel)) or [0.0]
     repeat = finite_numbers(ifd.get(Code.BlackLevelRepeatDim)) or [1, 1]
     rows, columns = (int(repeat[0]), int(repeat[1])) if len(repeat) == 2 else (0, 0)
+    if len(values) == 1 and 0 < rows * columns <= _MOST_SITES:  # one for all, though the repeat is larger
+        values *= rows * columns
     if min(rows, columns) < 1 or len(values) < rows * columns:
         words = "x".join(f"{value:g}" for value in repeat[:4])
         raise UnsupportedRawError(path, f"has {len(values)} black levels for a repeat of {words}")

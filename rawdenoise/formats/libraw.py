@@ -25,10 +25,11 @@ from rawdenoise.errors import (
     UnreadableError,
     UnsupportedCfaError,
     UnsupportedCompressionError,
+    UnsupportedRawError,
     XTransError,
 )
 from rawdenoise.formats.dng_color import color_matrix, dng_matrices, stated_neutral
-from rawdenoise.formats.dng_pixels import agreed, block_layout, second_opinion
+from rawdenoise.formats.dng_pixels import JPEG, UNCOMPRESSED, agreed, block_layout, second_opinion
 from rawdenoise.formats.dng_source import (
     check_mosaic,
     in_rgb_order,
@@ -221,6 +222,9 @@ def _open(path: Path, metadata: Metadata) -> Iterator[rawpy.RawPy]:
         raise
     except (rawpy.LibRawFileUnsupportedError, rawpy.LibRawNotImplementedError) as error:
         compression = finite_numbers(metadata.raw.get(Code.Compression))
+        if metadata.is_dng and compression[:1] in ([UNCOMPRESSED], [JPEG]):
+            reason = "is a DNG that LibRaw does not read: too small, or laid out as no other"
+            raise UnsupportedRawError(path, reason) from error
         if metadata.is_dng and compression:
             name = _compression_name(metadata)
             raise UnsupportedCompressionError(

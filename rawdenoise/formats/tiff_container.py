@@ -25,7 +25,7 @@ SRATIONAL, DOUBLE, IFD, LONG8, IFD8 = 10, 12, 13, 16, 18
 CLASSIC, BIG, PROFILE, PANASONIC = 42, 43, 0x4352, 0x55
 _MAGICS = {CLASSIC, BIG, PROFILE, PANASONIC, 0x4F52, 0x5352}  # 'RO' and 'RS' are Olympus
 
-MOST_VALUE_BYTES = 128 << 20  # of all tags together: previews and MakerNotes are some MB, raws all in one 100
+MOST_VALUE_BYTES = 256 << 20  # of all tags together: mostly an embedded original, some 200 MB at the most
 MOST_NUMBERS = 1 << 20  # in one tag: a tile of 16 x 16 pixels in a picture of 268 MP
 MOST_DIRECTORIES = 64  # of a file; raws have at most about a dozen, and more means a loop
 _AFTER_PINS = 1024  # bytes, more than readers of MakerNotes take at once
