@@ -42,6 +42,7 @@ from rawdenoise.watching.heartbeat import heartbeats
 from rawdenoise.watching.ledger import Job, Ledger, State
 from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
+from rawdenoise.watching.reports import words
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.trainer import Trainer
 
@@ -830,7 +831,8 @@ def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch
     with watching(root) as (_, told):
         assert soon(lambda: told.all("done"))
     assert states(root) == {"done": 1}
-    assert len(told.all("waiting")) == 1
+    (waiting,) = told.all("waiting")
+    assert words("waiting", waiting) == "waiting: database or disk is full"
 
 
 def test_sidecars_that_the_ledger_refuses_come_again(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
