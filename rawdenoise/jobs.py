@@ -193,7 +193,8 @@ def _without_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
         if not made_by_us(job.source):
             return True
         made = made_of(job.source)
-        of_this_batch = made is not None and made.source_name in names - {name_of(job.source)}
+        of_another = made is not None and made.source_name != name_of(job.source)
+        of_this_batch = made is not None and of_another and made.source_name in names
         return absolute(job.source) in named and not of_this_batch
 
     return [
@@ -262,10 +263,12 @@ class _Outputs:
 
     def _present(self, place: Path) -> Iterator[Path]:
         """Those of the names that an output of this place may have that are there."""
+        if not self._names_in(self._path(place).parent):  # as of most places, and each source has several
+            return
         for whole in (False, True):
             for number in count(1):
                 name = self._pattern.output(place, self._suffix, whole=whole, number=number)
-                if self._is_there(self._path(name)):
+                if name.name in self._names_in(self._path(name).parent):
                     yield name
                 elif number > 1:
                     break
@@ -273,13 +276,13 @@ class _Outputs:
     def _path(self, name: Path) -> Path:
         return name if self._folder is None else self._folder / name
 
-    def _is_there(self, path: Path) -> bool:
-        if path.parent not in self._listed:
+    def _names_in(self, folder: Path) -> frozenset[str]:
+        if folder not in self._listed:
             try:
-                self._listed[path.parent] = frozenset(entry.name for entry in path.parent.iterdir())
+                self._listed[folder] = frozenset(entry.name for entry in folder.iterdir())
             except OSError:
-                self._listed[path.parent] = frozenset()
-        return path.name in self._listed[path.parent]
+                self._listed[folder] = frozenset()
+        return self._listed[folder]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_raw, raw_images
+from conftest import PATIENCE_S, make_raw, raw_images
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,6 +35,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.tags import Code
 from rawdenoise.guard import UNFORESEEN
+from rawdenoise.isolation import reader as isolation
 from rawdenoise.isolation.messages import pack, unpack
 from rawdenoise.isolation.reader import IsolatedReader, shared_reader
 from rawdenoise.jobs import FileResult, Job, Status
@@ -243,6 +244,35 @@ def test_a_worker_that_cannot_start_is_said_and_is_no_files_fault(tmp_path: Path
             reader.read(file_of(tmp_path, "good"))
     finally:
         reader.close()
+
+
+def test_a_worker_that_takes_for_ever_to_start_is_no_files_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(isolation, "START_S", -1.0)
+    monkeypatch.setattr(isolation, "POLL_S", 0.0)
+    reader = IsolatedReader(worker=MISBEHAVING)
+    with pytest.raises(SetupError, match="does not start"):
+        reader.read(file_of(tmp_path, "good"))
+    assert not reader._all
+
+
+def test_a_process_that_hangs_in_a_system_call_holds_up_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that reads from a disk that does not answer: killing it changes nothing."""
+    reader = IsolatedReader(worker=MISBEHAVING)
+    reader.read(file_of(tmp_path, "good"))
+    (process,) = reader._all
+    with monkeypatch.context() as patch:
+        patch.setattr(isolation, "KILL_S", 0.01)
+        patch.setattr(process._popen, "kill", lambda: None)
+        closing = threading.Thread(target=reader.close, daemon=True)
+        closing.start()
+        closing.join(PATIENCE_S)
+        assert not closing.is_alive()
+        assert process.alive
+    process.end()
 
 
 ORPHAN = """

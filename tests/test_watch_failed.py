@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rawdenoise.errors import OutputError
-from rawdenoise.sources import signature_of
+from rawdenoise.sources import Signature, signature_of
 from rawdenoise.watching import failed
 from rawdenoise.watching.failed import move_failed
 
@@ -123,6 +123,25 @@ def test_what_is_written_to_while_it_is_copied_away_stays(
         move(source, tmp_path / "failed")
     assert source.read_bytes() == b"and more came"
     assert list((tmp_path / "failed").iterdir()) == []
+
+
+@pytest.mark.usefixtures("link")
+def test_what_gets_the_name_while_the_old_one_is_moved_away_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a camera that counts from the beginning again, while the copy is flushed to its disk."""
+    source = a_file(tmp_path / "a.dng")
+    real = failed._give_name
+
+    def give_name(source: Path, signature: Signature | None, target: Path) -> None:
+        real(source, signature, target)
+        source.unlink()
+        source.write_bytes(b"another capture")
+
+    monkeypatch.setattr(failed, "_give_name", give_name)
+    with pytest.raises(OutputError, match="changed while"):
+        move(source, tmp_path / "failed")
+    assert source.read_bytes() == b"another capture"
 
 
 def test_a_link_is_moved_as_what_it_leads_to(tmp_path: Path) -> None:

@@ -888,3 +888,28 @@ def test_a_state_folder_without_room_for_locks_is_refused_in_one_line(tmp_path: 
     (tmp_path / f"{NAME}.opening").mkdir()
     with pytest.raises(LedgerError, match="cannot be used"):
         Ledger(tmp_path)
+
+
+def test_listing_outputs_costs_the_same_for_each(ledger: Ledger) -> None:
+    """Not a sorting of all of them for every page: there may be a hundred thousand."""
+    files = [Path(f"/in/{number}.CR2") for number in range(400)]
+    for number, path in enumerate(files):
+        ledger.settle(path, OUT, Signature(1, 1, number, 1), f"{number}", "recipe", at(0))
+        job = ledger.lease([OUT], at(1), LEASE_S)
+        assert isinstance(job, Job)
+        assert ledger.claim(job, OUT / f"{number}.dng")
+        ledger.done(job, at(2), output=OUT / f"{number}.dng")
+    steps = [0]
+
+    def count() -> int:
+        steps[0] += 1
+        return 0
+
+    ledger._connection.set_progress_handler(count, 10)
+    last, listed = 0, list[Path]()
+    while page := ledger.outputs(OUT, after=last, limit=5):
+        listed += [each.source for each in page]
+        last = page[-1].job
+    ledger._connection.set_progress_handler(None, 0)
+    assert listed == files
+    assert steps[0] < 40 * len(files)

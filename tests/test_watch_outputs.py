@@ -7,12 +7,13 @@ import shutil
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import soon
+from conftest import make_raw, soon
 from test_watch_service import (
     QUICK,
     Told,
@@ -28,6 +29,8 @@ from test_watch_service import _quickly as _quickly
 from test_watch_service import root as root
 
 from rawdenoise.formats import read_raw
+from rawdenoise.formats.dng import write_dng
+from rawdenoise.raw import Provenance
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.inspector import Inspector
@@ -159,6 +162,21 @@ def test_a_file_that_took_an_outputs_name_is_left_and_the_output_made_beside_it(
     assert once(root)[1].all("lost") == []
 
 
+def test_what_another_program_has_put_there_is_left_though_it_is_not_whole(root: Root) -> None:
+    """As a card that failed leaves it: that may be all there is of it."""
+    a_capture(root.source / "a.dng")
+    once(root)
+    theirs = root.output / "a.dng"
+    write_dng(make_raw(48, 64), theirs, provenance=Provenance("0", "simulated", 0.0))
+    theirs.write_bytes(theirs.read_bytes().replace(b"rawdenoise 0", b"Camera 1.0.0")[:-100])
+    before = theirs.read_bytes()
+    code, told = once(root)
+    assert code == 0
+    assert "is left as it is" in told.all("lost")[0]["reason"]
+    assert theirs.read_bytes() == before
+    assert outputs(root) == {"a.dng", "a.dng.dng"}
+
+
 def test_an_output_folder_is_begun_anew(root: Root) -> None:
     for number in range(3):
         a_capture(root.source / f"{number}.dng", number)
@@ -254,6 +272,19 @@ def test_a_disk_that_goes_away_while_it_is_looked_at_has_lost_nothing(
     monkeypatch.setattr(Inspector, "_judge", judge)
     (root.output / "a.dng").rename(root.output / "b.dng")
     assert once(root)[1].all("lost") == []
+    assert states(root) == {"done": 1}
+
+
+def test_reading_ends_where_the_disk_went_away(root: Root) -> None:
+    a_capture(root.source / "a.dng")
+    once(root)
+    (root.output / "a.dng").unlink()
+    (root.output / MARKER).unlink()
+    asked = count()
+    with Ledger(config_of(root).state, owner=False) as ledger:
+        inspector = Inspector(ledger, Told(), lambda: next(asked) > 100)
+        assert inspector.read(root, inspector.clock().wall, again=True, all=True) == 0
+    assert next(asked) < 10, "it looks at the same again and again"
     assert states(root) == {"done": 1}
 
 

@@ -36,11 +36,13 @@ from rawdenoise.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching import service, trainer, worker
 from rawdenoise.watching.config import Root, WatchConfig
+from rawdenoise.watching.database import LedgerError
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.heartbeat import heartbeats
 from rawdenoise.watching.ledger import Job, Ledger, State
 from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
+from rawdenoise.watching.reports import words
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.trainer import Trainer
 
@@ -808,8 +810,6 @@ def test_a_heartbeat_is_there_as_long_as_the_service(root: Root) -> None:
 
 
 def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rawdenoise.watching.ledger import LedgerError
-
     monkeypatch.setattr(worker, "LEDGER_S", 0.05)
     monkeypatch.setattr(service, "LEDGER_S", 0.05)
     real, refusals = Ledger.done, iter([True] * 3)
@@ -831,7 +831,28 @@ def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch
     with watching(root) as (_, told):
         assert soon(lambda: told.all("done"))
     assert states(root) == {"done": 1}
-    assert len(told.all("waiting")) == 1
+    (waiting,) = told.all("waiting")
+    assert words("waiting", waiting) == "waiting: database or disk is full"
+
+
+def test_sidecars_that_the_ledger_refuses_come_again(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = replace(root, sidecars=True, poll_s=0.1)
+    monkeypatch.setattr(service, "LEDGER_S", 0.05)
+    real, refusals = Ledger.job_of, iter([True])
+
+    def job_of(self: Ledger, *arguments: Any) -> Job | None:
+        if next(refusals, False):
+            raise LedgerError("database or disk is full")
+        return real(self, *arguments)
+
+    a_capture(root.source / "a.dng")
+    with watching(root) as (_, told):
+        assert soon(lambda: told.all("done"))
+        monkeypatch.setattr(Ledger, "job_of", job_of)
+        (root.source / "a.xmp").write_text("an edit")
+        assert soon(lambda: told.all("sidecar"))
+    assert (root.output / "a.xmp").read_text() == "an edit"
+    assert next(refusals, None) is None
 
 
 # Training

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from io import FileIO
@@ -40,6 +41,7 @@ MEMORY = 4 << 30  # bytes of address space of one process: 24 MP take 0.6 GiB, 1
 TIME_S, TIME_S_PER_MB = 120.0, 1.0  # until a process is taken to hang; a raw of 50 MB takes a second or two
 START_S = 120.0
 FILES_PER_PROCESS = 500  # then a fresh one takes over, whatever native code has leaked
+KILL_S = 2.0  # in which a process that was killed ends, unless it hangs in a system call
 POLL_S = 0.05  # how often it is asked whether to stop
 WORKER = "rawdenoise.isolation.worker"
 _ROOT = Path(rawdenoise.errors.__file__).parents[1]
@@ -114,17 +116,21 @@ class IsolatedReader:
             self._closed = True
             ending, self._idle = list(self._all), []
         for process in ending:
-            process.end()
+            process.kill()
+        until = time.monotonic() + KILL_S
+        for process in ending:
+            process.end(until)
 
     def _take(self, stopped: Stop) -> _Process:
         with self._lock:
             if self._closed:
                 raise Stopped
-            while self._idle:
-                process = self._idle.pop()
-                if process.alive:
-                    return process
-                self._all.discard(process)
+            idle = self._idle.pop() if self._idle else None
+        if idle is not None:
+            if idle.alive:
+                return idle
+            self._give_back(idle, spent=True)
+            return self._take(stopped)
         process = _Process(self._worker)
         with self._lock:
             self._all.add(process)
@@ -183,11 +189,16 @@ class _Process:
         """Wait for what it says first.
 
         Raises:
-            SetupError: it ended before; the line says what it printed last.
+            SetupError: it ended before, or does not come to it; the line says what it printed last.
         """
-        if self._next(time.monotonic() + START_S, stopped) != READY:
-            self._popen.kill()
-            self._popen.wait()
+        try:
+            ready = self._next(time.monotonic() + START_S, stopped) == READY
+        except TimeoutError:  # a machine that is busy beyond all measure: no file's fault
+            ready = False
+        if not ready:
+            self.kill()
+            with suppress(subprocess.TimeoutExpired):
+                self._popen.wait(KILL_S)
             self._file.seek(0)
             said = (self._file.read(1 << 16) or b"").decode(errors="replace").strip().splitlines()
             raise SetupError(
@@ -219,11 +230,24 @@ class _Process:
             raise DecoderCrashedError(path, "its decoder gave an answer that makes no sense") from error
         return answer
 
-    def end(self) -> None:
-        """Kill it; nothing of it is left."""
+    def kill(self) -> None:
+        """Have it end, whatever it does."""
         self._popen.kill()
-        self._popen.wait()
-        self._listener.join()
+
+    def end(self, until: float | None = None) -> None:
+        """Kill it; nothing of it is left, but where a disk that does not answer holds it.
+
+        Such a one ends when the disk answers, and is waited for no longer than `until`.
+        """
+        self.kill()
+        until = time.monotonic() + KILL_S if until is None else until
+        try:
+            self._popen.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return
+        self._listener.join(max(0.0, until - time.monotonic()))
+        if self._listener.is_alive():  # another process holds the pipe open that it reads
+            return
         for pipe in (self._popen.stdin, self._popen.stdout, self._file):
             assert pipe is not None
             pipe.close()
@@ -251,7 +275,10 @@ class _Process:
 
     def _ended(self, path: Path) -> DecoderCrashedError:
         """Say how it ended."""
-        code = self._popen.wait()
+        try:
+            code = self._popen.wait(KILL_S)
+        except subprocess.TimeoutExpired:
+            return DecoderCrashedError(path, "its decoder ended without an answer")
         if code >= 0:
             return DecoderCrashedError(path, f"its decoder ended without an answer (exit code {code})")
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
+from rawdenoise import outputs
 from rawdenoise.errors import OutOfMemoryError, SetupError, Stopped
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.whole import digest_picture
@@ -59,7 +60,7 @@ def judge(output: Path, digest: str, written: Written | None, found: Written | N
     if written is not None and found.picture and found.picture == written.picture:
         return Condition.WHOLE if same_time and not written.edited else Condition.EDITED
     if not found.picture:
-        return Condition.CUT if _may_be_ours(output) else Condition.FOREIGN
+        return Condition.FOREIGN if outputs.look_at(output).is_foreign else Condition.CUT
     made = made_of(output)
     if made is None or made.source_digest != digest:
         return Condition.FOREIGN
@@ -91,10 +92,3 @@ def digest_pixels(raw: RawImage) -> str:
     digest = hashlib.sha256(f"{raw.mosaic.dtype} {raw.mosaic.shape}".encode())
     digest.update(np.ascontiguousarray(raw.mosaic).data)
     return digest.hexdigest()
-
-
-def _may_be_ours(output: Path) -> bool:
-    """Whether a file that is not whole is what a TIFF becomes: cut off, or zeros where a disk lost power."""
-    with output.open("rb") as file:
-        start = file.read(4)
-    return not start.strip(b"\0") or start[:2] in (b"II", b"MM")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rawdenoise.atomic import LONGEST, atomic_output, cut
 from rawdenoise.errors import OutputError, OutputExistsError
-from rawdenoise.sources import Signature, SourceChangedError, signature_of
+from rawdenoise.sources import Signature, SourceChangedError, check_unchanged
 
 ROOM = len("-999999.json")  # of a name, for what is put behind it
 
@@ -38,7 +38,7 @@ def move_failed(source: Path, signature: Signature | None, folder: Path, reason:
         try:
             if reserved or not _is_there(source, target):
                 _give_name(source, signature, target)
-            _remove(source, target)
+            _remove(source, signature, target)
         except OutputExistsError:
             if reserved:
                 note.unlink(missing_ok=True)
@@ -97,20 +97,24 @@ def _give_name(source: Path, signature: Signature | None, target: Path) -> None:
         with atomic_output(target, replace=False) as temporary:
             shutil.copyfile(source, temporary)
             shutil.copystat(source, temporary)
-            if signature_of(source) != signature:
-                raise SourceChangedError(source, "changed while it was moved away")
+            check_unchanged(source, signature)
     except (OSError, SourceChangedError) as error:
-        raise OutputError(target, f"{source} cannot be moved there ({error})") from error
+        raise OutputError(target, f"{source} cannot be moved there ({_why(error)})") from error
 
 
-def _remove(source: Path, target: Path) -> None:
+def _remove(source: Path, signature: Signature | None, target: Path) -> None:
+    """Take a file's old name away, unless another file has it by now: flushing the copy can take seconds."""
     try:
+        check_unchanged(source, signature)
         source.unlink()
-    except OSError as error:
+    except (OSError, SourceChangedError) as error:
         with suppress(OSError):
             target.unlink()
-        reason = f"{source} cannot be moved there ({error.strerror or error})"
-        raise OutputError(target, reason) from error
+        raise OutputError(target, f"{source} cannot be moved there ({_why(error)})") from error
+
+
+def _why(error: OSError | SourceChangedError) -> str:
+    return error.reason if isinstance(error, SourceChangedError) else error.strerror or str(error)
 
 
 def _is_there(source: Path, target: Path) -> bool:

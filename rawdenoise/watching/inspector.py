@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rawdenoise.errors import Stopped
@@ -42,7 +43,9 @@ class Inspector:
         if not changed or not self._rest(root.settle_s):
             return 0
         still = [kept for kept, status in changed if _stat(kept) == status]
-        return self._judge(root, still, again=again)
+        with suppress(OutputGoneError):
+            return self._judge(root, still, again=again)
+        return 0
 
     def read(self, root: Root, since: float, *, again: bool, all: bool = False) -> int:
         """Look at the contents of outputs that were not looked at since a time; tells how many there were.
@@ -51,7 +54,10 @@ class Inspector:
         """
         number = 0
         while some := self.ledger.outputs_to_read(root.output, self.clock().wall, since, READ_AT_ONCE):
-            self._judge(root, some, again=again)
+            try:
+                self._judge(root, some, again=again)
+            except OutputGoneError:  # its disk went away: the same outputs would be next, for ever
+                break
             number += len(some)
             if self.stopped() or not all:
                 break
@@ -77,10 +83,7 @@ class Inspector:
                 self.ledger.note_look(kept, kept.written, self.clock().wall)
                 continue
             if condition is Condition.CUT or (again and condition in MADE_AGAIN):
-                try:
-                    check_output(root.output)  # a disk that went away has lost nothing
-                except OutputGoneError:
-                    break
+                check_output(root.output)  # a disk that went away has lost nothing
                 lost += self._make_again(kept, condition)
             else:  # as it is, or left at that: then it is not looked at closely each time
                 as_it_is = found and replace(

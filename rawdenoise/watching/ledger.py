@@ -544,18 +544,21 @@ class Ledger:
 
     def outputs(self, output_root: Path, *, after: int = 0, limit: int = 1000) -> list[Kept]:
         """Give outputs whose sources are there, by the numbers of their jobs, from behind `after` on."""
+        # By no index: each would have all of the folder sorted again for every page.
         where = " AND id > ? ORDER BY id LIMIT ?"
-        return self._kept(output_root, where, (after, limit))
+        return self._kept(output_root, where, (after, limit), jobs="jobs NOT INDEXED")
 
     def outputs_to_read(self, output_root: Path, now: float, since: float, limit: int) -> list[Kept]:
         """Give outputs that were last read before `since`, or in the future: the clock was set back."""
         where = " AND NOT coalesce(checked_at BETWEEN ? AND ?, 0) ORDER BY checked_at LIMIT ?"
         return self._kept(output_root, where, (since, now, limit))
 
-    def _kept(self, output_root: Path, where: str, values: tuple[Any, ...]) -> list[Kept]:
+    def _kept(
+        self, output_root: Path, where: str, values: tuple[Any, ...], *, jobs: str = "jobs"
+    ) -> list[Kept]:
         rows = self._rows(
             "SELECT id, digest, output, (SELECT min(path) FROM files WHERE job = jobs.id) AS source,"
-            f" {_OUTPUT} FROM jobs"
+            f" {_OUTPUT} FROM {jobs}"
             f" WHERE output_root = ? AND state = ? AND output IS NOT NULL AND source IS NOT NULL{where}",
             (_blob(output_root), State.DONE, *values),
         )

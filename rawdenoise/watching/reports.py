@@ -68,7 +68,8 @@ def words(event: str, fields: dict[str, Any]) -> str:
             tries = "" if fields["attempts"] == 1 else f" after {fields['attempts']} attempts"
             return f"{source}: given up{tries}: {reason}{where}"
         case "waiting":
-            return f"{output or root or source}: waiting: {reason}"
+            subject = output or root or source  # none where it is the ledger's disk
+            return f"{subject}: waiting: {reason}" if subject else f"waiting: {reason}"
         case "resumed":
             return f"{output or root}: going on"
         case "polling":

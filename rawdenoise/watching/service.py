@@ -416,6 +416,8 @@ class Service:
                 told.append((sidecar, ""))
             except FileError as error:
                 told.append((sidecar, error.reason))
+            except LedgerError as error:
+                told.append((sidecar, str(error)))
             except OSError as error:
                 told.append((sidecar, error.strerror or str(error)))
         return told

@@ -338,7 +338,7 @@ class Worker:
         moved: tuple[Path, ...] = ()
         try:
             write_bytes(note, json.dumps(why, indent=2).encode() + b"\n")
-            settled = dict(self._ledger.files_of(job)).get(source)
+            settled = dict(self._tell(lambda: self._ledger.files_of(job))).get(source)
             if root.failed_dir is not None and move and signature_of(source) == settled:
                 why["moved_to"] = str(move_failed(source, settled, root.failed_dir, why))
                 moved = (source,)
