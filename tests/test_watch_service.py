@@ -430,6 +430,7 @@ def test_garbage_is_given_up_with_its_reason(root: Root) -> None:
     with watching(root) as (_, told):
         assert soon(lambda: told.all("quarantined"))
     assert [each["attempts"] for each in told.all("failed")] == [1, 2]
+    assert [each["again_in_s"] for each in told.all("failed")] == [worker.RETRY_S, 2 * worker.RETRY_S]
     assert states(root) == {"quarantined": 1}
     (note,) = (config_of(root).state / "quarantine").iterdir()
     assert json.loads(note.read_text())["attempts"] == 3
