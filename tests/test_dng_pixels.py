@@ -247,7 +247,8 @@ REFUSED = {
         Odd(bits=12, tags={50717: (LONG, [65535])}), UnsupportedRawError, "12 bits cannot hold",
     ),
     "too few blacks": (
-        Odd(tags={50713: (SHORT, [2, 2]), 50714: (SHORT, [64, 64, 64])}), UnsupportedRawError, "3 black levels",
+        Odd(tags={50713: (SHORT, [2, 2]), 50714: (SHORT, [64, 64, 64])}), UnsupportedRawError,
+        "3 black levels",
     ),
     "a repeat of three": (Odd(tags={50713: (SHORT, [2, 2, 2])}), UnsupportedRawError, "repeat of 2x2x2"),
     "a crop of nothing": (Odd(tags={50720: (RATIONAL, [(0, 0), (0, 0)])}), UnsupportedRawError, "0/0 x 0/0"),

@@ -13,6 +13,7 @@ from rawdenoise.raw import Ifd
 
 _POINTERS = (Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD)
 _CHUNK = 1 << 20
+_PADDING = 64  # bytes that other writers may put behind the end of a JPEG; a lost sector has more zeros
 _LOSSLESS_JPEG = 7
 _JPEG_OFFSET, _JPEG_SIZE = 513, 514  # JPEGInterchangeFormat and its length: old previews
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
@@ -124,5 +125,6 @@ def _is_jpeg(file: BufferedIOBase, offset: int, size: int) -> bool:
     """Whether a block begins and ends as a JPEG: a disk that lost power leaves zeros at a file's end."""
     file.seek(offset)
     start = file.read(2)
-    file.seek(offset + max(0, size - 4))
-    return start == _JPEG_START and _JPEG_END in file.read(4)
+    tail = min(size, _PADDING)
+    file.seek(offset + size - tail)
+    return start == _JPEG_START and _JPEG_END in file.read(tail)

@@ -93,7 +93,7 @@ class IsolatedReader:
             return self._call(name, path, arguments, stopped)
 
     def _call(self, name: str, path: Path, arguments: tuple[object, ...], stopped: Stop) -> Any:
-        seconds = self._time_s + self._time_s_per_mb * path.stat().st_size / 1e6
+        seconds = self._time_s + self._time_s_per_mb * _size_of(path) / 1e6
         process = self._take(stopped)
         spent = True
         try:
@@ -298,6 +298,14 @@ def _nameless_file() -> FileIO:
         return tempfile.TemporaryFile(buffering=0)
     except OSError as error:
         raise SetupError(f"no room to pass captures through ({error.strerror})") from error
+
+
+def _size_of(path: Path) -> int:
+    """Bytes of a file; 0 where it is gone, which the decoder says better."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _absolute(path: Path) -> Path:
