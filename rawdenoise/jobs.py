@@ -307,6 +307,10 @@ class _Settlement:
         if _identity(output) in self.sources:
             reason = f"the output {output} is one of the sources; give another folder with -o, or a --name"
             return _settled(job, FAILED, reason)
+        if not output.is_file():  # a folder, or a link to nothing: no output of anything
+            return _settled(
+                job, FAILED, f"{output} is there and is no file; give another folder, or a --name"
+            )
         if self.if_exists is IfExists.ERROR:
             return _settled(job, FAILED, f"{output} exists")
         if self.if_exists is IfExists.OVERWRITE:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -52,4 +53,8 @@ def misbehave(path: Path, layout: object = None) -> object:
 
 
 def main() -> None:
+    once = os.environ.get("DIES_AT_ITS_START_ONCE")
+    if once and not Path(once).exists():
+        Path(once).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
     worker.main({"read_raw": misbehave})

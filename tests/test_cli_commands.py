@@ -132,6 +132,10 @@ def test_a_wrong_command_line_is_exit_2_and_says_why(line: str) -> None:
     assert not result.stdout
 
 
+def test_no_option_is_said_to_be_bounded_by_none() -> None:
+    assert "None" not in CliRunner().invoke(main, ["watch", "--help"]).output
+
+
 class _Failing:
     def __init__(self, error: BaseException) -> None:
         self.error = error

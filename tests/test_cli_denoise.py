@@ -411,6 +411,35 @@ def test_paths_from_a_list(tmp_path: Path, separator: str, monkeypatch: pytest.M
     assert {line["status"] for line in lines(again)} == {"skipped"}
 
 
+@pytest.mark.parametrize("how", ["skip", "overwrite", "error"])
+def test_what_is_no_file_under_an_outputs_name_is_not_done(tmp_path: Path, how: str) -> None:
+    (tmp_path / "out/a.dng").mkdir(parents=True)
+    (tmp_path / "out/b.dng").symlink_to("nowhere")
+    for name in ("a.dng", "b.dng"):
+        a_capture(tmp_path / name)
+    result = denoise(tmp_path, "-o", tmp_path / "out", "--strength", "0", "--json", "--if-exists", how)
+    assert result.exit_code == 1
+    assert ["is there and is no file" in line["reason"] for line in lines(result)] == [True, True]
+
+
+def test_a_list_of_nul_bytes_without_null_says_which_option_is_missing() -> None:
+    arguments = ["denoise", "--files-from", "-", "-o", "out", "--strength", "0"]
+    result = CliRunner().invoke(main, arguments, input=b"a.dng\0b.dng\0")
+    assert (result.exit_code, "holds NUL bytes; give --null" in result.stderr) == (2, True)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="whoever may read all is refused nothing")
+def test_a_path_that_may_not_be_read_stops_no_others(tmp_path: Path) -> None:
+    for name in ("a.dng", "b.dng", "locked/c.dng"):
+        a_capture(tmp_path / name)
+    for name in ("a.dng", "locked"):
+        (tmp_path / name).chmod(0)
+    given = [tmp_path / name for name in ("a.dng", "locked", "b.dng")]
+    result = denoise(*given, "-o", tmp_path / "out", "--strength", "0", "--json")
+    (tmp_path / "locked").chmod(0o700)
+    assert [line["status"] for line in lines(result)] == ["failed", "failed", "done"]
+
+
 def test_patterns_that_no_shell_expanded(tmp_path: Path) -> None:
     for name in ("a/1.dng", "a/b/2.dng", "c/3.txt"):
         a_capture(tmp_path / name)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import fields, replace
 from io import FileIO
 from pathlib import Path
@@ -208,6 +209,15 @@ def test_a_process_is_kept_between_files_and_replaced_when_it_is_gone(
     assert reader.call("read_raw", path) == first
     os.kill(first, signal.SIGKILL)
     assert reader.call("read_raw", path) != first  # it is no file's fault that it died between files
+
+
+def test_a_process_that_is_killed_while_it_starts_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIES_AT_ITS_START_ONCE", str(tmp_path / "died"))
+    with closing(IsolatedReader(worker=MISBEHAVING)) as reader:
+        assert reader.read(file_of(tmp_path, "good")).mosaic.shape == (6, 8)
+    assert (tmp_path / "died").exists()
 
 
 def test_signals_to_the_whole_group_leave_the_file_to_the_parent(

@@ -36,7 +36,9 @@ def path_options(function: Command) -> Command:
             "--files-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
             help="Also take the paths listed in FILE, one a line; - is standard input.",
         ),
-        click.argument("paths", nargs=-1, type=click.Path(path_type=Path), metavar="[PATH]..."),
+        click.argument(  # what cannot be read is found while reading, and stops no others
+            "paths", nargs=-1, type=click.Path(path_type=Path, readable=False), metavar="[PATH]...",
+        ),
     ):  # fmt: skip
         function = add(function)
     return function
@@ -105,8 +107,13 @@ def _listed(source: Path, separator: bytes) -> list[Path]:
         data = sys.stdin.buffer.read() if is_stdin else source.read_bytes()
     except OSError as error:
         raise click.UsageError(f"--files-from {source}: {error.strerror}") from error
-    names = _without_mark(data).split(separator)
+    data = _without_mark(data)
+    names = data.split(separator)
     if separator == b"\n":
+        if b"\0" in data:
+            raise click.UsageError(
+                f"--files-from {source}: holds NUL bytes; give --null if they end its paths"
+            )
         names = [name.removesuffix(b"\r") for name in names]
     return [Path(os.fsdecode(name)) for name in names if name]
 
@@ -136,3 +143,7 @@ class Finite(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
         return number
+
+    def _describe_range(self) -> str:
+        """Say nothing in the help where there are no bounds (click says x<=None)."""
+        return "" if self.min is None and self.max is None else super()._describe_range()

@@ -94,7 +94,7 @@ class IsolatedReader:
 
     def _call(self, name: str, path: Path, arguments: tuple[object, ...], stopped: Stop) -> Any:
         seconds = self._time_s + self._time_s_per_mb * _size_of(path) / 1e6
-        process = self._take(stopped)
+        process = self._take(path, stopped)
         spent = True
         try:
             request = (name, _absolute(path), arguments, seconds, self._memory)
@@ -121,7 +121,7 @@ class IsolatedReader:
         for process in ending:
             process.end(until)
 
-    def _take(self, stopped: Stop) -> _Process:
+    def _take(self, path: Path, stopped: Stop) -> _Process:
         with self._lock:
             if self._closed:
                 raise Stopped
@@ -138,7 +138,7 @@ class IsolatedReader:
         try:
             if closed:
                 raise Stopped
-            process.wait_until_ready(stopped)
+            process.wait_until_ready(path, stopped)
         except BaseException:
             self._give_back(process, spent=True)
             raise
@@ -185,17 +185,20 @@ class _Process:
         """Whether it could answer."""
         return self._popen.poll() is None
 
-    def wait_until_ready(self, stopped: Stop) -> None:
+    def wait_until_ready(self, path: Path, stopped: Stop) -> None:
         """Wait for what it says first.
 
         Raises:
             SetupError: it ended before, or does not come to it; the line says what it printed last.
+            _KilledError: it was killed.
         """
         try:
-            ready = self._next(time.monotonic() + START_S, stopped) == READY
+            words = self._next(time.monotonic() + START_S, stopped)
         except TimeoutError:  # a machine that is busy beyond all measure: no file's fault
-            ready = False
-        if not ready:
+            words = b""
+        if words is None and isinstance(ended := self._ended(path), _KilledError):
+            raise ended
+        if words != READY:
             self.kill()
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(KILL_S)

@@ -54,7 +54,8 @@ def words(event: str, fields: dict[str, Any]) -> str:
             return f"watching {', '.join(fields['roots'])}"
         case "done" | "late":
             gain = "" if fields["gain_db"] is None else f"{fields['gain_db']:+.1f} dB, "
-            notes = "".join(f"; note: {note}" for note in fields["notes"])
+            refused = [fields["sidecars_refused"]] if "sidecars_refused" in fields else []
+            notes = "".join(f"; note: {note}" for note in (*fields["notes"], *refused))
             by = "bundled model" if fields["bundled"] else fields["model"] or "no model"
             return f"{source} -> {output} ({gain}{fields['seconds']:.1f} s, {by}){notes}"
         case "found":
@@ -65,6 +66,7 @@ def words(event: str, fields: dict[str, Any]) -> str:
             return f"{source}: failed: {reason}; again in {fields['again_in_s']:.0f} s"
         case "quarantined":
             where = f"; moved to {fields['moved_to']}" if "moved_to" in fields else ""
+            where += f"; not moved: {fields['not_moved']}" if "not_moved" in fields else ""
             tries = "" if fields["attempts"] == 1 else f" after {fields['attempts']} attempts"
             return f"{source}: given up{tries}: {reason}{where}"
         case "waiting":
