@@ -130,7 +130,7 @@ class IsolatedReader:
             if idle.alive:
                 return idle
             self._give_back(idle, spent=True)
-            return self._take(stopped)
+            return self._take(path, stopped)
         process = _Process(self._worker)
         with self._lock:
             self._all.add(process)
