@@ -9,6 +9,7 @@ from conftest import make_raw
 from test_packing import mirrored
 from torch import nn
 
+from rawdenoise import __version__
 from rawdenoise.bases import load_base
 from rawdenoise.camera_profile import CameraProfile, KnownDefects, Method, ProfilePoint
 from rawdenoise.errors import ModelMissingError
@@ -70,6 +71,16 @@ def test_strength_zero_is_the_input_and_needs_no_model() -> None:
     assert result.provenance.strength == 0
     with pytest.raises(ModelMissingError):
         denoise(raw, None)
+
+
+def test_what_was_done_is_said_whole() -> None:
+    model = a_model()
+    result = denoise(noisy(200, 200), model, DenoiseOptions(strength=0.4, device="cpu"))
+    said = result.provenance
+    assert (said.version, said.method, said.strength) == (__version__, "gr2r", 0.4)
+    assert (said.model_id, said.model_digest) == (model.card.id, model.card.weights_sha256)
+    assert result.quality is not None
+    assert said.gain_db == result.quality.gain_db
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(False, True), (True, False), (True, True)])
