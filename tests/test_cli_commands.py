@@ -244,3 +244,12 @@ def test_times_and_counts_as_a_person_says_them() -> None:
 
 def test_the_shim_is_only_a_shim() -> None:
     assert runpy.run_path(str(ROOT / "cli.py"), run_name="imported")["main"] is main
+
+
+@pytest.mark.parametrize(
+    "words", [["denoise", "a.dng", "-o", ""], ["denoise", "", "-o", "out"], ["watch", "in", "-o", ""]]
+)
+def test_the_empty_word_of_an_unset_variable_is_no_folder(words: list[str]) -> None:
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 2
+    assert "the path is empty" in result.stderr

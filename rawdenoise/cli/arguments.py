@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
+from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.streams import is_closed
 from rawdenoise.errors import RawDenoiseError
 
@@ -33,11 +34,11 @@ def path_options(function: Command) -> Command:
     for add in (
         click.option("-0", "--null", is_flag=True, help="Paths in the list end with NUL bytes, not lines."),
         click.option(
-            "--files-from", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+            "--files-from", type=GivenPath(allow_dash=True), metavar="FILE",
             help="Also take the paths listed in FILE, one a line; - is standard input.",
         ),
         click.argument(  # what cannot be read is found while reading, and stops no others
-            "paths", nargs=-1, type=click.Path(path_type=Path, readable=False), metavar="[PATH]...",
+            "paths", nargs=-1, type=GivenPath(readable=False), metavar="[PATH]...",
         ),
     ):  # fmt: skip
         function = add(function)

@@ -9,25 +9,26 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import given_paths, layout_options, path_options
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.command("calibrate", short_help=COMMANDS["calibrate"])
 @path_options
 @click.option(
-    "--dark", "darks", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
+    "--dark", "darks", multiple=True, type=GivenPath(), metavar="PATH",
     help="Darks: a file or folder of frames taken with the cap on. May be given again.",
 )  # fmt: skip
 @click.option(
-    "--flat", "flats", multiple=True, type=click.Path(path_type=Path), metavar="PATH",
+    "--flat", "flats", multiple=True, type=GivenPath(), metavar="PATH",
     help="Flats: a file or folder of frames of an even surface. May be given again.",
 )  # fmt: skip
 @click.option("--captures", "as_captures", is_flag=True, help="Take all PATHs for ordinary captures.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="FILE",
+    "-o", "--output", type=GivenPath(), metavar="FILE",
     help="Write the profile here.  [default: where `denoise` looks for it]",
 )  # fmt: skip
 @click.option(
-    "--plot", type=click.Path(path_type=Path), metavar="DIR",
+    "--plot", type=GivenPath(), metavar="DIR",
     help="Also draw what was measured: PNGs and one HTML page in DIR.",
 )  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Only measure and print; the profile stays as it is.")

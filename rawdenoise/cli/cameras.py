@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.group("cameras", short_help=COMMANDS["cameras"])
@@ -40,7 +41,7 @@ def show(camera: str, iso: int | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("camera")
-@click.argument("target", type=click.Path(path_type=Path), default=".")
+@click.argument("target", type=GivenPath(), default=".")
 def export(camera: str, target: Path) -> None:
     """Copy a camera's profile into TARGET (a file or folder; default here)."""
     from rawdenoise.profiles import ProfileStore
@@ -49,7 +50,7 @@ def export(camera: str, target: Path) -> None:
 
 
 @command.command("import")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
 @click.option("--replace", is_flag=True, help="Overwrite profiles of the same cameras.")
 def import_(files: tuple[Path, ...], replace: bool) -> None:
     """Take in profiles; those that are incomplete or absurd are refused."""

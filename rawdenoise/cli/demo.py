@@ -8,11 +8,12 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import SEED
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.command("demo", short_help=COMMANDS["demo"])
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default="demo-out", show_default=True, metavar="DIR",
+    "-o", "--output", type=GivenPath(), default="demo-out", show_default=True, metavar="DIR",
     help="Folder for everything it makes.",
 )  # fmt: skip
 @click.option(

@@ -9,12 +9,13 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, path_options, recipe_options
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.command("denoise", short_help=COMMANDS["denoise"])
 @path_options
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="OUT",
+    "-o", "--output", type=GivenPath(), metavar="OUT",
     help="Folder for the outputs; it is made, and mirrors the tree of the inputs.",
 )  # fmt: skip
 @click.option("--beside", is_flag=True, help="Put outputs beside their sources instead of into OUT.")
@@ -23,7 +24,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, p
     help="How outputs are called: {stem}, {name} and {suffix} are IMG, IMG.NEF and NEF.",
 )  # fmt: skip
 @click.option(
-    "--root", type=click.Path(path_type=Path), metavar="DIR",
+    "--root", type=GivenPath(), metavar="DIR",
     help="Mirror the tree below DIR, whatever is given.  [default: as the inputs are given]",
 )  # fmt: skip
 @click.option("-r", "--recursive", is_flag=True, help="Look into folders inside folders.")

@@ -8,6 +8,7 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.group("evaluate", short_help=COMMANDS["evaluate"])
@@ -17,7 +18,7 @@ def command() -> None:
 
 @command.command()
 @click.option(
-    "--data", required=True, type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
+    "--data", required=True, type=GivenPath(exists=True, file_okay=False), metavar="DIR",
     help="Where ValidationNoisyBlocksRaw.mat and ValidationGtBlocksRaw.mat lie, there or in folders inside.",
 )  # fmt: skip
 @click.option(
@@ -29,7 +30,7 @@ def command() -> None:
     help="The bundled model for phones without one of their own.",
 )  # fmt: skip
 @click.option(
-    "--scenes", type=click.Path(path_type=Path, exists=True, dir_okay=False), metavar="FILE",
+    "--scenes", type=GivenPath(exists=True, dir_okay=False), metavar="FILE",
     help="The names of the scenes, one a line, where the blocks are not those that SIDD publishes.",
 )  # fmt: skip
 @click.option(
@@ -37,11 +38,11 @@ def command() -> None:
     help="Only the first N blocks of each scene, for a quick look.",
 )  # fmt: skip
 @click.option(
-    "--csv", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+    "--csv", type=GivenPath(dir_okay=False), metavar="FILE",
     help="Also write the figures of each block.",
 )  # fmt: skip
 @click.option(
-    "--submit", type=click.Path(path_type=Path), metavar="OUT",
+    "--submit", type=GivenPath(), metavar="OUT",
     help="Also denoise BenchmarkNoisyBlocksRaw.mat and write it as .mat, or as .csv for Kaggle.",
 )  # fmt: skip
 @click.option(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.group("models", short_help=COMMANDS["models"])
@@ -53,7 +54,7 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
 
 @command.command()
 @click.argument("id")
-@click.argument("target", type=click.Path(path_type=Path), default=".")
+@click.argument("target", type=GivenPath(), default=".")
 def export(id: str, target: Path) -> None:
     """Write a model as one file into TARGET (a file or folder; default here)."""
     from rawdenoise.models import ModelStore
@@ -62,7 +63,7 @@ def export(id: str, target: Path) -> None:
 
 
 @command.command("import")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
 def import_(files: tuple[Path, ...]) -> None:
     """Take in models that were exported; altered or foreign files are refused."""
     from rawdenoise.models import ModelStore

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.text import counted, duration, one_line
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ JOB_STATES = STATES[1:]
 
 
 STATE = click.option(
-    "--state", "folder", type=click.Path(path_type=Path), metavar="DIR",
+    "--state", "folder", type=GivenPath(), metavar="DIR",
     help="The state folder that was given to watch.  [default: the user's]",
 )  # fmt: skip
 

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_options, path_options
+from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.text import one_line
 
 
@@ -80,7 +81,7 @@ from rawdenoise.cli.text import one_line
 )  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option(
-    "--scratch", type=click.Path(path_type=Path), metavar="DIR",
+    "--scratch", type=GivenPath(), metavar="DIR",
     help="Folder for checkpoints and tiles while training.  [default: the user's cache]",
 )  # fmt: skip
 @layout_options

@@ -8,10 +8,11 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, SEED
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.command("train-base", short_help=COMMANDS["train-base"])
-@click.argument("output", type=click.Path(path_type=Path, dir_okay=False))
+@click.argument("output", type=GivenPath(dir_okay=False))
 @click.option(
     "--net", type=click.Choice(["fast", "best", "paper"]), default="fast", show_default=True,
     help="The network.",
@@ -26,7 +27,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED
     help="How many procedural scenes to paint; each takes half a second and 3.4 MB of the scratch folder.",
 )  # fmt: skip
 @click.option(
-    "--add", "pictures", type=click.Path(path_type=Path, exists=True, file_okay=False), metavar="DIR",
+    "--add", "pictures", type=GivenPath(exists=True, file_okay=False), metavar="DIR",
     help="Also learn from the JPEG and PNG pictures of a folder, reduced by two.",
 )  # fmt: skip
 @click.option(
@@ -34,7 +35,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, SEED
 )
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option(
-    "--scratch", type=click.Path(path_type=Path), metavar="DIR",
+    "--scratch", type=GivenPath(), metavar="DIR",
     help="Folder for scenes and checkpoint; they stay, to go on from.  [default: the user's cache]",
 )  # fmt: skip
 @click.pass_context

@@ -9,16 +9,17 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
+from rawdenoise.cli.paths import GivenPath
 
 
 @click.command("watch", short_help=COMMANDS["watch"])
-@click.argument("source", metavar="[IN]", required=False, type=click.Path(path_type=Path))
+@click.argument("source", metavar="[IN]", required=False, type=GivenPath())
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), metavar="OUT",
+    "-o", "--output", type=GivenPath(), metavar="OUT",
     help="Folder for the outputs; it is made, and mirrors the tree of IN. It may lie inside IN.",
 )  # fmt: skip
 @click.option(
-    "-c", "--config", type=click.Path(path_type=Path), metavar="FILE",
+    "-c", "--config", type=GivenPath(), metavar="FILE",
     help="Several folders, each with its recipe, in a TOML file instead of options; read again on SIGHUP.",
 )  # fmt: skip
 @click.option("--once", is_flag=True, help="Do what is there and end, as for cron.")
@@ -39,7 +40,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
     "--sidecars", is_flag=True, help="Copy XMP, JPEG, HEIF and WAV files of the same name beside outputs."
 )
 @click.option(
-    "--failed-dir", type=click.Path(path_type=Path), metavar="DIR",
+    "--failed-dir", type=GivenPath(), metavar="DIR",
     help="Move captures there that were given up; without it they stay where they are.",
 )  # fmt: skip
 @click.option(
@@ -90,7 +91,7 @@ from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
 )
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option(
-    "--state", type=click.Path(path_type=Path), metavar="DIR",
+    "--state", type=GivenPath(), metavar="DIR",
     help="Folder of the ledger, on a local disk; watchers can share it.  [default: the user's]",
 )  # fmt: skip
 @click.option("--log-json", is_flag=True, help="One JSON object an event on standard error.")
