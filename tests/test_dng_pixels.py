@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rawpy
+from conftest import PATIENCE_S
 from hypothesis import given
 from hypothesis import strategies as st
 from odd_dngs import BYTE, LONG, RATIONAL, SHORT, UNDEFINED, Odd, lossless_jpeg, noisy, rationals, write_odd
@@ -60,7 +61,7 @@ def test_the_second_decoder_works_beside_libraw(tmp_path: Path, monkeypatch: pyt
         return second_opinion(path, metadata)
 
     def decode(path: Path, raw: rawpy.RawPy) -> None:  # what first asks LibRaw for pixels
-        assert began.wait(60)
+        assert began.wait(PATIENCE_S)
         refuse(path, raw)
 
     monkeypatch.setattr(libraw, "second_opinion", tell)

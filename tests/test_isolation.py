@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import PATIENCE_S, make_raw, raw_images
+from conftest import PATIENCE_S, make_raw, raw_images, soon
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -188,7 +188,7 @@ def test_closing_from_another_thread_ends_what_hangs(tmp_path: Path) -> None:
     reader.read(file_of(tmp_path, "good"))  # the process is there
     thread.start()
     reader.close()
-    thread.join(60)
+    thread.join(PATIENCE_S)
     assert len(outcome) == 1
     with pytest.raises(Stopped):
         reader.read(file_of(tmp_path, "good"))
@@ -308,10 +308,7 @@ def test_children_die_with_their_parent(tmp_path: Path) -> None:
     child = int(parent.stdout.readline())
     parent.kill()
     parent.communicate()
-    deadline = time.monotonic() + 60
-    while _runs(child) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not _runs(child)
+    assert soon(lambda: not _runs(child))
 
 
 def _runs(pid: int) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 import pytest
+from conftest import PATIENCE_S
 
 from rawdenoise.atomic import atomic_output
 from rawdenoise.cli import streams
@@ -24,7 +25,12 @@ def shell(command: str, code: str, **environment: str) -> subprocess.CompletedPr
     """Run Python code by a shell, which can close and redirect its streams; `"$@"` is the call."""
     call = ["sh", "-c", command, "sh", sys.executable, "-c", code]
     return subprocess.run(
-        call, capture_output=True, text=True, check=False, env={**os.environ, **environment}, timeout=60
+        call,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+        timeout=PATIENCE_S,
     )
 
 

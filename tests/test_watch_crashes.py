@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from conftest import soon
+from conftest import PATIENCE_S, soon
 from test_watch_service import Told, a_capture, config_of, once, outputs, states, watching
 from test_watch_service import _quickly as _quickly
 from test_watch_service import root as root
@@ -85,7 +85,7 @@ def test_sigterm_ends_it_though_a_decoder_hangs(root: Root) -> None:
         try:
             assert soon((folder / "hanging").exists)
             process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=60)  # else it waits for its thread, for ever
+            _, said = process.communicate(timeout=PATIENCE_S)  # else it waits for its thread, for ever
         finally:
             process.kill()
     assert process.returncode == 0
