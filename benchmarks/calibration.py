@@ -4,8 +4,8 @@
 
 DATA_FOLDER holds noise/published.json, srgb/bsds500 (JPEG) and imx296/train. A simulated capture is 1200x800
 pixels: every other one shows 25 pictures of bsds500 at half size side by side, the rest are drawn
-(rawdenoise.scenes). A pool is that many captures of one camera and ISO. Errors are of the mean over the four
-planes; an interval covers where the truth lies in it.
+(rawdenoise.simulation.scenes). A pool is that many captures of one camera and ISO. Errors are of the mean
+over the four planes; an interval covers where the truth lies in it.
 """
 
 from __future__ import annotations
@@ -21,19 +21,15 @@ from numpy.random import Generator
 from photographs import landscape, linear_half, side_by_side
 from published import published_cameras, true_noise
 
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.formats import read_raw
-from rawdenoise.noise import (
-    NoiseEstimate,
-    NoiseModel,
-    NoiseSamples,
-    estimate_noise,
-    estimate_with_interval,
-    sample_noise,
-)
-from rawdenoise.packing import clipped, pack
-from rawdenoise.raw import RawImage
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import capture
+from rawdenoise.noise.estimate import estimate_noise, sample_noise
+from rawdenoise.noise.fit import NoiseEstimate, estimate_with_interval
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.samples import NoiseSamples
+from rawdenoise.simulation.camera import capture
+from rawdenoise.simulation.scenes import make_scene
 
 WIDTH, HEIGHT, TILES = 1200, 800, 5
 IMX296_GAIN, IMX296_READ, IMX296_SPAN = 0.090, 0.49, 963.0  # DN per electron, DN, white - black

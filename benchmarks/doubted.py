@@ -21,13 +21,14 @@ import numpy as np
 from photographs import landscape, linear_half, pictures_in, side_by_side
 from published import true_noise
 
-from rawdenoise.bases import load_base
-from rawdenoise.metrics import psnr
-from rawdenoise.noise import estimate_with_interval, sample_noise
-from rawdenoise.packing import clipped, pack
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import RawImage
+from rawdenoise.models.bundled import load_base
+from rawdenoise.noise.estimate import sample_noise
+from rawdenoise.noise.fit import estimate_with_interval
 from rawdenoise.pipeline import DenoiseOptions, denoise
-from rawdenoise.raw import RawImage
-from rawdenoise.simulate import SIMULATED_IMX385, SensorNoise, capture
+from rawdenoise.quality.metrics import psnr
+from rawdenoise.simulation.camera import SIMULATED_IMX385, SensorNoise, capture
 
 WIDTH, HEIGHT = 240, 160
 GAINS = MappingProxyType({100: 1.0, 800: 8.0, 3000: 30.0})  # DN per electron, by ISO

@@ -33,14 +33,14 @@ from methods import (
 from sheets import Figures, tell
 from simulated import Conditions, Data, Pair, PairSource, Planes, Shot, Sources, simulate
 
-from rawdenoise.artefacts import cleared
 from rawdenoise.atomic import write_bytes
-from rawdenoise.metrics import psnr, ssim
-from rawdenoise.models import Model
+from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
-from rawdenoise.noise import NoiseModel
+from rawdenoise.noise.artefacts import cleared
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_white
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes
-from rawdenoise.stabilize import stabilize, stabilized_white
+from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.captures import mosaic_rggb

@@ -29,18 +29,19 @@ import numpy as np
 import tifffile
 from numpy.random import Generator
 
-from rawdenoise.errors import DecoderCrashedError, DecoderTimeoutError, RawDenoiseError
+from rawdenoise.capture.raw import Cfa, Provenance
+from rawdenoise.errors import UNFORESEEN, DecoderCrashedError, DecoderTimeoutError, RawDenoiseError
 from rawdenoise.formats import RAW_SUFFIXES
 from rawdenoise.formats.dng import compromises, dng_bytes
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.whole import digest_picture, what_is_missing
-from rawdenoise.guard import UNFORESEEN
 from rawdenoise.isolation.reader import IsolatedReader
-from rawdenoise.models import CARD, WEIGHTS, ModelStore, read_model
-from rawdenoise.profiles import bundled_folder, load_profile
-from rawdenoise.raw import Cfa, Provenance
+from rawdenoise.models.archive import read_model
+from rawdenoise.models.card import CARD, WEIGHTS
+from rawdenoise.models.store import ModelStore
+from rawdenoise.noise.profiles.store import bundled_folder, load_profile
 from rawdenoise.training.checkpoint import FILE, load_checkpoint
 from rawdenoise.watching.config import check_roots, read_config
 

@@ -16,6 +16,19 @@ import torch
 from PIL import Image
 
 import rawdenoise
+from rawdenoise.capture.raw import (
+    Area,
+    Camera,
+    Cfa,
+    Color,
+    ColorMatrix,
+    Exposure,
+    Ifd,
+    Levels,
+    Metadata,
+    Provenance,
+    RawImage,
+)
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import layout_json, write_mosaic_tiff
@@ -35,19 +48,6 @@ from rawdenoise.formats.tiff_container import (
     bytes_tag,
     numbers_tag,
     write_tree,
-)
-from rawdenoise.raw import (
-    Area,
-    Camera,
-    Cfa,
-    Color,
-    ColorMatrix,
-    Exposure,
-    Ifd,
-    Levels,
-    Metadata,
-    Provenance,
-    RawImage,
 )
 from rawdenoise.training.checkpoint import FILE, Check, Counters, save_checkpoint
 from rawdenoise.training.risk import RiskFigures

@@ -29,9 +29,9 @@ from sheets import Figures
 from simulated import CLEAN, Target
 from torch import Tensor
 
-from rawdenoise.metrics import psnr, ssim
+from rawdenoise.inference.tiling import denoise_tiled
 from rawdenoise.nets import Network
-from rawdenoise.tiling import denoise_tiled
+from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training.batches import Batch
 
 WHITE = 255.0

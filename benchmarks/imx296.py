@@ -22,15 +22,16 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter
 
-from rawdenoise.bases import load_base
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.formats import read_raw
-from rawdenoise.levels import OutputLevels, scaled
-from rawdenoise.metrics import psnr
-from rawdenoise.models import Model, ModelStore
-from rawdenoise.packing import pack
+from rawdenoise.formats.output_levels import OutputLevels, scaled
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.model import Model
+from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import DenoiseOptions, denoise, denoise_planes, noise_for
-from rawdenoise.raw import RawImage
+from rawdenoise.quality.metrics import psnr
 from rawdenoise.training import TrainingOptions, scan, train
 
 SCALE = 64  # of the reference

@@ -22,15 +22,15 @@ from pathlib import Path
 
 from throughput import SIZES, make_capture
 
-from rawdenoise.bases import models_for
-from rawdenoise.batch import Read, denoising, run_batch
+from rawdenoise.app.batch import Read, denoising, run_batch
+from rawdenoise.app.jobs import Job, Status
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import Stop
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import IsolatedReader
-from rawdenoise.jobs import Job, Status
+from rawdenoise.models.bundled import models_for
 from rawdenoise.pipeline import DenoiseOptions
-from rawdenoise.raw import RawImage
 
 
 @dataclass(frozen=True, slots=True)

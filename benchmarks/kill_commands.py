@@ -33,14 +33,14 @@ import numpy as np
 
 from rawdenoise import __version__
 from rawdenoise.atomic import MARK
+from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.cli import main as rawdenoise
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.models import ModelStore
-from rawdenoise.profiles import ProfileStore
-from rawdenoise.raw import Provenance, RawImage
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SIMULATED_IMX385, capture, evenly_lit
+from rawdenoise.models.store import ModelStore
+from rawdenoise.noise.profiles.store import ProfileStore
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, evenly_lit
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training import camera
 from rawdenoise.training.checkpoint import FILE as CHECKPOINT
 

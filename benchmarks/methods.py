@@ -17,11 +17,13 @@ from simulated import Target
 from torch import Tensor
 
 from rawdenoise.atomic import write_bytes
-from rawdenoise.bases import load_base
+from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import Model, new_model
 from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
-from rawdenoise.raw import Camera
+from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Source
 from rawdenoise.training.loop import Fitted, fit

@@ -37,17 +37,17 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rawdenoise.atomic import atomic_output, write_bytes
-from rawdenoise.metrics import psnr
-from rawdenoise.models import Model
+from rawdenoise.capture.raw import Area, Cfa
+from rawdenoise.models.model import Model
 from rawdenoise.nets import Backbone, StabilisedDenoiser
-from rawdenoise.nets.stabilised import INPUTS, OUTPUTS
+from rawdenoise.nets.stabilized import INPUTS, OUTPUTS
 from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet, ResidualUNet, _Conv, _double
-from rawdenoise.noise import NoiseModel
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.pipeline import denoise_planes
-from rawdenoise.raw import Area, Cfa
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SIMULATED_IMX385, capture
-from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
+from rawdenoise.quality.metrics import psnr
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.captures import pack_rggb
 from rawdenoise.training.loop import TrainingOptions, fit

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from rawdenoise.srgb import linear_srgb
+from rawdenoise.capture.srgb import linear_srgb
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 

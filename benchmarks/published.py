@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rawdenoise.noise import NoiseModel
-from rawdenoise.raw import Area, Camera, Cfa
-from rawdenoise.simulate import SIMULATED_IMX385, SensorNoise, SimulatedCamera
-from rawdenoise.tukey import tukey_lambda_deviation
+from rawdenoise.capture.raw import Area, Camera, Cfa
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.tukey import tukey_lambda_deviation
+from rawdenoise.simulation.camera import SIMULATED_IMX385, SensorNoise, SimulatedCamera
 
 ENTRIES = {
     "A7S2": ("SonyA7S2_PNNP", 14, (400, 1600, 6400, 25600)),

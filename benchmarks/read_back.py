@@ -17,10 +17,10 @@ from unittest import mock
 
 from throughput import SIZES, make_capture
 
+from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import dng, libraw
 from rawdenoise.formats.dng_pixels import SecondOpinion
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.raw import Provenance
 
 PROVENANCE = Provenance("0", "simulated", 0.0)
 

@@ -19,13 +19,13 @@ import numpy as np
 from jaxtyping import Float32
 
 from rawdenoise import __version__
+from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseModel
-from rawdenoise.raw import Provenance
-from rawdenoise.residuals import IsoEvidence, gather, verdicts
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SIMULATED_IMX385, SimulatedCamera, capture
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.quality.residuals import IsoEvidence, gather, verdicts
+from rawdenoise.simulation.camera import SIMULATED_IMX385, SimulatedCamera, capture
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training import TrainingOptions, scan
 from rawdenoise.training.captures import TileStore, build_store, mosaic_rggb, pack_rggb
 from rawdenoise.training.loop import fit

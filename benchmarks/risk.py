@@ -27,21 +27,22 @@ from numpy.random import Generator
 from published import published_cameras, true_noise
 from torch import nn
 
-from rawdenoise.artefacts import cleared, sample_sound
-from rawdenoise.bases import model_called
 from rawdenoise.calibration import calibrate_from_frames
-from rawdenoise.evidence import CALIBRATED_ERROR, variance_error
-from rawdenoise.metrics import psnr
-from rawdenoise.models import ModelStore
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import RawImage
+from rawdenoise.inference.tiling import denoise_tiled
+from rawdenoise.models.bundled import model_called
+from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import NETS, StabilisedDenoiser
-from rawdenoise.noise import NoiseModel, estimate_with_interval
-from rawdenoise.packing import clipped, pack
-from rawdenoise.quality import NetworkReach, PictureQuality, assess
-from rawdenoise.raw import RawImage
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SimulatedCamera, capture, evenly_lit
-from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.tiling import denoise_tiled
+from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.evidence import CALIBRATED_ERROR, variance_error
+from rawdenoise.noise.fit import estimate_with_interval
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
+from rawdenoise.quality.gain import NetworkReach, PictureQuality, assess
+from rawdenoise.quality.metrics import psnr
+from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.loop import TrainingOptions, fit
 from rawdenoise.training.synthetic import paint_scenes
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rawdenoise.plots import INK, QUIET, drawn
+from rawdenoise.pages.calibration_page import INK, QUIET, drawn
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -23,11 +23,11 @@ from numpy.random import Generator
 from photographs import landscape, linear_half, pictures_in, side_by_side
 from published import PHONE, published_camera
 
+from rawdenoise.capture.raw import Camera
 from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY
 from rawdenoise.evaluation.scenes import BENCHMARK_FOLDER
 from rawdenoise.formats.sidd import CFA_PATTERN_TAG, SIDD_CFA, write_matlab
-from rawdenoise.raw import Camera
-from rawdenoise.simulate import SensorNoise, SimulatedCamera, capture
+from rawdenoise.simulation.camera import SensorNoise, SimulatedCamera, capture
 
 TITLE = "stand-in: five simulated phones, not SIDD"
 README = f"""{TITLE}

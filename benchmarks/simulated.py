@@ -19,16 +19,18 @@ from photographs import landscape, linear_half, pictures_in, side_by_side
 from published import published_camera, true_noise
 from torch import Tensor
 
-from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.calibration import calibrate_from_frames
-from rawdenoise.noise import NoiseModel, NoiseSamples, fit_noise
-from rawdenoise.packing import clipped, pack
-from rawdenoise.raw import RawImage
-from rawdenoise.simulate import SimulatedCamera, capture, evenly_lit
-from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import RawImage
+from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.fit import fit_noise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.samples import NoiseSamples
+from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_white
+from rawdenoise.noise.tukey import tukey_lambda_deviation
+from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.captures import mosaic_rggb, pack_rggb, turned
-from rawdenoise.tukey import tukey_lambda_deviation
 
 COLUMNS, ROWS = 5, 2  # of photographs in a capture to train on
 HEIGHT, WIDTH = 160, 240  # of each

@@ -22,12 +22,12 @@ import torch
 from numpy.random import Generator
 from published import published_cameras, true_noise
 
-from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import clipped, pack
-from rawdenoise.rows import add_rows, row_offsets
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SimulatedCamera, capture, evenly_lit
-from rawdenoise.stabilize import stabilize, unstabilize
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.rows import add_rows, row_offsets
+from rawdenoise.noise.stabilize import stabilize, unstabilize
+from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
+from rawdenoise.simulation.scenes import make_scene
 
 LEVELS = (1, 2, 3, 5, 10, 30, 100, 300)  # electrons
 SCENE_LEVELS = (10, 50, 200)  # electrons of white

@@ -12,10 +12,10 @@ from methods import METHODS
 from PIL import Image, ImageDraw, ImageFont
 from simulated import Planes, Sources, simulate
 
+from rawdenoise.capture.raw import Color
+from rawdenoise.capture.srgb import encoded_srgb
 from rawdenoise.formats.preview import camera_to_srgb
-from rawdenoise.metrics import psnr
-from rawdenoise.raw import Color
-from rawdenoise.srgb import encoded_srgb
+from rawdenoise.quality.metrics import psnr
 
 SIDE = 96  # packed pixels
 ZOOM = 2

@@ -46,9 +46,9 @@ from trials import (
 )
 
 from rawdenoise.atomic import write_bytes
-from rawdenoise.devices import pick_device
+from rawdenoise.inference.devices import pick_device
 from rawdenoise.nets import Network
-from rawdenoise.plots import check_drawing
+from rawdenoise.pages.calibration_page import check_drawing
 
 LEFT_OUT = {f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20)}  # unless they are asked for
 COLUMNS = (

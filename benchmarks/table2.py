@@ -30,19 +30,19 @@ from trials import (
     versions,
 )
 
-from rawdenoise.artefacts import sample_sound
 from rawdenoise.atomic import write_bytes
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.cli.text import counted
 from rawdenoise.evaluation import blocks, sidd
 from rawdenoise.evaluation.scenes import Scene, find_scenes
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import CAMERAS, parse_scene_name
-from rawdenoise.models import IsoNoise
 from rawdenoise.nets import Network
-from rawdenoise.noise import fit_noise
-from rawdenoise.packing import clipped, pack
+from rawdenoise.noise.artefacts import sample_sound
+from rawdenoise.noise.fit import fit_noise
+from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.pipeline import DenoiseOptions
-from rawdenoise.raw import RawImage
 
 PHONES = tuple(CAMERAS)
 FRAME, AGAIN, TRUTH = "NOISY_RAW_010", "NOISY_RAW_011", "GT_RAW_010"

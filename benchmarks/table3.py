@@ -34,10 +34,10 @@ from trials import (
 )
 
 from rawdenoise.atomic import write_bytes
-from rawdenoise.devices import pick_device
-from rawdenoise.metrics import psnr, ssim
+from rawdenoise.inference.devices import pick_device
 from rawdenoise.nets import Network
-from rawdenoise.plots import check_drawing
+from rawdenoise.pages.calibration_page import check_drawing
+from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training.batches import Source
 
 SRGB, CAMERA = "srgb", "camera"

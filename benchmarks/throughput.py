@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:  # each process imports only what its stage needs: its memory is measured
-    from rawdenoise.models import Model
+    from rawdenoise.models.model import Model
 
 SIZES = {1: (1216, 832), 12: (4256, 2848), 24: (6016, 4016), 45: (8256, 5504), 100: (11648, 8736)}
 STAGES = ("read", "pack", "network", "unpack", "preview", "write", "picture", "whole")
@@ -142,10 +142,10 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
 @contextmanager
 def prepared(stage: str, net: str, source: Path) -> Iterator[Callable[[], object]]:
     """Make ready what a stage works on, and nothing more."""
+    from rawdenoise.capture.packing import pack, unpack
     from rawdenoise.formats import read_raw
     from rawdenoise.formats.preview import preview_jpeg
     from rawdenoise.formats.rendering import render
-    from rawdenoise.packing import pack, unpack
     from rawdenoise.pipeline import DenoiseOptions, denoise, denoise_planes, write
 
     output = source.with_name("output.dng")
@@ -178,10 +178,12 @@ def prepared(stage: str, net: str, source: Path) -> Iterator[Callable[[], object
 
 def untrained(net: str) -> Model:
     """A model as large and as slow as a trained one."""
-    from rawdenoise.models import IsoNoise, Model, ModelCard
+    from rawdenoise.capture.raw import Camera
+    from rawdenoise.models.card import ModelCard
+    from rawdenoise.models.model import Model
     from rawdenoise.nets import build_net
-    from rawdenoise.noise import NoiseModel
-    from rawdenoise.raw import Camera
+    from rawdenoise.noise.iso_noise import IsoNoise
+    from rawdenoise.noise.model import NoiseModel
 
     noise = IsoNoise(ISO, NoiseModel((SHOT,) * 4, (READ_VARIANCE,) * 4), 1)
     card = ModelCard(
@@ -204,8 +206,7 @@ def untrained(net: str) -> Model:
 
 def make_capture(output: Path, width: int, height: int) -> None:
     """Write a noisy synthetic mosaic as a DNG: real noise makes lossless JPEG as slow as on real captures."""
-    from rawdenoise.formats.dng import write_dng
-    from rawdenoise.raw import (
+    from rawdenoise.capture.raw import (
         Area,
         Camera,
         Cfa,
@@ -216,6 +217,7 @@ def make_capture(output: Path, width: int, height: int) -> None:
         Provenance,
         RawImage,
     )
+    from rawdenoise.formats.dng import write_dng
 
     image = RawImage(
         mosaic=noisy_mosaic(width, height),
@@ -235,7 +237,7 @@ def make_capture(output: Path, width: int, height: int) -> None:
 
 def noisy_mosaic(width: int, height: int) -> np.ndarray:
     """A 1024-pixel scene repeated over the frame, with noise of its own everywhere; made in strips."""
-    from rawdenoise.scenes import make_scene
+    from rawdenoise.simulation.scenes import make_scene
 
     rng = np.random.default_rng(0)
     scene = make_scene(1024, 1024, rng)[..., 1]

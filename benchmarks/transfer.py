@@ -18,8 +18,8 @@ import numpy as np
 from published import published_cameras, true_noise
 
 from rawdenoise.calibration import CalibrationPoint, calibrate_from_frames
-from rawdenoise.noise import NoiseModel
-from rawdenoise.simulate import SimulatedCamera, evenly_lit, make_fixed_pattern
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.simulation.camera import SimulatedCamera, evenly_lit, make_fixed_pattern
 
 
 @dataclass(frozen=True, slots=True)

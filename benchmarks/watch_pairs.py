@@ -25,9 +25,9 @@ from pathlib import Path
 import numpy as np
 
 from rawdenoise import __version__
+from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.raw import Provenance
-from rawdenoise.simulate import SIMULATED_IMX385, capture
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.watching.files import MARKER
 
 OLDEST_BEAT_S = 40.0

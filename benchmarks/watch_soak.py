@@ -43,14 +43,14 @@ import numpy as np
 
 from rawdenoise import __version__
 from rawdenoise.atomic import MARK
-from rawdenoise.bases import load_base
+from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.models import Model
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.model import Model
 from rawdenoise.pipeline import DenoiseOptions, denoise
-from rawdenoise.raw import Provenance
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SIMULATED_IMX385, capture
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.ledger import Ledger, State
 

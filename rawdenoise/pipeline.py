@@ -15,25 +15,26 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from rawdenoise import __version__
-from rawdenoise.artefacts import cleared
-from rawdenoise.defects import known_defects, named_defects
-from rawdenoise.devices import pick_device
+from rawdenoise.capture.packing import clipped, pack, saturation_level, unpack
+from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ModelMissingError
-from rawdenoise.evidence import DOUBT, Evidence, evidence_for
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.opcodes import named_bad_pixels
+from rawdenoise.formats.output_levels import OutputLevels, output_scale, scaled
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
-from rawdenoise.levels import OutputLevels, output_scale, scaled
-from rawdenoise.models import Model, ModelCard
+from rawdenoise.inference.devices import pick_device
+from rawdenoise.inference.tiling import Tiles, denoise_tiled
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
-from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import clipped, pack, saturation_level, unpack
-from rawdenoise.profiles import ProfileStore
-from rawdenoise.quality import UNKNOWN, NetworkReach, PictureQuality, assess
-from rawdenoise.raw import Provenance, RawImage
-from rawdenoise.rows import add_rows
-from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.tiling import Tiles, denoise_tiled
+from rawdenoise.noise.artefacts import cleared
+from rawdenoise.noise.defects import known_defects, named_defects
+from rawdenoise.noise.evidence import DOUBT, Evidence, evidence_for
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.profiles.store import ProfileStore
+from rawdenoise.noise.rows import add_rows
+from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
+from rawdenoise.quality.gain import UNKNOWN, NetworkReach, PictureQuality, assess
 
 log = logging.getLogger(__name__)
 

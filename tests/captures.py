@@ -20,9 +20,9 @@ import numpy as np
 import tifffile
 from scipy import io
 
+from rawdenoise.capture.raw import Cfa, RawImage
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.raw import Cfa, RawImage
 
 HEIGHT, WIDTH = 128, 192
 BLACK = 256

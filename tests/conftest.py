@@ -16,6 +16,7 @@ import typecheck
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from rawdenoise.capture.raw import Area, Camera, Cfa, Ifd, Levels, RawImage, Tag
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     LONG,
@@ -27,7 +28,6 @@ from rawdenoise.formats.tiff_container import (
     numbers_tag,
     write_tree,
 )
-from rawdenoise.raw import Area, Camera, Cfa, Ifd, Levels, RawImage, Tag
 
 settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=100, derandomize=True)
@@ -88,7 +88,7 @@ def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge networks by a few crops: most of the time of a short training is in judging it well."""
     monkeypatch.setattr("rawdenoise.training.loop.LOOKED_AT", (1, 4))
     monkeypatch.setattr("rawdenoise.training.camera.JUDGED", (1, 8))
-    monkeypatch.setattr("rawdenoise.training.base.JUDGED", (1, 8))
+    monkeypatch.setattr("rawdenoise.training.bundled.JUDGED", (1, 8))
 
 
 PATIENCE_S = 300.0  # how long a loaded machine may take for what takes a second

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rawdenoise.capture.raw import Area, Cfa, Levels, RawImage
 from rawdenoise.errors import TruncatedError
 from rawdenoise.isolation import worker
-from rawdenoise.raw import Area, Cfa, Levels, RawImage
 
 
 def misbehave(path: Path, layout: object = None) -> object:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from conftest import make_raw
 
-from rawdenoise.artefacts import cleared, sample_sound
-from rawdenoise.noise import NoiseModel, fit_noise, sample_noise
+from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.estimate import sample_noise
+from rawdenoise.noise.fit import fit_noise
+from rawdenoise.noise.model import NoiseModel
 from rawdenoise.training import captures
 from rawdenoise.training.captures import Capture, CaptureSet, build_store
 

@@ -12,15 +12,15 @@ from conftest import PATIENCE_S, make_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.batch import Stopped, Work, denoising, run_batch
+from rawdenoise.app.batch import Stopped, Work, denoising, run_batch
+from rawdenoise.app.jobs import FileResult, IfExists, Job, Status, plan
+from rawdenoise.capture.raw import Exposure, Provenance, RawImage
 from rawdenoise.errors import DiskFullError, ModelMissingError, TruncatedError
+from rawdenoise.files.names import name_outputs
+from rawdenoise.files.outputs import made_by_us
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.jobs import FileResult, IfExists, Job, Status, plan
-from rawdenoise.names import name_outputs
-from rawdenoise.outputs import made_by_us
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format
-from rawdenoise.raw import Exposure, Provenance, RawImage
 
 # ---------------------------------------------------------------- planning
 

@@ -14,9 +14,9 @@ from PIL import Image
 from rawdenoise.evaluation.blocks import read_blocks, read_validation, title
 from rawdenoise.evaluation.scenes import find_scenes
 from rawdenoise.formats.sidd import SIDD_CFA, read_sidd
-from rawdenoise.noise import NoiseModel
-from rawdenoise.scenes import make_scene
-from rawdenoise.stabilize import stabilize, unstabilize
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, unstabilize
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.captures import mosaic_rggb, pack_rggb, turned
 from rawdenoise.training.objectives import NEED_PAIRS
 

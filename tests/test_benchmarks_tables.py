@@ -12,9 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from rawdenoise.capture.srgb import encoded_srgb
 from rawdenoise.nets import build_net
-from rawdenoise.scenes import make_scene
-from rawdenoise.srgb import encoded_srgb
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, OBJECTIVES, Step
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"

@@ -13,19 +13,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odd_dngs import LONG, RATIONAL, SHORT, Odd, rationals, write_odd
 
+from rawdenoise.capture.black_levels import black_offsets, split_black
+from rawdenoise.capture.packing import pack, unpack
+from rawdenoise.capture.raw import Cfa, Levels, Provenance
 from rawdenoise.errors import LayoutError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.black_levels import black_offsets, split_black
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.output_levels import scaled
 from rawdenoise.formats.preview import preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import write_mosaic_tiff
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.levels import scaled
-from rawdenoise.packing import pack, unpack
-from rawdenoise.raw import Cfa, Levels, Provenance
 
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.0)
 GRID = np.array(

@@ -21,11 +21,10 @@ from rawdenoise.calibration import (
 from rawdenoise.calibration.frames import Frame, unevenness
 from rawdenoise.calibration.quantisation import averaged_variance
 from rawdenoise.calibration.transfer import fit_line
+from rawdenoise.capture.raw import Area, Camera, Cfa, RawImage
 from rawdenoise.errors import CalibrationError, RawDenoiseError
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.raw import Area, Camera, Cfa, RawImage
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import (
+from rawdenoise.simulation.camera import (
     SIMULATED_IMX385,
     FixedPattern,
     SensorNoise,
@@ -34,6 +33,7 @@ from rawdenoise.simulate import (
     evenly_lit,
     make_fixed_pattern,
 )
+from rawdenoise.simulation.scenes import make_scene
 
 ISO = 400
 NOISE = SensorNoise(gain=0.8, read_sigma=3.0, row_sigma=0.6)

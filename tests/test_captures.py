@@ -9,11 +9,11 @@ import captures
 import numpy as np
 import pytest
 
-from rawdenoise.bases import load_base
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.formats import read_raw
-from rawdenoise.packing import pack
+from rawdenoise.models.bundled import load_base
 from rawdenoise.pipeline import DenoiseOptions, Format, denoise, write
-from rawdenoise.raw import RawImage
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 

@@ -11,12 +11,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rawdenoise import __version__
+from rawdenoise.capture.raw import Levels, Provenance, RawImage
 from rawdenoise.cli import main
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.profiles import ProfileStore, load_profile
-from rawdenoise.raw import Levels, Provenance, RawImage
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SIMULATED_IMX385, capture, evenly_lit, make_fixed_pattern
+from rawdenoise.noise.profiles.store import ProfileStore, load_profile
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, evenly_lit, make_fixed_pattern
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.captures import build_store, scan
 
 UNTOUCHED = Provenance(__version__, "none", 0.0)

@@ -216,7 +216,7 @@ def test_demo_passes_on_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
         told.update(output=output, minutes=minutes, seed=seed)
         on_line("a line")  # type: ignore[operator]
 
-    monkeypatch.setattr("rawdenoise.demo.run_demo", run_demo)
+    monkeypatch.setattr("rawdenoise.app.demo.run_demo", run_demo)
     result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path), "--minutes", "0.5", "--seed", "3"])
     assert (result.exit_code, result.stdout) == (0, "a line\n")
     assert told == {"output": tmp_path, "minutes": 0.5, "seed": 3}

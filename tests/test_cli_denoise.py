@@ -23,17 +23,20 @@ from test_quality import simulated, with_shares
 from torch import nn
 
 from rawdenoise.atomic import MARK, atomic_output, remove_temporaries
-from rawdenoise.bases import load_base
+from rawdenoise.capture.raw import Camera, Cfa, Exposure, Metadata, Provenance
 from rawdenoise.cli import main
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, numbers_tag
-from rawdenoise.models import IsoNoise, Model, ModelCard, ModelStore, new_model
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import Model, new_model
+from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.raw import Camera, Cfa, Exposure, Metadata, Provenance
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
 
 DOUBLE = 12
 CAMERA = replace(TEST_CAMERA, mode="")

@@ -14,18 +14,18 @@ from click.testing import CliRunner, Result
 from conftest import PATIENCE_S, soon
 from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
 
-from rawdenoise.bases import load_base
+from rawdenoise.app.jobs import IfExists
 from rawdenoise.calibration.frames import frame_files
+from rawdenoise.capture.raw import Camera, Cfa
 from rawdenoise.cli import main
 from rawdenoise.cli.batches import Outputs, planned
-from rawdenoise.digests import Digests
 from rawdenoise.errors import DiskFullError
+from rawdenoise.files.digests import Digests
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.jobs import IfExists
-from rawdenoise.models import ModelStore
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import Format
-from rawdenoise.raw import Camera, Cfa
 from rawdenoise.recipe import Recipe
 from rawdenoise.training.captures import scan
 from rawdenoise.training.risk import RiskFigures
@@ -119,7 +119,7 @@ def test_a_model_that_cannot_be_kept_is_not_lost(
         raise DiskFullError(output, "no space left on the disk; nothing was written")
 
     with monkeypatch.context() as patched:
-        patched.setattr("rawdenoise.models.write_bytes", full)
+        patched.setattr("rawdenoise.models.store.write_bytes", full)
         result = train(tmp_path, captures, "--images", "16")
     assert result.exit_code == 1
     assert f"the training is kept in {tmp_path / 'scratch'}" in result.stderr

@@ -249,7 +249,7 @@ def test_queue_lists_what_has_not_settled() -> None:
 
 
 def _signature() -> object:
-    from rawdenoise.sources import signature_of
+    from rawdenoise.files.sources import signature_of
 
     return signature_of(Path("in/a.dng"))
 

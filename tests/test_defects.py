@@ -8,11 +8,11 @@ from conftest import make_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.defects import find_defects, known_defects, repaired
-from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import pack
-from rawdenoise.raw import Cfa
-from rawdenoise.scenes import make_scene
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import Cfa
+from rawdenoise.noise.defects import find_defects, known_defects, repaired
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.simulation.scenes import make_scene
 
 SHOT, READ = 4e-4, 1e-3  # packed: about 6 DN per electron, and a read noise of 2.5 electrons
 NOISE = NoiseModel((SHOT,) * 4, (READ**2,) * 4)

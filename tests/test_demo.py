@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rawdenoise.demo import DemoPlan, DemoResult, run_demo
+from rawdenoise.app.demo import DemoPlan, DemoResult, run_demo
+from rawdenoise.capture.packing import pack
 from rawdenoise.formats import read_raw
-from rawdenoise.metrics import psnr
-from rawdenoise.models import ModelStore
-from rawdenoise.packing import pack
+from rawdenoise.models.store import ModelStore
+from rawdenoise.quality.metrics import psnr
 
 SMALL = DemoPlan(size=(256, 192), training_captures=3, unseen_captures=2, images=64)
 

@@ -10,9 +10,9 @@ import pytest
 from conftest import make_raw
 
 from rawdenoise import digests
-from rawdenoise.digests import Digests
 from rawdenoise.errors import UnreadableError
-from rawdenoise.sources import SourceChangedError, read_digested
+from rawdenoise.files.digests import Digests
+from rawdenoise.files.sources import SourceChangedError, read_digested
 
 OLD_NS = 10**18
 

@@ -13,6 +13,17 @@ import tifffile
 from conftest import make_raw, raw_images
 from hypothesis import HealthCheck, given, settings
 
+from rawdenoise.capture.raw import (
+    Area,
+    Camera,
+    Cfa,
+    Color,
+    ColorMatrix,
+    Exposure,
+    Levels,
+    Provenance,
+    RawImage,
+)
 from rawdenoise.errors import DiskFullError, OutputExistsError, VerificationError
 from rawdenoise.formats import dng as dng_module
 from rawdenoise.formats import dng_codes
@@ -37,7 +48,6 @@ from rawdenoise.formats.tiff_container import (
     text,
     write_tree,
 )
-from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, Provenance, RawImage
 
 MATRIX = ((0.7, -0.2, -0.05), (-0.4, 1.2, 0.25), (-0.05, 0.15, 0.6))
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.75, "model-7", "sha256:abc", ((2e-4, 3e-6),) * 4)

@@ -13,8 +13,8 @@ from conftest import PATIENCE_S
 from PIL import Image
 from test_dng import PROVENANCE, make_capture
 
+from rawdenoise.capture.raw import Cfa, RawImage
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.raw import Cfa, RawImage
 
 
 def run(tmp_path: Path, name: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:

@@ -11,6 +11,7 @@ from conftest import write_arw, write_bayer_dng
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.capture.raw import Provenance, Tag
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.dng_color import color_temperature, dng_matrices, stated_neutral
@@ -19,7 +20,6 @@ from rawdenoise.formats.preview import preview
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import write_tiff
 from rawdenoise.formats.tiff_container import RATIONAL, SHORT, SRATIONAL, ascii_tag, numbers, numbers_tag
-from rawdenoise.raw import Provenance, Tag
 
 WARM = np.array([[1.0, -0.3, -0.1], [-0.4, 1.3, 0.1], [-0.1, 0.2, 0.6]])
 COLD = np.array([[0.8, -0.2, -0.1], [-0.5, 1.2, 0.3], [-0.1, 0.1, 0.9]])

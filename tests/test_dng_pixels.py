@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odd_dngs import BYTE, LONG, RATIONAL, SHORT, UNDEFINED, Odd, lossless_jpeg, noisy, rationals, write_odd
 
+from rawdenoise.capture.raw import Area, Cfa, Metadata, Provenance
 from rawdenoise.errors import (
     LinearRawError,
     MonochromeError,
@@ -37,7 +38,6 @@ from rawdenoise.formats.dng_pixels import (
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.raw import Area, Cfa, Metadata, Provenance
 
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.0)
 MISREAD = {

@@ -14,6 +14,7 @@ from test_dng import KEPT_RAW, KEPT_ROOT, UNTOUCHED, make_capture
 from test_metadata import EXIF, GPS, ROOT, cr3_file, tiff
 from test_pipeline import NOISE, a_model, noisy
 
+from rawdenoise.capture.raw import NO_TAGS, Camera, Ifd, Metadata, Provenance, RawImage, Tag
 from rawdenoise.formats.dng import compromises, dng_bytes, write_dng
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
@@ -38,7 +39,6 @@ from rawdenoise.formats.tiff_container import (
 )
 from rawdenoise.formats.xmp_packet import read_packet
 from rawdenoise.pipeline import DenoiseOptions, denoise
-from rawdenoise.raw import NO_TAGS, Camera, Ifd, Metadata, Provenance, RawImage, Tag
 
 HALF = Provenance("1.2.3", "gr2r", 0.5, noise_left=((4e-4, 1e-5), (2e-4, 3e-6), (4e-4, 5e-6), (1e-4, 2e-6)))
 ALL = Provenance("1.2.3", "gr2r", 1.0)

@@ -18,7 +18,7 @@ from test_models import trained
 from test_sidd import metadata
 
 from rawdenoise.atomic import MARK
-from rawdenoise.bases import load_base
+from rawdenoise.capture.raw import Camera
 from rawdenoise.cli import main
 from rawdenoise.errors import FileError, ModelMissingError
 from rawdenoise.evaluation import sidd as evaluation
@@ -32,12 +32,15 @@ from rawdenoise.evaluation.sidd import (
     figures_by_camera,
     models_by_scene,
 )
-from rawdenoise.evidence import Kind
 from rawdenoise.formats.sidd import SIDD_CFA, read_sidd_blocks
-from rawdenoise.models import Model, ModelStore
-from rawdenoise.noise import NoiseModel, fit_noise, sample_noise
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.model import Model
+from rawdenoise.models.store import ModelStore
+from rawdenoise.noise.estimate import sample_noise
+from rawdenoise.noise.evidence import Kind
+from rawdenoise.noise.fit import fit_noise
+from rawdenoise.noise.model import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions
-from rawdenoise.raw import Camera
 
 NAMES = ("0001_001_S6_00800_00060_3200_L", "0002_001_GP_01600_00060_3200_N", "0003_001_IP_00100_00060_3200_N")
 COLOURS = {"R": 0.7, "G": 0.5, "B": 0.2}

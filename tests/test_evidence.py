@@ -9,15 +9,17 @@ from conftest import TEST_CAMERA, make_raw
 from test_noise import noisy, ramps, textured
 
 from rawdenoise.calibration.captures import Capture, points_of
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import Exposure, Levels, Metadata, RawImage
 from rawdenoise.errors import CalibrationError, ProfileError, TrainingError
-from rawdenoise.evidence import Evidence, Kind, evidence_for, tag_noise
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers_tag
-from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseModel, NoiseSamples, sample_noise
-from rawdenoise.packing import pack
-from rawdenoise.profiles import CameraProfile, Method, ProfilePoint, ProfileStore
-from rawdenoise.raw import Exposure, Levels, Metadata, RawImage
+from rawdenoise.noise.estimate import sample_noise
+from rawdenoise.noise.evidence import Evidence, Kind, evidence_for, tag_noise
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.profiles.store import CameraProfile, Method, ProfilePoint, ProfileStore
+from rawdenoise.noise.samples import NoiseSamples
 from rawdenoise.training.captures import _noise_by_iso
 
 BYTE, RATIONAL, DOUBLE = 1, 5, 12
@@ -122,7 +124,7 @@ def test_a_plane_whose_texture_may_be_what_is_seen_does_not_contradict_its_tag(
     promised = TRUE.shot[0] * level + TRUE.read_variance[0]
     flat = NoiseSamples(level, promised, promised, np.full(40, 50.0), 1e-12)
     blue = replace(flat, variance=(2.0 if coarse == 2 else 3.0) * promised, coarse=coarse * promised)
-    monkeypatch.setattr("rawdenoise.evidence.sample_sound", lambda *_, **__: (flat, flat, flat, blue))
+    monkeypatch.setattr("rawdenoise.noise.evidence.sample_sound", lambda *_, **__: (flat, flat, flat, blue))
     assert ask(capture(profile_tag()), None).kind is kind
 
 
@@ -233,7 +235,7 @@ def test_few_pixels_are_looked_at_where_something_stronger_speaks(
     def fail(*arguments: object, **more: object) -> None:
         raise AssertionError("all pixels were looked at")
 
-    monkeypatch.setattr("rawdenoise.evidence.sample_sound", fail)
+    monkeypatch.setattr("rawdenoise.noise.evidence.sample_sound", fail)
     store.save(of_points(800))
     assert ask(capture(), store).kind is Kind.PROFILE
     assert ask(capture(), None, POOL).kind is Kind.POOLED

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.capture.raw import Tag
 from rawdenoise.formats.file_order import gps_in_our_order, in_our_order
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tiff_container import BYTE, LONG, SHORT, UNDEFINED
-from rawdenoise.raw import Tag
 
 SPECTRUM = (1, 31, *(380, 1, 10, 1), *(number for sample in range(31) for number in (sample, 100)))
 RGB_TABLES = [("H3s5B", (3, b"sky", 2, 0, 1, 2, 0), "24B", tuple(range(24))),

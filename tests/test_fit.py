@@ -12,15 +12,17 @@ import pytest
 import torch
 from numpy.random import Generator
 
-from rawdenoise.bases import BASES, load_base, model_called, model_for
+from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, ModelMissingError, TrainingError, UnreadableError
-from rawdenoise.models import ModelStore, export_halved, new_model, read_model
+from rawdenoise.models.archive import export_halved, read_model
+from rawdenoise.models.bundled import BASES, load_base, model_called, model_for
+from rawdenoise.models.model import new_model
+from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import StabilisedDenoiser, build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.raw import Camera
-from rawdenoise.stabilize import stabilize, stabilized_mean, unstabilize
-from rawdenoise.training.base import train_base
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_mean, unstabilize
 from rawdenoise.training.batches import Batch
+from rawdenoise.training.bundled import train_base
 from rawdenoise.training.loop import TrainingOptions, TrainingStopped, fit
 from rawdenoise.training.objectives import Step
 from rawdenoise.training.objectives.pairs import noise2noise, supervised

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
+from rawdenoise.capture.raw import Area, Provenance, Tag
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.framing import (
@@ -28,7 +29,6 @@ from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import layout_json, parse_layout, write_mosaic_tiff
 from rawdenoise.formats.tiff_container import RATIONAL, SHORT, numbers, numbers_tag
-from rawdenoise.raw import Area, Provenance, Tag
 
 ACTIVE = Area(10, 20, 110, 220)
 UNTOUCHED = Provenance("1.2.3", "none", 0.0)

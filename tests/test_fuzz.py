@@ -13,7 +13,11 @@ import pytest
 import tifffile
 from conftest import make_raw
 
+from rawdenoise.capture.raw import Cfa, Color, ColorMatrix
+from rawdenoise.capture.srgb import SRGB_TO_XYZ
 from rawdenoise.errors import (
+    NO_MEMORY,
+    UNFORESEEN,
     FileError,
     LayoutError,
     ModelFileError,
@@ -22,16 +26,15 @@ from rawdenoise.errors import (
     RawDenoiseError,
     TruncatedError,
     UnreadableError,
+    guarded,
+    guarded_file,
 )
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.preview import camera_to_srgb
 from rawdenoise.formats.tiff_container import MOST_VALUE_BYTES
-from rawdenoise.guard import NO_MEMORY, UNFORESEEN, guarded, guarded_file
 from rawdenoise.isolation.reader import IsolatedReader
-from rawdenoise.raw import Cfa, Color, ColorMatrix
-from rawdenoise.srgb import SRGB_TO_XYZ
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 INPUTS = 2000

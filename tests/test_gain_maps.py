@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import write_bayer_dng
 
+from rawdenoise.capture.raw import Cfa, Provenance, RawImage, Tag
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.gain_maps import apply_gains, gain_maps
@@ -17,7 +18,6 @@ from rawdenoise.formats.preview import preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import SHORT, bytes_tag, numbers_tag
-from rawdenoise.raw import Cfa, Provenance, RawImage, Tag
 
 HEIGHT, WIDTH = 96, 128
 

@@ -20,8 +20,11 @@ from conftest import PATIENCE_S, make_raw, raw_images, soon
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.batch import denoising, run_batch
+from rawdenoise.app.batch import denoising, run_batch
+from rawdenoise.app.jobs import FileResult, Job, Status
+from rawdenoise.capture.raw import Cfa, Color, ColorMatrix, Exposure, Metadata, Provenance, RawImage, Tag
 from rawdenoise.errors import (
+    UNFORESEEN,
     DecoderCrashedError,
     DecoderTimeoutError,
     NotFoundError,
@@ -35,13 +38,10 @@ from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.tags import Code
-from rawdenoise.guard import UNFORESEEN
 from rawdenoise.isolation import reader as isolation
 from rawdenoise.isolation.messages import pack, unpack
 from rawdenoise.isolation.reader import IsolatedReader, shared_reader
-from rawdenoise.jobs import FileResult, Job, Status
 from rawdenoise.pipeline import DenoiseOptions
-from rawdenoise.raw import Cfa, Color, ColorMatrix, Exposure, Metadata, Provenance, RawImage, Tag
 
 MISBEHAVING = "misbehaving_decoder"
 

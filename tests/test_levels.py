@@ -15,18 +15,18 @@ from hypothesis import given
 from test_dng import write_source
 from test_pipeline import NOISE, a_model
 
-from rawdenoise.artefacts import cleared
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import Exposure, Ifd, Metadata, Provenance, RawImage
 from rawdenoise.cli import main
 from rawdenoise.errors import VerificationError
 from rawdenoise.formats import dng_directories, read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.output_levels import OutputLevels, fine_scale, level_notes, output_scale, scaled
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag, numbers
-from rawdenoise.levels import OutputLevels, fine_scale, level_notes, output_scale, scaled
-from rawdenoise.packing import clipped, pack
+from rawdenoise.noise.artefacts import cleared
 from rawdenoise.pipeline import DenoiseOptions, Format, denoise, denoise_planes, write
-from rawdenoise.raw import Exposure, Ifd, Metadata, Provenance, RawImage
 from rawdenoise.recipe import Recipe
 
 FINE = DenoiseOptions(device="cpu", levels=OutputLevels.FINE)

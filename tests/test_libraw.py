@@ -12,6 +12,8 @@ import tifffile
 from conftest import make_raw
 from PIL import Image
 
+from rawdenoise.capture.packing import pack, unpack
+from rawdenoise.capture.raw import NO_TAGS, Area, Cfa, Metadata, Provenance, Tag
 from rawdenoise.errors import (
     DirectoryError,
     EmptyFileError,
@@ -30,8 +32,6 @@ from rawdenoise.formats.libraw import _orientation, read_libraw
 from rawdenoise.formats.shooting import camera_by_signature
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import LONG, SHORT, Node, numbers_tag, write_tree
-from rawdenoise.packing import pack, unpack
-from rawdenoise.raw import NO_TAGS, Area, Cfa, Metadata, Provenance, Tag
 
 DECODABLE = {
     "canon-eos-d30.crw": (

@@ -15,10 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import io
 
-from rawdenoise.errors import FileError, NotAnImageError, TruncatedError, UnreadableError
+from rawdenoise.errors import UNFORESEEN, FileError, NotAnImageError, TruncatedError, UnreadableError
 from rawdenoise.formats.matlab import LARGEST_ARRAY, check_matlab5
 from rawdenoise.formats.sidd import read_sidd
-from rawdenoise.guard import UNFORESEEN
 from rawdenoise.isolation.reader import shared_reader
 
 NAME = "0001_001_S6_00100_00060_3200_L.mat"

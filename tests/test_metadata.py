@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rawdenoise.capture.raw import Camera, Exposure, Tag
 from rawdenoise.errors import UnreadableError
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.metadata import read_metadata
@@ -27,7 +28,6 @@ from rawdenoise.formats.tiff_container import (
     text,
     write_tree,
 )
-from rawdenoise.raw import Camera, Exposure, Tag
 
 NOTE = b"a maker note with offsets of its own"
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.metrics import psnr, ssim
+from rawdenoise.quality.metrics import psnr, ssim
 
 
 def picture(seed: int, height: int = 32, width: int = 40) -> np.ndarray:

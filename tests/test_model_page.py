@@ -15,15 +15,18 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from rawdenoise.charts import Axis, Series, chart, nice_step, tick_label
+from rawdenoise.capture.raw import Camera
 from rawdenoise.cli import main
 from rawdenoise.errors import ModelFileError
-from rawdenoise.model_page import render
-from rawdenoise.models import PAGE, IsoNoise, ModelCard, ModelStore, new_model
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import new_model
+from rawdenoise.models.store import PAGE, ModelStore
 from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.raw import Camera
-from rawdenoise.residuals import IsoEvidence, ResidualTests, gather, residual_of, verdicts
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.pages.charts import Axis, Series, chart, nice_step, tick_label
+from rawdenoise.pages.model_page import render
+from rawdenoise.quality.residuals import IsoEvidence, ResidualTests, gather, residual_of, verdicts
 from rawdenoise.training.captures import Tile, TileStore, mosaic_rggb
 
 SIGMA = 0.01

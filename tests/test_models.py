@@ -12,12 +12,15 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from rawdenoise.bases import load_base, model_for
+from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, ModelMissingError
-from rawdenoise.models import IsoNoise, Model, ModelCard, ModelStore, new_model
+from rawdenoise.models.bundled import load_base, model_for
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import Model, new_model
+from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.raw import Camera
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
 
 CAMERA = Camera("Nikon", "NIKON D1", "", "2000x1312 12-bit")
 NOISE = NoiseModel((1e-3, 1.1e-3, 1.1e-3, 1e-3), (1e-6,) * 4)

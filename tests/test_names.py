@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rawdenoise.atomic import LONGEST
-from rawdenoise.names import NamePattern, PatternError, mirror_of, name_outputs, parse_pattern
+from rawdenoise.files.names import NamePattern, PatternError, mirror_of, name_outputs, parse_pattern
 
 
 @pytest.mark.parametrize(

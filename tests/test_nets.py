@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
+from rawdenoise.inference.tiling import Tiles, denoise_tiled
 from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.tiling import Tiles, denoise_tiled
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
 
 WHITE = torch.full((1, 4), 120.0)
 

@@ -7,18 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rawdenoise.agreement import agreement
+from rawdenoise.capture.packing import clipped, pack
 from rawdenoise.formats import read_raw
-from rawdenoise.noise import (
-    NoiseModel,
-    NoiseSamples,
-    estimate_noise,
-    estimate_with_interval,
-    fit_noise,
-    sample_noise,
-)
-from rawdenoise.packing import clipped, pack
-from rawdenoise.scenes import make_scene
+from rawdenoise.noise.agreement import agreement
+from rawdenoise.noise.estimate import estimate_noise, sample_noise
+from rawdenoise.noise.fit import estimate_with_interval, fit_noise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.samples import NoiseSamples
+from rawdenoise.simulation.scenes import make_scene
 
 
 def noisy(clean: np.ndarray, shot: float, read: float, seed: int = 0) -> np.ndarray:
@@ -241,7 +237,7 @@ def test_agreement_knows_nothing_without_pixels() -> None:
 def test_large_captures_are_measured_in_part_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     planes = noisy(ramps(), 1e-3, 1e-5)
     everything = sample_noise(planes)
-    monkeypatch.setattr("rawdenoise.noise.MOST_BLOCKS", 600)
+    monkeypatch.setattr("rawdenoise.noise.estimate.MOST_BLOCKS", 600)
     part = sample_noise(planes)
     assert sum(part[0].blocks) < 0.6 * sum(everything[0].blocks)
     np.testing.assert_allclose(variances(fit_noise([part]), 0.3), 3.1e-4, rtol=0.1)

@@ -13,16 +13,16 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import make_raw
 
+from rawdenoise.capture.raw import Camera, Provenance, Tag
 from rawdenoise.cli import batches, main, sessions
+from rawdenoise.errors import UNFORESEEN
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import DOUBLE, RATIONAL, SHORT, Node, Pixels, numbers_tag, write_tree
-from rawdenoise.guard import UNFORESEEN
 from rawdenoise.isolation.reader import IsolatedReader
-from rawdenoise.raw import Camera, Provenance, Tag
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SIMULATED_IMX385, capture
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
+from rawdenoise.simulation.scenes import make_scene
 
 UNTOUCHED = Provenance("0", "none", 0.0)
 CAMERA = SIMULATED_IMX385.resized(128, 96)

@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from odd_dngs import LONG, SHORT, Entry, Odd, noisy, opcode_list, write_odd
 
-from rawdenoise.bases import load_base
-from rawdenoise.defects import named_defects
+from rawdenoise.capture.raw import Metadata, Provenance, Tag
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.opcodes import named_bad_pixels, read_opcodes
 from rawdenoise.formats.tags import Code
+from rawdenoise.models.bundled import load_base
+from rawdenoise.noise.defects import named_defects
 from rawdenoise.pipeline import DenoiseOptions, defects_for, denoise
-from rawdenoise.raw import Metadata, Provenance, Tag
 
 CONSTANT, LIST = 4, 5
 PLACES = [(10, 20), (11, 47), (40, 61), (41, 90), (63, 95)]

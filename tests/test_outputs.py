@@ -13,19 +13,19 @@ import numpy as np
 import pytest
 from conftest import make_raw
 
-from rawdenoise.batch import Signing, denoising, run_batch
+from rawdenoise.app.batch import Signing, denoising, run_batch
+from rawdenoise.app.jobs import IfExists, Job, Naming, Status, plan
+from rawdenoise.capture.raw import Exposure, Metadata, Provenance
+from rawdenoise.files.names import mirror_of, parse_pattern
+from rawdenoise.files.outputs import Judge, Standing, made_by_us
+from rawdenoise.files.sources import digest_of, signature_of
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.provenance import is_output, made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, bytes_tag
-from rawdenoise.jobs import IfExists, Job, Naming, Status, plan
-from rawdenoise.names import mirror_of, parse_pattern
-from rawdenoise.outputs import Judge, Standing, made_by_us
+from rawdenoise.isolation.untouched import read_untouched
 from rawdenoise.pipeline import DenoiseOptions, Format
-from rawdenoise.raw import Exposure, Metadata, Provenance
-from rawdenoise.sources import digest_of, signature_of
-from rawdenoise.untouched import read_untouched
 
 TIME = "2026:05:06 07:08:09"
 

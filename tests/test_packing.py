@@ -9,8 +9,8 @@ from conftest import make_raw, raw_images
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.packing import clipped, pack, saturation_level, unpack
-from rawdenoise.raw import Area, Cfa, Levels, RawImage
+from rawdenoise.capture.packing import clipped, pack, saturation_level, unpack
+from rawdenoise.capture.raw import Area, Cfa, Levels, RawImage
 
 
 def mirrored(raw: RawImage, *, rows: bool, columns: bool) -> RawImage:

@@ -10,13 +10,18 @@ from test_packing import mirrored
 from torch import nn
 
 from rawdenoise import __version__
-from rawdenoise.bases import load_base
-from rawdenoise.camera_profile import CameraProfile, KnownDefects, Method, ProfilePoint
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import Camera, Cfa, Exposure, RawImage
 from rawdenoise.errors import ModelMissingError
-from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
+from rawdenoise.inference.tiling import Tiles
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import Model, new_model
 from rawdenoise.nets import NETS, build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import pack
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, Method, ProfilePoint
+from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.pipeline import (
     DenoiseOptions,
     _humbler,
@@ -26,9 +31,6 @@ from rawdenoise.pipeline import (
     denoise_planes,
     noise_for,
 )
-from rawdenoise.profiles import ProfileStore
-from rawdenoise.raw import Camera, Cfa, Exposure, RawImage
-from rawdenoise.tiling import Tiles
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
 

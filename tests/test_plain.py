@@ -9,12 +9,22 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import (
+    Area,
+    Camera,
+    Cfa,
+    Color,
+    ColorMatrix,
+    Exposure,
+    Levels,
+    Provenance,
+    RawImage,
+)
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, TruncatedError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout, possible_sizes, read_plain
 from rawdenoise.formats.tiff import layout_json, write_mosaic_tiff
-from rawdenoise.packing import pack
-from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, Provenance, RawImage
 
 FOURTEEN_BITS = PlainLayout(cfa=Cfa.GBRG, black=600.0, white=16383.0, bits=14, size=(12, 8))
 LAYOUT = PlainLayout(cfa=Cfa.RGGB)

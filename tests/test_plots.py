@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 from rawdenoise.calibration import CalibrationPoint, calibrate_from_frames
+from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import OutputError, SetupError
-from rawdenoise.plots import plot_calibration
-from rawdenoise.raw import Camera
-from rawdenoise.simulate import SIMULATED_IMX385, evenly_lit, make_fixed_pattern
+from rawdenoise.pages.calibration_page import plot_calibration
+from rawdenoise.simulation.camera import SIMULATED_IMX385, evenly_lit, make_fixed_pattern
 
 pytest.importorskip("matplotlib")
 

@@ -11,13 +11,13 @@ from conftest import make_raw, raw_images
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.capture.raw import Area, Cfa, Color, Levels, Metadata, Provenance, RawImage
 from rawdenoise.formats.demosaicing import demosaic
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.preview import preview, preview_jpeg
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.raw import Area, Cfa, Color, Levels, Metadata, Provenance, RawImage
 
 NEUTRAL = (0.4, 1.0, 0.7)
 BLACK, WHITE = 512, 16383

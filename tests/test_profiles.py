@@ -11,9 +11,10 @@ from conftest import make_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.camera_profile import off_scale, point_at
+from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import ProfileError
-from rawdenoise.profiles import (
+from rawdenoise.noise.profiles.profile import off_scale, point_at
+from rawdenoise.noise.profiles.store import (
     CameraProfile,
     KnownDefects,
     Method,
@@ -24,7 +25,6 @@ from rawdenoise.profiles import (
     parse_profile,
     save_profile,
 )
-from rawdenoise.raw import Camera, Levels
 
 CAMERA = Camera("Test", "Test One", mode="60x40 14-bit")
 HERE = Path("test.toml")

@@ -15,18 +15,20 @@ from test_noise import noisy, textured
 from test_packing import mirrored
 from torch import nn
 
-from rawdenoise.bases import load_base
-from rawdenoise.levels import OutputLevels
-from rawdenoise.metrics import psnr
-from rawdenoise.models import IsoNoise, Model, ModelCard, new_model
+from rawdenoise.capture.packing import clipped, pack, unpack
+from rawdenoise.capture.raw import Camera, Exposure, RawImage
+from rawdenoise.formats.output_levels import OutputLevels
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import Model, new_model
 from rawdenoise.nets import NETS, build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import clipped, pack, unpack
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions, denoise
-from rawdenoise.quality import Flag, NetworkReach, PictureQuality, assess
-from rawdenoise.raw import Camera, Exposure, RawImage
-from rawdenoise.scenes import make_scene
-from rawdenoise.simulate import SIMULATED_IMX385, capture
+from rawdenoise.quality.gain import Flag, NetworkReach, PictureQuality, assess
+from rawdenoise.quality.metrics import psnr
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
+from rawdenoise.simulation.scenes import make_scene
 
 ISO = 12800
 CPU = DenoiseOptions(device="cpu")

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from rawdenoise import recipe
+from rawdenoise.capture.raw import Cfa
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.raw import Cfa
 from rawdenoise.recipe import Recipe
 
 

@@ -10,13 +10,13 @@ from conftest import make_raw, raw_images
 from hypothesis import given
 from test_dng import make_capture, write_source
 
+from rawdenoise.capture.raw import Area, Cfa, Levels, Metadata, RawImage
 from rawdenoise.formats import read_raw, rendering
 from rawdenoise.formats.framing import picture_shape, upright
+from rawdenoise.formats.output_levels import scaled
 from rawdenoise.formats.preview import preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tiff_container import read_directory, read_header
-from rawdenoise.levels import scaled
-from rawdenoise.raw import Area, Cfa, Levels, Metadata, RawImage
 
 
 def soft(height: int, width: int, cfa: Cfa = Cfa.RGGB, **more: int) -> RawImage:

@@ -5,10 +5,10 @@ import pytest
 from conftest import make_raw
 from test_packing import mirrored
 
-from rawdenoise.noise import NoiseModel
-from rawdenoise.packing import pack
-from rawdenoise.rows import add_rows, row_offsets
-from rawdenoise.scenes import make_scene
+from rawdenoise.capture.packing import pack
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.rows import add_rows, row_offsets
+from rawdenoise.simulation.scenes import make_scene
 
 # The Sony A7S2 at ISO 400 and 6400 as PNNP (fenghansen/PNNP, Apache-2.0) calibrated it, in DN above black.
 RANGE = 16383 - 512

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rawdenoise.scenes import make_scene
+from rawdenoise.simulation.scenes import make_scene
 
 
 def test_same_seed_gives_the_same_bytes() -> None:

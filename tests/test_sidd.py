@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy import io
 
+from rawdenoise.capture.raw import Area, Cfa, Levels
 from rawdenoise.errors import FileError, NotAnImageError, SetupError, TruncatedError, UnsupportedCfaError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import SIDD_CFA, SceneName, parse_scene_name, read_sidd, read_sidd_blocks
-from rawdenoise.raw import Area, Cfa, Levels
+from rawdenoise.isolation.untouched import read_untouched
 from rawdenoise.training.captures import scan
-from rawdenoise.untouched import read_untouched
 
 SCENE = "0001_001_S6_00100_00060_3200_L"
 XYZ_TO_CAMERA = np.array([1.1, -0.5, -0.1, -0.4, 1.3, 0.2, -0.1, 0.3, 0.6])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rawdenoise.sidecars import Sidecars, copy_missing, sidecar_beside
+from rawdenoise.files.sidecars import Sidecars, copy_missing, sidecar_beside
 
 BESIDE = {
     "IMG.xmp": "out.xmp",  # Adobe

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rawdenoise.raw import Area, Cfa
-from rawdenoise.simulate import (
+from rawdenoise.capture.raw import Area, Cfa
+from rawdenoise.simulation.camera import (
     SIMULATED_IMX385,
     SensorNoise,
     SimulatedCamera,

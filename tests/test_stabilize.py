@@ -9,9 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.noise import NoiseModel
-from rawdenoise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
+from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 
 SHOT = 1e-4
 

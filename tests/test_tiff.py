@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from PIL import Image, ImageCms
 from test_dng import PROVENANCE, make_capture
 
+from rawdenoise.capture.raw import Levels, RawImage
 from rawdenoise.errors import DiskFullError, VerificationError
 from rawdenoise.formats import tiff as tiff_module
 from rawdenoise.formats.libraw import read_libraw
@@ -21,7 +22,6 @@ from rawdenoise.formats.plain import read_plain
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import layout_json, parse_layout, write_mosaic_tiff, write_tiff
 from rawdenoise.formats.tiff_container import numbers, text
-from rawdenoise.raw import Levels, RawImage
 
 
 def flat_capture(red: int = 3000, blue: int = 3750, **more: int) -> RawImage:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.capture.raw import Ifd, Tag
 from rawdenoise.formats.tiff_container import (
     ASCII,
     BIG,
@@ -29,7 +30,6 @@ from rawdenoise.formats.tiff_container import (
     write_directories,
     write_tree,
 )
-from rawdenoise.raw import Ifd, Tag
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8, 129: 1}

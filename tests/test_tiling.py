@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from rawdenoise.tiling import Tiles, denoise_tiled
+from rawdenoise.inference.tiling import Tiles, denoise_tiled
 
 
 @given(

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rawdenoise.training.captures as captures_module
+from rawdenoise.capture.raw import Cfa
 from rawdenoise.errors import NotFoundError, RawDenoiseError, TrainingError
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.noise import NoiseModel
-from rawdenoise.profiles import ProfileStore
-from rawdenoise.raw import Cfa
-from rawdenoise.stabilize import stabilize, stabilized_mean
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.profiles.store import ProfileStore
+from rawdenoise.noise.stabilize import stabilize, stabilized_mean
 from rawdenoise.training.camera import Trained, forget, run_id, train
 from rawdenoise.training.captures import (
     CaptureSet,

@@ -9,7 +9,7 @@ import pytest
 import typecheck
 from jaxtyping import Float32, TypeCheckError, jaxtyped
 
-from rawdenoise.metrics import psnr
+from rawdenoise.quality.metrics import psnr
 
 
 @jaxtyped(typechecker=typecheck.checked)

@@ -10,13 +10,14 @@ import torch
 from click.testing import CliRunner, Result
 from test_cli_denoise import _one_thread, a_capture
 
-from rawdenoise.bases import load_base
 from rawdenoise.cli import main
 from rawdenoise.errors import TrainingError
-from rawdenoise.models import IsoNoise, ModelStore
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
-from rawdenoise.noise import NoiseModel
-from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_white
 from rawdenoise.training import camera
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.camera import Trained

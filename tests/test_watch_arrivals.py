@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.sources import Signature, signature_of
+from rawdenoise.files.sources import Signature, signature_of
 from rawdenoise.watching import events
 from rawdenoise.watching.events import Events, Hint
 from rawdenoise.watching.mounts import MountChanges, polling_reason, reason_in

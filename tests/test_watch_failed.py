@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from rawdenoise.errors import OutputError
-from rawdenoise.sources import Signature, signature_of
+from rawdenoise.files.sources import Signature, signature_of
 from rawdenoise.watching import failed
 from rawdenoise.watching.failed import move_failed
 from rawdenoise.watching.reports import words

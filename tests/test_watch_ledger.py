@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.sources import Signature
+from rawdenoise.files.sources import Signature
 from rawdenoise.watching.database import _JOBS, VERSION, LedgerBrokenError, LedgerError
 from rawdenoise.watching.ledger import (
     LONGEST_WAIT_S,

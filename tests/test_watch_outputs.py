@@ -28,9 +28,9 @@ from test_watch_service import (
 from test_watch_service import _quickly as _quickly
 from test_watch_service import root as root
 
+from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.raw import Provenance
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.inspector import Inspector
@@ -396,7 +396,7 @@ def test_a_days_reading_survives_a_clock_that_is_set(root: Root, tmp_path: Path)
         output = root.output / "a.dng"
         source = a_capture(root.source / "a.dng")
         found = Written(1, 1, "x")
-        from rawdenoise.sources import signature_of
+        from rawdenoise.files.sources import signature_of
 
         signature = signature_of(source)
         assert signature is not None

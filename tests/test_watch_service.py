@@ -22,7 +22,7 @@ from conftest import PATIENCE_S, make_raw, soon
 
 from rawdenoise import sources
 from rawdenoise.atomic import MARK
-from rawdenoise.bases import load_base
+from rawdenoise.capture.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.errors import DiskFullError, OutputError, RawDenoiseError, UnreadableError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
@@ -30,9 +30,10 @@ from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, text
-from rawdenoise.models import ModelStore, new_model
+from rawdenoise.models.bundled import load_base
+from rawdenoise.models.model import new_model
+from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import denoise
-from rawdenoise.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching import service, trainer, worker
 from rawdenoise.watching.config import Root, WatchConfig

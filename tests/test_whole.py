@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from conftest import make_raw
 
+from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.formats.whole import what_is_missing
-from rawdenoise.raw import Provenance
 
 MADE = Provenance("1", "gr2r", 1.0, source_digest="0" * 64, recipe="1" * 16)
 

@@ -13,6 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_dng import make_capture
 
+from rawdenoise.capture.raw import Metadata, Provenance
 from rawdenoise.formats import xmp_packet
 from rawdenoise.formats.dng import compromises, write_dng
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
@@ -21,7 +22,6 @@ from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag
 from rawdenoise.formats.xmp import Identity, history, last_provenance, with_provenance
 from rawdenoise.formats.xmp_packet import PacketError, read_packet, write_packet
-from rawdenoise.raw import Metadata, Provenance
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 OURS = "{urn:rawdenoise:provenance:1/}"

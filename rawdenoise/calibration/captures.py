@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rawdenoise.artefacts import sample_sound
 from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, iso_labels
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
-from rawdenoise.camera_profile import Method
-from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError
-from rawdenoise.guard import guarded_file
-from rawdenoise.noise import NoiseSamples, estimate_with_interval
-from rawdenoise.packing import clipped, pack, saturation_level
-from rawdenoise.raw import Camera, Levels
-from rawdenoise.untouched import read_untouched
+from rawdenoise.capture.packing import clipped, pack, saturation_level
+from rawdenoise.capture.raw import Camera, Levels
+from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, guarded_file
+from rawdenoise.isolation.untouched import read_untouched
+from rawdenoise.noise.artefacts import sample_sound
+from rawdenoise.noise.fit import estimate_with_interval
+from rawdenoise.noise.profiles.profile import Method
+from rawdenoise.noise.samples import NoiseSamples
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout

@@ -14,10 +14,10 @@ from rawdenoise.calibration.defects import DarkStack, defect_map
 from rawdenoise.calibration.frames import LEAKING, Frame
 from rawdenoise.calibration.pairs import Pair, measure_pair
 from rawdenoise.calibration.records import DarkPattern, DefectMap, RowSpectrum
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import Levels, RawImage
 from rawdenoise.errors import CalibrationError
-from rawdenoise.noise import FourFloats
-from rawdenoise.packing import pack
-from rawdenoise.raw import Levels, RawImage
+from rawdenoise.noise.model import FourFloats
 
 CUT_OFF = 0.3  # share of pixels at the lowest value from which the noise is cut off there
 WARMING = 1.1  # growth of the read noise with exposure time from which the user is told

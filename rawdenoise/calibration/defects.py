@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int
 
 from rawdenoise.calibration.records import DarkPattern, DefectMap
-from rawdenoise.noise import FourFloats
-from rawdenoise.raw import RawImage
+from rawdenoise.capture.raw import RawImage
+from rawdenoise.noise.model import FourFloats
 
 NEIGHBOURS = 32  # packed pixels: side of the block whose median a pixel is compared with
 HOT_SIGMAS, HOT_SIGMAS_ALONE = 6.0, 12.0  # in every one of several darks; in the only one

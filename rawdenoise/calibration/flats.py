@@ -15,10 +15,10 @@ from rawdenoise.calibration.defects import dead_pixels, defect_map
 from rawdenoise.calibration.frames import MOSTLY, Frame
 from rawdenoise.calibration.pairs import Pair, measure_pair
 from rawdenoise.calibration.records import DefectMap
+from rawdenoise.capture.packing import pack
+from rawdenoise.capture.raw import Levels
 from rawdenoise.errors import CalibrationError
-from rawdenoise.noise import FourFloats
-from rawdenoise.packing import pack
-from rawdenoise.raw import Levels
+from rawdenoise.noise.model import FourFloats
 
 UPPER_LIMIT = 0.75  # of the way from black to saturation
 USABLE = 0.2  # share of a frame that has to lie below the limit

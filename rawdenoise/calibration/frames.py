@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError
+from rawdenoise.capture.packing import clipped, pack, saturation_level
+from rawdenoise.capture.raw import Camera, Exposure, RawImage
+from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, guarded_file
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
-from rawdenoise.guard import guarded_file
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.noise import FourFloats
-from rawdenoise.packing import clipped, pack, saturation_level
-from rawdenoise.raw import Camera, Exposure, RawImage
-from rawdenoise.untouched import read_untouched
+from rawdenoise.isolation.untouched import read_untouched
+from rawdenoise.noise.model import FourFloats
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout

@@ -9,8 +9,8 @@ from jaxtyping import Bool, Float32, Float64
 
 from rawdenoise.calibration.quantisation import averaged_variance
 from rawdenoise.calibration.records import four
-from rawdenoise.noise import FourFloats
-from rawdenoise.raw import Levels
+from rawdenoise.capture.raw import Levels
+from rawdenoise.noise.model import FourFloats
 
 BLOCK = 16  # packed pixels
 FILLED = 0.75  # share of usable pixels a block needs to count

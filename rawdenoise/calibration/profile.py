@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Int
 
 from rawdenoise.calibration.records import CalibrationPoint
-from rawdenoise.camera_profile import CameraProfile, KnownDefects, ProfilePoint, Site, sorted_points
 from rawdenoise.errors import CalibrationError
-from rawdenoise.noise import FourFloats
+from rawdenoise.noise.model import FourFloats
+from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, ProfilePoint, Site, sorted_points
 
 
 def profile_of(

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float64, Int
 
-from rawdenoise.camera_profile import Method
-from rawdenoise.noise import FourFloats, NoiseModel
-from rawdenoise.raw import Camera, Levels
+from rawdenoise.capture.raw import Camera, Levels
+from rawdenoise.noise.model import FourFloats, NoiseModel
+from rawdenoise.noise.profiles.profile import Method
 
 DARKS_ALONE = "darks alone: the gain needs flats or ordinary captures"
 

@@ -15,10 +15,10 @@ from rawdenoise.calibration.flats import Flats, measure_flats
 from rawdenoise.calibration.frames import Frame, full_name, iso_labels
 from rawdenoise.calibration.pairs import Pair
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint, four
-from rawdenoise.camera_profile import Method
+from rawdenoise.capture.raw import Camera, Levels, RawImage
 from rawdenoise.errors import CalibrationError
-from rawdenoise.noise import FLOOR, FourFloats, NoiseModel
-from rawdenoise.raw import Camera, Levels, RawImage
+from rawdenoise.noise.model import FLOOR, FourFloats, NoiseModel
+from rawdenoise.noise.profiles.profile import Method
 
 LINE_ERROR = 0.005  # how far a real sensor strays from the line, relative
 TWO_SIDED_95 = 1.96

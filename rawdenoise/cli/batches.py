@@ -10,25 +10,25 @@ from pathlib import Path
 
 import click
 
+from rawdenoise.app.batch import Signing, Work, copying_sidecars, denoising, recipe_digest, run_batch
+from rawdenoise.app.jobs import IfExists, Job, Naming, Status, plan
 from rawdenoise.atomic import remove_abandoned, remove_temporaries
-from rawdenoise.bases import Models, current_models
-from rawdenoise.batch import Signing, Work, copying_sidecars, denoising, recipe_digest, run_batch
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.report import BatchReport
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import one_line
-from rawdenoise.digests import Digests
 from rawdenoise.errors import SetupError
+from rawdenoise.files.digests import Digests
+from rawdenoise.files.names import NamePattern, mirror_of, parse_pattern
+from rawdenoise.files.outputs import Judge
+from rawdenoise.files.sidecars import CAPTURE_ONE, Sidecars
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_alone, shared_reader
-from rawdenoise.jobs import IfExists, Job, Naming, Status, plan
-from rawdenoise.models import ModelStore
-from rawdenoise.names import NamePattern, mirror_of, parse_pattern
-from rawdenoise.outputs import Judge
+from rawdenoise.models.bundled import Models, current_models
+from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import DenoiseOptions, Format
 from rawdenoise.recipe import Recipe
-from rawdenoise.sidecars import CAPTURE_ONE, Sidecars
 
 
 @dataclass(frozen=True, slots=True)

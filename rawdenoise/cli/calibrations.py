@@ -22,15 +22,14 @@ from rawdenoise.calibration import (
 )
 from rawdenoise.calibration.frames import frame_files, full_name
 from rawdenoise.calibration.profile import profile_of
-from rawdenoise.camera_profile import off_scale, profile_id
+from rawdenoise.capture.raw import Camera
 from rawdenoise.cli.profiles import profile_lines
 from rawdenoise.cli.text import counted, one_line
-from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, is_damage
+from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, explained, is_damage
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.guard import explained
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.profiles import CameraProfile, ProfileStore, load_profile, merged, save_profile
-from rawdenoise.raw import Camera
+from rawdenoise.noise.profiles.profile import off_scale, profile_id
+from rawdenoise.noise.profiles.store import CameraProfile, ProfileStore, load_profile, merged, save_profile
 
 SOURCE = "rawdenoise calibrate"
 
@@ -77,7 +76,7 @@ def run(given: Given, wanted: Wanted) -> int:
     """
     if wanted.plot is not None:
         # Loaded only where asked for: matplotlib is an extra, and slow to load.
-        from rawdenoise.plots import check_drawing
+        from rawdenoise.pages.calibration_page import check_drawing
 
         check_drawing()
     failures: list[Exception] = []
@@ -129,7 +128,7 @@ def _calibrate(group: Group, given: Given, wanted: Wanted) -> list[CalibrationEr
     if not wanted.dry_run:
         _keep(profile, wanted.output)
     if wanted.plot is not None:
-        from rawdenoise.plots import plot_calibration
+        from rawdenoise.pages.calibration_page import plot_calibration
 
         click.echo(f"pictures: {one_line(plot_calibration(points, wanted.plot))}")
     return refusals

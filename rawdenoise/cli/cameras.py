@@ -44,7 +44,7 @@ def show(camera: str, iso: int | None, as_json: bool) -> None:
 @click.argument("target", type=GivenPath(), default=".")
 def export(camera: str, target: Path) -> None:
     """Copy a camera's profile into TARGET (a file or folder; default here)."""
-    from rawdenoise.profiles import ProfileStore
+    from rawdenoise.noise.profiles.store import ProfileStore
 
     click.echo(ProfileStore().export(camera, target))
 
@@ -54,7 +54,7 @@ def export(camera: str, target: Path) -> None:
 @click.option("--replace", is_flag=True, help="Overwrite profiles of the same cameras.")
 def import_(files: tuple[Path, ...], replace: bool) -> None:
     """Take in profiles; those that are incomplete or absurd are refused."""
-    from rawdenoise.profiles import ProfileStore
+    from rawdenoise.noise.profiles.store import ProfileStore
 
     for file in files:
         profile = ProfileStore().import_file(file, replace=replace)
@@ -66,7 +66,7 @@ def import_(files: tuple[Path, ...], replace: bool) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(cameras: tuple[str, ...], yes: bool) -> None:
     """Delete profiles of your own, after asking."""
-    from rawdenoise.profiles import ProfileStore
+    from rawdenoise.noise.profiles.store import ProfileStore
 
     store = ProfileStore()
     for camera in cameras:

@@ -12,9 +12,10 @@ import click
 from rawdenoise.atomic import write_bytes
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
-from rawdenoise.model_page import render
-from rawdenoise.models import CLEAN, PAGE, ModelCard, ModelStore
-from rawdenoise.residuals import residual_of, verdicts
+from rawdenoise.models.card import CLEAN, ModelCard
+from rawdenoise.models.store import PAGE, ModelStore
+from rawdenoise.pages.model_page import render
+from rawdenoise.quality.residuals import residual_of, verdicts
 
 
 def json_of(card: ModelCard) -> dict[str, object]:

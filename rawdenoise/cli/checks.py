@@ -21,13 +21,13 @@ import torch
 from click import style
 
 from rawdenoise import __version__
+from rawdenoise.capture.raw import Area, Camera, Cfa, Levels, Provenance, RawImage
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import RawDenoiseError, SetupError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.models import ModelStore
+from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import NETS, build_net
-from rawdenoise.raw import Area, Camera, Cfa, Levels, Provenance, RawImage
 
 LITTLE_SPACE = 1 << 30  # bytes: less than this fills up within a shooting
 EXTRAS = {"sidd": ("h5py", "scipy"), "plots": ("matplotlib",)}

@@ -25,6 +25,6 @@ from rawdenoise.cli.paths import GivenPath
 )
 def command(output: Path, minutes: float, seed: int) -> None:
     """Simulate a camera, train on its noisy captures alone, denoise others and measure the gain."""
-    from rawdenoise.demo import run_demo
+    from rawdenoise.app.demo import run_demo
 
     run_demo(output, minutes=minutes, seed=seed, on_line=click.echo)

@@ -80,12 +80,12 @@ def command(
     Exit codes: 0 all done or skipped, 1 some failed, 2 usage, 3 no model or device, 4 nothing matched,
     130 interrupted.
     """
-    from rawdenoise.bases import models_for
     from rawdenoise.cli import batches
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.cli.report import BatchReport
-    from rawdenoise.digests import Digests
-    from rawdenoise.levels import OutputLevels
+    from rawdenoise.files.digests import Digests
+    from rawdenoise.formats.output_levels import OutputLevels
+    from rawdenoise.models.bundled import models_for
     from rawdenoise.pipeline import DenoiseOptions
     from rawdenoise.recipe import Recipe
 

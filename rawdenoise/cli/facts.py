@@ -12,21 +12,21 @@ import click
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from rawdenoise.agreement import agreement
-from rawdenoise.bases import model_for
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import PLANES, Camera, Metadata, RawImage
 from rawdenoise.cli.text import one_line
-from rawdenoise.errors import ModelError, RawDenoiseError
-from rawdenoise.evidence import evidence_for
+from rawdenoise.errors import ModelError, RawDenoiseError, guarded_file
 from rawdenoise.formats.dng import compromises
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.guard import guarded_file
 from rawdenoise.isolation.reader import read_alone, read_isolated
-from rawdenoise.models import ModelStore
-from rawdenoise.noise import NoiseModel, sample_noise
-from rawdenoise.packing import clipped, pack
+from rawdenoise.models.bundled import model_for
+from rawdenoise.models.store import ModelStore
+from rawdenoise.noise.agreement import agreement
+from rawdenoise.noise.estimate import sample_noise
+from rawdenoise.noise.evidence import evidence_for
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.pipeline import Format, denoise
-from rawdenoise.profiles import ProfileStore
-from rawdenoise.raw import PLANES, Camera, Metadata, RawImage
 
 ORIENTATIONS = (  # EXIF's 1 to 8: what a viewer has to do
     "", "upright", "mirror", "turn by 180", "flip", "flip and turn right", "turn right",

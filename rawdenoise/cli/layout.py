@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from rawdenoise.capture.raw import Cfa
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.raw import Cfa
 
 
 def plain_layout(

@@ -24,7 +24,7 @@ def command() -> None:
 def list_(as_json: bool) -> None:
     """List the models, newest first."""
     from rawdenoise.cli import cards
-    from rawdenoise.models import ModelStore
+    from rawdenoise.models.store import ModelStore
 
     store = ModelStore()
     if as_json:
@@ -43,7 +43,7 @@ def list_(as_json: bool) -> None:
 def show(id: str, as_json: bool, as_html: bool) -> None:
     """Show a model's card."""
     from rawdenoise.cli import cards
-    from rawdenoise.models import ModelStore
+    from rawdenoise.models.store import ModelStore
 
     if as_html:
         click.echo(cards.page_of(ModelStore(), id))
@@ -57,7 +57,7 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
 @click.argument("target", type=GivenPath(), default=".")
 def export(id: str, target: Path) -> None:
     """Write a model as one file into TARGET (a file or folder; default here)."""
-    from rawdenoise.models import ModelStore
+    from rawdenoise.models.store import ModelStore
 
     click.echo(ModelStore().export(id, target))
 
@@ -66,7 +66,7 @@ def export(id: str, target: Path) -> None:
 @click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
 def import_(files: tuple[Path, ...]) -> None:
     """Take in models that were exported; altered or foreign files are refused."""
-    from rawdenoise.models import ModelStore
+    from rawdenoise.models.store import ModelStore
 
     for file in files:
         card = ModelStore().import_file(file)
@@ -79,7 +79,7 @@ def import_(files: tuple[Path, ...]) -> None:
 def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
     """Check models whole, digests and shapes; all of them if no ID is given."""
     from rawdenoise.cli import cards
-    from rawdenoise.models import ModelStore
+    from rawdenoise.models.store import ModelStore
 
     ctx.exit(cards.verify(ModelStore(), ids))
 
@@ -89,7 +89,7 @@ def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(ids: tuple[str, ...], yes: bool) -> None:
     """Delete models from the store, after asking."""
-    from rawdenoise.models import ModelStore
+    from rawdenoise.models.store import ModelStore
 
     store = ModelStore()
     for id in ids:

@@ -9,10 +9,10 @@ from statistics import fmean
 
 import click
 
-from rawdenoise.camera_profile import ProfilePoint, point_at
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ProfileError
-from rawdenoise.profiles import CameraProfile, ProfileStore, StoredProfile
+from rawdenoise.noise.profiles.profile import ProfilePoint, point_at
+from rawdenoise.noise.profiles.store import CameraProfile, ProfileStore, StoredProfile
 
 COLUMNS = ("ISO", "GAIN", "READ", "ROW", "READ e-", "METHOD", "HOW SURE")
 

@@ -22,11 +22,11 @@ from rich.progress import (
 )
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-from rawdenoise.bases import is_base
+from rawdenoise.app.jobs import FileResult, Job, Status, result_of
 from rawdenoise.cli.text import counted, duration, one_line
-from rawdenoise.jobs import FileResult, Job, Status, result_of
-from rawdenoise.outputs import Standing
-from rawdenoise.quality import Flag
+from rawdenoise.files.outputs import Standing
+from rawdenoise.models.bundled import is_base
+from rawdenoise.quality.gain import Flag
 
 ENVIRONMENT = 3
 MOST_REASONS = 20

@@ -21,11 +21,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from rawdenoise.bases import models_for
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
+from rawdenoise.files.names import absolute
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.names import absolute
+from rawdenoise.models.bundled import models_for
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,

@@ -15,16 +15,18 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
-from rawdenoise.bases import BASES, load_base, model_for
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.signals import Stop, stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
-from rawdenoise.devices import pick_device
-from rawdenoise.errors import OutputError, RawDenoiseError, TrainingError, is_damage
+from rawdenoise.errors import OutputError, RawDenoiseError, TrainingError, explained, is_damage
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.guard import explained
-from rawdenoise.models import CLEAN, Model, ModelStore, export_halved, read_model
-from rawdenoise.training.base import train_base
+from rawdenoise.inference.devices import pick_device
+from rawdenoise.models.archive import export_halved, read_model
+from rawdenoise.models.bundled import BASES, load_base, model_for
+from rawdenoise.models.card import CLEAN
+from rawdenoise.models.model import Model
+from rawdenoise.models.store import ModelStore
+from rawdenoise.training.bundled import train_base
 from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import CaptureSet, scan
 from rawdenoise.training.loop import Progress as Training

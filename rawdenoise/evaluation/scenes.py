@@ -11,10 +11,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rawdenoise.capture.raw import Camera, Cfa
 from rawdenoise.errors import FileError, NotAnImageError
 from rawdenoise.formats.sidd import CAMERAS, SCENE_NAME, SIDD_CFA, parse_scene_name
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.raw import Camera, Cfa
 
 BENCHMARK_FOLDER = "SIDD_Benchmark_Data"
 METADATA = "*METADATA_RAW*"

@@ -16,18 +16,20 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from rawdenoise.artefacts import cleared, sample_sound
-from rawdenoise.bases import is_base, load_base, model_called
-from rawdenoise.devices import pick_device
+from rawdenoise.capture.packing import clipped
+from rawdenoise.capture.raw import Area, Cfa, Exposure, Levels, RawImage
 from rawdenoise.evaluation.scenes import Scene
-from rawdenoise.evidence import Kind
 from rawdenoise.formats.sidd import WHITE
-from rawdenoise.metrics import psnr, ssim
-from rawdenoise.models import Model, ModelStore
-from rawdenoise.noise import NoiseModel, fit_noise
-from rawdenoise.packing import clipped
+from rawdenoise.inference.devices import pick_device
+from rawdenoise.models.bundled import is_base, load_base, model_called
+from rawdenoise.models.model import Model
+from rawdenoise.models.store import ModelStore
+from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.evidence import Kind
+from rawdenoise.noise.fit import fit_noise
+from rawdenoise.noise.model import NoiseModel
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes, evidence_of
-from rawdenoise.raw import Area, Cfa, Exposure, Levels, RawImage
+from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training.captures import mosaic_rggb, pack_rggb
 
 MEGAPIXEL = 1024 * 1024  # as the benchmark's own code counts

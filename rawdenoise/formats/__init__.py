@@ -6,12 +6,11 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rawdenoise.errors import DirectoryError, EmptyFileError, NotFoundError, UnreadableError
-from rawdenoise.guard import guarded_file
+from rawdenoise.errors import DirectoryError, EmptyFileError, NotFoundError, UnreadableError, guarded_file
 
 if TYPE_CHECKING:
+    from rawdenoise.capture.raw import RawImage
     from rawdenoise.formats.plain import PlainLayout
-    from rawdenoise.raw import RawImage
 
 LIBRAW_SUFFIXES = frozenset(
     """.3fr .ari .arw .bay .cap .cr2 .cr3 .crw .cs1 .dc2 .dcr .dng .drf .eip .erf .fff .gpr .iiq .k25 .kdc

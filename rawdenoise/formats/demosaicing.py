@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float32
 
-from rawdenoise.raw import Cfa
+from rawdenoise.capture.raw import Cfa
 
 Plane = Float32[np.ndarray, "h w"]
 

@@ -16,6 +16,7 @@ import rawpy
 from jaxtyping import UInt16
 
 from rawdenoise.atomic import atomic_output
+from rawdenoise.capture.raw import Cfa, Ifd, Provenance, RawImage, Tag
 from rawdenoise.errors import VerificationError
 from rawdenoise.formats.dng_directories import active_area, active_cfa, black_grid, compromises, dng_tree
 from rawdenoise.formats.dng_pixels import equal_mosaics
@@ -32,7 +33,6 @@ from rawdenoise.formats.tiff_container import (
     numbers_tag,
     write_tree,
 )
-from rawdenoise.raw import Cfa, Ifd, Provenance, RawImage, Tag
 
 __all__ = ["compromises", "dng_bytes", "write_dng"]
 

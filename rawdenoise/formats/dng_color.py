@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
+from rawdenoise.capture.raw import ColorMatrix, Ifd, Neutral
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, text
-from rawdenoise.raw import ColorMatrix, Ifd, Neutral
 
 Matrix = Float64[np.ndarray, "3 3"]
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float64
 
+from rawdenoise.capture.raw import Area, Cfa, Ifd, Metadata, Provenance, RawImage, Tag
+from rawdenoise.capture.srgb import SRGB_TO_XYZ
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.dng_codes import (
     BIG_TABLE_CODES,
@@ -48,8 +50,6 @@ from rawdenoise.formats.tiff_container import (
     write_tree,
 )
 from rawdenoise.formats.xmp import is_readable, with_provenance
-from rawdenoise.raw import Area, Cfa, Ifd, Metadata, Provenance, RawImage, Tag
-from rawdenoise.srgb import SRGB_TO_XYZ
 
 _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
 _SMALLEST_TRIMMED = 8  # pixels; smaller pictures are left as they are

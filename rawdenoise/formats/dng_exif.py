@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rawdenoise.capture.raw import RawImage, Tag
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.dng_codes import EXIF_CODES, PIXEL_CODES, POINTER_CODES
 from rawdenoise.formats.tags import Code
@@ -14,7 +15,6 @@ from rawdenoise.formats.tiff_container import (
     bytes_tag,
     numbers_tag,
 )
-from rawdenoise.raw import RawImage, Tag
 
 
 def exif_node(image: RawImage) -> Node | None:

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from rawdenoise.capture.raw import NO_TAGS, Ifd, Provenance, RawImage, Tag
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import DOUBLE, RATIONAL, numbers, numbers_tag
-from rawdenoise.raw import NO_TAGS, Ifd, Provenance, RawImage, Tag
 
 
 def noise_tags(image: RawImage, provenance: Provenance) -> tuple[Ifd, Ifd]:

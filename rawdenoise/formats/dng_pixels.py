@@ -21,10 +21,10 @@ import imagecodecs
 import numpy as np
 from jaxtyping import UInt16
 
+from rawdenoise.capture.raw import Ifd, Metadata
 from rawdenoise.errors import UnreadableError
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.raw import Ifd, Metadata
 
 UNCOMPRESSED, JPEG = 1, 7
 LEAST_BITS = 1  # of a pixel in lossless JPEG: every Huffman code has at least one (ITU T.81, C.2 and H.1.2)

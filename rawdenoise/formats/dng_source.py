@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from rawdenoise.capture.black_levels import split_black
+from rawdenoise.capture.raw import Area, Cfa, Ifd, Levels, Metadata, Tag
 from rawdenoise.errors import (
     LinearRawError,
     MonochromeError,
@@ -18,10 +20,8 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     XTransError,
 )
-from rawdenoise.formats.black_levels import split_black
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag, finite_numbers, numbers
-from rawdenoise.raw import Area, Cfa, Ifd, Levels, Metadata, Tag
 
 _LINEAR_RAW, _SAMPLE_FORMAT, _SUB_TILES = 34892, 339, Code.SubTileBlockSize
 _RGB = (0, 1, 2)

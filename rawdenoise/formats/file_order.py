@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from rawdenoise.raw import Ifd, Tag
+from rawdenoise.capture.raw import Ifd, Tag
 
 _BYTES = (1, 7)  # TIFF's types BYTE and UNDEFINED
 _WIDTHS = {3: 2, 4: 4, 8: 2, 9: 4}  # bytes of a SHORT, LONG, SSHORT, SLONG

@@ -11,9 +11,9 @@ import math
 import numpy as np
 from jaxtyping import Shaped
 
+from rawdenoise.capture.raw import Area, Ifd, RawImage
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.raw import Area, Ifd, RawImage
 
 _SMALLEST_CROP = 0.55  # of a side
 _SMALLEST_SCALE, _GREATEST_SCALE = 0.25, 4.0  # rows or columns of a pixel; Nikon's D1X has 2

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Int64
 
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.formats.opcodes import OpcodeId, read_opcodes
 from rawdenoise.formats.tags import Code
-from rawdenoise.raw import RawImage
 
 _HEADER = ">10I4dI"
 _GREATEST_GAIN = 1000.0  # beyond it a map is damaged

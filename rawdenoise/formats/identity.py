@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 
 import numpy as np
 
+from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.formats.xmp import Identity
-from rawdenoise.raw import Provenance, RawImage
 
 _NAMESPACE = UUID("8f1c2a57-0b7e-5d1c-9d2a-6f5b0e6a4c31")  # for ids of this program only
 

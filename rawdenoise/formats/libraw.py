@@ -14,7 +14,19 @@ import numpy as np
 import rawpy
 from jaxtyping import Float64, UInt16
 
+from rawdenoise.capture.raw import (
+    Area,
+    Camera,
+    Cfa,
+    Color,
+    Exposure,
+    Levels,
+    Metadata,
+    Neutral,
+    RawImage,
+)
 from rawdenoise.errors import (
+    NO_MEMORY,
     FoveonError,
     LinearRawError,
     MonochromeError,
@@ -52,18 +64,6 @@ from rawdenoise.formats.refusals import (
 from rawdenoise.formats.shooting import camera_by_signature, stated_camera, stated_exposure
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import finite_numbers, read_header
-from rawdenoise.guard import NO_MEMORY
-from rawdenoise.raw import (
-    Area,
-    Camera,
-    Cfa,
-    Color,
-    Exposure,
-    Levels,
-    Metadata,
-    Neutral,
-    RawImage,
-)
 
 D65 = 21
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation

@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from jaxtyping import Float32
 
-from rawdenoise.formats.black_levels import black_offsets
+from rawdenoise.capture.black_levels import black_offsets
+from rawdenoise.capture.raw import Area, RawImage
+from rawdenoise.capture.saturation import saturation_level
 from rawdenoise.formats.gain_maps import GainMap, apply_gains, gain_maps
-from rawdenoise.formats.saturation import saturation_level
-from rawdenoise.raw import Area, RawImage
 
 Band = Float32[np.ndarray, "h w"]
 _THREADS = min(8, os.cpu_count() or 1)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from rawdenoise.capture.raw import Metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.raw import Metadata
 
 # These name their byte order or have a fixed one, and count their offsets from their own beginning.
 _SELF_RELATIVE = (b"Nikon\0\x02", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"Apple iOS\0", b"PENTAX \0")

@@ -12,6 +12,8 @@ from typing import BinaryIO, cast
 
 import exifread
 
+from rawdenoise.capture.raw import NO_TAGS, Ifd, Metadata, Tag
+from rawdenoise.errors import guarded_file
 from rawdenoise.formats.containers import cr3_tiffs, jpeg_tiff, raf_model, raf_tiff
 from rawdenoise.formats.file_order import gps_in_our_order, in_our_order
 from rawdenoise.formats.tags import Code
@@ -35,8 +37,6 @@ from rawdenoise.formats.tiff_container import (
     write_directories,
 )
 from rawdenoise.formats.xmp import history
-from rawdenoise.guard import guarded_file
-from rawdenoise.raw import NO_TAGS, Ifd, Metadata, Tag
 
 _CFA = 32803  # a PhotometricInterpretation
 _CR2_SLICES = 50752

@@ -10,9 +10,9 @@ from enum import IntEnum
 import numpy as np
 from jaxtyping import Bool
 
+from rawdenoise.capture.raw import Ifd, Metadata, RawImage, Tag
 from rawdenoise.formats.dng_pixels import linearization_table
 from rawdenoise.formats.tags import Code
-from rawdenoise.raw import Ifd, Metadata, RawImage, Tag
 
 _HEAD = struct.Struct(">4I")  # opcode, DNG version, flags, bytes that follow
 _MOST_OPCODES = 1024

@@ -13,10 +13,10 @@ import numpy as np
 import tifffile
 from jaxtyping import Float32, Shaped, UInt16
 
+from rawdenoise.capture.raw import Area, Camera, Cfa, Levels, RawImage
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, RawDenoiseError, TruncatedError
 from rawdenoise.formats.refusals import LEAST_RANGE
 from rawdenoise.formats.tiff import parse_layout
-from rawdenoise.raw import Area, Camera, Cfa, Levels, RawImage
 
 FULL_SCALE = 65535
 NPY_MAGIC = b"\x93NUMPY"

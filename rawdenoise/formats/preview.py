@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
+from rawdenoise.capture.raw import Area, Color, RawImage
+from rawdenoise.capture.srgb import SRGB_TO_XYZ, encoded_srgb
 from rawdenoise.formats.demosaicing import demosaic
 from rawdenoise.formats.framing import picture_shape, shown_area
 from rawdenoise.formats.linearisation import use_linear
-from rawdenoise.raw import Area, Color, RawImage
-from rawdenoise.srgb import SRGB_TO_XYZ, encoded_srgb
 
 LONG_SIDE = 2048  # of the preview of a picture that is as long, or longer
 _BAND = 64  # rows of the preview, or of squares that are averaged, at a time

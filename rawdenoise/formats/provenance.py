@@ -6,12 +6,12 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from rawdenoise.capture.raw import Ifd, Metadata
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import text
 from rawdenoise.formats.xmp import last_provenance
-from rawdenoise.raw import Ifd, Metadata
 
 DESCRIPTION = 270  # where a mosaic TIFF has its layout
 

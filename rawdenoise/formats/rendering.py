@@ -9,6 +9,8 @@ import rawpy
 from jaxtyping import UInt16
 from PIL import Image
 
+from rawdenoise.capture.raw import Cfa, Color, RawImage, Tag
+from rawdenoise.capture.srgb import SRGB_TO_XYZ, encoded_srgb
 from rawdenoise.formats.framing import picture_shape, shown_area, upright
 from rawdenoise.formats.linearisation import Band, use_linear
 from rawdenoise.formats.preview import rendering_matrix
@@ -25,8 +27,6 @@ from rawdenoise.formats.tiff_container import (
     numbers_tag,
     write_tree,
 )
-from rawdenoise.raw import Cfa, Color, RawImage, Tag
-from rawdenoise.srgb import SRGB_TO_XYZ, encoded_srgb
 
 _WHITE = 65535
 _MARGIN = 12  # mirrored pixels around a mosaic, even: edges are demosaiced as all else, and LibRaw wants 22

@@ -6,9 +6,9 @@ import math
 import re
 from pathlib import Path
 
+from rawdenoise.capture.raw import UNKNOWN_CAMERA, Camera, Exposure, Metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, text
-from rawdenoise.raw import UNKNOWN_CAMERA, Camera, Exposure, Metadata
 
 _ISO_IS_ELSEWHERE = 65535  # the tag is 16 bits wide
 

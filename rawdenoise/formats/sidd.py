@@ -25,6 +25,7 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt16
 
 from rawdenoise.atomic import atomic_output
+from rawdenoise.capture.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, RawImage
 from rawdenoise.errors import (
     NotAnImageError,
     RawDenoiseError,
@@ -34,7 +35,6 @@ from rawdenoise.errors import (
     UnsupportedCfaError,
 )
 from rawdenoise.formats.matlab import check_dataset, check_matlab5
-from rawdenoise.raw import Area, Camera, Cfa, Color, ColorMatrix, Exposure, Levels, RawImage
 
 SIDD_CFA: Mapping[str, Cfa] = MappingProxyType(
     {"GP": Cfa.BGGR, "IP": Cfa.RGGB, "S6": Cfa.GRBG, "N6": Cfa.BGGR, "G4": Cfa.BGGR}

@@ -16,6 +16,20 @@ from jaxtyping import Float64, UInt16
 from PIL import ImageCms
 
 from rawdenoise.atomic import atomic_output
+from rawdenoise.capture.raw import (
+    Area,
+    Camera,
+    Cfa,
+    Color,
+    Exposure,
+    Ifd,
+    Levels,
+    Metadata,
+    Provenance,
+    RawImage,
+    Tag,
+)
+from rawdenoise.capture.records import record_of, value_of
 from rawdenoise.errors import OutputError, VerificationError
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.dng_directories import provenance_packet
@@ -36,20 +50,6 @@ from rawdenoise.formats.tiff_container import (
     write_directories,
 )
 from rawdenoise.formats.xmp import with_provenance
-from rawdenoise.raw import (
-    Area,
-    Camera,
-    Cfa,
-    Color,
-    Exposure,
-    Ifd,
-    Levels,
-    Metadata,
-    Provenance,
-    RawImage,
-    Tag,
-)
-from rawdenoise.records import record_of, value_of
 
 LAYOUT_FORMAT = "rawdenoise mosaic 1"
 _THREADS = min(8, os.cpu_count() or 1)

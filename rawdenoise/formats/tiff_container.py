@@ -17,7 +17,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rawdenoise.raw import NO_TAGS, Ifd, Tag
+from rawdenoise.capture.raw import NO_TAGS, Ifd, Tag
 
 BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 SRATIONAL, DOUBLE, IFD, LONG8, IFD8 = 10, 12, 13, 16, 18

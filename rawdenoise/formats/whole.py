@@ -7,9 +7,9 @@ import math
 from io import BufferedIOBase
 from pathlib import Path
 
+from rawdenoise.capture.raw import Ifd
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, read_header, walk_directories
-from rawdenoise.raw import Ifd
 
 _POINTERS = (Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD)
 _CHUNK = 1 << 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element, SubElement
 
+from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.xmp_packet import RDF, PacketError, read_packet, to_xml_text, write_packet
-from rawdenoise.raw import Provenance
 
 NAMESPACE = "urn:rawdenoise:provenance:1/"
 _MEDIA = "{http://ns.adobe.com/xap/1.0/mm/}"

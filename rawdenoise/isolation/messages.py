@@ -1,7 +1,7 @@
 """How a process that decodes strangers' bytes answers: JSON and a file of plain bytes, nothing pickled.
 
-Records are the frozen ones of `rawdenoise.raw` and the layout of plain mosaics, by name and field; bytes and
-arrays lie in a file that both processes hold, and the JSON tells where.
+Records are the frozen ones of `rawdenoise.capture.raw` and the layout of plain mosaics, by name and field;
+bytes and arrays lie in a file that both processes hold, and the JSON tells where.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from typing import Any
 
 import numpy as np
 
-import rawdenoise.raw
+import rawdenoise.capture.raw
 from rawdenoise.formats.plain import PlainLayout
 
-_KINDS = [kind for kind in (*vars(rawdenoise.raw).values(), PlainLayout) if isinstance(kind, type)]
+_KINDS = [kind for kind in (*vars(rawdenoise.capture.raw).values(), PlainLayout) if isinstance(kind, type)]
 RECORDS = MappingProxyType({kind.__name__: kind for kind in _KINDS if is_dataclass(kind)})
 ENUMS = MappingProxyType({kind.__name__: kind for kind in _KINDS if issubclass(kind, Enum)})
 ARRAY_KINDS = "biuf"

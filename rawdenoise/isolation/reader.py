@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import rawdenoise.errors
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import (
+    NO_MEMORY,
     DecoderCrashedError,
     DecoderTimeoutError,
     FileError,
@@ -32,10 +34,8 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats import SIDD_SUFFIXES, check_readable, read_raw
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.guard import NO_MEMORY
 from rawdenoise.isolation.messages import pack, unpack
 from rawdenoise.isolation.worker import READY, read_frame, write_frame
-from rawdenoise.raw import RawImage
 
 MEMORY = 4 << 30  # bytes of address space of one process: 24 MP take 0.6 GiB, 100 MP 1.1
 TIME_S, TIME_S_PER_MB = 120.0, 1.0  # until a process is taken to hang; a raw of 50 MB takes a second or two

@@ -18,13 +18,12 @@ from io import FileIO
 from pathlib import Path
 from types import MappingProxyType
 
-from rawdenoise.errors import FileError, OutOfMemoryError, RawDenoiseError
+from rawdenoise.capture.raw import RawImage
+from rawdenoise.errors import UNFORESEEN, FileError, OutOfMemoryError, RawDenoiseError, guarded_file
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.sidd import metadata_camera, read_sidd_blocks
-from rawdenoise.guard import UNFORESEEN, guarded_file
 from rawdenoise.isolation.messages import pack, unpack
-from rawdenoise.raw import RawImage
 
 READY = b"ready"
 ALARM_SLACK_S = 60  # by which the parent's own clock comes first, if there is still a parent

@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 
 from rawdenoise.nets.blind_spot import BlindSpotDenoiser, d_bsn, d_bsn_light
-from rawdenoise.nets.stabilised import Backbone, Network, StabilisedDenoiser
+from rawdenoise.nets.stabilized import Backbone, Network, StabilisedDenoiser
 from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet
 
 NETS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(

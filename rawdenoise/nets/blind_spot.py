@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from rawdenoise.nets.gaussians import DIAGONAL, FACTOR, PLANES, Prediction, posterior_mean
 from rawdenoise.nets.noise_level import NoiseLevel
-from rawdenoise.nets.stabilised import Network
+from rawdenoise.nets.stabilized import Network
 
 REACH = 2  # of the kernel that the mean is made with, in packed pixels
 NEIGHBOURS = (2 * REACH + 1) ** 2 - 1

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from rawdenoise.nets.stabilised import INPUTS, OUTPUTS, Backbone
+from rawdenoise.nets.stabilized import INPUTS, OUTPUTS, Backbone
 
 
 class PaperUNet(Backbone):

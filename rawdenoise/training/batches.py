@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float32
 from numpy.random import Generator
 from torch import Tensor
 
-from rawdenoise.noise import NoiseModel
+from rawdenoise.noise.model import NoiseModel
 
 
 @dataclass(frozen=True, slots=True, eq=False)

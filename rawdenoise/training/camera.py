@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from rawdenoise import __version__
-from rawdenoise.bases import BASES, load_base
 from rawdenoise.errors import RawDenoiseError, TrainingError
-from rawdenoise.model_page import render
-from rawdenoise.models import CLEAN, Model, ModelCard, new_model
-from rawdenoise.residuals import gather
+from rawdenoise.models.bundled import BASES, load_base
+from rawdenoise.models.card import CLEAN, ModelCard
+from rawdenoise.models.model import Model, new_model
+from rawdenoise.pages.model_page import render
+from rawdenoise.quality.residuals import gather
 from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tile_file, tiles_digest
 from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.loop import (

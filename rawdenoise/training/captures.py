@@ -23,9 +23,9 @@ from numpy.random import Generator
 from torch import Tensor
 
 from rawdenoise import __version__
-from rawdenoise.artefacts import cleared, sample_sound
 from rawdenoise.atomic import write_bytes
-from rawdenoise.defects import named_defects
+from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import (
     FileError,
     NotFoundError,
@@ -33,19 +33,21 @@ from rawdenoise.errors import (
     RawDenoiseError,
     TrainingError,
     UnreadableError,
+    guarded_file,
 )
 from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
 from rawdenoise.formats.sidd import is_note, is_reference
-from rawdenoise.guard import guarded_file
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.models import IsoNoise
-from rawdenoise.noise import NoiseModel, NoiseSamples, estimate_with_interval, fit_noise
-from rawdenoise.packing import clipped, pack
-from rawdenoise.profiles import ProfileStore
-from rawdenoise.raw import Camera, Levels
-from rawdenoise.stabilize import stabilize, stabilized_white
+from rawdenoise.isolation.untouched import read_untouched, taken_by
+from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.defects import named_defects
+from rawdenoise.noise.fit import estimate_with_interval, fit_noise
+from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.profiles.store import ProfileStore
+from rawdenoise.noise.samples import NoiseSamples
+from rawdenoise.noise.stabilize import stabilize, stabilized_white
 from rawdenoise.training.batches import Batch
-from rawdenoise.untouched import read_untouched, taken_by
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout

@@ -16,9 +16,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.errors import TrainingError
-from rawdenoise.guard import guarded
-from rawdenoise.records import record_of
+from rawdenoise.capture.records import record_of
+from rawdenoise.errors import TrainingError, guarded
 from rawdenoise.training.risk import RiskFigures
 
 log = logging.getLogger(__name__)

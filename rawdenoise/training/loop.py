@@ -17,8 +17,8 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from rawdenoise.atomic import remove_abandoned
-from rawdenoise.devices import pick_device, prefers_bfloat16
 from rawdenoise.errors import TrainingError
+from rawdenoise.inference.devices import pick_device, prefers_bfloat16
 from rawdenoise.nets import BLIND_SPOTS, NETS, BlindSpotDenoiser, Network, build_net
 from rawdenoise.nets.gaussians import Prediction
 from rawdenoise.training.batches import Batch, Source

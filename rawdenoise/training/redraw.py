@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from rawdenoise.noise import NoiseModel
-from rawdenoise.stabilize import stabilize, unstabilize
-from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, unstabilize
+from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 
 # Variance of the noise, in electrons squared: below the first it is far from Gaussian, above the second near.
 FAR, NEAR = 4.0, 12.0

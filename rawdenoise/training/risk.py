@@ -27,7 +27,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from rawdenoise.nets import Network
-from rawdenoise.stein import LEAST_RISK, probed
+from rawdenoise.quality.stein import LEAST_RISK, probed
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.redraw import redraw
 

@@ -22,13 +22,13 @@ from numpy.random import Generator
 from PIL import Image
 
 from rawdenoise.atomic import atomic_output
+from rawdenoise.capture.srgb import linear_srgb
 from rawdenoise.errors import UnreadableError
-from rawdenoise.noise import NoiseModel
-from rawdenoise.scenes import make_scene
-from rawdenoise.srgb import linear_srgb
-from rawdenoise.stabilize import stabilize, stabilized_mean, stabilized_white
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_white
+from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
+from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.batches import Batch
-from rawdenoise.tukey import tukey_lambda, tukey_lambda_deviation
 
 SCENE, LEAST_SIDE = 768, 128  # pixels a side, of what is painted and of what is taken
 HELD_OUT = 20  # one scene in so many is kept from training

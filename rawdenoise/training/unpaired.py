@@ -22,12 +22,12 @@ from numpy.random import Generator
 from torch import Tensor
 
 from rawdenoise.errors import TrainingError
-from rawdenoise.models import Model
+from rawdenoise.models.model import Model
 from rawdenoise.nets import BlindSpotDenoiser, Network
 from rawdenoise.nets.gaussians import mixed
-from rawdenoise.noise import NoiseModel
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.stabilize import stabilized_mean
 from rawdenoise.pipeline import DenoiseOptions, denoise_planes
-from rawdenoise.stabilize import stabilized_mean
 from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.captures import (
     CaptureSet,

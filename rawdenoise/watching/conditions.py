@@ -10,11 +10,11 @@ import numpy as np
 import tifffile
 
 from rawdenoise import outputs
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import OutOfMemoryError, SetupError, Stopped
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.whole import digest_picture
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.raw import RawImage
 from rawdenoise.watching.ledger import Written
 
 

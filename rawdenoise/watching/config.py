@@ -14,8 +14,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import platformdirs
 
-from rawdenoise.errors import RawDenoiseError
-from rawdenoise.guard import guarded
+from rawdenoise.errors import RawDenoiseError, guarded
 from rawdenoise.recipe import Recipe
 
 TRAIN = ("never", "idle", "now")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rawdenoise.atomic import LONGEST, atomic_output, cut
 from rawdenoise.errors import OutputError, OutputExistsError
-from rawdenoise.sources import Signature, SourceChangedError, check_unchanged
+from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged
 
 ROOM = len("-999999.json")  # of a name, for what is put behind it
 

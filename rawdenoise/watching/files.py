@@ -11,11 +11,11 @@ from pathlib import Path
 
 from rawdenoise.atomic import LONGEST, cut, write_bytes
 from rawdenoise.errors import OutputError
+from rawdenoise.files.outputs import made_by_us, when_and_by_what
+from rawdenoise.files.sidecars import copy_file, sidecar_beside
+from rawdenoise.files.sources import signature_of
 from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.formats.tags import Code
-from rawdenoise.outputs import made_by_us, when_and_by_what
-from rawdenoise.sidecars import copy_file, sidecar_beside
-from rawdenoise.sources import signature_of
 from rawdenoise.watching.conditions import Condition, judge, look_at
 from rawdenoise.watching.ledger import Job, Ledger, Written
 

@@ -26,9 +26,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from rawdenoise.jobs import OURS
-from rawdenoise.names import key_of
-from rawdenoise.sources import Signature
+from rawdenoise.app.jobs import OURS
+from rawdenoise.files.names import key_of
+from rawdenoise.files.sources import Signature
 from rawdenoise.watching.database import LedgerBrokenError, LedgerError, is_damage, open_database
 from rawdenoise.watching.moments import Moment
 

@@ -8,8 +8,8 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from rawdenoise.files.sidecars import CAPTURE_ONE, COS, SIDECAR_SUFFIXES
 from rawdenoise.formats import RAW_SUFFIXES
-from rawdenoise.sidecars import CAPTURE_ONE, COS, SIDECAR_SUFFIXES
 
 BESIDE = SIDECAR_SUFFIXES | {COS}
 """What may belong to a capture."""

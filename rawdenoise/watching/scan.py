@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from rawdenoise.errors import FileError
+from rawdenoise.files.sources import Signature, signature_from
 from rawdenoise.formats import RAW_SUFFIXES
-from rawdenoise.sources import Signature, signature_from
 from rawdenoise.watching.names import is_ignored, is_ignored_folder
 
 

@@ -20,11 +20,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rawdenoise.app.batch import reason_of
 from rawdenoise.atomic import remove_abandoned
-from rawdenoise.batch import reason_of
 from rawdenoise.errors import FileError, OutputError, RawDenoiseError
+from rawdenoise.files.sources import Signature, SourceChangedError, digest_of, signature_of
 from rawdenoise.formats import RAW_SUFFIXES
-from rawdenoise.sources import Signature, SourceChangedError, digest_of, signature_of
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.database import LedgerBrokenError, LedgerError
 from rawdenoise.watching.events import Events, Hint

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.sources import Signature, signature_of
+from rawdenoise.files.sources import Signature, signature_of
 
 EMPTY_S = 60.0
 """An empty file is looked at again at least this often: some cameras make files long before filling them."""

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from rawdenoise.atomic import write_bytes
-from rawdenoise.bases import BASE_PREFIX
 from rawdenoise.errors import OutputError
+from rawdenoise.models.bundled import BASE_PREFIX
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.reports import Report

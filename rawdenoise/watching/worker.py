@@ -13,9 +13,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from rawdenoise.app.batch import Work, denoising, reason_of, take
+from rawdenoise.app.jobs import OURS, FileResult, Status
+from rawdenoise.app.jobs import Job as FileJob
 from rawdenoise.atomic import write_bytes
-from rawdenoise.bases import is_base, load_base, models_for
-from rawdenoise.batch import Work, denoising, reason_of, take
+from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import (
     DirectoryError,
     DiskFullError,
@@ -30,17 +32,15 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     VerificationError,
 )
+from rawdenoise.files.names import below
+from rawdenoise.files.outputs import made_by_us
+from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
+from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.jobs import OURS, FileResult, Status
-from rawdenoise.jobs import Job as FileJob
-from rawdenoise.levels import OutputLevels
-from rawdenoise.models import ModelStore
-from rawdenoise.names import below
-from rawdenoise.outputs import made_by_us
+from rawdenoise.models.bundled import is_base, load_base, models_for
+from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
-from rawdenoise.raw import RawImage
 from rawdenoise.recipe import Recipe
-from rawdenoise.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
 from rawdenoise.watching.conditions import digest_pixels, look_at
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.database import LedgerBrokenError, LedgerError

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from rawdenoise.nets.gaussians import Prediction
-from rawdenoise.noise import NoiseModel
+from rawdenoise.noise.model import NoiseModel
 
 Planes = Float32[Tensor, "b 4 h w"]
 Mask = Bool[Tensor, "b 4 h w"]

@@ -1,0 +1,278 @@
+"""Many files through the pipeline, without waiting for each other and without filling the memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+from torch import nn
+
+from rawdenoise.app.jobs import FileResult, Job, Status, result_of
+from rawdenoise.capture.raw import Camera, RawImage
+from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
+from rawdenoise.files.outputs import OF_ITS_SOURCE
+from rawdenoise.files.sidecars import Sidecars, copy_missing
+from rawdenoise.files.sources import name_of, read_digested
+from rawdenoise.formats import LAYOUT_SUFFIXES
+from rawdenoise.formats.dng import compromises
+from rawdenoise.formats.output_levels import level_notes
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.isolation.reader import read_alone
+from rawdenoise.models.model import Model
+from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, denoise, write
+from rawdenoise.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+Read = Callable[[Path, PlainLayout | None, Stop], RawImage]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The three steps of a file; the first two give up with `Stopped` soon after their last argument says so.
+
+    `unwanted` gives the reason why a result is not written, or nothing.
+    """
+
+    read: Callable[[Path, Stop], RawImage]
+    denoise: Callable[[RawImage, Stop], Denoised]
+    write: Callable[[Denoised, Path], Path]
+    unwanted: Callable[[Denoised], str] = lambda denoised: ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """What outputs say of their making: `recipe_of` gives a source's digest of the recipe.
+
+    `keep` is told a source's digest when it was taken.
+    """
+
+    recipe_of: Callable[[Path], str]
+    keep: Callable[[Path, str], object] = lambda source, digest: None
+
+
+def recipe_digest(recipe: Recipe, layout: PlainLayout | None, source: Path) -> str:
+    """Give the digest of the recipe by which a source is done; pictures are left out by it, but not changed.
+
+    How plain mosaics are laid out changes the pixels of those alone.
+    """
+    is_plain = source.suffix.lower() in LAYOUT_SUFFIXES | {".raw"}
+    return replace(recipe, min_gain=None).digest_for(layout if is_plain else None)
+
+
+def denoising(
+    options: DenoiseOptions,
+    models: Callable[[Camera], Model | None],
+    *,
+    format: Format = Format.DNG,
+    layout: PlainLayout | None = None,
+    overwrite: bool = False,
+    keep_mtime: bool = False,
+    min_gain: float | None = None,
+    signing: Signing | None = None,
+    remade: Collection[Path] = (),
+    read: Read = read_alone,
+) -> Work:
+    """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed.
+
+    Pictures that gained less than `min_gain` dB by their estimate are not written. With `signing`
+    outputs say of which content they were made and by which recipe. `remade` are outputs that are written
+    over even where others are not; a source never is. Where there are many files, `read` is to do it in
+    processes of their own, so that what crashes is one file's.
+    """
+
+    def read_one(path: Path, stopped: Stop) -> RawImage:
+        def read_it(path: Path) -> RawImage:
+            return read(path, layout, stopped)
+
+        raw = read_it(path) if signing is None else read_digested(path, read_it)
+        if signing is not None:
+            signing.keep(path, raw.source_digest)
+        notes = compromises(raw) if format is Format.DNG else ()
+        said = level_notes(raw, options.levels, strength=options.strength)
+        return replace(raw, notes=(*raw.notes, *notes, *said))
+
+    def denoise_one(raw: RawImage, stopped: Stop) -> Denoised:
+        model = models(raw.camera)
+        if model is None:
+            return denoise(raw, None, options)
+        with _stopping(model.net, stopped):
+            return denoise(raw, model, options)
+
+    def write_one(denoised: Denoised, output: Path) -> Path:
+        if signing is not None:
+            denoised = _signed(denoised, signing.recipe_of(denoised.image.source))
+        if _is_same_file(denoised.image.source, output):
+            raise OutputError(output, "is the source itself; give another folder, or another name")
+        written = write(denoised, output, format=format, replace=overwrite or output in remade)
+        if keep_mtime:
+            times = denoised.image.source.stat()
+            os.utime(written, ns=(times.st_atime_ns, times.st_mtime_ns))
+        return written
+
+    def unwanted(denoised: Denoised) -> str:
+        quality = denoised.quality
+        if min_gain is None or quality is None or (quality.told and quality.gain_db >= min_gain):
+            return ""
+        if not quality.told:
+            return f"how much it would gain is not known: {denoised.left}"
+        return f"gained {quality.gain_db:+.1f} dB only, less than {min_gain:g} dB"
+
+    return Work(read_one, denoise_one, write_one, unwanted)
+
+
+def _signed(denoised: Denoised, recipe: str) -> Denoised:
+    """Have a result say of which content it was made, what that file was called, and by which recipe."""
+    image = denoised.image
+    made = replace(denoised.provenance, source_digest=image.source_digest, source_name=name_of(image.source),
+                   recipe=recipe)  # fmt: skip
+    return replace(denoised, provenance=made)
+
+
+def _is_same_file(source: Path, output: Path) -> bool:
+    """Whether two paths are of one file, whatever case or link they go by."""
+    try:
+        return source.samefile(output)
+    except OSError:
+        return False
+
+
+def copying_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Iterator[FileResult]:
+    """Copy what belongs to each capture beside its output, as soon as that is there, or was.
+
+    A sidecar that cannot be copied does not undo its picture: a note says so.
+    """
+    for result in results:
+        there = result.status is Status.DONE or result.standing in OF_ITS_SOURCE
+        if result.output is None or not there or result.status is Status.FAILED:
+            yield result
+            continue
+        try:
+            copied = copy_missing(sidecars.of(result.source), result.source, result.output)
+            yield replace(result, sidecars=tuple(copied))
+        except RawDenoiseError as error:
+            yield replace(result, notes=(*result.notes, f"not copied: {error}"))
+
+
+@contextmanager
+def _stopping(net: nn.Module, stopped: Stop) -> Iterator[None]:
+    """Have a network look before every tile whether it should go on."""
+
+    def check(module: nn.Module, inputs: tuple[object, ...]) -> None:
+        if stopped():
+            raise Stopped
+
+    hook = net.register_forward_pre_hook(check)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def run_batch(
+    jobs: Iterable[Job], work: Work, *, in_flight: int = 2, stop: Stop = lambda: False
+) -> Generator[FileResult, None, None]:
+    """Do the jobs and give each one's result as soon as it is there.
+
+    At most `in_flight` files are in memory; one is in the network while others are read and written. Errors
+    and bugs become failed results. When `stop` turns true, or the iterator is closed, files under way
+    are given up and leave nothing; those already complete are still given.
+    """
+    closed = threading.Event()
+
+    def stopped() -> bool:
+        return closed.is_set() or stop()
+
+    pending, running = iter(jobs), set[Future[FileResult | None]]()
+    with ThreadPoolExecutor(1, "network") as network, ThreadPoolExecutor(in_flight, "file") as files:
+        try:
+            while not stopped():
+                for job in islice(pending, in_flight - len(running)):
+                    running.add(files.submit(take, job, work, network, stopped))
+                if not running:
+                    return
+                finished, running = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
+                yield from _results(finished)
+            yield from _results(running)
+        finally:
+            closed.set()
+
+
+def _results(futures: Iterable[Future[FileResult | None]]) -> Iterator[FileResult]:
+    return (result for future in futures if (result := future.result()))
+
+
+def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult | None:
+    """Take one file all the way, its second step in `network`; None if it was given up."""
+    result = result_of(job)
+    if job.status is not Status.PLANNED or job.output is None:
+        return result
+    try:
+        start = time.perf_counter()
+        raw = work.read(job.source, stopped)
+        read_s = time.perf_counter() - start
+        result = replace(
+            result,
+            camera=raw.camera.name,
+            megapixels=raw.mosaic.size / 1e6,
+            read_s=read_s,
+            notes=(*result.notes, *raw.notes),
+        )
+        denoised = network.submit(_unless, stopped, work.denoise, raw).result()
+        del raw
+        result = replace(
+            result,
+            model_id=denoised.provenance.model_id,
+            network_s=denoised.network_s,
+            quality=denoised.quality,
+            left=denoised.left,
+            notes=(*result.notes, *denoised.notes),
+        )
+        if stopped():
+            return None
+        if reason := work.unwanted(denoised):
+            return replace(result, output=None, status=Status.SKIPPED, reason=reason)
+        start = time.perf_counter()
+        output = work.write(denoised, job.output)
+        return replace(result, output=output, status=Status.DONE, write_s=time.perf_counter() - start)
+    except Stopped:
+        return None
+    except Exception as error:
+        log.debug("%s failed", job.source, exc_info=True)
+        return replace(
+            result,
+            status=Status.FAILED,
+            reason=reason_of(error, job.source),
+            exit_code=exit_code_of(error),
+            error=error,
+        )
+
+
+def _unless(stopped: Stop, step: Callable[[RawImage, Stop], Denoised], raw: RawImage) -> Denoised:
+    if stopped():
+        raise Stopped
+    return step(raw, stopped)
+
+
+def reason_of(error: Exception, source: Path) -> str:
+    """One line for a person: our own errors as they are, bugs with the name of their type."""
+    if isinstance(error, RawDenoiseError):
+        return str(error).removeprefix(f"{source}: ")
+    if isinstance(error, MemoryError):
+        return "not enough memory; try --jobs 1"
+    first = str(error).strip().partition("\n")[0]
+    return f"unexpected {type(error).__name__}: {first}".removesuffix(": ")
+
+
+def exit_code_of(error: Exception) -> int:
+    """Tell what the process would exit with if this were its only error."""
+    return error.exit_code if isinstance(error, RawDenoiseError) else 1

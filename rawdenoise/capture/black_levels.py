@@ -1,0 +1,57 @@
+"""Black levels that are not one per plane: larger repeats, rows and columns, and what a DNG says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from rawdenoise.capture.raw import Cfa, Ifd, Metadata, RawImage
+from rawdenoise.formats.tags import Code
+
+_ROUNDING = 1e-6  # DN; what sums of floats are off by
+# What a source DNG says of its levels; without these tags the writer states those of the image.
+LEVEL_CODES = {
+    *(Code.BlackLevel, Code.BlackLevelRepeatDim, Code.BlackLevelDeltaH, Code.BlackLevelDeltaV),
+    Code.WhiteLevel,
+}
+
+
+def split_black(
+    grid: Float64[np.ndarray, "rows columns"], cfa: Cfa
+) -> tuple[tuple[float, float, float, float], Float64[np.ndarray, "rows2 columns2"] | None]:
+    """Black per plane (the mean of its sites), and what the sites of a larger repeat add to it."""
+    rows, columns = grid.shape
+    grid = np.tile(grid, (2 if rows % 2 else 1, 2 if columns % 2 else 1))
+    row, column = cfa.red
+    sites = ((row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column))
+    r, g1, g2, b = (float(grid[y::2, x::2].mean()) for y, x in sites)
+    offsets = grid.copy()
+    for (y, x), mean in zip(sites, (r, g1, g2, b), strict=True):
+        offsets[y::2, x::2] -= mean
+    return (r, g1, g2, b), offsets if np.abs(offsets).max() > _ROUNDING else None
+
+
+def black_offsets(raw: RawImage) -> Float32[np.ndarray, "h w"] | None:
+    """What rows, columns and larger patterns add to the black of the planes, of the active area; or None."""
+    levels, (height, width) = raw.levels, (raw.active.height, raw.active.width)
+    offsets = np.zeros((height, width), np.float32)
+    if levels.black_delta_rows is not None:
+        offsets += levels.black_delta_rows.astype(np.float32)[:, None]
+    if levels.black_delta_columns is not None:
+        offsets += levels.black_delta_columns.astype(np.float32)
+    if levels.black_repeat is not None:
+        rows, columns = levels.black_repeat.shape
+        times = (-(-height // rows), -(-width // columns))
+        offsets += np.tile(levels.black_repeat.astype(np.float32), times)[:height, :width]
+    return offsets if offsets.any() else None
+
+
+def without_levels(metadata: Metadata) -> Metadata:
+    """Drop what the source says of its levels, so that the writer states those of the image."""
+    return replace(metadata, root=_others(metadata.root), raw=_others(metadata.raw))
+
+
+def _others(tags: Ifd) -> Ifd:
+    return {code: tag for code, tag in tags.items() if code not in LEVEL_CODES}

@@ -1,0 +1,1 @@
+"""A network over planes of any size, on any device."""

@@ -1,0 +1,1 @@
+"""Records to HTML: the pages of models and of calibrations."""

@@ -1,0 +1,1 @@
+"""How good a result is: its gain without ground truth, its residual, and metrics where the truth is known."""

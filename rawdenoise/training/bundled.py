@@ -1,0 +1,92 @@
+"""The bundled models: trained on procedural scenes, to serve any camera before it has a model of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from rawdenoise.capture.raw import Camera
+from rawdenoise.models.card import ModelCard
+from rawdenoise.models.model import Model, new_model
+from rawdenoise.training.camera import figures_of, history_of, versions
+from rawdenoise.training.loop import Alone, Fitted, Progress, TrainingOptions, TrainingStopped, fit, kind_of
+from rawdenoise.training.risk import estimate_risk
+from rawdenoise.training.synthetic import paint_scenes, scenes_digest
+
+JUDGED = (8, 16)  # batches, and crops in each, for the figures of the card
+
+
+def train_base(
+    options: TrainingOptions,
+    *,
+    folder: Path,
+    scenes: int,
+    images: Sequence[Path] = (),
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Model:
+    """Train a base on `scenes` procedural scenes and a user's `images`, against the truth they hold.
+
+    Scenes and checkpoint lie under `folder`. The same options go on where an earlier call stopped, or, with a
+    larger budget, where it ended.
+
+    Raises:
+        TrainingStopped: `stop` answered true, or Ctrl-C. TrainingError: unknown options, or a loss that
+        diverges. UnreadableError: one of the images is none. OutputError: `folder` cannot be written.
+    """
+    digest = scenes_digest(scenes, options.seed, images)
+    run = _run_id(options, digest)
+
+    def on_scene(done: int, count: int) -> None:
+        on_progress(Progress("painting scenes", done / count))
+        if stop():
+            raise KeyboardInterrupt
+
+    with Alone(folder, run):
+        try:
+            source = paint_scenes(
+                folder / "scenes", scenes, seed=options.seed, images=images, on_scene=on_scene
+            )
+        except KeyboardInterrupt:
+            raise TrainingStopped(0, "while painting scenes") from None
+        fitted = fit(source, options, folder=folder / run, run=run, on_progress=on_progress, stop=stop)
+    rng = np.random.default_rng([options.seed, 1 << 41])
+    batches = [source.draw(rng, JUDGED[1], fitted.crop, held_out=True) for _ in range(JUDGED[0])]
+    figures = figures_of(fitted, estimate_risk(fitted.net, batches, options.seed))
+    return new_model(fitted.net, _card(fitted, options, scenes, digest, images, figures))
+
+
+def _run_id(options: TrainingOptions, digest: str) -> str:
+    return hashlib.sha256(json.dumps([digest, kind_of(options)]).encode()).hexdigest()[:16]
+
+
+def _card(
+    fitted: Fitted,
+    options: TrainingOptions,
+    scenes: int,
+    digest: str,
+    images: Sequence[Path],
+    figures: dict[str, float],
+) -> ModelCard:
+    learned = {"scenes": scenes, "scenes_sha256": digest, "pictures": len(images), "crop": fitted.crop}
+    return ModelCard(
+        id="",
+        camera=Camera(make="", model=f"base {options.net}"),
+        net=options.net,
+        iso_range=None,
+        noise=(),
+        captures=(),
+        objective=options.objective,
+        options={**asdict(options), **learned},
+        seed=options.seed,
+        versions=versions(),
+        created="",
+        figures=figures,
+        weights_sha256="",
+        history=history_of(fitted),
+    )
