@@ -1,21 +1,13 @@
-"""Black levels that are not one per plane: larger repeats, rows and columns, and what a DNG says of them."""
+"""Black levels that are not one per plane: larger repeats, and what rows and columns add."""
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from rawdenoise.capture.raw import Cfa, Ifd, Metadata, RawImage
-from rawdenoise.formats.tags import Code
+from rawdenoise.capture.raw import Cfa, RawImage
 
 _ROUNDING = 1e-6  # DN; what sums of floats are off by
-# What a source DNG says of its levels; without these tags the writer states those of the image.
-LEVEL_CODES = {
-    *(Code.BlackLevel, Code.BlackLevelRepeatDim, Code.BlackLevelDeltaH, Code.BlackLevelDeltaV),
-    Code.WhiteLevel,
-}
 
 
 def split_black(
@@ -46,12 +38,3 @@ def black_offsets(raw: RawImage) -> Float32[np.ndarray, "h w"] | None:
         times = (-(-height // rows), -(-width // columns))
         offsets += np.tile(levels.black_repeat.astype(np.float32), times)[:height, :width]
     return offsets if offsets.any() else None
-
-
-def without_levels(metadata: Metadata) -> Metadata:
-    """Drop what the source says of its levels, so that the writer states those of the image."""
-    return replace(metadata, root=_others(metadata.root), raw=_others(metadata.raw))
-
-
-def _others(tags: Ifd) -> Ifd:
-    return {code: tag for code, tag in tags.items() if code not in LEVEL_CODES}

@@ -8,8 +8,8 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float64
 
-from rawdenoise.capture.black_levels import without_levels
 from rawdenoise.capture.raw import RawImage
+from rawdenoise.formats.level_tags import without_levels
 from rawdenoise.formats.opcodes import OpcodeId, read_whole_list
 from rawdenoise.formats.tags import Code
 
