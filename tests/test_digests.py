@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import make_raw
 
-from rawdenoise import digests
 from rawdenoise.errors import UnreadableError
+from rawdenoise.files import digests
 from rawdenoise.files.digests import Digests
 from rawdenoise.files.sources import SourceChangedError, read_digested
 

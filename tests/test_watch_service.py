@@ -20,10 +20,10 @@ import pytest
 import torch
 from conftest import PATIENCE_S, make_raw, soon
 
-from rawdenoise import sources
 from rawdenoise.atomic import MARK
 from rawdenoise.capture.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.errors import DiskFullError, OutputError, RawDenoiseError, UnreadableError
+from rawdenoise.files import sources
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from rawdenoise import outputs
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import OutOfMemoryError, SetupError, Stopped
+from rawdenoise.files import outputs
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.whole import digest_picture
 from rawdenoise.isolation.reader import read_isolated
