@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.records import Result
 from rawdenoise.watching.scan import scan
 
 FOLDERS = 100
@@ -40,9 +41,9 @@ def main() -> None:
         scan_s = time.process_time() - began
         with Ledger(state) as ledger:
             for number, (path, signature) in enumerate(found.items()):
-                ledger.settle(path, output, signature, f"{number:064x}", "recipe", 0.0)
-            while (job := ledger.lease([output], 1.0, 1e9)) is not None:
-                ledger.done(job, 1.0, output=None)
+                ledger.files.settle(path, output, signature, f"{number:064x}", "recipe", 0.0)
+            while (job := ledger.jobs.lease([output], 1.0, 1e9)) is not None:
+                ledger.jobs.finish(job, 1.0, Result(output=None))
         used_s = idle(arrivals, output, state, options.minutes)
     share = used_s / (60 * options.minutes)
     print("| files | a scan, CPU s | minutes | CPU s | share of a core |\n|---|---|---|---|---|")

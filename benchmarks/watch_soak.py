@@ -52,7 +52,8 @@ from rawdenoise.pipeline import DenoiseOptions, denoise
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.watching.files import MARKER
-from rawdenoise.watching.ledger import Ledger, State
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.records import State
 
 SETTLE_S = 1.0
 RESCAN_S = 5.0
@@ -255,7 +256,7 @@ def drain(command: list[str], state: Path, logs: Path) -> int:
         with (logs / f"last-{number:03}.jsonl").open("w") as errors:
             ended = subprocess.run([*command, "--once"], stderr=errors, timeout=DRAIN_S)
         with Ledger(state, owner=False) as ledger:
-            counts = ledger.counts()
+            counts = ledger.figures.count_states()
         waiting = counts[State.READY] + counts[State.RUNNING] + counts[State.FAILED]
         if (ended.returncode >= 0 and not waiting) or time.monotonic() > until:
             break
@@ -424,7 +425,7 @@ def figures(
 ) -> None:
     """Print what was measured."""
     with Ledger(state, owner=False) as ledger:
-        stats = ledger.stats(time.time())
+        stats = ledger.figures.sum_up(time.time())
     events, twice = log.events, sum(log.done.values()) - len(log.done)
     columns = {
         "captures": captures, "arrivals/s": f"{captures / arrived_s:.1f}", "kills": tally.kills,
@@ -463,7 +464,7 @@ def broken(
         ):
             yield f"wrong pixels: {source.name}"
     with Ledger(state, owner=False) as ledger:
-        counts = ledger.counts()
+        counts = ledger.figures.count_states()
     unfinished = {str(name): n for name, n in counts.items() if n and name is not State.DONE}
     if counts[State.DONE] != len(staged) or unfinished not in ({}, {"quarantined": given_up}):
         yield f"the ledger says {counts[State.DONE]} done, {unfinished}"

@@ -19,7 +19,8 @@ from test_watch_service import a_capture
 
 from rawdenoise.cli import main
 from rawdenoise.watching.files import MARKER
-from rawdenoise.watching.ledger import Ledger, State
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.records import State
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +120,7 @@ def test_sigterm_ends_it_within_ten_seconds_and_leaves_nothing() -> None:
     left = {path.name for path in Path("out").iterdir()} - {MARKER}
     assert all(name.endswith(".dng") and not name.startswith(".") for name in left)
     with Ledger(Path("state"), owner=False) as ledger:
-        counts = ledger.counts()
+        counts = ledger.figures.count_states()
     assert counts[State.RUNNING] == counts[State.FAILED] == 0
     assert counts[State.DONE] == len(left) < 40
     assert once().exit_code == 0
@@ -243,7 +244,7 @@ def test_queue_retry_and_clear() -> None:
 def test_queue_lists_what_has_not_settled() -> None:
     a_capture(Path("in/a.dng"))
     with Ledger(Path("state")) as ledger:
-        ledger.see([(Path("in/a.dng"), _signature())], Path("out"), time.time())
+        ledger.files.see([(Path("in/a.dng"), _signature())], Path("out"), time.time())
     assert "seen" in queue("list").stdout
     assert json.loads(queue("list", "--json", "--only", "seen").stdout)["paths"] == ["in/a.dng"]
 

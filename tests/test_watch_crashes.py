@@ -25,9 +25,11 @@ from rawdenoise.atomic import MARK
 from rawdenoise.cli import main
 from rawdenoise.watching import service, worker
 from rawdenoise.watching.config import Root
-from rawdenoise.watching.database import LedgerBrokenError
 from rawdenoise.watching.heartbeat import FOLDER, Heartbeat, heartbeats
-from rawdenoise.watching.ledger import Ledger, State
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.database import LedgerBrokenError
+from rawdenoise.watching.ledger.job_queue import JobQueue
+from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.trainer import Trainer
@@ -72,7 +74,7 @@ def test_what_kills_the_process_is_given_up_and_nothing_beside_it(root: Root) ->
     assert outputs(root) == {"a.dng", "m.dng", "z.dng"}
     assert states(root) == {"done": 3, "quarantined": 1}
     with Ledger(config_of(root).state, owner=False) as ledger:
-        (bad,) = ledger.jobs(states=(State.QUARANTINED,))
+        (bad,) = ledger.jobs.select(states=(State.QUARANTINED,))
     assert bad.paths == (root.source / "kills.dng",)
     assert "died at it 2 times, with nothing else under way" in bad.reason
 
@@ -92,7 +94,7 @@ def test_sigterm_ends_it_though_a_decoder_hangs(root: Root) -> None:
     assert json.loads(said.splitlines()[-1])["event"] == "stopped"
     assert states(root) == {"ready": 1}
     with Ledger(config_of(root).state, owner=False) as ledger:
-        (job,) = ledger.jobs()
+        (job,) = ledger.jobs.select()
     assert (job.attempts, job.crashes, job.suspect) == (0, 0, False)
     assert not any(MARK in name for name in outputs(root))
     assert list((folder / "state" / FOLDER).iterdir()) == []
@@ -119,11 +121,11 @@ def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.Mon
         stop = threading.Event()
         thread = threading.Thread(target=watch.run, args=(stop.is_set,))
         thread.start()
-        assert soon(lambda: ledger.counts()[State.READY] == 2)
+        assert soon(lambda: ledger.figures.count_states()[State.READY] == 2)
         stop.set()
         thread.join()
         for _ in range(2):
-            ledger.lease([root.output], now(), 60.0)
+            ledger.jobs.lease([root.output], now(), 60.0)
     for number in range(2, 6):  # behind them in the queue
         a_capture(root.source / f"{number}.dng", number)
     real, under_way, beside = worker.take, set[str](), dict[str, set[str]]()
@@ -249,15 +251,15 @@ def test_a_ledger_that_breaks_while_it_runs_ends_the_run_so_that_it_is_begun_ane
     for number in range(3):
         a_capture(root.source / f"{number}.dng", number)
     once(root)
-    real, calls = Ledger.lease, itertools.count()
+    real, calls = JobQueue.lease, itertools.count()
 
-    def lease(self: Ledger, *arguments: Any, **more: Any) -> Any:
+    def lease(self: JobQueue, *arguments: Any, **more: Any) -> Any:
         if next(calls) == 1:
             (config_of(root).state / "ledger.sqlite3").write_bytes(b"nonsense" * 99)
             raise LedgerBrokenError("database disk image is malformed")
         return real(self, *arguments, **more)
 
-    monkeypatch.setattr(Ledger, "lease", lease)
+    monkeypatch.setattr(JobQueue, "lease", lease)
     folder = root.source.parent
     words = [
         "--state",

@@ -34,7 +34,8 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.inspector import Inspector
-from rawdenoise.watching.ledger import Kept, Ledger, State, Written
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.records import Kept, Result, State, Written
 from rawdenoise.watching.moments import Moment, is_within
 from rawdenoise.watching.rounds import DAY_S, NOTHING_TO_READ_S, Round, Rounds
 
@@ -225,8 +226,8 @@ def test_what_is_not_wanted_or_has_no_source_does_not_come_again(root: Root) -> 
         a_capture(root.source / f"{number}.dng", number)
     once(root)
     with Ledger(config_of(root).state, owner=False) as ledger:
-        wanted = {job.output.name: job.id for job in ledger.jobs() if job.output is not None}
-        assert ledger.dismiss([wanted["0.dng"]]) == 1
+        wanted = {job.output.name: job.id for job in ledger.jobs.select() if job.output is not None}
+        assert ledger.requests.dismiss([wanted["0.dng"]]) == 1
     for path in root.output.glob("*.dng"):
         path.unlink()
     (root.source / "1.dng").unlink()
@@ -400,21 +401,21 @@ def test_a_days_reading_survives_a_clock_that_is_set(root: Root, tmp_path: Path)
 
         signature = signature_of(source)
         assert signature is not None
-        ledger.settle(source, root.output, signature, "ab", "r", Moment(1e6, 1.0))
-        job = ledger.lease([root.output], Moment(1e6, 1.0), 60.0)
+        ledger.files.settle(source, root.output, signature, "ab", "r", Moment(1e6, 1.0))
+        job = ledger.jobs.lease([root.output], Moment(1e6, 1.0), 60.0)
         assert job is not None
-        ledger.claim(job, output)  # type: ignore[arg-type]
-        ledger.done(job, Moment(1e6, 1.0), output=output, written=found)  # type: ignore[arg-type]
+        ledger.jobs.claim(job, output)  # type: ignore[arg-type]
+        ledger.jobs.finish(job, Moment(1e6, 1.0), Result(output=output, written=found))  # type: ignore[arg-type]
 
         def due(wall: float) -> int:
-            some = ledger.outputs_to_read(root.output, wall, wall - DAY_S, 9)
+            some = ledger.outputs.list_unread(root.output, wall, wall - DAY_S, 9)
             for kept in some:
-                ledger.note_look(kept, found, wall)
+                ledger.outputs.note_look(kept, found, wall)
             return len(some)
 
         walls = [1e6 + 60, 1e6 + 2 * DAY_S, 1e6 + 60, 1e6 + 120]
         assert [due(wall) for wall in walls] == [0, 1, 1, 0]
-        assert ledger.counts()[State.DONE] == 1
+        assert ledger.figures.count_states()[State.DONE] == 1
 
 
 def test_what_lies_in_the_future_tells_nothing() -> None:

@@ -37,10 +37,13 @@ from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching import service, trainer, worker
 from rawdenoise.watching.config import Root, WatchConfig
-from rawdenoise.watching.database import LedgerError
 from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.heartbeat import heartbeats
-from rawdenoise.watching.ledger import Job, Ledger, State
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.database import LedgerError
+from rawdenoise.watching.ledger.file_index import FileIndex
+from rawdenoise.watching.ledger.job_queue import JobQueue
+from rawdenoise.watching.ledger.records import Job, Result, State
 from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.reports import words
@@ -136,7 +139,7 @@ def outputs(root: Root) -> set[str]:
 
 def states(root: Root) -> dict[str, int]:
     with Ledger(config_of(root).state, owner=False) as ledger:
-        return {str(state): number for state, number in ledger.counts().items() if number}
+        return {str(state): number for state, number in ledger.figures.count_states().items() if number}
 
 
 # What arrives is done, once
@@ -169,7 +172,7 @@ def test_outputs_say_of_what_they_were_made(root: Root, format: str) -> None:
     (name,) = outputs(root)
     made = made_of(root.output / name)
     with Ledger(config_of(root).state, owner=False) as ledger:
-        (job,) = ledger.jobs()
+        (job,) = ledger.jobs.select()
     assert made is not None
     assert (made.source_digest, made.recipe) == (job.digest, root.recipe.digest)
 
@@ -552,7 +555,7 @@ def test_an_output_that_refuses_is_waited_for(
         assert soon(lambda: told.all("resumed"))
     assert len(told.all("waiting")) == 1  # said once, not at every attempt
     with Ledger(config_of(root).state, owner=False) as ledger:
-        assert [job.attempts for job in ledger.jobs()] == [1]
+        assert [job.attempts for job in ledger.jobs.select()] == [1]
 
 
 def test_an_output_folder_that_is_not_mounted_is_not_taken_for_an_empty_one(root: Root) -> None:
@@ -620,7 +623,7 @@ def test_captures_of_another_folder_are_left_to_its_watcher(root: Root) -> None:
     found = sources.signature_of(path)
     assert found is not None
     with Ledger(config_of(root).state) as ledger:
-        ledger.settle(path, root.output, found, "ab" * 32, "recipe", Moment(1e9, 1.0))
+        ledger.files.settle(path, root.output, found, "ab" * 32, "recipe", Moment(1e9, 1.0))
     code, told = once(replace(other, attempts=1))
     assert told.all("failed") == told.all("quarantined") == []
     assert path.exists()
@@ -703,7 +706,7 @@ def test_thousands_at_once(root: Root, monkeypatch: pytest.MonkeyPatch, number: 
 
     def work(self: worker.Worker, job: Job, *more: Any) -> worker.Verdict:
         seen.append(job.id)
-        self._ledger.done(job, now(), output=None)
+        self._ledger.jobs.finish(job, now(), Result(output=None))
         return worker.Verdict()
 
     monkeypatch.setattr(worker.Worker, "work", work)
@@ -774,7 +777,7 @@ def test_a_capture_that_kills_its_process_is_given_up(root: Root) -> None:
     with Ledger(config_of(root).state) as ledger:
         made = Service(config_of(root), ledger, Told(), once=True)
         made.run(lambda: False)
-        (job,) = ledger.jobs()
+        (job,) = ledger.jobs.select()
         again = replace(job, crashes=root.attempts)
         with ThreadPoolExecutor(1) as network:
             verdict = made._worker.work(again, root, network, ShotIndex())
@@ -787,7 +790,7 @@ def test_what_was_cleared_arrives_anew_while_the_service_runs(root: Root) -> Non
     with watching(root) as (_, told):
         assert soon(lambda: told.all("done"))
         with Ledger(config_of(root).state, owner=False) as ledger:
-            assert ledger.clear([State.DONE]) == 1
+            assert ledger.requests.clear([State.DONE]) == 1
         assert soon(lambda: told.all("found"))
     assert outputs(root) == {"a.dng"}
 
@@ -814,21 +817,21 @@ def test_a_heartbeat_is_there_as_long_as_the_service(root: Root) -> None:
 def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "LEDGER_S", 0.05)
     monkeypatch.setattr(service, "LEDGER_S", 0.05)
-    real, refusals = Ledger.done, iter([True] * 3)
-    leases, lease = iter([True] * 3), Ledger.lease
+    real, refusals = JobQueue.finish, iter([True] * 3)
+    leases, lease = iter([True] * 3), JobQueue.lease
 
-    def done(self: Ledger, *arguments: Any, **more: Any) -> bool:
+    def finish(self: JobQueue, *arguments: Any, **more: Any) -> bool:
         if next(refusals, False):
             raise LedgerError("database or disk is full")
         return real(self, *arguments, **more)
 
-    def leased(self: Ledger, *arguments: Any, **more: Any) -> Any:
+    def leased(self: JobQueue, *arguments: Any, **more: Any) -> Any:
         if next(leases, False):
             raise LedgerError("database or disk is full")
         return lease(self, *arguments, **more)
 
-    monkeypatch.setattr(Ledger, "done", done)
-    monkeypatch.setattr(Ledger, "lease", leased)
+    monkeypatch.setattr(JobQueue, "finish", finish)
+    monkeypatch.setattr(JobQueue, "lease", leased)
     a_capture(root.source / "a.dng")
     with watching(root) as (_, told):
         assert soon(lambda: told.all("done"))
@@ -840,9 +843,9 @@ def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch
 def test_sidecars_that_the_ledger_refuses_come_again(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     root = replace(root, sidecars=True, poll_s=0.1)
     monkeypatch.setattr(service, "LEDGER_S", 0.05)
-    real, refusals = Ledger.job_of, iter([True])
+    real, refusals = FileIndex.find_job, iter([True])
 
-    def job_of(self: Ledger, *arguments: Any) -> Job | None:
+    def find_job(self: FileIndex, *arguments: Any) -> Job | None:
         if next(refusals, False):
             raise LedgerError("database or disk is full")
         return real(self, *arguments)
@@ -850,7 +853,7 @@ def test_sidecars_that_the_ledger_refuses_come_again(root: Root, monkeypatch: py
     a_capture(root.source / "a.dng")
     with watching(root) as (_, told):
         assert soon(lambda: told.all("done"))
-        monkeypatch.setattr(Ledger, "job_of", job_of)
+        monkeypatch.setattr(FileIndex, "find_job", find_job)
         (root.source / "a.xmp").write_text("an edit")
         assert soon(lambda: told.all("sidecar"))
     assert (root.output / "a.xmp").read_text() == "an edit"
@@ -869,10 +872,12 @@ def trained_on(
         path = a_capture(root.source / f"{number}.dng", number)
         found = sources.signature_of(path)
         assert found is not None
-        ledger.settle(path, root.output, found, f"{number}", "recipe", Moment(1e9, 1.0))
-        job = ledger.lease([root.output], Moment(1e9, 2.0), 60.0)
+        ledger.files.settle(path, root.output, found, f"{number}", "recipe", Moment(1e9, 1.0))
+        job = ledger.jobs.lease([root.output], Moment(1e9, 2.0), 60.0)
         assert isinstance(job, Job)
-        ledger.done(job, Moment(1e9, 3.0), output=None, camera="Test One", model_id="base-fast-1")
+        ledger.jobs.finish(
+            job, Moment(1e9, 3.0), Result(output=None, camera="Test One", model_id="base-fast-1")
+        )
     popen = trainer.subprocess.Popen
 
     def start(command: list[str], **more: Any) -> Any:

@@ -16,7 +16,8 @@ from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.text import counted, duration, one_line
 
 if TYPE_CHECKING:
-    from rawdenoise.watching.ledger import Job, Ledger
+    from rawdenoise.watching.ledger import Ledger
+    from rawdenoise.watching.ledger.records import Job
 
 STATES = ("seen", "ready", "running", "done", "failed", "quarantined")
 JOB_STATES = STATES[1:]
@@ -36,9 +37,9 @@ def command() -> None:
 @contextmanager
 def _ledger(folder: Path | None) -> Iterator[Ledger]:
     from rawdenoise.watching.config import default_state
-    from rawdenoise.watching.ledger import existing_ledger
+    from rawdenoise.watching.ledger import open_existing
 
-    with existing_ledger(folder or default_state()) as ledger:
+    with open_existing(folder or default_state()) as ledger:
         yield ledger
 
 
@@ -51,12 +52,12 @@ def _ledger(folder: Path | None) -> Iterator[Ledger]:
 @STATE
 def list_jobs(only: tuple[str, ...], limit: int, as_json: bool, folder: Path | None) -> None:
     """List captures, the newest first."""
-    from rawdenoise.watching.ledger import State
+    from rawdenoise.watching.ledger.records import State
 
     wanted = [State(name) for name in only or STATES]
     with _ledger(folder) as ledger:
-        seen = ledger.seen(limit) if State.SEEN in wanted else []
-        jobs = ledger.jobs(states=[state for state in wanted if state is not State.SEEN], limit=limit)
+        seen = ledger.files.list_unsettled(limit) if State.SEEN in wanted else []
+        jobs = ledger.jobs.select(states=[state for state in wanted if state is not State.SEEN], limit=limit)
     for path, since in seen:
         told = {"state": "seen", "paths": [str(path)], "seen_at": since}
         click.echo(json.dumps(told) if as_json else f"{'':>6} {'seen':<11} {one_line(path)}")
@@ -71,7 +72,7 @@ def list_jobs(only: tuple[str, ...], limit: int, as_json: bool, folder: Path | N
 def show(id: int, as_json: bool, folder: Path | None) -> None:
     """Show all that is known of one capture."""
     with _ledger(folder) as ledger:
-        jobs = ledger.jobs(ids=(id,))
+        jobs = ledger.jobs.select(ids=(id,))
     if not jobs:
         raise click.ClickException(f"no job {id}; `rawdenoise queue list` shows them")
     told = _told(jobs[0])
@@ -93,7 +94,7 @@ def retry(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
     from rawdenoise.watching.moments import now
 
     with _ledger(folder) as ledger:
-        number = ledger.retry(now(), ids or None)
+        number = ledger.requests.retry(now(), ids or None)
     click.echo(
         json.dumps({"retried": number}) if as_json else f"{counted(number, 'capture')} will be tried again"
     )
@@ -111,12 +112,12 @@ def clear(ids: tuple[int, ...], only: tuple[str, ...], as_json: bool, folder: Pa
 
     No file is touched; outputs that are there are found to be done.
     """
-    from rawdenoise.watching.ledger import State
+    from rawdenoise.watching.ledger.records import State
 
     if not ids and not only:
         raise click.UsageError("give IDS, or --only STATE")
     with _ledger(folder) as ledger:
-        number = ledger.clear([State(name) for name in only or JOB_STATES], ids or None)
+        number = ledger.requests.clear([State(name) for name in only or JOB_STATES], ids or None)
     click.echo(json.dumps({"cleared": number}) if as_json else f"{counted(number, 'capture')} forgotten")
 
 
@@ -130,7 +131,7 @@ def dismiss(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
     No file is touched. `queue clear` takes it back.
     """
     with _ledger(folder) as ledger:
-        number = ledger.dismiss(ids)
+        number = ledger.requests.dismiss(ids)
     click.echo(json.dumps({"dismissed": number}) if as_json else f"{counted(number, 'capture')} dismissed")
 
 
@@ -140,7 +141,7 @@ def dismiss(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
 def stats(as_json: bool, folder: Path | None) -> None:
     """Count what is in each state, and say how long captures take."""
     with _ledger(folder) as ledger:
-        found = ledger.stats(time.time())
+        found = ledger.figures.sum_up(time.time())
     if as_json:
         told = {name: getattr(found, name) for name in found.__slots__ if name != "counts"}
         click.echo(json.dumps({**{str(state): count for state, count in found.counts.items()}, **told}))

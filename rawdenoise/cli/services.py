@@ -35,9 +35,10 @@ from rawdenoise.watching.config import (
     default_state,
     read_config,
 )
-from rawdenoise.watching.database import LedgerBrokenError
 from rawdenoise.watching.heartbeat import BEAT_S, heartbeats
-from rawdenoise.watching.ledger import Ledger, State, existing_ledger
+from rawdenoise.watching.ledger import Ledger, open_existing
+from rawdenoise.watching.ledger.database import LedgerBrokenError
+from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.moments import now
 from rawdenoise.watching.reports import JsonReport, PlainReport, Report
 from rawdenoise.watching.service import Service
@@ -196,7 +197,7 @@ def _given(ctx: click.Context) -> Iterator[str]:
 
 def show_status(state: Path | None) -> int:
     """Show what the watchers of a state folder are at: live on a terminal, once elsewhere."""
-    with existing_ledger(state or default_state()) as ledger:
+    with open_existing(state or default_state()) as ledger:
         console = Console()
         if not console.is_terminal:
             console.print(_page(ledger))
@@ -209,7 +210,7 @@ def show_status(state: Path | None) -> int:
 
 
 def _page(ledger: Ledger) -> Group:
-    stats = ledger.stats(now().wall)
+    stats = ledger.figures.sum_up(now().wall)
     counts = Table(title="captures", title_justify="left")
     for state in State:
         counts.add_column(str(state), justify="right")
@@ -226,7 +227,7 @@ def _page(ledger: Ledger) -> Group:
     if stats.oldest_waiting_s is not None:
         lines.append(Text(f"the oldest has waited for {duration(stats.oldest_waiting_s)}"))
     for state in (State.RUNNING, State.QUARANTINED, State.FAILED):
-        for job in ledger.jobs(states=(state,), limit=MOST_SHOWN):
+        for job in ledger.jobs.select(states=(state,), limit=MOST_SHOWN):
             reason = f": {one_line(job.reason)}" if job.reason and state is not State.RUNNING else ""
             name = one_line(job.paths[0]) if job.paths else job.digest[:12]
             lines.append(Text(f"{state} {job.id}: {name}{reason}"))
@@ -234,7 +235,7 @@ def _page(ledger: Ledger) -> Group:
 
 
 def _alive(ledger: Ledger) -> Iterator[str]:
-    beats = [each for each in heartbeats(ledger.folder, now()) if not ledger.is_dead(each.owner)]
+    beats = [each for each in heartbeats(ledger.folder, now()) if not ledger.owners.is_dead(each.owner)]
     if not beats:
         yield "no watcher is running"
     for beat in beats:

@@ -15,7 +15,7 @@ from rawdenoise.files import outputs
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.whole import digest_picture
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.watching.ledger import Written
+from rawdenoise.watching.ledger.records import Written
 
 
 class Condition(StrEnum):

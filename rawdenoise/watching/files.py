@@ -17,7 +17,8 @@ from rawdenoise.files.sources import signature_of
 from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.watching.conditions import Condition, judge, look_at
-from rawdenoise.watching.ledger import Job, Ledger, Written
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.records import Job, Written
 
 MARKER = ".rawdenoise"  # in an output folder, so that one that is not mounted is not taken for an empty one
 MARKER_TEXT = (
@@ -36,13 +37,13 @@ def prepare_output(folder: Path, ledger: Ledger) -> None:
         OutputGoneError: it was there once, and now it or its mark is not. OutputError: it cannot be made.
     """
     fact, marker = f"output {folder}", folder / MARKER
-    known = ledger.get_fact(fact) is not None
+    known = ledger.facts.get(fact) is not None
     if known:
         check_output(folder)
         return
     if not marker.exists():
         write_bytes(marker, MARKER_TEXT)
-    ledger.set_fact(fact, "marked")
+    ledger.facts.set(fact, "marked")
 
 
 def check_output(folder: Path) -> None:
@@ -106,7 +107,7 @@ def place_for(
         if output == job.replaces:
             take_over = not exists or is_later_version(source, output, ledger, pixels_of)
             beside = None if take_over else output
-        if not ledger.claim(job, output, take_over=take_over):
+        if not ledger.jobs.claim(job, output, take_over=take_over):
             continue
         if not exists:
             return Place(output, beside=beside)
@@ -130,7 +131,7 @@ def _own_name_first(job: Job, names: Iterator[Path]) -> Iterator[Path]:
 def _place_at(job: Job, source: Path, output: Path, ledger: Ledger, recipe: str) -> Place | None:
     """Tell whether what exists is this job's output, or can be replaced by it; None if it is somebody's."""
     try:
-        written, found, made = ledger.written_of(job, output), look_at(output), made_of(output)
+        written, found, made = ledger.outputs.find_written(job, output), look_at(output), made_of(output)
         condition = judge(output, job.digest, written, found)
     except OSError as error:
         raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
@@ -164,11 +165,11 @@ def is_later_version(source: Path, output: Path, ledger: Ledger, pixels_of: Call
     Raises:
         OutputError: the output cannot be read. FileError: the capture cannot.
     """
-    maker = ledger.maker_of(output)
+    maker = ledger.outputs.find_maker(output)
     if maker is None:
         return False
     try:
-        condition = judge(output, maker.digest, ledger.written_of(maker, output), look_at(output))
+        condition = judge(output, maker.digest, ledger.outputs.find_written(maker, output), look_at(output))
     except OSError as error:
         raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
     if condition not in (Condition.WHOLE, Condition.CUT):
@@ -201,11 +202,11 @@ def copy_sidecars(source: Path, output: Path, sidecars: Iterable[Path], ledger: 
             continue
         fact = f"sidecar {target}"
         if os.path.lexists(target) and (
-            _told(target) == _told(sidecar) or _told(target) != ledger.get_fact(fact)
+            _told(target) == _told(sidecar) or _told(target) != ledger.facts.get(fact)
         ):
             continue
         copy_file(sidecar, target)
-        ledger.set_fact(fact, _told(target) or "")
+        ledger.facts.set(fact, _told(target) or "")
         copied.append(target)
     return copied
 

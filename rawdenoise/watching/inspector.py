@@ -11,7 +11,8 @@ from rawdenoise.errors import Stopped
 from rawdenoise.watching.conditions import Condition, judge, look_at
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.files import OutputGoneError, check_output
-from rawdenoise.watching.ledger import Kept, Ledger
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.records import Kept
 from rawdenoise.watching.moments import Clock, now
 from rawdenoise.watching.reports import Report
 
@@ -53,7 +54,7 @@ class Inspector:
         That is a handful, the longest not looked at first, or `all` of them.
         """
         number = 0
-        while some := self.ledger.outputs_to_read(root.output, self.clock().wall, since, READ_AT_ONCE):
+        while some := self.ledger.outputs.list_unread(root.output, self.clock().wall, since, READ_AT_ONCE):
             try:
                 self._judge(root, some, again=again)
             except OutputGoneError:  # its disk went away: the same outputs would be next, for ever
@@ -65,7 +66,7 @@ class Inspector:
 
     def _all(self, root: Root) -> Iterator[Kept]:
         last = 0
-        while not self.stopped() and (page := self.ledger.outputs(root.output, after=last)):
+        while not self.stopped() and (page := self.ledger.outputs.list_page(root.output, after=last)):
             yield from (kept for kept in page if kept.source.is_relative_to(root.source))
             last = page[-1].job
 
@@ -80,7 +81,7 @@ class Inspector:
             except Stopped:
                 break
             except OSError:  # a disk that refuses: nothing is known
-                self.ledger.note_look(kept, kept.written, self.clock().wall)
+                self.ledger.outputs.note_look(kept, kept.written, self.clock().wall)
                 continue
             if condition is Condition.CUT or (again and condition in MADE_AGAIN):
                 check_output(root.output)  # a disk that went away has lost nothing
@@ -91,11 +92,11 @@ class Inspector:
                     pixels=kept.written.pixels if kept.written is not None else "",
                     edited=condition is not Condition.WHOLE,
                 )
-                self.ledger.note_look(kept, as_it_is or kept.written, self.clock().wall)
+                self.ledger.outputs.note_look(kept, as_it_is or kept.written, self.clock().wall)
         return lost
 
     def _make_again(self, kept: Kept, condition: Condition) -> bool:
-        if not self.ledger.make_again(kept, self.clock(), condition):
+        if not self.ledger.outputs.make_again(kept, self.clock(), condition):
             return False
         self.report.say("lost", source=str(kept.source), output=str(kept.output), reason=str(condition))
         return True

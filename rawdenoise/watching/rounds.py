@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rawdenoise.atomic import remove_abandoned
 from rawdenoise.watching.config import Root
-from rawdenoise.watching.database import LedgerError
 from rawdenoise.watching.inspector import Inspector
+from rawdenoise.watching.ledger.database import LedgerError
 from rawdenoise.watching.moments import Clock
 
 DAY_S = 86400.0

@@ -26,12 +26,14 @@ from rawdenoise.errors import FileError, OutputError, RawDenoiseError
 from rawdenoise.files.sources import Signature, SourceChangedError, digest_of, signature_of
 from rawdenoise.formats import RAW_SUFFIXES
 from rawdenoise.watching.config import Root, WatchConfig
-from rawdenoise.watching.database import LedgerBrokenError, LedgerError
 from rawdenoise.watching.events import Events, Hint
 from rawdenoise.watching.files import check_output, copy_sidecars, prepare_output
 from rawdenoise.watching.heartbeat import Heartbeat, forget_heartbeat, heartbeat_owners
 from rawdenoise.watching.inspector import Inspector
-from rawdenoise.watching.ledger import CLEARED, Job, Ledger, State, Wait
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.database import LedgerBrokenError, LedgerError
+from rawdenoise.watching.ledger.records import Job, State, Wait
+from rawdenoise.watching.ledger.requests import CLEARED
 from rawdenoise.watching.moments import Clock, now
 from rawdenoise.watching.mounts import polling_reason
 from rawdenoise.watching.names import BESIDE, ShotIndex, is_capture
@@ -110,7 +112,7 @@ class Service:
         self._reloads: deque[WatchConfig] = deque()
         self._renewed = self._reclaimed = 0.0
         self._refused_at: float | None = None  # by the ledger
-        self._cleared = ledger.get_fact(CLEARED)
+        self._cleared = ledger.facts.get(CLEARED)
         self._worker = Worker(config, ledger, self._stopping.is_set, clock)
         self._trainer = Trainer(config, ledger, report)
         self._heartbeat = Heartbeat(config.state, ledger.owner, clock)
@@ -236,7 +238,7 @@ class Service:
         return _Watched(root, StabilityTracker(root.settle_s), self._known(root))
 
     def _known(self, root: Root) -> dict[Path, Signature]:
-        known = self.ledger.known(root.output)
+        known = self.ledger.files.list_settled(root.output)
         return {path: signature for path, signature in known if path.is_relative_to(root.source)}
 
     def _start_events(self, watched: _Watched) -> None:
@@ -274,7 +276,7 @@ class Service:
                 watched.tracker.forget(hint.path)
                 watched.known.pop(hint.path, None)
                 if is_capture(hint.path):
-                    self.ledger.forget([hint.path], root.output)
+                    self.ledger.files.forget([hint.path], root.output)
             elif hint.folder:
                 self._scan_part(watched, hint.path)
             elif self._is_wanted(root, hint.path):
@@ -317,10 +319,13 @@ class Service:
             watched.gone = False
             self.report.say("resumed", root=str(root.source), reason="the folder is there again")
         if whole:
-            listed = [*watched.known, *(path for path, _ in self.ledger.seen(output_root=root.output))]
+            listed = [
+                *watched.known,
+                *(path for path, _ in self.ledger.files.list_unsettled(output_root=root.output)),
+            ]
             vanished = [path for path in listed if path not in present and path.is_relative_to(root.source)]
             if vanished:
-                self.ledger.forget(vanished, root.output)
+                self.ledger.files.forget(vanished, root.output)
             for path in vanished:
                 watched.known.pop(path, None)
         cost = 0.0 if root.poll_s is not None else SPARE * (time.thread_time() - began)
@@ -367,7 +372,7 @@ class Service:
             if folder == root.source:
                 raise
         if new:
-            self.ledger.see(new, root.output, self._clock().wall)
+            self.ledger.files.see(new, root.output, self._clock().wall)
         watched.refused = refused
         return not refused
 
@@ -424,7 +429,7 @@ class Service:
 
     def _copy_sidecar(self, root: Root, shots: ShotIndex, sidecar: Path) -> None:
         for capture in shots.captures_of(sidecar):
-            job = self.ledger.job_of(capture, root.output)
+            job = self.ledger.files.find_job(capture, root.output)
             if job is None or job.state is not State.DONE or job.output is None:
                 continue
             check_output(root.output)
@@ -449,7 +454,7 @@ class Service:
         if watched.waits:
             return True
         most = AHEAD * self.config.jobs
-        return self.ledger.due([root.output], self._clock(), source=root.source, most=most) >= most
+        return self.ledger.jobs.count_due([root.output], self._clock(), source=root.source, most=most) >= most
 
     def _has_arrived(self) -> bool:
         return bool(self._digesting) or any(each.arrived for each in self._watched if not each.waits)
@@ -476,7 +481,9 @@ class Service:
         watched.unreadable.discard(path)
         if digest:
             root = watched.root
-            job = self.ledger.settle(path, root.output, signature, digest, root.recipe.digest, self._clock())
+            job = self.ledger.files.settle(
+                path, root.output, signature, digest, root.recipe.digest, self._clock()
+            )
             watched.known[path] = signature
             if job.state is State.DONE:
                 self.report.say(
@@ -497,7 +504,7 @@ class Service:
             root = watched.root
             while len(self._running) < self.config.jobs and self._is_writable(watched):
                 alone = not self._running
-                job = self.ledger.lease(
+                job = self.ledger.jobs.lease(
                     [root.output], self._clock(), LEASE_S, source=root.source, alone=alone
                 )
                 if job is Wait.ALONE:
@@ -563,21 +570,21 @@ class Service:
     def _housekeeping(self, now: float) -> None:
         if now - self._renewed >= RENEW_S:
             self._renewed = now
-            self.ledger.renew(self._clock(), LEASE_S)
+            self.ledger.jobs.renew(self._clock(), LEASE_S)
         if now - self._reclaimed >= RECLAIM_S or not self._reclaimed:
             self._reclaimed = now
             for watched in self._watched:
                 if watched.events is not None and not watched.events.alive():
                     watched.next_scan = now
             for owner in heartbeat_owners(self.config.state):
-                if owner != self.ledger.owner and self.ledger.is_dead(owner):
+                if owner != self.ledger.owner and self.ledger.owners.is_dead(owner):
                     forget_heartbeat(self.config.state, owner)
-            cleared = self.ledger.get_fact(CLEARED)
+            cleared = self.ledger.facts.get(CLEARED)
             if cleared != self._cleared:
                 self._cleared = cleared
                 for watched in self._watched:
                     watched.known, watched.next_scan = self._known(watched.root), now
-            for job in self.ledger.reclaim(self._clock()):
+            for job in self.ledger.jobs.reclaim(self._clock()):
                 if job.output is not None:
                     remove_abandoned(job.output.parent)
                 self.report.say("reclaimed", source=_first(job), attempts=job.attempts)
@@ -614,13 +621,14 @@ class Service:
             return False
         writable = [each.root for each in self._watched if not each.waits]
         return not any(
-            self.ledger.due([root.output], self._clock(), source=root.source, most=1) for root in writable
+            self.ledger.jobs.count_due([root.output], self._clock(), source=root.source, most=1)
+            for root in writable
         )
 
     def _exit_code(self) -> int:
         if not self.once:
             return 0
-        left = self.ledger.left({each.root.output for each in self._watched})
+        left = self.ledger.jobs.count_unfinished({each.root.output for each in self._watched})
         return int(bool(left) or any(each.gone or each.waits or each.unreadable for each in self._watched))
 
     def _end(self, pools: tuple[ThreadPoolExecutor, ...]) -> None:
@@ -641,7 +649,7 @@ class Service:
         with suppress(LedgerError):  # then they are reclaimed by the next
             self._collect()
             for job in self._running.values():  # hangs in a system call: its output is a temporary file yet
-                self.ledger.release(job, self._clock(), "given up when the service stopped")
+                self.ledger.jobs.release(job, self._clock(), "given up when the service stopped")
         self._heartbeat.end()
         self.report.say("stopped")
 

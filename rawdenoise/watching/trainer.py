@@ -87,12 +87,12 @@ class Trainer:
                 or (root.train == "idle" and not rested)
             ):
                 continue
-            counts = self._ledger.cameras(BASE_PREFIX, root.output)
+            counts = self._ledger.figures.count_cameras(BASE_PREFIX, root.output)
             for camera, count in sorted(counts.items(), key=lambda item: -item[1]):
                 if camera and count >= max(root.train_after, 2 * self._trained_on(camera)):
                     captures = [
                         path
-                        for path in self._ledger.captures_of(camera, BASE_PREFIX, root.output)
+                        for path in self._ledger.figures.list_captures(camera, BASE_PREFIX, root.output)
                         if path.is_file()
                     ]
                     if len(captures) >= root.train_after:
@@ -100,7 +100,7 @@ class Trainer:
                         return
 
     def _trained_on(self, camera: str) -> int:
-        return int(self._ledger.get_fact(f"trained {camera}") or 0)
+        return int(self._ledger.facts.get(f"trained {camera}") or 0)
 
     def _start(self, root: Root, camera: str, captures: list[Path]) -> None:
         folder = self._config.state / "training"
@@ -138,7 +138,7 @@ class Trainer:
         else:
             result = f"training failed ({lines[-1] if lines else f'exit code {code}'})"
         self._files.unlink(missing_ok=True)
-        self._ledger.set_fact(f"trained {self.camera}", str(self._captures))
+        self._ledger.facts.set(f"trained {self.camera}", str(self._captures))
         self._report.say(
             "trained", camera=self.camera, result=result, exit_code=code, time_s=round(time.time())
         )

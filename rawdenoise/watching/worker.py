@@ -43,7 +43,6 @@ from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.conditions import digest_pixels, look_at
 from rawdenoise.watching.config import Root, WatchConfig
-from rawdenoise.watching.database import LedgerBrokenError, LedgerError
 from rawdenoise.watching.failed import move_failed
 from rawdenoise.watching.files import (
     Place,
@@ -53,7 +52,9 @@ from rawdenoise.watching.files import (
     output_names,
     place_for,
 )
-from rawdenoise.watching.ledger import Job, Ledger
+from rawdenoise.watching.ledger import Ledger
+from rawdenoise.watching.ledger.database import LedgerBrokenError, LedgerError
+from rawdenoise.watching.ledger.records import Job, Result
 from rawdenoise.watching.moments import Clock, is_within, now
 from rawdenoise.watching.names import ShotIndex
 
@@ -112,14 +113,14 @@ class Worker:
         def is_current(job: Job) -> bool:
             return bool(recipe.model) or not recipe.strength or job.model_id in own.get(job.camera, base)
 
-        return self._ledger.redo(root.output, recipe.digest, self._clock(), is_current)
+        return self._ledger.requests.redo(root.output, recipe.digest, self._clock(), is_current)
 
     def work(self, job: Job, root: Root, network: Executor, shots: ShotIndex) -> Verdict:
         """Do a job that was leased, and tell the ledger; `shots` knows the sidecars of captures."""
         try:
             return self._work(job, root, network, shots)
         except Stopped:
-            self._tell(lambda: self._ledger.release(job, self._clock(), "the service stopped"))
+            self._tell(lambda: self._ledger.jobs.release(job, self._clock(), "the service stopped"))
             return Verdict()
         except Exception as error:  # a bug, or a disk that fails where nobody expects it: the service goes on
             log.debug("job %s failed", job.id, exc_info=True)
@@ -128,18 +129,18 @@ class Worker:
 
     def _work(self, job: Job, root: Root, network: Executor, shots: ShotIndex) -> Verdict:
         if not job.paths:
-            self._tell(lambda: self._ledger.release(job, self._clock()))  # which drops it
+            self._tell(lambda: self._ledger.jobs.release(job, self._clock()))  # which drops it
             return Verdict()
         if job.crashes >= root.attempts:
             reason = f"the process died at it {job.crashes} times, with nothing else under way"
             return self._quarantined(job, root, job.paths[0], reason)
-        files = [each for each in self._ledger.files_of(job) if each[0].is_relative_to(root.source)]
+        files = [each for each in self._ledger.files.list_of(job) if each[0].is_relative_to(root.source)]
         found = (file for file in files if signature_of(file[0]) == file[1])
         source, signature = next(found, (None, None))
         if source is None or signature is None:
             return self._without_source(job)
         if made_by_us(source):
-            self._tell(lambda: self._ledger.done(job, self._clock(), output=None, reason=OURS))
+            self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), Result(output=None, reason=OURS)))
             return Verdict("skipped", {"source": str(source), "reason": OURS})
         recipe, work = root.recipe, self._work_of(root)
         names = output_names(root.output / below(source, root.source), Format(recipe.format).suffix)
@@ -157,7 +158,7 @@ class Worker:
         checked = self._checked(work, job, root, signature, place, pixels)
         result = take(FileJob(source, place.output), checked, network, self._stopped)
         if result is None:
-            self._tell(lambda: self._ledger.release(job, self._clock(), "the service stopped"))
+            self._tell(lambda: self._ledger.jobs.release(job, self._clock(), "the service stopped"))
             return Verdict()
         if result.status is Status.FAILED:
             error = result.error or RawDenoiseError(result.reason)
@@ -172,8 +173,8 @@ class Worker:
         gone = [path for path, signature in now.items() if signature is None]
         changed = next((path for path, signature in now.items() if signature is not None), None)
         reason = "the source is gone or has changed"
-        self._tell(lambda: self._ledger.release(job, self._clock(), reason, due_in_s=CHANGED_S))
-        self._tell(lambda: self._ledger.forget(gone, job.output_root, of=job))
+        self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=CHANGED_S))
+        self._tell(lambda: self._ledger.files.forget(gone, job.output_root, of=job))
         return Verdict("vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed)
 
     def _work_of(self, root: Root) -> Work:
@@ -248,9 +249,9 @@ class Worker:
         copied = self._with_sidecars(root, source, place.output, shots)
         model_id = "" if place.made is None else place.made.model_id
         self._tell(
-            lambda: self._ledger.done(
-                job, self._clock(), output=place.output, written=place.found, model_id=model_id,
-                reason="its output was there",
+            lambda: self._ledger.jobs.finish(
+                job, self._clock(),
+                Result(place.output, place.found, model_id=model_id, reason="its output was there"),
             )
         )  # fmt: skip
         return Verdict("found", {"source": str(source), "output": str(place.output), **copied})
@@ -267,9 +268,11 @@ class Worker:
         untold = result.quality is None or not result.quality.told or result.left
         gain = None if untold or result.quality is None else round(result.quality.gain_db, 2)
         kept = self._tell(
-            lambda: self._ledger.done(
-                job, self._clock(), output=result.output, written=written, camera=result.camera,
-                model_id=result.model_id, gain_db=gain, pixels=pixels.read, reason=result.reason,
+            lambda: self._ledger.jobs.finish(
+                job, self._clock(),
+                Result(
+                    result.output, written, result.camera, result.model_id, gain, pixels.read, result.reason
+                ),
             )
         )  # fmt: skip
         fields = {
@@ -310,21 +313,21 @@ class Worker:
         if isinstance(error, SourceChangedError | NotFoundError):
             return self._without_source(job)
         if isinstance(error, OutputExistsError):
-            self._tell(lambda: self._ledger.release(job, self._clock(), reason))
+            self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason))
             return Verdict()
         if _is_of_its_name(error):
             return self._quarantined(job, root, source, reason, move=False)
         if isinstance(error, OutputError) and not isinstance(error, VerificationError):
             wait_s = 1.0 if isinstance(error, DiskFullError) else OUTPUT_S
-            self._tell(lambda: self._ledger.release(job, self._clock(), reason, due_in_s=wait_s))
+            self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=wait_s))
             return Verdict(output_refuses=error.reason)
         if isinstance(error, RawDenoiseError) and error.exit_code == 3:
-            self._tell(lambda: self._ledger.release(job, self._clock(), reason, due_in_s=ENVIRONMENT_S))
+            self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=ENVIRONMENT_S))
             return Verdict("waiting", {**fields, "reason": reason})
         if job.attempts >= root.attempts or (isinstance(error, HOPELESS) and self._is_old(source)):
             return self._quarantined(job, root, source, reason)
         wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
-        self._tell(lambda: self._ledger.fail(job, self._clock(), reason, retry_in_s=wait_s))
+        self._tell(lambda: self._ledger.jobs.fail(job, self._clock(), reason, retry_in_s=wait_s))
         return Verdict("failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s})
 
     def _quarantined(self, job: Job, root: Root, source: Path, reason: str, *, move: bool = True) -> Verdict:
@@ -338,13 +341,13 @@ class Worker:
         moved: tuple[Path, ...] = ()
         try:
             write_bytes(note, json.dumps(why, indent=2).encode() + b"\n")
-            settled = dict(self._tell(lambda: self._ledger.files_of(job))).get(source)
+            settled = dict(self._tell(lambda: self._ledger.files.list_of(job))).get(source)
             if root.failed_dir is not None and move and signature_of(source) == settled:
                 why["moved_to"] = str(move_failed(source, settled, root.failed_dir, why))
                 moved = (source,)
         except OutputError as error:
             why["not_moved"] = str(error)
-        self._tell(lambda: self._ledger.fail(job, self._clock(), reason, retry_in_s=None))
+        self._tell(lambda: self._ledger.jobs.fail(job, self._clock(), reason, retry_in_s=None))
         return Verdict("quarantined", why, moved=moved)
 
     def _is_old(self, source: Path) -> bool:

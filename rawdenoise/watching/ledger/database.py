@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from rawdenoise.errors import RawDenoiseError
 
@@ -86,9 +89,67 @@ class _NoLedgerError(Exception):
     """A database, but not one to go by."""
 
 
-def open_database(
-    path: Path, *, in_use: Callable[[], bool], put_aside: bool
-) -> tuple[sqlite3.Connection, str]:
+class Database:
+    """An open ledger's file, for any number of threads.
+
+    Every call raises LedgerError where SQLite refuses (a full disk, a file held for seconds); then
+    nothing of it has happened.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self.connection = path, connection
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Do several things, all of them or none."""
+        with self._lock:
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self.connection
+                    self.connection.execute("COMMIT")
+                except BaseException:
+                    with suppress(sqlite3.Error):
+                        self.connection.execute("ROLLBACK")
+                    raise
+            except sqlite3.Error as error:
+                raise self._refusal(error) from error
+
+    def rows(self, query: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Give what a query finds."""
+        with self._lock:
+            try:
+                return self.connection.execute(query, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._refusal(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self.connection.close()
+
+    def _refusal(self, error: sqlite3.Error) -> LedgerError:
+        kind = LedgerBrokenError if _is_damage(error) else LedgerError
+        return kind(f"{self.path}: {error}")
+
+
+def encode_path(path: Path) -> bytes:
+    """Spell a path as the ledger keeps it: names need not be Unicode."""
+    return os.fsencode(path)
+
+
+def decode_path(blob: bytes) -> Path:
+    """Read a path that the ledger keeps."""
+    return Path(os.fsdecode(blob))
+
+
+def encode_text(words: str) -> str:
+    """Spell bytes that are no Unicode, of a path that is named, as SQLite can keep them."""
+    return words.encode(errors="backslashreplace").decode()
+
+
+def open_database(path: Path, *, in_use: Callable[[], bool], put_aside: bool) -> tuple[Database, str]:
     """Open a ledger's file, or begin one; the text says that one was put aside, and where it is now.
 
     That is done with what is damaged, no database, of a newer version or of nobody knows whom, unless another
@@ -98,7 +159,7 @@ def open_database(
         LedgerError: the disk refuses. LedgerBrokenError: it is left as it is.
     """
     try:
-        return _connect(path), ""
+        return Database(path, _connect(path)), ""
     except _NoLedgerError as error:
         reason = str(error)
     except sqlite3.Error as error:
@@ -111,12 +172,12 @@ def open_database(
     aside = _put_aside(path)
     try:
         note = f"the ledger cannot be used ({reason}): it is now {aside}, and a new one was begun"
-        return _connect(path), note
+        return Database(path, _connect(path)), note
     except sqlite3.Error as error:
         raise LedgerError(f"{path}: {error}") from error
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def _is_damage(error: sqlite3.Error) -> bool:
     """Whether the file itself is damaged; else the disk refuses, or somebody else has it."""
     return _code_of(error) in _DAMAGE
 
