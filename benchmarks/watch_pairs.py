@@ -28,7 +28,7 @@ from rawdenoise import __version__
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
-from rawdenoise.watching.files import MARKER
+from rawdenoise.watching.output_mark import MARKER
 
 OLDEST_BEAT_S = 40.0
 SLOWEST_STOP_S = 10.0

@@ -51,9 +51,9 @@ from rawdenoise.models.model import Model
 from rawdenoise.pipeline import DenoiseOptions, denoise
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import State
+from rawdenoise.watching.output_mark import MARKER
 
 SETTLE_S = 1.0
 RESCAN_S = 5.0

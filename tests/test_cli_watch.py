@@ -18,9 +18,9 @@ from conftest import soon
 from test_watch_service import a_capture
 
 from rawdenoise.cli import main
-from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import State
+from rawdenoise.watching.output_mark import MARKER
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from test_watch_service import root as root
 
 from rawdenoise.atomic import MARK
 from rawdenoise.cli import main
-from rawdenoise.watching import service, worker
+from rawdenoise.watching import late_sidecars, watcher, worker
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.heartbeat import FOLDER, Heartbeat, heartbeats
 from rawdenoise.watching.ledger import Ledger
@@ -104,12 +104,12 @@ def test_a_stop_is_heard_amid_a_scan(root: Root, monkeypatch: pytest.MonkeyPatch
     for number in range(50):
         (root.source / f"{number}.dng").write_bytes(b"x")
     root = replace(root, settle_s=300.0)
-    monkeypatch.setattr(service, "AT_ONCE", 10)
+    monkeypatch.setattr(watcher, "AT_ONCE", 10)
     looks = itertools.count()
     with Ledger(config_of(root).state) as ledger:
         watch = Service(config_of(root), ledger, Told())
         watch.run(lambda: next(looks) > 2)
-        assert 0 < len(watch._watched[0].tracker) < 50
+        assert 0 < len(watch._watchers[0].tracker) < 50
 
 
 def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,7 @@ def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.Mon
         a_capture(root.source / f"{number}.dng", number)
     with Ledger(config_of(root).state) as ledger:  # which dies while it has both of them
         watch = Service(config_of(root), ledger, Told(), once=True)
-        monkeypatch.setattr(watch, "_hand_out", lambda: None)
+        monkeypatch.setattr(watch._scheduler, "hand_out", lambda watchers: None)
         stop = threading.Event()
         thread = threading.Thread(target=watch.run, args=(stop.is_set,))
         thread.start()
@@ -317,7 +317,7 @@ def test_a_sidecar_is_copied_without_holding_up_the_rest(root: Root, monkeypatch
         release.wait(300)
         return []
 
-    monkeypatch.setattr(service, "copy_sidecars", copy)
+    monkeypatch.setattr(late_sidecars, "copy_sidecars", copy)
     with watching(root) as (_, told):
         try:
             assert soon(copying.is_set)

@@ -32,11 +32,11 @@ from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.watching.config import Root
-from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.inspector import Inspector
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import Kept, Result, State, Written
 from rawdenoise.watching.moments import Moment, is_within
+from rawdenoise.watching.output_mark import MARKER
 from rawdenoise.watching.rounds import DAY_S, NOTHING_TO_READ_S, Round, Rounds
 
 

@@ -35,9 +35,17 @@ from rawdenoise.models.model import new_model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe
-from rawdenoise.watching import service, trainer, worker
+from rawdenoise.watching import (
+    digester,
+    housekeeping,
+    late_sidecars,
+    output_folder,
+    service,
+    trainer,
+    watcher,
+    worker,
+)
 from rawdenoise.watching.config import Root, WatchConfig
-from rawdenoise.watching.files import MARKER
 from rawdenoise.watching.heartbeat import heartbeats
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerError
@@ -46,6 +54,7 @@ from rawdenoise.watching.ledger.job_queue import JobQueue
 from rawdenoise.watching.ledger.records import Job, Result, State
 from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
+from rawdenoise.watching.output_mark import MARKER
 from rawdenoise.watching.reports import words
 from rawdenoise.watching.service import Service
 from rawdenoise.watching.trainer import Trainer
@@ -70,8 +79,9 @@ class Told:
 @pytest.fixture(autouse=True)
 def _quickly(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module, name, value in (
-        (service, "WAIT_S", 0.2), (service, "GONE_S", 0.2), (service, "TICK_S", 0.1),
-        (service, "RECLAIM_S", 0.2), (worker, "RETRY_S", 0.05), (worker, "OUTPUT_S", 0.1),
+        (output_folder, "WAIT_S", 0.2), (service, "REPEAT_S", 0.2), (watcher, "GONE_S", 0.2),
+        (service, "TICK_S", 0.1), (housekeeping, "RECLAIM_S", 0.2), (worker, "RETRY_S", 0.05),
+        (worker, "OUTPUT_S", 0.1),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
     before = torch.get_num_threads()
@@ -362,14 +372,14 @@ def test_a_sidecar_that_cannot_be_read_stops_nothing(root: Root, monkeypatch: py
     a_capture(root.source / "a.dng")
     once(root)
     (root.source / "a.xmp").write_text("secret")
-    real, refusals = service.copy_sidecars, iter([True] * 3)
+    real, refusals = late_sidecars.copy_sidecars, iter([True] * 3)
 
     def copy(*arguments: Any) -> list[Path]:
         if next(refusals, False):
             raise UnreadableError(root.source / "a.xmp", "cannot be read (Permission denied)")
         return real(*arguments)
 
-    monkeypatch.setattr(service, "copy_sidecars", copy)
+    monkeypatch.setattr(late_sidecars, "copy_sidecars", copy)
     with watching(root) as (_, told):
         assert soon(lambda: (root.output / "a.xmp").exists())
     assert len(told.all("refused")) == 1
@@ -512,7 +522,7 @@ def test_what_is_busy_is_tried_again(root: Root, monkeypatch: pytest.MonkeyPatch
             raise UnreadableError(path, "cannot be read (Device or resource busy)")
         return real(path, *more)
 
-    monkeypatch.setattr(service, "digest_of", digest)
+    monkeypatch.setattr(digester, "digest_of", digest)
     with watching(root) as (_, told):
         assert soon(lambda: told.all("done"))
     assert len(told.all("refused")) == 1  # said once, however often it was tried
@@ -673,8 +683,8 @@ def test_by_events_and_by_polling(root: Root, poll_s: float | None) -> None:
 
 
 def test_no_watches_left_is_polling(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service.Events, "start", lambda self: "the system's limit is reached")
-    monkeypatch.setattr(service, "POLL_S", 0.1)
+    monkeypatch.setattr(watcher.Events, "start", lambda self: "the system's limit is reached")
+    monkeypatch.setattr(watcher, "POLL_S", 0.1)
     with watching(replace(root, rescan_s=300.0)) as (_, told):
         assert soon(lambda: told.all("polling"))
         a_capture(root.source / "a.dng")
@@ -780,7 +790,7 @@ def test_a_capture_that_kills_its_process_is_given_up(root: Root) -> None:
         (job,) = ledger.jobs.select()
         again = replace(job, crashes=root.attempts)
         with ThreadPoolExecutor(1) as network:
-            verdict = made._worker.work(again, root, network, ShotIndex())
+            verdict = made._scheduler._worker.work(again, root, network, ShotIndex())
     assert verdict.event == "quarantined"
     assert "died at it 3 times, with nothing else under way" in verdict.fields["reason"]
 

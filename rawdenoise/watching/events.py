@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import queue
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,7 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
+from rawdenoise.errors import Stop
 from rawdenoise.watching.mounts import MountChanges
 from rawdenoise.watching.names import is_ignored, is_ignored_folder
 
@@ -46,6 +50,7 @@ _ASKED_FOR: list[type[FileSystemEvent]] = [  # not of opening and reading: whoev
     DirMovedEvent,
 ]
 JOIN_S = 2.0
+TURN_S = 1.0  # for hints, of one turn: whatever arrives, the rest has its turn too
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +61,33 @@ class Hint:
     moved_in: bool = False
     gone: bool = False
     folder: bool = False
+
+
+class HintQueue:
+    """Hints of several folders on their way to the watching thread, from any thread."""
+
+    def __init__(self) -> None:
+        self._hints: queue.SimpleQueue[tuple[Path, Hint] | None] = queue.SimpleQueue()
+
+    def put(self, root: Path, hint: Hint) -> None:
+        """Tell of something that happened in a watched folder."""
+        self._hints.put((root, hint))
+
+    def wake(self) -> None:
+        """End the wait for hints: there is something else to do."""
+        self._hints.put(None)
+
+    def listen(self, timeout: float, stop: Stop) -> Iterator[tuple[Path, Hint]]:
+        """Wait for a hint, or to be woken, then give what there is, for as long as a turn may take."""
+        until = time.monotonic() + timeout + TURN_S
+        with suppress(queue.Empty):
+            hint = self._hints.get(timeout=timeout) if timeout else self._hints.get_nowait()
+            while True:
+                if hint is not None:
+                    yield hint
+                if time.monotonic() > until or stop():
+                    return
+                hint = self._hints.get_nowait()
 
 
 class Events:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from rawdenoise.errors import Stopped
 from rawdenoise.watching.conditions import Condition, judge, look_at
 from rawdenoise.watching.config import Root
-from rawdenoise.watching.files import OutputGoneError, check_output
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import Kept
 from rawdenoise.watching.moments import Clock, now
+from rawdenoise.watching.output_mark import OutputGoneError, check_output
 from rawdenoise.watching.reports import Report
 
 READ_AT_ONCE = 20  # outputs whose contents are looked at without a rest

@@ -44,19 +44,14 @@ from rawdenoise.recipe import Recipe
 from rawdenoise.watching.conditions import digest_pixels, look_at
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.failed import move_failed
-from rawdenoise.watching.files import (
-    Place,
-    check_output,
-    copy_sidecars,
-    ending,
-    output_names,
-    place_for,
-)
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerBrokenError, LedgerError
 from rawdenoise.watching.ledger.records import Job, Result
 from rawdenoise.watching.moments import Clock, is_within, now
 from rawdenoise.watching.names import ShotIndex
+from rawdenoise.watching.output_mark import check_output
+from rawdenoise.watching.places import Place, ending, output_names, place_for
+from rawdenoise.watching.sidecar_copies import copy_sidecars
 
 log = logging.getLogger(__name__)
 

@@ -59,6 +59,11 @@ class Job:
     pixels: str
     paths: tuple[Path, ...]
 
+    @property
+    def name(self) -> str:
+        """A file that it is of; where there is none, its content."""
+        return str(self.paths[0]) if self.paths else self.digest[:12]
+
 
 @dataclass(frozen=True, slots=True)
 class Written:

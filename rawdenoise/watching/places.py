@@ -1,62 +1,22 @@
-"""One arrived file: what it is, where its output goes, and what goes with it."""
+"""Where the output of a capture goes: under which name, and over what."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.atomic import LONGEST, cut, write_bytes
+from rawdenoise.atomic import LONGEST, cut
 from rawdenoise.errors import OutputError
 from rawdenoise.files.outputs import made_by_us, when_and_by_what
-from rawdenoise.files.sidecars import copy_file, sidecar_beside
-from rawdenoise.files.sources import signature_of
 from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.watching.conditions import Condition, judge, look_at
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import Job, Written
-
-MARKER = ".rawdenoise"  # in an output folder, so that one that is not mounted is not taken for an empty one
-MARKER_TEXT = (
-    b"Outputs of rawdenoise watch. It waits while this file is missing: the disk may not be mounted.\n"
-)
-
-
-class OutputGoneError(OutputError):
-    """The output folder is not what it was: its disk is probably not mounted."""
-
-
-def prepare_output(folder: Path, ledger: Ledger) -> None:
-    """Make an output folder and mark it; once it was marked it is never made again.
-
-    Raises:
-        OutputGoneError: it was there once, and now it or its mark is not. OutputError: it cannot be made.
-    """
-    fact, marker = f"output {folder}", folder / MARKER
-    known = ledger.facts.get(fact) is not None
-    if known:
-        check_output(folder)
-        return
-    if not marker.exists():
-        write_bytes(marker, MARKER_TEXT)
-    ledger.facts.set(fact, "marked")
-
-
-def check_output(folder: Path) -> None:
-    """Make sure that an output folder is the one that was marked, and not a bare mount point.
-
-    Raises:
-        OutputGoneError: it is not.
-    """
-    if not (folder / MARKER).exists():
-        raise OutputGoneError(
-            folder,
-            f"is not there, or not the folder it was (not mounted?); `touch {folder / MARKER}` begins anew",
-        )
 
 
 def output_names(source: Path, suffix: str) -> Iterator[Path]:
@@ -185,33 +145,3 @@ def surely_same_capture(source: Path, output: Path) -> bool:
     one, other = when_and_by_what(source), when_and_by_what(output)
     both = one.keys() & other.keys()
     return Code.DateTimeOriginal in both and len(both) > 1 and all(one[code] == other[code] for code in both)
-
-
-def copy_sidecars(source: Path, output: Path, sidecars: Iterable[Path], ledger: Ledger) -> list[Path]:
-    """Copy what belongs to a capture (XMP, JPEG, sound) beside its output, where it is not there already.
-
-    What lies there and is not the copy as it was made (somebody has edited it since) is left alone.
-
-    Raises:
-        OutputError: one cannot be written. UnreadableError: one cannot be read.
-    """
-    copied = []
-    for sidecar in sidecars:
-        target = sidecar_beside(sidecar, source, output)
-        if target == sidecar or _told(sidecar) is None:
-            continue
-        fact = f"sidecar {target}"
-        if os.path.lexists(target) and (
-            _told(target) == _told(sidecar) or _told(target) != ledger.facts.get(fact)
-        ):
-            continue
-        copy_file(sidecar, target)
-        ledger.facts.set(fact, _told(target) or "")
-        copied.append(target)
-    return copied
-
-
-def _told(path: Path) -> str | None:
-    """Size and time of a file, as a text; None if it is gone. Times to two seconds: FAT counts by twos."""
-    signature = signature_of(path)
-    return None if signature is None else f"{signature.size} {signature.mtime_ns // 2_000_000_000}"
