@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -21,8 +19,8 @@ if TYPE_CHECKING:
 
 STATES = ("seen", "ready", "running", "done", "failed", "quarantined")
 JOB_STATES = STATES[1:]
-
-
+IDS = click.argument("ids", nargs=-1, type=int)
+JSON = click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
 STATE = click.option(
     "--state", "folder", type=GivenPath(), metavar="DIR",
     help="The state folder that was given to watch.  [default: the user's]",
@@ -32,15 +30,6 @@ STATE = click.option(
 @click.group("queue", short_help=COMMANDS["queue"])
 def command() -> None:
     """Look into the ledger of `rawdenoise watch`, while it runs or not."""
-
-
-@contextmanager
-def _ledger(folder: Path | None) -> Iterator[Ledger]:
-    from rawdenoise.watching.config import default_state
-    from rawdenoise.watching.ledger import open_existing
-
-    with open_existing(folder or default_state()) as ledger:
-        yield ledger
 
 
 @command.command("list")
@@ -53,59 +42,61 @@ def _ledger(folder: Path | None) -> Iterator[Ledger]:
 def list_jobs(only: tuple[str, ...], limit: int, as_json: bool, folder: Path | None) -> None:
     """List captures, the newest first."""
     from rawdenoise.watching.ledger.records import State
+    from rawdenoise.watching.moments import now
+    from rawdenoise.watching.status import describe_job
 
     wanted = [State(name) for name in only or STATES]
-    with _ledger(folder) as ledger:
+    with _open(folder) as ledger:
         seen = ledger.files.list_unsettled(limit) if State.SEEN in wanted else []
         jobs = ledger.jobs.select(states=[state for state in wanted if state is not State.SEEN], limit=limit)
     for path, since in seen:
-        told = {"state": "seen", "paths": [str(path)], "seen_at": since}
-        click.echo(json.dumps(told) if as_json else f"{'':>6} {'seen':<11} {one_line(path)}")
+        fields = {"state": "seen", "paths": [str(path)], "seen_at": since}
+        click.echo(json.dumps(fields) if as_json else f"{'':>6} {'seen':<11} {one_line(path)}")
     for job in jobs:
-        click.echo(json.dumps(_told(job)) if as_json else _line(job))
+        click.echo(json.dumps(describe_job(job, now())) if as_json else _line(job))
 
 
 @command.command("show")
 @click.argument("id", type=int)
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@JSON
 @STATE
 def show(id: int, as_json: bool, folder: Path | None) -> None:
     """Show all that is known of one capture."""
-    with _ledger(folder) as ledger:
+    from rawdenoise.watching.moments import now
+    from rawdenoise.watching.status import describe_job
+
+    with _open(folder) as ledger:
         jobs = ledger.jobs.select(ids=(id,))
     if not jobs:
         raise click.ClickException(f"no job {id}; `rawdenoise queue list` shows them")
-    told = _told(jobs[0])
+    fields = describe_job(jobs[0], now())
     if as_json:
-        click.echo(json.dumps(told))
+        click.echo(json.dumps(fields))
         return
-    for name, value in told.items():
+    for name, value in fields.items():
         if value not in (None, "", []):
-            said = _time(float(value)) if name.endswith("_at") else value
-            click.echo(f"{name:<12} {one_line(', '.join(said) if isinstance(said, list) else str(said))}")
+            words = _time(value) if name.endswith("_at") else value
+            click.echo(f"{name:<12} {one_line(', '.join(words) if isinstance(words, list) else str(words))}")
 
 
 @command.command("retry")
-@click.argument("ids", nargs=-1, type=int)
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@IDS
+@JSON
 @STATE
 def retry(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
     """Try again what failed or was given up: these IDS, or all."""
     from rawdenoise.watching.moments import now
 
-    with _ledger(folder) as ledger:
-        number = ledger.requests.retry(now(), ids or None)
-    click.echo(
-        json.dumps({"retried": number}) if as_json else f"{counted(number, 'capture')} will be tried again"
-    )
+    with _open(folder) as ledger:
+        _print_number("retried", ledger.requests.retry(now(), ids or None), "will be tried again", as_json)
 
 
 @command.command("clear")
-@click.argument("ids", nargs=-1, type=int)
+@IDS
 @click.option(
     "--only", type=click.Choice(JOB_STATES), multiple=True, help="These states only; may be repeated."
 )
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@JSON
 @STATE
 def clear(ids: tuple[int, ...], only: tuple[str, ...], as_json: bool, folder: Path | None) -> None:
     """Forget captures: these IDS, or those in the states of --only. Files that are there arrive anew.
@@ -116,74 +107,59 @@ def clear(ids: tuple[int, ...], only: tuple[str, ...], as_json: bool, folder: Pa
 
     if not ids and not only:
         raise click.UsageError("give IDS, or --only STATE")
-    with _ledger(folder) as ledger:
-        number = ledger.requests.clear([State(name) for name in only or JOB_STATES], ids or None)
-    click.echo(json.dumps({"cleared": number}) if as_json else f"{counted(number, 'capture')} forgotten")
+    states = [State(name) for name in only or JOB_STATES]
+    with _open(folder) as ledger:
+        _print_number("cleared", ledger.requests.clear(states, ids or None), "forgotten", as_json)
 
 
 @command.command("dismiss")
 @click.argument("ids", nargs=-1, type=int, required=True)
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@JSON
 @STATE
 def dismiss(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
     """Want no outputs of these captures: they are not made, and deleted ones do not come again.
 
     No file is touched. `queue clear` takes it back.
     """
-    with _ledger(folder) as ledger:
-        number = ledger.requests.dismiss(ids)
-    click.echo(json.dumps({"dismissed": number}) if as_json else f"{counted(number, 'capture')} dismissed")
+    with _open(folder) as ledger:
+        _print_number("dismissed", ledger.requests.dismiss(ids), "dismissed", as_json)
 
 
 @command.command("stats")
-@click.option("--json", "as_json", is_flag=True, help="As a JSON object.")
+@JSON
 @STATE
 def stats(as_json: bool, folder: Path | None) -> None:
     """Count what is in each state, and say how long captures take."""
-    with _ledger(folder) as ledger:
+    from rawdenoise.watching.status import describe_stats
+
+    with _open(folder) as ledger:
         found = ledger.figures.sum_up(time.time())
     if as_json:
-        told = {name: getattr(found, name) for name in found.__slots__ if name != "counts"}
-        click.echo(json.dumps({**{str(state): count for state, count in found.counts.items()}, **told}))
+        click.echo(json.dumps(describe_stats(found)))
         return
     for state, count in found.counts.items():
         click.echo(f"{state:<12} {count}")
     click.echo(f"done         {found.done_last_hour} in the last hour, {found.done_last_day} in the last day")
     if found.latency_p50_s is not None and found.latency_p95_s is not None:
-        click.echo(
-            f"latency      {duration(found.latency_p50_s)} median, {duration(found.latency_p95_s)} for 95 %"
-        )
+        half, most = duration(found.latency_p50_s), duration(found.latency_p95_s)
+        click.echo(f"latency      {half} median, {most} for 95 %")
     if found.oldest_waiting_s is not None:
         click.echo(f"waiting      {duration(found.oldest_waiting_s)} at most")
 
 
-def _told(job: Job) -> dict[str, Any]:
-    from rawdenoise.watching.moments import now
+def _open(folder: Path | None) -> Ledger:
+    from rawdenoise.watching.config import default_state
+    from rawdenoise.watching.ledger import open_existing
 
-    at, waits = now(), str(job.state) in ("ready", "failed")
-    return {
-        "id": job.id,
-        "state": str(job.state),
-        "paths": [str(path) for path in job.paths],
-        "output": None if job.output is None else str(job.output),
-        "reason": job.reason,
-        "attempts": job.attempts,
-        "camera": job.camera,
-        "model": job.model_id,
-        "gain_db": job.gain_db,
-        "sha256": job.digest,
-        "recipe": job.recipe,
-        "ready_at": job.ready_at,
-        "started_at": job.started_at,
-        "finished_at": job.finished_at,
-        "due_at": round(at.wall + max(0.0, job.due_at - at.steady)) if waits else None,
-        "suspect": job.suspect,
-        "crashes": job.crashes,
-    }
+    return open_existing(folder or default_state())
+
+
+def _print_number(key: str, number: int, words: str, as_json: bool) -> None:
+    click.echo(json.dumps({key: number}) if as_json else f"{counted(number, 'capture')} {words}")
 
 
 def _line(job: Job) -> str:
-    source = one_line(job.paths[0]) if job.paths else f"(gone) {job.digest[:12]}"
+    source = one_line(job.name) if job.paths else f"(gone) {job.name}"
     more = f" (+{len(job.paths) - 1})" if len(job.paths) > 1 else ""
     reason = f": {one_line(job.reason)}" if job.reason else ""
     output = f" -> {one_line(job.output)}" if job.output is not None and job.state == "done" else ""

@@ -117,10 +117,11 @@ def command(
     ledger, model or device, 130 and 143 with --once if stopped by Ctrl-C or SIGTERM.
     """
     from rawdenoise.cli import services
+    from rawdenoise.watching.run import Requested
 
     if status:
         ctx.exit(services.show_status(state))
-    told = services.configured(ctx, source, output, config, state, options)
+    watched = services.read_options(ctx, source, output, config, state, options)
     if print_service:
-        ctx.exit(services.print_service(ctx, print_service, told, once=once))
-    ctx.exit(services.run(told, config, once=once, redo=redo, verify=verify, log_json=log_json))
+        ctx.exit(services.print_service(ctx, print_service, watched, once=once))
+    ctx.exit(services.run(watched, config, Requested(once, redo, verify), log_json=log_json))

@@ -7,7 +7,7 @@ import math
 import os
 import tomllib
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
@@ -15,6 +15,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import platformdirs
 
 from rawdenoise.errors import RawDenoiseError, guarded
+from rawdenoise.files.names import absolute
 from rawdenoise.recipe import Recipe
 
 TRAIN = ("never", "idle", "now")
@@ -109,6 +110,22 @@ def _read_config(path: Path) -> WatchConfig:
     config = WatchConfig(**{"state": default_state(), **chosen, "roots": roots})
     check_roots(config.roots)
     return config
+
+
+def configure(source: Path, output: Path, state: Path | None, options: Mapping[str, Any]) -> WatchConfig:
+    """Watch one folder, by options that are called as the keys of a file; more of them do no harm.
+
+    Raises:
+        ConfigError: the folders make no sense.
+    """
+    fields_of_root = {_ROOT_NAMES[key]: value for key, value in options.items() if key in _ROOT_KEYS}
+    if fields_of_root["failed_dir"] is not None:
+        fields_of_root["failed_dir"] = absolute(fields_of_root["failed_dir"])
+    recipe = Recipe(**{key: value for key, value in options.items() if key in _RECIPE_KEYS})
+    root = Root(absolute(source), absolute(output), recipe, **fields_of_root)
+    check_roots((root,))
+    folder = default_state() if state is None else absolute(state)
+    return WatchConfig((root,), folder, options["jobs"], options["device"])
 
 
 def check_roots(roots: Sequence[Root]) -> None:

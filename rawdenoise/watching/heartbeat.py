@@ -15,6 +15,7 @@ from rawdenoise.errors import OutputError
 from rawdenoise.watching.moments import Clock, Moment, now
 
 BEAT_S = 10.0
+OVERDUE_S = 4 * BEAT_S
 FOLDER = "heartbeats"
 
 
@@ -39,6 +40,11 @@ class Beat:
     silent_s: float
     roots: tuple[RootBeat, ...] = ()
     training: str = ""
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it should have said something long ago."""
+        return self.silent_s > OVERDUE_S
 
 
 class Heartbeat:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import plistlib
 from collections.abc import Sequence
 
-KINDS = ("systemd", "launchd")
+DESCRIPTION = "rawdenoise: denoise what arrives in watched folders"
+INSTALLING = {
+    "systemd": "save it as ~/.config/systemd/user/rawdenoise.service, then: systemctl --user enable --now"
+    " rawdenoise (and `loginctl enable-linger`, to run without a session)",
+    "launchd": "save it as ~/Library/LaunchAgents/org.rawdenoise.watch.plist; launchctl load -w FILE",
+}
+"""What to do with the file of each kind."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@")
 
 
-def service_unit(kind: str, command: Sequence[str], *, description: str) -> str:
+def service_unit(kind: str, command: Sequence[str], *, description: str = DESCRIPTION) -> str:
     """Write a systemd user unit or a launchd agent that runs a command, and again whenever it ends."""
     return {"systemd": _systemd, "launchd": _launchd}[kind](command, description)
 
