@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.ledger.records import Result
+from rawdenoise.watching.ledger.records import JobResult
 from rawdenoise.watching.scan import scan
 
 FOLDERS = 100
@@ -43,7 +43,7 @@ def main() -> None:
             for number, (path, signature) in enumerate(found.items()):
                 ledger.files.settle(path, output, signature, f"{number:064x}", "recipe", 0.0)
             while (job := ledger.jobs.lease([output], 1.0, 1e9)) is not None:
-                ledger.jobs.finish(job, 1.0, Result(output=None))
+                ledger.jobs.finish(job, 1.0, JobResult(output=None))
         used_s = idle(arrivals, output, state, options.minutes)
     share = used_s / (60 * options.minutes)
     print("| files | a scan, CPU s | minutes | CPU s | share of a core |\n|---|---|---|---|---|")

@@ -165,7 +165,7 @@ def disk() -> Disk:
 
 
 def settled(tracker: StabilityTracker, now: float) -> list[Path]:
-    return [path for path, _ in tracker.settled(now)]
+    return [path for path, _ in tracker.take_settled(now)]
 
 
 def test_a_file_left_alone_settles_once(disk: Disk) -> None:
@@ -173,7 +173,7 @@ def test_a_file_left_alone_settles_once(disk: Disk) -> None:
     tracker.note(A, 10)
     assert tracker.next_due() == 13
     assert settled(tracker, 12.9) == []
-    assert tracker.settled(13) == [(A, disk.files[A])]
+    assert tracker.take_settled(13) == [(A, disk.files[A])]
     assert settled(tracker, 100) == []
     assert len(tracker) == 0
     assert tracker.next_due() is None
@@ -202,11 +202,11 @@ def test_what_changes_without_an_event_begins_again(disk: Disk, change: dict[str
 def test_scans_do_not_begin_it_again(disk: Disk) -> None:
     tracker = StabilityTracker(3, disk)
     for now in (0, 1, 2):
-        tracker.seen(A, disk.files[A], now)
+        tracker.note_scan(A, disk.files[A], now)
     assert settled(tracker, 3) == [A]
-    tracker.seen(A, disk.files[A], 4)
+    tracker.note_scan(A, disk.files[A], 4)
     disk.write(size=5)
-    tracker.seen(A, disk.files[A], 5)
+    tracker.note_scan(A, disk.files[A], 5)
     assert settled(tracker, 7.5) == []
     assert settled(tracker, 8) == [A]
 
@@ -218,7 +218,7 @@ def test_a_remount_changes_no_file() -> None:
 def test_renamed_into_place_is_whole_at_once(disk: Disk) -> None:
     tracker = StabilityTracker(3, disk)
     tracker.note(A, 0)
-    tracker.moved_in(A, 1)
+    tracker.note_move(A, 1)
     assert settled(tracker, 1) == [A]
 
 
@@ -235,7 +235,7 @@ def test_what_is_gone_drops_out(disk: Disk) -> None:
 def test_an_empty_file_waits_with_growing_patience(disk: Disk) -> None:
     disk.write(size=0)
     tracker = StabilityTracker(3, disk)
-    tracker.moved_in(A, 0)
+    tracker.note_move(A, 0)
     dues = []
     while (due := tracker.next_due()) is not None and due < 1000:
         assert settled(tracker, due) == []
@@ -257,7 +257,7 @@ def test_ten_thousand_at_once_cost_no_more_than_a_look_each(disk: Disk) -> None:
         tracker.note(path, 0)
     looks = disk.looks
     for now in range(100):
-        assert tracker.settled(now / 100) == []
+        assert tracker.take_settled(now / 100) == []
     assert disk.looks == looks
     assert settled(tracker, 3) == paths
     assert disk.looks == looks + 10_000
@@ -277,7 +277,7 @@ def test_many_at_once_settle_in_parts(disk: Disk) -> None:
     for path in paths:
         disk.write(path)
         tracker.note(path, 0)
-    found = [[path for path, _ in tracker.settled(3, 2)] for _ in range(3)]
+    found = [[path for path, _ in tracker.take_settled(3, 2)] for _ in range(3)]
     assert found == [paths[:2], paths[2:4], paths[4:]]
     assert tracker.next_due() is None
 
@@ -295,7 +295,7 @@ def test_the_law_of_settling(actions: list[Action]) -> None:
     moved_in: set[Path] = set()
 
     def turn() -> None:
-        for path, signature in tracker.settled(now):
+        for path, signature in tracker.take_settled(now):
             assert disk.files[path] == signature
             assert signature.size > 0
             assert path in moved_in or now - written[path] >= 3
@@ -318,9 +318,9 @@ def test_the_law_of_settling(actions: list[Action]) -> None:
             tracker.note(path, now)
             moved_in.discard(path)
         elif action == "scanned":
-            tracker.seen(path, disk.files[path], now)
+            tracker.note_scan(path, disk.files[path], now)
         elif action == "moved in":
-            tracker.moved_in(path, now)
+            tracker.note_move(path, now)
             moved_in.add(path)
         now += wait
         turn()
@@ -340,8 +340,8 @@ def test_what_time_a_file_says_it_is_of_does_not_matter(tmp_path: Path, end: str
     os.utime(path, (stamp, stamp))
     tracker = StabilityTracker(3)
     tracker.note(path, 100)
-    assert tracker.settled(102.9) == []
-    assert tracker.settled(103) == [(path, signature_of(path))]
+    assert tracker.take_settled(102.9) == []
+    assert tracker.take_settled(103) == [(path, signature_of(path))]
 
 
 # Scans

@@ -19,7 +19,7 @@ from rawdenoise.files.sources import Signature
 from rawdenoise.watching.ledger import NAME, Ledger
 from rawdenoise.watching.ledger.database import _JOBS, VERSION, LedgerBrokenError, LedgerError
 from rawdenoise.watching.ledger.job_queue import LONGEST_WAIT_S
-from rawdenoise.watching.ledger.records import UNWANTED, Job, Result, State, Wait, Written
+from rawdenoise.watching.ledger.records import UNWANTED, Fingerprint, JobResult, QueuedJob, State, Wait
 from rawdenoise.watching.moments import Moment
 
 OUT = Path("/out")
@@ -48,27 +48,27 @@ def signature(content: str) -> Signature:
 
 def settle(
     ledger: Ledger, content: str, now: float = 0.0, path: Path = PHOTO, out: Path = OUT, recipe: str = "r1"
-) -> Job:
+) -> QueuedJob:
     return ledger.files.settle(path, out, signature(content), content, recipe, at(now))
 
 
-def lease(ledger: Ledger, now: float = 0.0) -> Job:
+def lease(ledger: Ledger, now: float = 0.0) -> QueuedJob:
     job = ledger.jobs.lease([OUT], at(now), LEASE_S)
-    assert isinstance(job, Job)
+    assert isinstance(job, QueuedJob)
     return job
 
 
-def do(ledger: Ledger, content: str, output: Path = OUT / "IMG_0001.dng", path: Path = PHOTO) -> Job:
+def do(ledger: Ledger, content: str, output: Path = OUT / "IMG_0001.dng", path: Path = PHOTO) -> QueuedJob:
     settle(ledger, content, path=path)
     job = lease(ledger)
     assert ledger.jobs.claim(job, output)
     assert ledger.jobs.finish(
-        job, at(1.0), Result(output=output, camera="Canon", model_id="base-1", gain_db=6.0)
+        job, at(1.0), JobResult(output=output, camera="Canon", model_id="base-1", gain_db=6.0)
     )
     return the(ledger, job)
 
 
-def the(ledger: Ledger, job: Job) -> Job:
+def the(ledger: Ledger, job: QueuedJob) -> QueuedJob:
     (found,) = ledger.jobs.select(ids=(job.id,))
     return found
 
@@ -127,7 +127,7 @@ def test_done_without_an_output_leaves_its_name_to_others(ledger: Ledger) -> Non
     settle(ledger, "ours")
     job = lease(ledger)
     assert ledger.jobs.claim(job, OUT / "x.dng")
-    assert ledger.jobs.finish(job, at(1.0), Result(output=None, reason="was made by us"))
+    assert ledger.jobs.finish(job, at(1.0), JobResult(output=None, reason="was made by us"))
     assert (the(ledger, job).output, the(ledger, job).reason) == (None, "was made by us")
     settle(ledger, "b", path=PHOTO.with_name("b"))
     assert ledger.jobs.claim(lease(ledger), OUT / "x.dng")
@@ -167,7 +167,7 @@ def test_only_what_is_still_held_can_be_ended(ledger: Ledger, end: str) -> None:
     settle(ledger, "a")
     job = lease(ledger)
     ends = {
-        "done": lambda: ledger.jobs.finish(job, at(2.0), Result(output=None)),
+        "done": lambda: ledger.jobs.finish(job, at(2.0), JobResult(output=None)),
         "fail": lambda: ledger.jobs.fail(job, at(2.0), "late", retry_in_s=None),
         "release": lambda: ledger.jobs.release(job, at(2.0)),
     }
@@ -241,7 +241,7 @@ def test_what_runs_is_not_forgotten_under_its_worker(ledger: Ledger) -> None:
     settle(ledger, "a")
     job = lease(ledger)
     ledger.files.forget([PHOTO], OUT)
-    assert ledger.jobs.finish(job, at(1.0), Result(output=None))
+    assert ledger.jobs.finish(job, at(1.0), JobResult(output=None))
 
 
 def test_a_file_and_its_job_find_each_other(ledger: Ledger) -> None:
@@ -285,7 +285,7 @@ def test_redo_is_for_what_was_made_otherwise(ledger: Ledger) -> None:
     assert ledger.requests.redo(OUT, "r1", at(9.0), lambda job: job.id == current.id) == 1
     again = the(ledger, stale)
     assert (again.state, again.redo, again.attempts, again.output) == (State.READY, True, 0, OUT / "b.dng")
-    assert ledger.jobs.finish(lease(ledger, 9.0), at(10.0), Result(output=again.output))
+    assert ledger.jobs.finish(lease(ledger, 9.0), at(10.0), JobResult(output=again.output))
     assert not the(ledger, stale).redo
 
 
@@ -330,9 +330,9 @@ def test_two_watchers_share_the_work_and_do_nothing_twice(tmp_path: Path) -> Non
         taken: list[int] = []
 
         def work(ledger: Ledger) -> None:
-            while isinstance(job := ledger.jobs.lease([OUT], at(1.0), LEASE_S), Job):
+            while isinstance(job := ledger.jobs.lease([OUT], at(1.0), LEASE_S), QueuedJob):
                 taken.append(job.id)
-                assert ledger.jobs.finish(job, at(2.0), Result(output=None))
+                assert ledger.jobs.finish(job, at(2.0), JobResult(output=None))
 
         threads = [threading.Thread(target=work, args=(each,)) for each in (one, one, other, other)]
         for thread in threads:
@@ -350,8 +350,8 @@ def test_a_living_watcher_keeps_its_jobs(tmp_path: Path) -> None:
         assert other.jobs.reclaim(at(LEASE_S - 1)) == []
         one.jobs.renew(at(LEASE_S - 1), LEASE_S)
         assert other.jobs.reclaim(at(LEASE_S + 1)) == []
-        assert not other.jobs.finish(job, at(1.0), Result(output=None))
-        assert one.jobs.finish(job, at(1.0), Result(output=None))
+        assert not other.jobs.finish(job, at(1.0), JobResult(output=None))
+        assert one.jobs.finish(job, at(1.0), JobResult(output=None))
 
 
 def test_a_watcher_that_hangs_loses_its_jobs(tmp_path: Path) -> None:
@@ -362,7 +362,7 @@ def test_a_watcher_that_hangs_loses_its_jobs(tmp_path: Path) -> None:
         (back,) = other.jobs.reclaim(at(LEASE_S + 1))
         assert (back.id, back.state, back.attempts) == (job.id, State.READY, 0)
         assert lease(other, LEASE_S + 10).attempts == 1
-        assert not one.jobs.finish(job, at(LEASE_S + 2), Result(output=None))
+        assert not one.jobs.finish(job, at(LEASE_S + 2), JobResult(output=None))
 
 
 def test_a_killed_watcheris_dead_at_once(tmp_path: Path, ledger: Ledger) -> None:
@@ -438,7 +438,7 @@ def test_on_a_full_disk_nothing_is_half_done(tmp_path: Path, ledger: Ledger) -> 
     ledger.database.connection.execute("PRAGMA max_page_count = 1000000")
     ledger.files.see(files, OUT, 2.0)
     assert len(ledger.files.list_unsettled()) == 500
-    assert ledger.jobs.finish(job, at(2.0), Result(output=None))
+    assert ledger.jobs.finish(job, at(2.0), JobResult(output=None))
 
 
 def test_what_fails_inside_is_undone(ledger: Ledger) -> None:
@@ -585,12 +585,12 @@ def test_a_suspect_is_run_alone(tmp_path: Path, ledger: Ledger) -> None:
     assert ledger.jobs.lease([OUT], at(2.0), LEASE_S, alone=False) is Wait.ALONE
     suspect = lease(ledger, 2.0)
     assert (suspect.digest, suspect.suspect) == ("a", True)
-    assert ledger.jobs.finish(suspect, at(3.0), Result(output=None))
+    assert ledger.jobs.finish(suspect, at(3.0), JobResult(output=None))
     assert not the(ledger, suspect).suspect
     assert ledger.jobs.fail(lease(ledger, 3.0), at(4.0), "no picture", retry_in_s=5.0)
     assert [job.suspect for job in ledger.jobs.select()] == [False] * 3, "what failed has not killed"
     other = ledger.jobs.lease([OUT], at(4.0), LEASE_S, alone=False)
-    assert isinstance(other, Job)
+    assert isinstance(other, QueuedJob)
     assert other.digest == "c"
 
 
@@ -612,7 +612,7 @@ def test_the_wall_clock_moves_nothing_that_waits(ledger: Ledger) -> None:
     settle(ledger, "a")
     for set_by in (0.0, 2e5, -2e5):
         job = ledger.jobs.lease([OUT], Moment(1e9 + set_by, 10.0), LEASE_S)
-        assert isinstance(job, Job)
+        assert isinstance(job, QueuedJob)
         ledger.jobs.renew(Moment(1e9 - set_by, 10.0), LEASE_S)
         assert ledger.jobs.fail(job, Moment(1e9 - set_by, 0.0), "busy", retry_in_s=10.0)
         assert ledger.jobs.lease([OUT], Moment(1e9 + 4 * set_by, 9.0), LEASE_S) is None
@@ -647,16 +647,16 @@ def test_what_waits_as_long_as_anything_may_goes_on_waiting(ledger: Ledger) -> N
 # Outputs
 
 
-WRITTEN = Written(7, 8, "picture")
+WRITTEN = Fingerprint(7, 8, "picture")
 
 
-def make(ledger: Ledger, content: str, now: float = 1.0) -> Job:
+def make(ledger: Ledger, content: str, now: float = 1.0) -> QueuedJob:
     path = PHOTO.with_name(content)
     settle(ledger, content, path=path)
     job = lease(ledger)
     assert ledger.jobs.claim(job, OUT / f"{content}.dng")
     assert ledger.jobs.finish(
-        job, at(now), Result(output=OUT / f"{content}.dng", written=WRITTEN, pixels=f"p{content}")
+        job, at(now), JobResult(output=OUT / f"{content}.dng", written=WRITTEN, pixels=f"p{content}")
     )
     return job
 
@@ -675,8 +675,8 @@ def test_outputs_are_listed_with_how_they_were_made(ledger: Ledger) -> None:
     assert maker is not None
     assert (maker.id, maker.pixels) == (jobs[0].id, "pa")
     assert ledger.outputs.find_maker(OUT / "x.dng") is None
-    assert ledger.outputs.find_written(jobs[0], OUT / "a.dng") == WRITTEN
-    assert ledger.outputs.find_written(jobs[0], OUT / "b.dng") is None
+    assert ledger.outputs.find_fingerprint(jobs[0], OUT / "a.dng") == WRITTEN
+    assert ledger.outputs.find_fingerprint(jobs[0], OUT / "b.dng") is None
 
 
 def test_a_lost_output_is_made_again_once(ledger: Ledger) -> None:
@@ -689,7 +689,7 @@ def test_a_lost_output_is_made_again_once(ledger: Ledger) -> None:
         State.READY, "gone", 0, OUT / "a.dng"
     )  # fmt: skip
     assert ledger.jobs.finish(
-        lease(ledger, 5.0), at(6.0), Result(output=kept.output, written=Written(7, 9, "picture"))
+        lease(ledger, 5.0), at(6.0), JobResult(output=kept.output, written=Fingerprint(7, 9, "picture"))
     )
     assert not ledger.outputs.make_again(kept, at(7.0), "gone"), "it was made anew since it was looked at"
 
@@ -743,7 +743,7 @@ def test_stats_sum_up(ledger: Ledger) -> None:
     for number in range(100):
         settle(ledger, f"{number}", path=PHOTO.with_name(f"{number}"))
     for number in range(100):
-        assert ledger.jobs.finish(lease(ledger, 0.0), at(number + 1.0), Result(output=None))
+        assert ledger.jobs.finish(lease(ledger, 0.0), at(number + 1.0), JobResult(output=None))
     settle(ledger, "waits", 100.0, PHOTO.with_name("waits"))
     stats = ledger.figures.sum_up(wall(3650.0))
     assert (stats.counts[State.DONE], stats.counts[State.READY], stats.attempts) == (100, 1, 100)
@@ -832,7 +832,7 @@ def test_a_watcher_too_late_takes_nothing_from_the_next(tmp_path: Path) -> None:
         other.jobs.reclaim(at(LEASE_S + 1))
         job = lease(other, LEASE_S + 1)
         assert other.jobs.claim(job, OUT / "a.dng")
-        assert not one.jobs.finish(late, at(LEASE_S + 2), Result(output=None))
+        assert not one.jobs.finish(late, at(LEASE_S + 2), JobResult(output=None))
         assert the(other, job).output == OUT / "a.dng"
 
 
@@ -900,9 +900,9 @@ def test_listing_outputs_costs_the_same_for_each(ledger: Ledger) -> None:
     for number, path in enumerate(files):
         ledger.files.settle(path, OUT, Signature(1, 1, number, 1), f"{number}", "recipe", at(0))
         job = ledger.jobs.lease([OUT], at(1), LEASE_S)
-        assert isinstance(job, Job)
+        assert isinstance(job, QueuedJob)
         assert ledger.jobs.claim(job, OUT / f"{number}.dng")
-        ledger.jobs.finish(job, at(2), Result(output=OUT / f"{number}.dng"))
+        ledger.jobs.finish(job, at(2), JobResult(output=OUT / f"{number}.dng"))
     steps = [0]
 
     def count() -> int:

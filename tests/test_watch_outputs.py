@@ -34,7 +34,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.inspector import Inspector
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.ledger.records import Kept, Result, State, Written
+from rawdenoise.watching.ledger.records import Fingerprint, JobResult, KeptOutput, State
 from rawdenoise.watching.moments import Moment, is_within
 from rawdenoise.watching.output_mark import MARKER
 from rawdenoise.watching.rounds import DAY_S, NOTHING_TO_READ_S, Round, Rounds
@@ -266,7 +266,7 @@ def test_a_disk_that_goes_away_while_it_is_looked_at_has_lost_nothing(
     once(root)
     real = Inspector._judge
 
-    def judge(self: Inspector, root: Root, kept: list[Kept], **more: Any) -> int:
+    def judge(self: Inspector, root: Root, kept: list[KeptOutput], **more: Any) -> int:
         root.output.rename(root.output.with_name("away"))
         return real(self, root, kept, **more)
 
@@ -396,7 +396,7 @@ def test_a_days_reading_survives_a_clock_that_is_set(root: Root, tmp_path: Path)
     with Ledger(config_of(root).state) as ledger:
         output = root.output / "a.dng"
         source = a_capture(root.source / "a.dng")
-        found = Written(1, 1, "x")
+        found = Fingerprint(1, 1, "x")
         from rawdenoise.files.sources import signature_of
 
         signature = signature_of(source)
@@ -405,7 +405,7 @@ def test_a_days_reading_survives_a_clock_that_is_set(root: Root, tmp_path: Path)
         job = ledger.jobs.lease([root.output], Moment(1e6, 1.0), 60.0)
         assert job is not None
         ledger.jobs.claim(job, output)  # type: ignore[arg-type]
-        ledger.jobs.finish(job, Moment(1e6, 1.0), Result(output=output, written=found))  # type: ignore[arg-type]
+        ledger.jobs.finish(job, Moment(1e6, 1.0), JobResult(output=output, written=found))  # type: ignore[arg-type]
 
         def due(wall: float) -> int:
             some = ledger.outputs.list_unread(root.output, wall, wall - DAY_S, 9)

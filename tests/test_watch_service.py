@@ -51,7 +51,7 @@ from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerError
 from rawdenoise.watching.ledger.file_index import FileIndex
 from rawdenoise.watching.ledger.job_queue import JobQueue
-from rawdenoise.watching.ledger.records import Job, Result, State
+from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State
 from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.output_mark import MARKER
@@ -714,10 +714,10 @@ def test_thousands_at_once(root: Root, monkeypatch: pytest.MonkeyPatch, number: 
         (root.source / f"{each}.dng").write_bytes(each.to_bytes(4, "big"))
     seen: list[int] = []
 
-    def work(self: worker.Worker, job: Job, *more: Any) -> worker.Verdict:
+    def work(self: worker.Worker, job: QueuedJob, *more: Any) -> worker.Outcome:
         seen.append(job.id)
-        self._ledger.jobs.finish(job, now(), Result(output=None))
-        return worker.Verdict()
+        self._ledger.jobs.finish(job, now(), JobResult(output=None))
+        return worker.Outcome()
 
     monkeypatch.setattr(worker.Worker, "work", work)
     assert once(root)[0] == 0
@@ -750,7 +750,7 @@ class Silent:
     def say(self, event, **fields): pass
 where = sys.argv[2]
 def die(*arguments, **more): os.kill(os.getpid(), signal.SIGKILL)
-if where == "written": worker.Worker._done = die
+if where == "written": worker.Worker._finish = die
 if where == "reading": worker.take = die
 if where == "writing":
     from rawdenoise.atomic import atomic_output
@@ -790,9 +790,9 @@ def test_a_capture_that_kills_its_process_is_given_up(root: Root) -> None:
         (job,) = ledger.jobs.select()
         again = replace(job, crashes=root.attempts)
         with ThreadPoolExecutor(1) as network:
-            verdict = made._scheduler._worker.work(again, root, network, ShotIndex())
-    assert verdict.event == "quarantined"
-    assert "died at it 3 times, with nothing else under way" in verdict.fields["reason"]
+            outcome = made._scheduler._worker.work(again, root, network, ShotIndex())
+    assert outcome.event == "quarantined"
+    assert "died at it 3 times, with nothing else under way" in outcome.fields["reason"]
 
 
 def test_what_was_cleared_arrives_anew_while_the_service_runs(root: Root) -> None:
@@ -855,7 +855,7 @@ def test_sidecars_that_the_ledger_refuses_come_again(root: Root, monkeypatch: py
     monkeypatch.setattr(service, "LEDGER_S", 0.05)
     real, refusals = FileIndex.find_job, iter([True])
 
-    def find_job(self: FileIndex, *arguments: Any) -> Job | None:
+    def find_job(self: FileIndex, *arguments: Any) -> QueuedJob | None:
         if next(refusals, False):
             raise LedgerError("database or disk is full")
         return real(self, *arguments)
@@ -884,9 +884,9 @@ def trained_on(
         assert found is not None
         ledger.files.settle(path, root.output, found, f"{number}", "recipe", Moment(1e9, 1.0))
         job = ledger.jobs.lease([root.output], Moment(1e9, 2.0), 60.0)
-        assert isinstance(job, Job)
+        assert isinstance(job, QueuedJob)
         ledger.jobs.finish(
-            job, Moment(1e9, 3.0), Result(output=None, camera="Test One", model_id="base-fast-1")
+            job, Moment(1e9, 3.0), JobResult(output=None, camera="Test One", model_id="base-fast-1")
         )
     popen = trainer.subprocess.Popen
 

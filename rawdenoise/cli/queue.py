@@ -15,7 +15,7 @@ from rawdenoise.cli.text import counted, duration, one_line
 
 if TYPE_CHECKING:
     from rawdenoise.watching.ledger import Ledger
-    from rawdenoise.watching.ledger.records import Job
+    from rawdenoise.watching.ledger.records import QueuedJob
 
 STATES = ("seen", "ready", "running", "done", "failed", "quarantined")
 JOB_STATES = STATES[1:]
@@ -133,18 +133,18 @@ def stats(as_json: bool, folder: Path | None) -> None:
     from rawdenoise.watching.status import describe_stats
 
     with _open(folder) as ledger:
-        found = ledger.figures.sum_up(time.time())
+        sums = ledger.figures.sum_up(time.time())
     if as_json:
-        click.echo(json.dumps(describe_stats(found)))
+        click.echo(json.dumps(describe_stats(sums)))
         return
-    for state, count in found.counts.items():
+    for state, count in sums.counts.items():
         click.echo(f"{state:<12} {count}")
-    click.echo(f"done         {found.done_last_hour} in the last hour, {found.done_last_day} in the last day")
-    if found.latency_p50_s is not None and found.latency_p95_s is not None:
-        half, most = duration(found.latency_p50_s), duration(found.latency_p95_s)
+    click.echo(f"done         {sums.done_last_hour} in the last hour, {sums.done_last_day} in the last day")
+    if sums.latency_p50_s is not None and sums.latency_p95_s is not None:
+        half, most = duration(sums.latency_p50_s), duration(sums.latency_p95_s)
         click.echo(f"latency      {half} median, {most} for 95 %")
-    if found.oldest_waiting_s is not None:
-        click.echo(f"waiting      {duration(found.oldest_waiting_s)} at most")
+    if sums.oldest_waiting_s is not None:
+        click.echo(f"waiting      {duration(sums.oldest_waiting_s)} at most")
 
 
 def _open(folder: Path | None) -> Ledger:
@@ -158,7 +158,7 @@ def _print_number(key: str, number: int, words: str, as_json: bool) -> None:
     click.echo(json.dumps({key: number}) if as_json else f"{counted(number, 'capture')} {words}")
 
 
-def _line(job: Job) -> str:
+def _line(job: QueuedJob) -> str:
     source = one_line(job.name) if job.paths else f"(gone) {job.name}"
     more = f" (+{len(job.paths) - 1})" if len(job.paths) > 1 else ""
     reason = f": {one_line(job.reason)}" if job.reason else ""

@@ -15,7 +15,7 @@ from rawdenoise.files import outputs
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.whole import digest_picture
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.watching.ledger.records import Written
+from rawdenoise.watching.ledger.records import Fingerprint
 
 
 class Condition(StrEnum):
@@ -31,7 +31,7 @@ class Condition(StrEnum):
 MADE_AGAIN = (Condition.LOST, Condition.CUT, Condition.FOREIGN)
 
 
-def look_at(output: Path) -> Written | None:
+def take_fingerprint(output: Path) -> Fingerprint | None:
     """Note how an output is now, reading all of it; None if it is gone.
 
     Raises:
@@ -39,13 +39,13 @@ def look_at(output: Path) -> Written | None:
     """
     try:
         status = output.stat()
-        return Written(status.st_size, status.st_mtime_ns, digest_picture(output))
+        return Fingerprint(status.st_size, status.st_mtime_ns, digest_picture(output))
     except (FileNotFoundError, NotADirectoryError):
         return None
 
 
-def judge(output: Path, digest: str, written: Written | None, found: Written | None) -> Condition:
-    """Tell what became of the output of a content (its SHA-256), that was `written` so and is `found` so.
+def judge(output: Path, digest: str, written: Fingerprint | None, present: Fingerprint | None) -> Condition:
+    """Tell what became of the output of a content (its SHA-256), that was `written` so and is `present` so.
 
     Where the picture's bytes are what they were, tags may have been edited. Where they are not, the file may
     have been written anew by another program, with the same pixels; or, as a rendering, retouched. Where
@@ -54,12 +54,12 @@ def judge(output: Path, digest: str, written: Written | None, found: Written | N
     Raises:
         OSError: it cannot be read.
     """
-    if found is None:
+    if present is None:
         return Condition.LOST
-    same_time = written is not None and (written.size, written.mtime_ns) == (found.size, found.mtime_ns)
-    if written is not None and found.picture and found.picture == written.picture:
+    same_time = written is not None and (written.size, written.mtime_ns) == (present.size, present.mtime_ns)
+    if written is not None and present.picture and present.picture == written.picture:
         return Condition.WHOLE if same_time and not written.edited else Condition.EDITED
-    if not found.picture:
+    if not present.picture:
         return Condition.FOREIGN if outputs.look_at(output).is_foreign else Condition.CUT
     made = made_of(output)
     if made is None or made.source_digest != digest:

@@ -73,10 +73,12 @@ def _reserve(note: Path, reason: dict[str, object]) -> bool:
 def _says(note: Path, reason: dict[str, object]) -> bool:
     """Whether a note is of this very file: whoever made it died before the file was moved."""
     try:
-        told = json.loads(note.read_bytes())
+        fields = json.loads(note.read_bytes())
     except (OSError, ValueError, RecursionError):
         return False
-    return isinstance(told, dict) and all(told.get(key) == reason.get(key) for key in ("source", "sha256"))
+    return isinstance(fields, dict) and all(
+        fields.get(key) == reason.get(key) for key in ("source", "sha256")
+    )
 
 
 def _give_name(source: Path, signature: Signature | None, target: Path) -> None:

@@ -62,7 +62,7 @@ class Heartbeat:
         if at.steady - self._last < BEAT_S:
             return
         self._last = at.steady
-        told = {
+        fields = {
             "owner": self.path.stem,
             "pid": os.getpid(),
             "started": self._began.wall,
@@ -72,7 +72,7 @@ class Heartbeat:
             **state(),
         }
         with suppress(OutputError):  # a full disk: the time in the file gets old, and that is what it tells
-            write_bytes(self.path, json.dumps(told, indent=2).encode() + b"\n")
+            write_bytes(self.path, json.dumps(fields, indent=2).encode() + b"\n")
 
     def end(self) -> None:
         """Remove it: the service has ended as it should."""
@@ -93,24 +93,24 @@ def forget_heartbeat(state: Path, owner: str) -> None:
 
 def heartbeats(state: Path, at: Moment) -> list[Beat]:
     """Give what each service with this state folder said last, the newest first; no other files."""
-    found = []
+    beats = []
     for path in (state / FOLDER).glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            found.append(_parse(path.stem, json.loads(path.read_bytes()), at))
-    return sorted(found, key=lambda beat: beat.silent_s)
+            beats.append(_parse(path.stem, json.loads(path.read_bytes()), at))
+    return sorted(beats, key=lambda beat: beat.silent_s)
 
 
-def _parse(owner: str, told: dict[str, Any], at: Moment) -> Beat:
+def _parse(owner: str, fields: dict[str, Any], at: Moment) -> Beat:
     """Understand one; ages are by the steady clock, for the other may have been set since."""
-    silent_s = at.steady - float(told["steady"])
+    silent_s = at.steady - float(fields["steady"])
     if silent_s < 0:  # the machine was started since
-        silent_s = max(0.0, at.wall - float(told["time"]))
+        silent_s = max(0.0, at.wall - float(fields["time"]))
     roots = tuple(
         RootBeat(
             str(root["source"]), str(root["output"]), str(root["mode"]), int(root["files"]),
             str(root.get("waiting") or ""),
         )
-        for root in told.get("roots", ())
+        for root in fields.get("roots", ())
     )  # fmt: skip
-    age_s = float(told["running_s"]) + silent_s
-    return Beat(owner, int(told["pid"]), age_s, silent_s, roots, str(told.get("training") or ""))
+    age_s = float(fields["running_s"]) + silent_s
+    return Beat(owner, int(fields["pid"]), age_s, silent_s, roots, str(fields.get("training") or ""))

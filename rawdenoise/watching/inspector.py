@@ -8,10 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rawdenoise.errors import Stopped
-from rawdenoise.watching.conditions import Condition, judge, look_at
+from rawdenoise.watching.conditions import Condition, judge, take_fingerprint
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.ledger.records import Kept
+from rawdenoise.watching.ledger.records import KeptOutput
 from rawdenoise.watching.moments import Clock, now
 from rawdenoise.watching.output_mark import OutputGoneError, check_output
 from rawdenoise.watching.reports import Report
@@ -64,20 +64,20 @@ class Inspector:
                 break
         return number
 
-    def _all(self, root: Root) -> Iterator[Kept]:
+    def _all(self, root: Root) -> Iterator[KeptOutput]:
         last = 0
         while not self.stopped() and (page := self.ledger.outputs.list_page(root.output, after=last)):
             yield from (kept for kept in page if kept.source.is_relative_to(root.source))
             last = page[-1].job
 
-    def _judge(self, root: Root, outputs: list[Kept], *, again: bool) -> int:
+    def _judge(self, root: Root, outputs: list[KeptOutput], *, again: bool) -> int:
         lost = 0
         for kept in outputs:
             if self.stopped():
                 break
             try:
-                found = look_at(kept.output)
-                condition = judge(kept.output, kept.digest, kept.written, found)
+                present = take_fingerprint(kept.output)
+                condition = judge(kept.output, kept.digest, kept.written, present)
             except Stopped:
                 break
             except OSError:  # a disk that refuses: nothing is known
@@ -87,15 +87,15 @@ class Inspector:
                 check_output(root.output)  # a disk that went away has lost nothing
                 lost += self._make_again(kept, condition)
             else:  # as it is, or left at that: then it is not looked at closely each time
-                as_it_is = found and replace(
-                    found,
+                as_it_is = present and replace(
+                    present,
                     pixels=kept.written.pixels if kept.written is not None else "",
                     edited=condition is not Condition.WHOLE,
                 )
                 self.ledger.outputs.note_look(kept, as_it_is or kept.written, self.clock().wall)
         return lost
 
-    def _make_again(self, kept: Kept, condition: Condition) -> bool:
+    def _make_again(self, kept: KeptOutput, condition: Condition) -> bool:
         if not self.ledger.outputs.make_again(kept, self.clock(), condition):
             return False
         self.report.say("lost", source=str(kept.source), output=str(kept.output), reason=str(condition))
@@ -109,7 +109,7 @@ class Inspector:
         return not self.stopped()
 
 
-def _stat(kept: Kept) -> tuple[int, int] | None:
+def _stat(kept: KeptOutput) -> tuple[int, int] | None:
     """Size and time of an output; None if it is gone, REFUSED where that is not known."""
     try:
         status = kept.output.stat()
@@ -120,8 +120,8 @@ def _stat(kept: Kept) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _has_changed(kept: Kept, found: tuple[int, int] | None) -> bool:
+def _has_changed(kept: KeptOutput, status: tuple[int, int] | None) -> bool:
     """Whether an output is not as it was; one that nobody has noted counts as unchanged while it is there."""
-    if found is None or found == REFUSED or kept.written is None:
-        return found is None
-    return found != (kept.written.size, kept.written.mtime_ns)
+    if status is None or status == REFUSED or kept.written is None:
+        return status is None
+    return status != (kept.written.size, kept.written.mtime_ns)

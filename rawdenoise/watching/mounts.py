@@ -45,7 +45,7 @@ def reason_in(mountinfo: bytes, path: Path) -> str:
         fields, types = mount.split(b" "), rest.split(b" ")
         if len(fields) < 5 or not types[0]:
             continue
-        point = Path(_unescaped(fields[4]))
+        point = Path(_unescape(fields[4]))
         # of several at one point the last covers the others
         if path.is_relative_to(point) and len(point.parts) >= len(best.parts):
             best, kind = point, types[0].decode("ascii", "replace")
@@ -82,6 +82,6 @@ class MountChanges:
             self._mounts = None
 
 
-def _unescaped(name: bytes) -> str:
+def _unescape(name: bytes) -> str:
     r"""Turn the kernel's `\040` back into what it stands for."""
     return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), name))

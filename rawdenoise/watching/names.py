@@ -85,8 +85,8 @@ class ShotIndex:
 
     def _look_up(self, table: Mapping[tuple[Path, str], set[Path]], folder: Path, *stems: str) -> list[Path]:
         with self._lock:
-            found = {path for stem in stems for path in table.get((folder, stem.lower()), ())}
-        return sorted(path for path in found if path.is_file())
+            paths = {path for stem in stems for path in table.get((folder, stem.lower()), ())}
+        return sorted(path for path in paths if path.is_file())
 
 
 def _home_of(sidecar: Path) -> Path:

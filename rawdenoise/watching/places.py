@@ -14,9 +14,9 @@ from rawdenoise.errors import OutputError
 from rawdenoise.files.outputs import made_by_us, when_and_by_what
 from rawdenoise.formats.provenance import Made, made_of
 from rawdenoise.formats.tags import Code
-from rawdenoise.watching.conditions import Condition, judge, look_at
+from rawdenoise.watching.conditions import Condition, judge, take_fingerprint
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.ledger.records import Job, Written
+from rawdenoise.watching.ledger.records import Fingerprint, QueuedJob
 
 
 def output_names(source: Path, suffix: str) -> Iterator[Path]:
@@ -37,20 +37,20 @@ def ending(name: str, end: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where an output goes: `made` if it lies there already, as `found`; else whether it replaces what does.
+    """Where an output goes: `made` if it lies there, as `present`; else whether it replaces what does.
 
     `beside` is the output of another capture that stood at this one's place before, and stays.
     """
 
     output: Path
     made: Made | None = None
-    found: Written | None = None
+    present: Fingerprint | None = None
     replace: bool = False
     beside: Path | None = None
 
 
 def place_for(
-    job: Job, source: Path, names: Iterator[Path], ledger: Ledger, recipe: str,
+    job: QueuedJob, source: Path, names: Iterator[Path], ledger: Ledger, recipe: str,
     pixels_of: Callable[[Path], str] = lambda source: "",
 ) -> Place:  # fmt: skip
     """Choose a job's output among `names`; `pixels_of` digests a capture's mosaic.
@@ -79,7 +79,7 @@ def place_for(
     raise AssertionError("there is always another name")
 
 
-def _own_name_first(job: Job, names: Iterator[Path]) -> Iterator[Path]:
+def _own_name_first(job: QueuedJob, names: Iterator[Path]) -> Iterator[Path]:
     """Give the name that a job's output has already, if it is one of the kind that is to be made."""
     first = next(names)
     if job.output is not None and job.output.suffix == first.suffix and os.path.lexists(job.output):
@@ -88,25 +88,26 @@ def _own_name_first(job: Job, names: Iterator[Path]) -> Iterator[Path]:
     yield from names
 
 
-def _place_at(job: Job, source: Path, output: Path, ledger: Ledger, recipe: str) -> Place | None:
+def _place_at(job: QueuedJob, source: Path, output: Path, ledger: Ledger, recipe: str) -> Place | None:
     """Tell whether what exists is this job's output, or can be replaced by it; None if it is somebody's."""
     try:
-        written, found, made = ledger.outputs.find_written(job, output), look_at(output), made_of(output)
-        condition = judge(output, job.digest, written, found)
+        written, present = ledger.outputs.find_fingerprint(job, output), take_fingerprint(output)
+        made = made_of(output)
+        condition = judge(output, job.digest, written, present)
     except OSError as error:
         raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
     is_of_this_job = written is not None or (made is not None and made.source_digest == job.digest)
     if condition in (Condition.WHOLE, Condition.EDITED):
         made = made or Made("", "", "")
         again = job.redo and (made.recipe != recipe or made.model_id == job.model_id)
-        as_it_is = found and dataclasses.replace(
-            found, pixels=written.pixels if written else "", edited=condition is Condition.EDITED
+        as_it_is = present and dataclasses.replace(
+            present, pixels=written.pixels if written else "", edited=condition is Condition.EDITED
         )
         return Place(output, replace=True) if again else Place(output, made, as_it_is)
     if condition is Condition.CUT and (is_of_this_job or (output == job.output and not _has_bytes(output))):
         return Place(output, replace=True)
     if made is None and made_by_us(output) and surely_same_capture(source, output):
-        return Place(output, Made("", "", ""), found)  # by `rawdenoise denoise`, of an earlier version
+        return Place(output, Made("", "", ""), present)  # by `rawdenoise denoise`, of an earlier version
     return None
 
 
@@ -129,7 +130,8 @@ def is_later_version(source: Path, output: Path, ledger: Ledger, pixels_of: Call
     if maker is None:
         return False
     try:
-        condition = judge(output, maker.digest, ledger.outputs.find_written(maker, output), look_at(output))
+        written = ledger.outputs.find_fingerprint(maker, output)
+        condition = judge(output, maker.digest, written, take_fingerprint(output))
     except OSError as error:
         raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
     if condition not in (Condition.WHOLE, Condition.CUT):

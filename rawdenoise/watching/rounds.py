@@ -62,9 +62,9 @@ class Rounds:
             if not future.done():
                 return
             self._under_way = None
-            found = self._result_of(future)
+            number = self._result_of(future)
             if began is not None:
-                round.read_next = now + (REST * (now - began) if found else NOTHING_TO_READ_S)
+                round.read_next = now + (REST * (now - began) if number else NOTHING_TO_READ_S)
         for root, round in ready:
             if round.inspect:
                 again = round.again or root.lost == "again"

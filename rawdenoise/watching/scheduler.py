@@ -7,9 +7,9 @@ from concurrent.futures import Executor, Future
 
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.context import ServiceContext
-from rawdenoise.watching.ledger.records import Job, Wait
+from rawdenoise.watching.ledger.records import QueuedJob, Wait
 from rawdenoise.watching.watcher import RootWatcher
-from rawdenoise.watching.worker import Verdict, Worker
+from rawdenoise.watching.worker import Outcome, Worker
 
 LEASE_S = 120.0
 RENEW_S = 20.0
@@ -25,7 +25,7 @@ class Scheduler:
         self._worker = Worker(config, context.ledger, context.stopped, context.clock)
         self._next = 0  # of the roots, to be given work
         self._renewed = 0.0
-        self.running: dict[Future[Verdict], Job] = {}
+        self.running: dict[Future[Outcome], QueuedJob] = {}
 
     def redo(self, root: Root) -> int:
         """Make due again what another recipe or an older model has done; tells how many."""
@@ -44,7 +44,7 @@ class Scheduler:
                 job = self._lease(watcher.root)
                 if job is Wait.ALONE:
                     return
-                if not isinstance(job, Job):
+                if not isinstance(job, QueuedJob):
                     break
                 self._next = (watchers.index(watcher) + 1) % len(watchers)
                 future = self._context.submit(
@@ -54,7 +54,7 @@ class Scheduler:
                 if job.suspect:
                     return
 
-    def _lease(self, root: Root) -> Job | Wait | None:
+    def _lease(self, root: Root) -> QueuedJob | Wait | None:
         now, alone = self._context.clock(), not self.running
         return self._context.ledger.jobs.lease([root.output], now, LEASE_S, source=root.source, alone=alone)
 
@@ -68,12 +68,12 @@ class Scheduler:
         """Report what has ended, and tell those who watch its output folder."""
         for future in [future for future in self.running if future.done()]:
             job = self.running.pop(future)
-            verdict = future.result()
-            if verdict.event:
-                self._context.report.say(verdict.event, **verdict.fields)
+            outcome = future.result()
+            if outcome.event:
+                self._context.report.say(outcome.event, **outcome.fields)
             for watcher in watchers:
                 if watcher.root.output == job.output_root:
-                    watcher.learn(verdict)
+                    watcher.learn(outcome)
 
     def give_up(self) -> None:
         """Give back what hangs in a system call: its output is a temporary file yet."""

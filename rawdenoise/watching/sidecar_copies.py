@@ -22,20 +22,20 @@ def copy_sidecars(source: Path, output: Path, sidecars: Iterable[Path], ledger: 
     copied = []
     for sidecar in sidecars:
         target = sidecar_beside(sidecar, source, output)
-        if target == sidecar or _told(sidecar) is None:
+        if target == sidecar or _describe(sidecar) is None:
             continue
         fact = f"sidecar {target}"
         if os.path.lexists(target) and (
-            _told(target) == _told(sidecar) or _told(target) != ledger.facts.get(fact)
+            _describe(target) == _describe(sidecar) or _describe(target) != ledger.facts.get(fact)
         ):
             continue
         copy_file(sidecar, target)
-        ledger.facts.set(fact, _told(target) or "")
+        ledger.facts.set(fact, _describe(target) or "")
         copied.append(target)
     return copied
 
 
-def _told(path: Path) -> str | None:
+def _describe(path: Path) -> str | None:
     """Size and time of a file, as a text; None if it is gone. Times to two seconds: FAT counts by twos."""
     signature = signature_of(path)
     return None if signature is None else f"{signature.size} {signature.mtime_ns // 2_000_000_000}"

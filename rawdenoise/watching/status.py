@@ -8,7 +8,7 @@ from typing import Any
 
 from rawdenoise.watching.heartbeat import Beat, heartbeats
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.ledger.records import Job, LedgerStats, State
+from rawdenoise.watching.ledger.records import LedgerStats, QueuedJob, State
 from rawdenoise.watching.moments import Moment
 
 MOST_SHOWN = 8  # jobs of a state
@@ -21,7 +21,7 @@ class WatchStatus:
     folder: Path
     watchers: tuple[Beat, ...]
     stats: LedgerStats
-    jobs: tuple[Job, ...]
+    jobs: tuple[QueuedJob, ...]
 
 
 def read_status(ledger: Ledger, now: Moment) -> WatchStatus:
@@ -35,7 +35,7 @@ def read_status(ledger: Ledger, now: Moment) -> WatchStatus:
     return WatchStatus(ledger.folder, watchers, ledger.figures.sum_up(now.wall), jobs)
 
 
-def describe_job(job: Job, now: Moment) -> dict[str, Any]:
+def describe_job(job: QueuedJob, now: Moment) -> dict[str, Any]:
     """Give what is known of a job, as JSON has it; times in seconds since 1970."""
     waits = job.state in (State.READY, State.FAILED)
     return {

@@ -34,6 +34,7 @@ class StabilityTracker:
 
     def __init__(self, settle_s: float, look: Callable[[Path], Signature | None] = signature_of) -> None:
         self._settle_s = settle_s
+        self._first_wait = max(settle_s, FIRST_EMPTY_S)
         self._look = look
         self._candidates: dict[Path, _Candidate] = {}
         self._heap: list[tuple[float, int, Path]] = []
@@ -48,13 +49,13 @@ class StabilityTracker:
         else:
             self._begin(path, signature, now)
 
-    def seen(self, path: Path, signature: Signature, now: float) -> None:
+    def note_scan(self, path: Path, signature: Signature, now: float) -> None:
         """A scan came by the file: its time begins, unless it is waiting already and is as it was."""
         waiting = self._candidates.get(path)
         if waiting is None or waiting.signature not in (None, signature):
             self._begin(path, signature, now)
 
-    def moved_in(self, path: Path, now: float) -> None:
+    def note_move(self, path: Path, now: float) -> None:
         """It was renamed into place, whole: due at once, unless it turns out to be empty."""
         self._set(path, _Candidate(now, None, self._first_wait))
 
@@ -63,7 +64,7 @@ class StabilityTracker:
         self._candidates.pop(path, None)
         self._restless.discard(path)
 
-    def settled(self, now: float, most: int | None = None) -> list[tuple[Path, Signature]]:
+    def take_settled(self, now: float, most: int | None = None) -> list[tuple[Path, Signature]]:
         """Give, once, the files that have been left alone for long enough, the longest waiting first.
 
         What has changed unnoticed begins again, what is gone drops out, what is empty goes on waiting. No
@@ -88,7 +89,7 @@ class StabilityTracker:
         return whole
 
     def next_due(self) -> float | None:
-        """Tell when `settled` will next have something to look at; None if nothing is waiting."""
+        """Tell when `take_settled` will next have something to look at; None if nothing is waiting."""
         return self._heap[0][0] if self._trim() else None
 
     @property
@@ -101,10 +102,6 @@ class StabilityTracker:
 
     def __contains__(self, path: object) -> bool:
         return path in self._candidates
-
-    @property
-    def _first_wait(self) -> float:
-        return max(self._settle_s, FIRST_EMPTY_S)
 
     def _begin(self, path: Path, signature: Signature, now: float) -> None:
         self._set(path, _Candidate(now + self._settle_s, signature, self._first_wait))

@@ -29,7 +29,7 @@ Documentation=https://pypi.org/project/rawdenoise/
 StartLimitIntervalSec=0
 
 [Service]
-ExecStart=:{" ".join(_quoted(each) for each in command)}
+ExecStart=:{" ".join(_quote(word) for word in command)}
 ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=5
@@ -43,20 +43,20 @@ WantedBy=default.target
 """
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     """Spell a word of ExecStart so that systemd takes it as it is (systemd.service(5), Command lines)."""
-    said = word.replace("%", "%%")  # a colon before the command leaves every $ as it is
+    spelling = word.replace("%", "%%")  # a colon before the command leaves every $ as it is
     if word and all(character in _PLAIN for character in word):
-        return said
-    said = said.replace("\\", "\\\\").replace('"', '\\"')
-    said = "".join(
-        letter if letter >= " " and letter != "\x7f" else f"\\x{ord(letter):02x}" for letter in said
+        return spelling
+    spelling = spelling.replace("\\", "\\\\").replace('"', '\\"')
+    spelling = "".join(
+        letter if letter >= " " and letter != "\x7f" else f"\\x{ord(letter):02x}" for letter in spelling
     )
-    return f'"{said}"'
+    return f'"{spelling}"'
 
 
 def _launchd(command: Sequence[str], description: str) -> str:
-    told = {
+    agent = {
         "Label": "org.rawdenoise.watch",
         "ServiceDescription": description,
         "ProgramArguments": list(command),
@@ -66,4 +66,4 @@ def _launchd(command: Sequence[str], description: str) -> str:
         "ExitTimeOut": 15,
         "ProcessType": "Background",
     }
-    return plistlib.dumps(told, sort_keys=False).decode()
+    return plistlib.dumps(agent, sort_keys=False).decode()

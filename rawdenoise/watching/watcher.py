@@ -20,7 +20,7 @@ from rawdenoise.watching.names import BESIDE, ShotIndex, is_capture
 from rawdenoise.watching.output_folder import OutputFolder
 from rawdenoise.watching.scan import RootGoneError, scan
 from rawdenoise.watching.tracker import StabilityTracker
-from rawdenoise.watching.worker import Verdict
+from rawdenoise.watching.worker import Outcome
 
 POLL_S = 10.0  # between scans where there are no events
 SPARE = 400.0  # times the work of a scan: at least so long until the next, unless it was asked for
@@ -103,7 +103,7 @@ class RootWatcher:
         elif is_capture(path) or (self.root.sidecars and path.suffix.lower() in BESIDE):
             self.shots.add(path)
             if hint.moved_in:
-                self.tracker.moved_in(path, now)
+                self.tracker.note_move(path, now)
             elif signature_of(path) not in (None, self.known.get(path)):
                 self.tracker.note(path, now)
 
@@ -175,7 +175,7 @@ class RootWatcher:
                     continue
                 if path not in self.tracker and is_capture(path):
                     new.append((path, signature))
-                self.tracker.seen(path, signature, now)
+                self.tracker.note_scan(path, signature, now)
         except RootGoneError:
             if folder == root.source:
                 raise
@@ -215,23 +215,23 @@ class RootWatcher:
 
     def take_settled(self) -> None:
         """Take from the tracker what has been left alone for long enough."""
-        for path, signature in self.tracker.settled(self._context.clock().steady, AT_ONCE):
+        for path, signature in self.tracker.take_settled(self._context.clock().steady, AT_ONCE):
             if is_capture(path):
                 self.arrived.append((path, signature))
             elif self.root.sidecars:
                 self.sidecars[path] = signature
                 self.new_sidecars.append(path)
 
-    def learn(self, verdict: Verdict) -> None:
+    def learn(self, outcome: Outcome) -> None:
         """Take what a job has told: sources that changed, outputs that refuse or take again."""
-        if verdict.changed is not None and verdict.changed.is_relative_to(self.root.source):
-            self.known.pop(verdict.changed, None)
-            self.tracker.note(verdict.changed, self._context.clock().steady)
-        for path in verdict.moved:
+        if outcome.changed is not None and outcome.changed.is_relative_to(self.root.source):
+            self.known.pop(outcome.changed, None)
+            self.tracker.note(outcome.changed, self._context.clock().steady)
+        for path in outcome.moved:
             self.known.pop(path, None)
-        if verdict.output_refuses:
-            self.output.wait(verdict.output_refuses)
-        elif verdict.wrote and self.output.waiting:
+        if outcome.output_refuses:
+            self.output.wait(outcome.output_refuses)
+        elif outcome.wrote and self.output.waiting:
             self.output.resume()
 
     def _report(self, event: str, **fields: object) -> None:

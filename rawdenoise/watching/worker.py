@@ -41,12 +41,12 @@ from rawdenoise.models.bundled import is_base, load_base, models_for
 from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
 from rawdenoise.recipe import Recipe
-from rawdenoise.watching.conditions import digest_pixels, look_at
+from rawdenoise.watching.conditions import digest_pixels, take_fingerprint
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.failed import move_failed
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerBrokenError, LedgerError
-from rawdenoise.watching.ledger.records import Job, Result
+from rawdenoise.watching.ledger.records import JobResult, QueuedJob
 from rawdenoise.watching.moments import Clock, is_within, now
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.output_mark import check_output
@@ -67,7 +67,7 @@ HOPELESS = (UnsupportedRawError, LayoutError, DirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Outcome:
     """What the watching thread is to know of a job that has ended: what to report, and what follows.
 
     `changed` is a source that is not as it was when it settled, `moved` are those that were moved away;
@@ -105,38 +105,39 @@ class Worker:
         own = {name: {id for (of, _), id in newest.items() if of == name} for name, _ in newest}
         base = {load_base(recipe.base).card.id}
 
-        def is_current(job: Job) -> bool:
+        def is_current(job: QueuedJob) -> bool:
             return bool(recipe.model) or not recipe.strength or job.model_id in own.get(job.camera, base)
 
         return self._ledger.requests.redo(root.output, recipe.digest, self._clock(), is_current)
 
-    def work(self, job: Job, root: Root, network: Executor, shots: ShotIndex) -> Verdict:
+    def work(self, job: QueuedJob, root: Root, network: Executor, shots: ShotIndex) -> Outcome:
         """Do a job that was leased, and tell the ledger; `shots` knows the sidecars of captures."""
         try:
             return self._work(job, root, network, shots)
         except Stopped:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), "the service stopped"))
-            return Verdict()
+            return Outcome()
         except Exception as error:  # a bug, or a disk that fails where nobody expects it: the service goes on
             log.debug("job %s failed", job.id, exc_info=True)
             source = job.paths[0] if job.paths else Path(job.digest)
-            return self._failed(job, root, source, error)
+            return self._judge_error(job, root, source, error)
 
-    def _work(self, job: Job, root: Root, network: Executor, shots: ShotIndex) -> Verdict:
+    def _work(self, job: QueuedJob, root: Root, network: Executor, shots: ShotIndex) -> Outcome:
         if not job.paths:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock()))  # which drops it
-            return Verdict()
+            return Outcome()
         if job.crashes >= root.attempts:
             reason = f"the process died at it {job.crashes} times, with nothing else under way"
-            return self._quarantined(job, root, job.paths[0], reason)
-        files = [each for each in self._ledger.files.list_of(job) if each[0].is_relative_to(root.source)]
-        found = (file for file in files if signature_of(file[0]) == file[1])
-        source, signature = next(found, (None, None))
+            return self._give_up(job, root, job.paths[0], reason)
+        files = [file for file in self._ledger.files.list_of(job) if file[0].is_relative_to(root.source)]
+        unchanged = (file for file in files if signature_of(file[0]) == file[1])
+        source, signature = next(unchanged, (None, None))
         if source is None or signature is None:
-            return self._without_source(job)
+            return self._leave_to_arrive(job)
         if made_by_us(source):
-            self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), Result(output=None, reason=OURS)))
-            return Verdict("skipped", {"source": str(source), "reason": OURS})
+            nothing = JobResult(output=None, reason=OURS)
+            self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
+            return Outcome("skipped", {"source": str(source), "reason": OURS})
         recipe, work = root.recipe, self._work_of(root)
         names = output_names(root.output / below(source, root.source), Format(recipe.format).suffix)
         place = place_for(
@@ -148,21 +149,21 @@ class Worker:
             lambda path: digest_pixels(work.read(path, self._stopped)),
         )
         if place.made is not None:
-            return self._found(job, root, source, place, shots)
+            return self._accept_existing(job, root, source, place, shots)
         pixels = _Pixels()
-        checked = self._checked(work, job, root, signature, place, pixels)
+        checked = self._guard(work, job, root, signature, place, pixels)
         result = take(FileJob(source, place.output), checked, network, self._stopped)
         if result is None:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), "the service stopped"))
-            return Verdict()
+            return Outcome()
         if result.status is Status.FAILED:
             error = result.error or RawDenoiseError(result.reason)
-            return self._failed(job, root, source, error)
-        return self._done(job, root, result, place, shots, pixels)
+            return self._judge_error(job, root, source, error)
+        return self._finish(job, root, result, place, shots, pixels)
 
     # ------------------------------------------------------------ before
 
-    def _without_source(self, job: Job) -> Verdict:
+    def _leave_to_arrive(self, job: QueuedJob) -> Outcome:
         """Nothing is left of this content; what stands there now arrives anew, and drops the job."""
         now = {path: signature_of(path) for path in job.paths}
         gone = [path for path, signature in now.items() if signature is None]
@@ -170,11 +171,11 @@ class Worker:
         reason = "the source is gone or has changed"
         self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=CHANGED_S))
         self._tell(lambda: self._ledger.files.forget(gone, job.output_root, of=job))
-        return Verdict("vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed)
+        return Outcome("vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed)
 
     def _work_of(self, root: Root) -> Work:
         recipe = root.recipe
-        known = recipe, _changed_at(ModelStore().folder)
+        known = recipe, _time_of_change(ModelStore().folder)
         work = self._works.get(known)
         if work is None:
             options = DenoiseOptions(
@@ -193,8 +194,8 @@ class Worker:
             self._works[known] = work
         return work
 
-    def _checked(
-        self, work: Work, job: Job, root: Root, signature: Signature, place: Place, pixels: _Pixels
+    def _guard(
+        self, work: Work, job: QueuedJob, root: Root, signature: Signature, place: Place, pixels: _Pixels
     ) -> Work:
         """Never write what was read of a file while it changed; say of what an output was made.
 
@@ -239,33 +240,35 @@ class Worker:
 
     # ------------------------------------------------------------ after
 
-    def _found(self, job: Job, root: Root, source: Path, place: Place, shots: ShotIndex) -> Verdict:
+    def _accept_existing(
+        self, job: QueuedJob, root: Root, source: Path, place: Place, shots: ShotIndex
+    ) -> Outcome:
         """It was done before the ledger could be told, or by a watcher whose ledger is lost."""
-        copied = self._with_sidecars(root, source, place.output, shots)
+        copied = self._copy_sidecars(root, source, place.output, shots)
         model_id = "" if place.made is None else place.made.model_id
         self._tell(
             lambda: self._ledger.jobs.finish(
                 job, self._clock(),
-                Result(place.output, place.found, model_id=model_id, reason="its output was there"),
+                JobResult(place.output, place.present, model_id=model_id, reason="its output was there"),
             )
         )  # fmt: skip
-        return Verdict("found", {"source": str(source), "output": str(place.output), **copied})
+        return Outcome("found", {"source": str(source), "output": str(place.output), **copied})
 
-    def _done(
-        self, job: Job, root: Root, result: FileResult, place: Place, shots: ShotIndex, pixels: _Pixels
-    ) -> Verdict:
+    def _finish(
+        self, job: QueuedJob, root: Root, result: FileResult, place: Place, shots: ShotIndex, pixels: _Pixels
+    ) -> Outcome:
         copied, written = {}, None
         if result.output is not None:
             with suppress(OSError):  # then the next look at it notes how it is
-                found = look_at(result.output)
-                written = found and replace(found, pixels=pixels.written)
-            copied = self._with_sidecars(root, result.source, result.output, shots)
+                present = take_fingerprint(result.output)
+                written = present and replace(present, pixels=pixels.written)
+            copied = self._copy_sidecars(root, result.source, result.output, shots)
         untold = result.quality is None or not result.quality.told or result.left
         gain = None if untold or result.quality is None else round(result.quality.gain_db, 2)
         kept = self._tell(
             lambda: self._ledger.jobs.finish(
                 job, self._clock(),
-                Result(
+                JobResult(
                     result.output, written, result.camera, result.model_id, gain, pixels.read, result.reason
                 ),
             )
@@ -288,10 +291,10 @@ class Worker:
             **copied,
         }
         if result.status is Status.SKIPPED:
-            return Verdict("skipped", {**fields, "reason": result.reason})
-        return Verdict("done" if kept else "late", fields, wrote=True)
+            return Outcome("skipped", {**fields, "reason": result.reason})
+        return Outcome("done" if kept else "late", fields, wrote=True)
 
-    def _with_sidecars(self, root: Root, source: Path, output: Path, shots: ShotIndex) -> dict[str, Any]:
+    def _copy_sidecars(self, root: Root, source: Path, output: Path, shots: ShotIndex) -> dict[str, Any]:
         """Copy them, and say so; a sidecar that cannot be copied does not undo its picture."""
         if not root.sidecars:
             return {}
@@ -302,30 +305,32 @@ class Worker:
         except RawDenoiseError as error:
             return {"sidecars_refused": str(error)}
 
-    def _failed(self, job: Job, root: Root, source: Path, error: Exception) -> Verdict:
+    def _judge_error(self, job: QueuedJob, root: Root, source: Path, error: Exception) -> Outcome:
         """Tell trouble with the file from trouble with the place it should go to, or with the machine."""
         reason, fields = reason_of(error, source), {"source": str(source)}
         if isinstance(error, SourceChangedError | NotFoundError):
-            return self._without_source(job)
+            return self._leave_to_arrive(job)
         if isinstance(error, OutputExistsError):
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason))
-            return Verdict()
+            return Outcome()
         if _is_of_its_name(error):
-            return self._quarantined(job, root, source, reason, move=False)
+            return self._give_up(job, root, source, reason, move=False)
         if isinstance(error, OutputError) and not isinstance(error, VerificationError):
             wait_s = 1.0 if isinstance(error, DiskFullError) else OUTPUT_S
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=wait_s))
-            return Verdict(output_refuses=error.reason)
+            return Outcome(output_refuses=error.reason)
         if isinstance(error, RawDenoiseError) and error.exit_code == 3:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=ENVIRONMENT_S))
-            return Verdict("waiting", {**fields, "reason": reason})
+            return Outcome("waiting", {**fields, "reason": reason})
         if job.attempts >= root.attempts or (isinstance(error, HOPELESS) and self._is_old(source)):
-            return self._quarantined(job, root, source, reason)
+            return self._give_up(job, root, source, reason)
         wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
         self._tell(lambda: self._ledger.jobs.fail(job, self._clock(), reason, retry_in_s=wait_s))
-        return Verdict("failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s})
+        return Outcome("failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s})
 
-    def _quarantined(self, job: Job, root: Root, source: Path, reason: str, *, move: bool = True) -> Verdict:
+    def _give_up(
+        self, job: QueuedJob, root: Root, source: Path, reason: str, *, move: bool = True
+    ) -> Outcome:
         """Give a file up, say why beside the ledger, and move it away where that is wanted."""
         why: dict[str, object] = {
             "source": str(source), "sha256": job.digest, "reason": reason, "attempts": job.attempts,
@@ -343,12 +348,12 @@ class Worker:
         except OutputError as error:
             why["not_moved"] = str(error)
         self._tell(lambda: self._ledger.jobs.fail(job, self._clock(), reason, retry_in_s=None))
-        return Verdict("quarantined", why, moved=moved)
+        return Outcome("quarantined", why, moved=moved)
 
     def _is_old(self, source: Path) -> bool:
         """Whether nobody can still be writing to a file; a time in the future is another clock's."""
-        found = signature_of(source)
-        return found is None or not is_within(found.mtime_ns / 1e9, self._clock().wall, YOUNG_S)
+        signature = signature_of(source)
+        return signature is None or not is_within(signature.mtime_ns / 1e9, self._clock().wall, YOUNG_S)
 
     def _tell(self, call: Callable[[], Any]) -> Any:
         """Tell the ledger; as long as its disk is full, say it again."""
@@ -368,7 +373,7 @@ def _is_of_its_name(error: Exception) -> bool:
     return isinstance(error, OutputError) and isinstance(cause, OSError) and cause.errno in names
 
 
-def _changed_at(store: Path) -> int:
+def _time_of_change(store: Path) -> int:
     """When a model was last added or removed, in ns."""
     try:
         return store.stat().st_mtime_ns

@@ -226,8 +226,8 @@ def _check(db: sqlite3.Connection, version: int) -> None:
             meant.executescript(step)
         wanted = _tables(meant)
     meant.close()
-    found = _tables(db)
-    if version <= 0 or any(not columns <= found.get(name, set()) for name, columns in wanted.items()):
+    present = _tables(db)
+    if version <= 0 or any(not columns <= present.get(name, set()) for name, columns in wanted.items()):
         raise _NoLedgerError("its tables are not those of a ledger")
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rawdenoise.files.sources import Signature
 from rawdenoise.watching.ledger.database import Database, decode_path, encode_path
-from rawdenoise.watching.ledger.records import Job, State
+from rawdenoise.watching.ledger.records import QueuedJob, State
 from rawdenoise.watching.ledger.rows import drop_if_without_files, read_job
 from rawdenoise.watching.moments import Moment
 
@@ -53,7 +53,7 @@ class FileIndex:
 
     def settle(
         self, path: Path, output_root: Path, signature: Signature, digest: str, recipe: str, now: Moment
-    ) -> Job:
+    ) -> QueuedJob:
         """Say what a settled file holds, and give its job: a new one, or the one there is for this content.
 
         Where the file has held something else, it leaves that job: one not begun is dropped with its last
@@ -83,7 +83,7 @@ class FileIndex:
                 _leave(db, before[0], job)
             return read_job(db, job)
 
-    def forget(self, paths: Iterable[Path], output_root: Path, *, of: Job | None = None) -> None:
+    def forget(self, paths: Iterable[Path], output_root: Path, *, of: QueuedJob | None = None) -> None:
         """Say that files have vanished; jobs that wait and have no other file are dropped.
 
         With `of` only those that are still files of that job: others hold something else by now.
@@ -97,14 +97,14 @@ class FileIndex:
                     db.execute("DELETE FROM files WHERE path = ? AND output_root = ?", where)
                     drop_if_without_files(db, row[0])
 
-    def list_of(self, job: Job) -> list[tuple[Path, Signature]]:
+    def list_of(self, job: QueuedJob) -> list[tuple[Path, Signature]]:
         """Give the files that hold a job's content, as they were when they settled."""
         rows = self._database.rows(
             "SELECT path, size, mtime_ns, inode, device FROM files WHERE job = ?", (job.id,)
         )
         return [(decode_path(path), Signature(*signature)) for path, *signature in rows]
 
-    def find_job(self, path: Path, output_root: Path) -> Job | None:
+    def find_job(self, path: Path, output_root: Path) -> QueuedJob | None:
         """Give the job that a file is of, if it has settled."""
         with self._database.transaction() as db:
             row = db.execute(

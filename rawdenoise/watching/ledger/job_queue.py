@@ -11,7 +11,7 @@ from typing import Any
 from rawdenoise.files.names import key_of
 from rawdenoise.watching.ledger.database import Database, encode_path, encode_text
 from rawdenoise.watching.ledger.owners import Owners
-from rawdenoise.watching.ledger.records import Job, Result, State, Wait
+from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State, Wait
 from rawdenoise.watching.ledger.rows import (
     COLUMNS,
     HAS_FILE_BELOW,
@@ -36,7 +36,7 @@ class JobQueue:
     def lease(
         self, output_roots: Sequence[Path], now: Moment, lease_s: float, *, source: Path | None = None,
         alone: bool = True,
-    ) -> Job | Wait | None:  # fmt: skip
+    ) -> QueuedJob | Wait | None:  # fmt: skip
         """Take the job that has been due for longest, if there is one: no other watcher gets it meanwhile.
 
         With a `source` only those that have a file below it. A suspect is given only to whom is `alone`.
@@ -73,7 +73,7 @@ class JobQueue:
                 (now.steady + lease_s, State.RUNNING, self._owners.own),
             )
 
-    def claim(self, job: Job, output: Path, *, take_over: bool = False) -> bool:
+    def claim(self, job: QueuedJob, output: Path, *, take_over: bool = False) -> bool:
         """Reserve an output name for a leased job, in place of an earlier one; false if another job has it.
 
         To `take_over` is for a later version of the same capture: who had the name is forgotten, so that its
@@ -98,7 +98,7 @@ class JobQueue:
             )
             return True
 
-    def finish(self, job: Job, now: Moment, result: Result) -> bool:
+    def finish(self, job: QueuedJob, now: Moment, result: JobResult) -> bool:
         """Say that a job is done, and what was made; false if it was lost."""
         with self._database.transaction() as db:
             ended = self._end(
@@ -114,7 +114,7 @@ class JobQueue:
                 db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", (job.id,))
             return ended
 
-    def fail(self, job: Job, now: Moment, reason: str, *, retry_in_s: float | None) -> bool:
+    def fail(self, job: QueuedJob, now: Moment, reason: str, *, retry_in_s: float | None) -> bool:
         """Say that a job failed: it is due again in so many seconds, or given up where that is None."""
         state = State.QUARANTINED if retry_in_s is None else State.FAILED
         with self._database.transaction() as db:
@@ -123,7 +123,7 @@ class JobQueue:
                 (state, now.wall, encode_text(reason), now.steady + (retry_in_s or 0.0)),
             )  # fmt: skip
 
-    def release(self, job: Job, now: Moment, reason: str = "", *, due_in_s: float = 0.0) -> bool:
+    def release(self, job: QueuedJob, now: Moment, reason: str = "", *, due_in_s: float = 0.0) -> bool:
         """Give a job back, due in so many seconds; the attempt does not count."""
         with self._database.transaction() as db:
             return self._end(
@@ -131,7 +131,7 @@ class JobQueue:
                 (State.READY, encode_text(reason), now.steady + due_in_s),
             )  # fmt: skip
 
-    def _end(self, db: sqlite3.Connection, job: Job, change: str, values: tuple[Any, ...]) -> bool:
+    def _end(self, db: sqlite3.Connection, job: QueuedJob, change: str, values: tuple[Any, ...]) -> bool:
         """Change a job that this watcher still holds, and hold it no longer."""
         cursor = db.execute(
             f"UPDATE jobs SET {change}, owner = '', lease_until = 0 WHERE id = ? AND state = ? AND owner = ?",
@@ -140,7 +140,7 @@ class JobQueue:
         drop_if_without_files(db, job.id)
         return cursor.rowcount == 1
 
-    def reclaim(self, now: Moment) -> list[Job]:
+    def reclaim(self, now: Moment) -> list[QueuedJob]:
         """Make due again what watchers that are dead, or hang, have held; the attempts do not count.
 
         Each of them is a suspect from now on. One that was under way alone has the crash to itself. And what
@@ -183,7 +183,7 @@ class JobQueue:
     def select(
         self, states: Sequence[State] | None = None, limit: int | None = None,
         ids: Collection[int] | None = None,
-    ) -> list[Job]:  # fmt: skip
+    ) -> list[QueuedJob]:  # fmt: skip
         """Give jobs, the newest first."""
         wanted = tuple(states) if states is not None else tuple(State)
         where = f"state IN ({', '.join('?' for _ in wanted)})"

@@ -7,8 +7,8 @@ from typing import Any
 
 from rawdenoise.files.names import key_of
 from rawdenoise.watching.ledger.database import Database, decode_path, encode_path, encode_text
-from rawdenoise.watching.ledger.records import Job, Kept, State, Written
-from rawdenoise.watching.ledger.rows import OUTPUT_COLUMNS, output_values, read_job, written_from
+from rawdenoise.watching.ledger.records import Fingerprint, KeptOutput, QueuedJob, State
+from rawdenoise.watching.ledger.rows import OUTPUT_COLUMNS, fingerprint_from, output_values, read_job
 from rawdenoise.watching.moments import Moment
 
 
@@ -18,20 +18,20 @@ class KeptOutputs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def list_page(self, output_root: Path, *, after: int = 0, limit: int = 1000) -> list[Kept]:
+    def list_page(self, output_root: Path, *, after: int = 0, limit: int = 1000) -> list[KeptOutput]:
         """Give outputs whose sources are there, by the numbers of their jobs, from behind `after` on."""
         # By no index: each would have all of the folder sorted again for every page.
         where = " AND id > ? ORDER BY id LIMIT ?"
         return self._list(output_root, where, (after, limit), jobs="jobs NOT INDEXED")
 
-    def list_unread(self, output_root: Path, now: float, since: float, limit: int) -> list[Kept]:
+    def list_unread(self, output_root: Path, now: float, since: float, limit: int) -> list[KeptOutput]:
         """Give outputs that were last read before `since`, or in the future: the clock was set back."""
         where = " AND NOT coalesce(checked_at BETWEEN ? AND ?, 0) ORDER BY checked_at LIMIT ?"
         return self._list(output_root, where, (since, now, limit))
 
     def _list(
         self, output_root: Path, where: str, values: tuple[Any, ...], *, jobs: str = "jobs"
-    ) -> list[Kept]:
+    ) -> list[KeptOutput]:
         rows = self._database.rows(
             "SELECT id, digest, output, (SELECT min(path) FROM files WHERE job = jobs.id) AS source,"
             f" {OUTPUT_COLUMNS} FROM {jobs}"
@@ -39,18 +39,18 @@ class KeptOutputs:
             (encode_path(output_root), State.DONE, *values),
         )
         return [
-            Kept(id, digest, decode_path(output), decode_path(source), written_from(size, *written))
+            KeptOutput(id, digest, decode_path(output), decode_path(source), fingerprint_from(size, *written))
             for id, digest, output, source, size, *written in rows
         ]
 
-    def find_written(self, job: Job, output: Path) -> Written | None:
+    def find_fingerprint(self, job: QueuedJob, output: Path) -> Fingerprint | None:
         """Tell how an output of a job was, when it was made or last looked at."""
         rows = self._database.rows(
             f"SELECT {OUTPUT_COLUMNS} FROM jobs WHERE id = ? AND output = ?", (job.id, encode_path(output))
         )
-        return written_from(*rows[0]) if rows else None
+        return fingerprint_from(*rows[0]) if rows else None
 
-    def find_maker(self, output: Path) -> Job | None:
+    def find_maker(self, output: Path) -> QueuedJob | None:
         """Give the job that has the name of an output."""
         with self._database.transaction() as db:
             row = db.execute(
@@ -58,17 +58,17 @@ class KeptOutputs:
             ).fetchone()
             return None if row is None else read_job(db, row[0])
 
-    def note_look(self, kept: Kept, found: Written | None, now: float) -> None:
+    def note_look(self, kept: KeptOutput, present: Fingerprint | None, now: float) -> None:
         """Say that an output was looked at, and how it is."""
         with self._database.transaction() as db:
             db.execute(
                 "UPDATE jobs SET output_size = ?, output_mtime_ns = ?, output_picture = ?,"
                 " output_pixels = ?, output_edited = ?, checked_at = ?"
                 " WHERE id = ? AND state = ? AND output = ?",
-                (*output_values(found), now, kept.job, State.DONE, encode_path(kept.output)),
+                (*output_values(present), now, kept.job, State.DONE, encode_path(kept.output)),
             )
 
-    def make_again(self, kept: Kept, now: Moment, reason: str) -> bool:
+    def make_again(self, kept: KeptOutput, now: Moment, reason: str) -> bool:
         """Make due a job whose output is lost; false if it was made anew meanwhile, by another watcher."""
         mtime_ns = None if kept.written is None else kept.written.mtime_ns
         with self._database.transaction() as db:

@@ -27,7 +27,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class QueuedJob:
     """One content to denoise into one output folder; times in seconds since 1970, but see `due_at`.
 
     That is by the steady clock. A `suspect` was under way when its process died, `crashes` times alone;
@@ -66,7 +66,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class Fingerprint:
     """An output as it was made, or `edited` since: its bytes, and when it was written to, in ns.
 
     Digests: of its `picture` as it is encoded in the file, and of the mosaic's `pixels`, where that is known.
@@ -80,25 +80,25 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class KeptOutput:
     """The output of a job that is done; `written` is None where an earlier version has not noted it."""
 
     job: int
     digest: str
     output: Path
     source: Path
-    written: Written | None
+    written: Fingerprint | None
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class JobResult:
     """What was made in a job: where its output is (None: nowhere) and how, by which model, of which camera.
 
     `pixels` is a digest of the mosaic that was read; `gain_db` the estimate of how much was gained.
     """
 
     output: Path | None
-    written: Written | None = None
+    written: Fingerprint | None = None
     camera: str = ""
     model_id: str = ""
     gain_db: float | None = None

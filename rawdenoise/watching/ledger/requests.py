@@ -8,7 +8,7 @@ from pathlib import Path
 from rawdenoise.app.jobs import OURS
 from rawdenoise.watching.ledger.database import Database
 from rawdenoise.watching.ledger.job_queue import JobQueue
-from rawdenoise.watching.ledger.records import UNWANTED, Job, State
+from rawdenoise.watching.ledger.records import UNWANTED, QueuedJob, State
 from rawdenoise.watching.moments import Moment
 
 CLEARED = "cleared"  # a fact: how often files were cleared, so that services look again
@@ -20,7 +20,9 @@ class Requests:
     def __init__(self, database: Database, jobs: JobQueue) -> None:
         self._database, self._jobs = database, jobs
 
-    def redo(self, output_root: Path, recipe: str, now: Moment, is_current: Callable[[Job], bool]) -> int:
+    def redo(
+        self, output_root: Path, recipe: str, now: Moment, is_current: Callable[[QueuedJob], bool]
+    ) -> int:
         """Make due again what was done by another recipe, or is not current."""
         done = [
             job

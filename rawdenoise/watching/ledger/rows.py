@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rawdenoise.watching.ledger.database import decode_path, encode_path
-from rawdenoise.watching.ledger.records import Job, State, Written
+from rawdenoise.watching.ledger.records import Fingerprint, QueuedJob, State
 
 COLUMNS = (
     "id, digest, output_root, recipe, state, attempts, reason, redo, output, replaces, camera, model_id,"
@@ -22,19 +22,19 @@ HAS_FILE_BELOW = (
 _PATHS = ("output_root", "output", "replaces")
 
 
-def read_job(db: sqlite3.Connection, id: int) -> Job:
+def read_job(db: sqlite3.Connection, id: int) -> QueuedJob:
     """Read a job that is there."""
     return job_from(db, db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (id,)).fetchone())
 
 
-def job_from(db: sqlite3.Connection, row: Sequence[Any]) -> Job:
+def job_from(db: sqlite3.Connection, row: Sequence[Any]) -> QueuedJob:
     """Make a job of its COLUMNS, with the files that it is of."""
     fields: dict[str, Any] = dict(zip(COLUMNS.split(", "), row, strict=True))
     fields |= {name: decode_path(fields[name]) for name in _PATHS if fields[name] is not None}
     fields |= {name: bool(fields[name]) for name in ("redo", "suspect")}
     files = db.execute("SELECT path FROM files WHERE job = ?", (fields["id"],))
     paths = tuple(decode_path(path) for (path,) in files)
-    return Job(**{**fields, "state": State(fields["state"]), "paths": paths})
+    return QueuedJob(**{**fields, "state": State(fields["state"]), "paths": paths})
 
 
 def drop_if_without_files(db: sqlite3.Connection, id: int | None) -> None:
@@ -55,17 +55,17 @@ def below_values(source: Path | None) -> tuple[int, int, bytes]:
     return int(source is not None), len(start), start
 
 
-def output_values(written: Written | None) -> tuple[int | None, int | None, str, str, bool]:
+def output_values(written: Fingerprint | None) -> tuple[int | None, int | None, str, str, bool]:
     """Give the values of OUTPUT_COLUMNS."""
     if written is None:
         return None, None, "", "", False
     return written.size, written.mtime_ns, written.picture, written.pixels, written.edited
 
 
-def written_from(
+def fingerprint_from(
     size: int | None, mtime_ns: int | None, picture: str, pixels: str, edited: int
-) -> Written | None:
+) -> Fingerprint | None:
     """Make a record of OUTPUT_COLUMNS."""
     if size is None or mtime_ns is None:
         return None
-    return Written(size, mtime_ns, picture, pixels, bool(edited))
+    return Fingerprint(size, mtime_ns, picture, pixels, bool(edited))
