@@ -15,7 +15,6 @@ from rawdenoise.cli.text import counted, duration, one_line
 
 if TYPE_CHECKING:
     from rawdenoise.watching.ledger import Ledger
-    from rawdenoise.watching.ledger.records import QueuedJob
 
 STATES = ("seen", "ready", "running", "done", "failed", "quarantined")
 JOB_STATES = STATES[1:]
@@ -42,18 +41,12 @@ def command() -> None:
 def list_jobs(only: tuple[str, ...], limit: int, as_json: bool, folder: Path | None) -> None:
     """List captures, the newest first."""
     from rawdenoise.watching.ledger.records import State
-    from rawdenoise.watching.moments import now
-    from rawdenoise.watching.status import describe_job
+    from rawdenoise.watching.status import list_captures
 
-    wanted = [State(name) for name in only or STATES]
     with _open(folder) as ledger:
-        seen = ledger.files.list_unsettled(limit) if State.SEEN in wanted else []
-        jobs = ledger.jobs.select(states=[state for state in wanted if state is not State.SEEN], limit=limit)
-    for path, since in seen:
-        fields = {"state": "seen", "paths": [str(path)], "seen_at": since}
-        click.echo(json.dumps(fields) if as_json else f"{'':>6} {'seen':<11} {one_line(path)}")
-    for job in jobs:
-        click.echo(json.dumps(describe_job(job, now())) if as_json else _line(job))
+        captures = list_captures(ledger, [State(name) for name in only or STATES], limit)
+    for capture in captures:
+        click.echo(json.dumps(capture) if as_json else _line(**capture))
 
 
 @command.command("show")
@@ -158,12 +151,14 @@ def _print_number(key: str, number: int, words: str, as_json: bool) -> None:
     click.echo(json.dumps({key: number}) if as_json else f"{counted(number, 'capture')} {words}")
 
 
-def _line(job: QueuedJob) -> str:
-    source = one_line(job.name) if job.paths else f"(gone) {job.name}"
-    more = f" (+{len(job.paths) - 1})" if len(job.paths) > 1 else ""
-    reason = f": {one_line(job.reason)}" if job.reason else ""
-    output = f" -> {one_line(job.output)}" if job.output is not None and job.state == "done" else ""
-    return f"{job.id:>6} {job.state:<11} {source}{more}{output}{reason}"
+def _line(
+    state: str, paths: list[str], id: int | str = "", output: str | None = None, reason: str = "",
+    sha256: str = "", **more: object,
+) -> str:  # fmt: skip
+    source = one_line(paths[0]) if paths else f"(gone) {sha256[:12]}"
+    others = f" (+{len(paths) - 1})" if len(paths) > 1 else ""
+    result = f" -> {one_line(output)}" if output is not None and state == "done" else ""
+    return f"{id:>6} {state:<11} {source}{others}{result}{f': {one_line(reason)}' if reason else ''}"
 
 
 def _time(seconds: float) -> str:

@@ -22,7 +22,6 @@ from rawdenoise.files.names import absolute
 from rawdenoise.watching.config import WatchConfig, configure, default_state, read_config
 from rawdenoise.watching.ledger import open_existing
 from rawdenoise.watching.ledger.records import State
-from rawdenoise.watching.moments import now
 from rawdenoise.watching.reports import JsonReport, PlainReport
 from rawdenoise.watching.run import Requested, check_models, end_process, watch
 from rawdenoise.watching.status import WatchStatus, read_status
@@ -100,13 +99,13 @@ def show_status(state: Path | None) -> int:
     with open_existing(state or default_state()) as ledger:
         console = Console()
         if not console.is_terminal:
-            console.print(_page(read_status(ledger, now())))
+            console.print(_page(read_status(ledger)))
             return 0
-        page = _page(read_status(ledger, now()))
+        page = _page(read_status(ledger))
         with suppress(KeyboardInterrupt), Live(page, console=console, screen=True) as live:
             while True:
                 time.sleep(REFRESH_S)
-                live.update(_page(read_status(ledger, now())))
+                live.update(_page(read_status(ledger)))
     return 0
 
 

@@ -81,14 +81,9 @@ from rawdenoise.cli.paths import GivenPath
     help="Read all outputs again at the start; what is damaged or gone is made again.",
 )  # fmt: skip
 @click.option(
-    "-j",
-    "--jobs",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    metavar="N",
+    "-j", "--jobs", type=click.IntRange(min=1), default=2, show_default=True, metavar="N",
     help="Files in memory at a time; one is in the network while others are read and written.",
-)
+)  # fmt: skip
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option(
     "--state", type=GivenPath(), metavar="DIR",

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rawdenoise.errors import Stopped
-from rawdenoise.watching.conditions import Condition, judge, take_fingerprint
+from rawdenoise.watching.conditions import MADE_AGAIN, Condition, judge, take_fingerprint
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import KeptOutput
@@ -17,7 +17,6 @@ from rawdenoise.watching.output_mark import OutputGoneError, check_output
 from rawdenoise.watching.reports import Report
 
 READ_AT_ONCE = 20  # outputs whose contents are looked at without a rest
-MADE_AGAIN = (Condition.LOST, Condition.CUT, Condition.FOREIGN)
 REFUSED = (-1, -1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from rawdenoise.watching.heartbeat import Beat, heartbeats
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import LedgerStats, QueuedJob, State
-from rawdenoise.watching.moments import Moment
+from rawdenoise.watching.moments import Moment, now
 
 MOST_SHOWN = 8  # jobs of a state
 
@@ -24,18 +25,33 @@ class WatchStatus:
     jobs: tuple[QueuedJob, ...]
 
 
-def read_status(ledger: Ledger, now: Moment) -> WatchStatus:
+def read_status(ledger: Ledger) -> WatchStatus:
     """Sum up a ledger and the heartbeats beside it."""
-    watchers = tuple(beat for beat in heartbeats(ledger.folder, now) if not ledger.owners.is_dead(beat.owner))
+    at = now()
+    watchers = tuple(beat for beat in heartbeats(ledger.folder, at) if not ledger.owners.is_dead(beat.owner))
     jobs = tuple(
         job
         for state in (State.RUNNING, State.QUARANTINED, State.FAILED)
         for job in ledger.jobs.select(states=(state,), limit=MOST_SHOWN)
     )
-    return WatchStatus(ledger.folder, watchers, ledger.figures.sum_up(now.wall), jobs)
+    return WatchStatus(ledger.folder, watchers, ledger.figures.sum_up(at.wall), jobs)
 
 
-def describe_job(job: QueuedJob, now: Moment) -> dict[str, Any]:
+def list_captures(ledger: Ledger, states: Collection[State], limit: int) -> list[dict[str, Any]]:
+    """Give what is known of captures in these states, as JSON has it: not settled ones, then the newest jobs.
+
+    Of each at most `limit`.
+    """
+    unsettled = ledger.files.list_unsettled(limit) if State.SEEN in states else []
+    jobs = ledger.jobs.select([state for state in states if state is not State.SEEN], limit)
+    at = now()
+    return [
+        *({"state": "seen", "paths": [str(path)], "seen_at": seen_at} for path, seen_at in unsettled),
+        *(describe_job(job, at) for job in jobs),
+    ]
+
+
+def describe_job(job: QueuedJob, at: Moment) -> dict[str, Any]:
     """Give what is known of a job, as JSON has it; times in seconds since 1970."""
     waits = job.state in (State.READY, State.FAILED)
     return {
@@ -53,7 +69,7 @@ def describe_job(job: QueuedJob, now: Moment) -> dict[str, Any]:
         "ready_at": job.ready_at,
         "started_at": job.started_at,
         "finished_at": job.finished_at,
-        "due_at": round(now.wall + max(0.0, job.due_at - now.steady)) if waits else None,
+        "due_at": round(at.wall + max(0.0, job.due_at - at.steady)) if waits else None,
         "suspect": job.suspect,
         "crashes": job.crashes,
     }
