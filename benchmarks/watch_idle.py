@@ -18,6 +18,7 @@ from pathlib import Path
 
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import JobResult
+from rawdenoise.watching.moments import Moment
 from rawdenoise.watching.scan import scan
 
 FOLDERS = 100
@@ -40,10 +41,11 @@ def main() -> None:
         found = dict(scan(arrivals))
         scan_s = time.process_time() - began
         with Ledger(state) as ledger:
+            at = Moment(1.0, 1.0)
             for number, (path, signature) in enumerate(found.items()):
-                ledger.files.settle(path, output, signature, f"{number:064x}", "recipe", 0.0)
-            while (job := ledger.jobs.lease([output], 1.0, 1e9)) is not None:
-                ledger.jobs.finish(job, 1.0, JobResult(output=None))
+                ledger.files.settle(path, output, signature, f"{number:064x}", "recipe", Moment(0.0, 0.0))
+            while (job := ledger.jobs.lease([output], at, 1e9)) is not None:
+                ledger.jobs.finish(job, at, JobResult(output=None))
         used_s = idle(arrivals, output, state, options.minutes)
     share = used_s / (60 * options.minutes)
     print("| files | a scan, CPU s | minutes | CPU s | share of a core |\n|---|---|---|---|---|")

@@ -23,7 +23,7 @@ from rawdenoise.watching.config import WatchConfig, configure, default_state, re
 from rawdenoise.watching.ledger import open_existing
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.reports import JsonReport, PlainReport
-from rawdenoise.watching.run import Requested, check_models, end_process, watch
+from rawdenoise.watching.run import RunOptions, check_models, end_process, watch
 from rawdenoise.watching.status import WatchStatus, read_status
 from rawdenoise.watching.units import INSTALLING, service_unit
 
@@ -32,8 +32,8 @@ LEFT_OUT = {"print_service", "state", "redo", "verify"}  # of a service: told ot
 
 
 def read_options(
-    ctx: click.Context, source: Path | None, output: Path | None, config: Path | None, state: Path | None,
-    options: dict[str, Any],
+    ctx: click.Context, state: Path | None, *, source: Path | None, output: Path | None,
+    config: Path | None, **options: Any,
 ) -> WatchConfig:  # fmt: skip
     """Turn a file, or IN, OUT and options, into what is to be watched.
 
@@ -52,13 +52,13 @@ def read_options(
     return configure(source, output, state, {**options, "recursive": not options["no_recursive"]})
 
 
-def run(config: WatchConfig, file: Path | None, requested: Requested, *, log_json: bool) -> int:
+def run(config: WatchConfig, file: Path | None, options: RunOptions, *, log_json: bool) -> int:
     """Watch until a signal, or with `once` until all is done."""
     check_models(config)
     report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
     with stop_on_signal(lambda: None) as stop:
-        ending = watch(config, report, stop, requested, file=file)
-    code = stop.exit_code if requested.once and stop() else ending.exit_code
+        ending = watch(config, report, stop, options, file=file)
+    code = stop.exit_code if options.once and stop() else ending.exit_code
     if ending.hangs or stop():
         end_process(code)
     return code

@@ -99,9 +99,8 @@ from rawdenoise.cli.paths import GivenPath
 )  # fmt: skip
 @click.pass_context
 def command(
-    ctx: click.Context, /, source: Path | None, output: Path | None, config: Path | None, once: bool,
-    redo: bool, verify: bool, state: Path | None, log_json: bool, status: bool, print_service: str | None,
-    **options: Any,
+    ctx: click.Context, /, once: bool, redo: bool, verify: bool, state: Path | None, log_json: bool,
+    status: bool, print_service: str | None, **options: Any,
 ) -> None:  # fmt: skip
     """Denoise what arrives in the folder IN, each capture once, for as long as it runs.
 
@@ -112,11 +111,11 @@ def command(
     ledger, model or device, 130 and 143 with --once if stopped by Ctrl-C or SIGTERM.
     """
     from rawdenoise.cli import services
-    from rawdenoise.watching.run import Requested
+    from rawdenoise.watching.run import RunOptions
 
     if status:
         ctx.exit(services.show_status(state))
-    watched = services.read_options(ctx, source, output, config, state, options)
+    watched = services.read_options(ctx, state, **options)
     if print_service:
         ctx.exit(services.print_service(ctx, print_service, watched, once=once))
-    ctx.exit(services.run(watched, config, Requested(once, redo, verify), log_json=log_json))
+    ctx.exit(services.run(watched, options["config"], RunOptions(once, redo, verify), log_json=log_json))

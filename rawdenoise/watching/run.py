@@ -26,7 +26,7 @@ LEDGERS = 3  # that may break, one after the other, before it is the disk's faul
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
+class RunOptions:
     """How to watch: `once` until all is done, and before that `redo` or `verify` what was done before."""
 
     once: bool = False
@@ -54,7 +54,7 @@ def check_models(config: WatchConfig) -> None:
 
 
 def watch(
-    config: WatchConfig, report: Report, stop: Stop, requested: Requested, *, file: Path | None = None
+    config: WatchConfig, report: Report, stop: Stop, options: RunOptions, *, file: Path | None = None
 ) -> Ending:
     """Watch until `stop` says so; a ledger that breaks meanwhile is begun anew.
 
@@ -65,7 +65,7 @@ def watch(
     """
     for chances in reversed(range(LEDGERS)):
         try:
-            return _watch(config, report, stop, requested, file)
+            return _watch(config, report, stop, options, file)
         except LedgerBrokenError as error:
             if not chances or stop():
                 raise
@@ -73,15 +73,11 @@ def watch(
     raise AssertionError("the last one has raised")
 
 
-def _watch(
-    config: WatchConfig, report: Report, stop: Stop, requested: Requested, file: Path | None
-) -> Ending:
+def _watch(config: WatchConfig, report: Report, stop: Stop, options: RunOptions, file: Path | None) -> Ending:
     with Ledger(config.state) as ledger:
         if ledger.note:
             report.say("ledger", reason=ledger.note)
-        service = Service(
-            config, ledger, report, once=requested.once, redo=requested.redo, verify=requested.verify
-        )
+        service = Service(config, ledger, report, once=options.once, redo=options.redo, verify=options.verify)
         # Without a file to read again a closed terminal ends it, as it ends other programs.
         reload = None if file is None else partial(_reload, service, config, file, report)
         with nullcontext() if reload is None else _call_on_hangup(reload):
