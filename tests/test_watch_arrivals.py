@@ -77,10 +77,10 @@ def test_what_belongs_to_one_shot(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     capture = tmp_path / "IMG_1.CR2"
     shots = index_folder(tmp_path)
-    found = shots.sidecars_of(capture)
+    found = shots.find_sidecars(capture)
     assert {path.name for path in found} == {"img_1.XMP", "IMG_1.CR2.xmp", "IMG_1.CR2.pp3", "IMG_1.JPG"}
-    assert all(shots.captures_of(path) == [capture] for path in found)
-    assert index_folder(tmp_path / "gone").sidecars_of(tmp_path / "gone" / "IMG.dng") == []
+    assert all(shots.find_captures(path) == [capture] for path in found)
+    assert index_folder(tmp_path / "gone").find_sidecars(tmp_path / "gone" / "IMG.dng") == []
 
 
 def test_what_capture_one_keeps_lies_further_in(tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_what_capture_one_keeps_lies_further_in(tmp_path: Path) -> None:
     for path in (capture, settings, tmp_path / "CaptureOne" / "a.CR2"):
         path.touch()
     shots = ShotIndex([capture, settings])
-    assert shots.sidecars_of(capture) == [settings]
-    assert shots.captures_of(settings) == [capture]
-    assert shots.sidecars_of(tmp_path / "CaptureOne" / "a.CR2") == []
+    assert shots.find_sidecars(capture) == [settings]
+    assert shots.find_captures(settings) == [capture]
+    assert shots.find_sidecars(tmp_path / "CaptureOne" / "a.CR2") == []
 
 
 def test_only_files_go_with_a_capture(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_only_files_go_with_a_capture(tmp_path: Path) -> None:
     (tmp_path / "IMG_1.wav").symlink_to(tmp_path / "nothing")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "IMG_1.xmp")  # whoever opened it would wait for ever
-    assert index_folder(tmp_path).sidecars_of(capture) == []
+    assert index_folder(tmp_path).find_sidecars(capture) == []
 
 
 def test_the_index_follows_what_comes_and_goes(tmp_path: Path) -> None:
@@ -108,17 +108,17 @@ def test_the_index_follows_what_comes_and_goes(tmp_path: Path) -> None:
     for path in (capture, sidecar):
         path.touch()
     shots = ShotIndex([capture])
-    assert shots.sidecars_of(capture) == []
+    assert shots.find_sidecars(capture) == []
     shots.add(sidecar)
     shots.add(sidecar)
     shots.add(tmp_path / "deep" / "a.jpg")
-    assert shots.sidecars_of(capture) == [sidecar]
+    assert shots.find_sidecars(capture) == [sidecar]
     shots.discard(sidecar)
     shots.discard(tmp_path / "never.jpg")
-    assert shots.sidecars_of(capture) == []
+    assert shots.find_sidecars(capture) == []
     shots.add(sidecar)
     sidecar.unlink()
-    assert shots.sidecars_of(capture) == []
+    assert shots.find_sidecars(capture) == []
 
 
 def test_pairs_are_found_without_listing_their_folder(
@@ -134,8 +134,8 @@ def test_pairs_are_found_without_listing_their_folder(
     real = Path.is_file
     monkeypatch.setattr(Path, "is_file", lambda self: looks.append(self) or real(self))  # type: ignore[func-returns-value]
     for number in range(1000):
-        assert shots.sidecars_of(tmp_path / f"{number}.dng") == [tmp_path / f"{number}.JPG"]
-        assert shots.captures_of(tmp_path / f"{number}.JPG") == [tmp_path / f"{number}.dng"]
+        assert shots.find_sidecars(tmp_path / f"{number}.dng") == [tmp_path / f"{number}.JPG"]
+        assert shots.find_captures(tmp_path / f"{number}.JPG") == [tmp_path / f"{number}.dng"]
     assert len(looks) == 2000
 
 

@@ -246,7 +246,7 @@ def test_what_runs_is_not_forgotten_under_its_worker(ledger: Ledger) -> None:
 
 def test_a_file_and_its_job_find_each_other(ledger: Ledger) -> None:
     job = settle(ledger, "a")
-    assert ledger.files.list_of(job) == [(PHOTO, signature("a"))]
+    assert ledger.files.find_files(job) == [(PHOTO, signature("a"))]
     assert ledger.files.find_job(PHOTO, OUT) == job
     ledger.files.see([(PHOTO.with_name("new"), signature("n"))], OUT, 1.0)
     assert ledger.files.find_job(PHOTO.with_name("new"), OUT) is None
@@ -864,7 +864,7 @@ def test_what_was_leased_meanwhile_is_not_cleared(
         monkeypatch.setattr(looking.jobs, "select", lambda **_: before)
         assert looking.requests.clear(tuple(State)) == 0
     assert the(ledger, job).state is State.RUNNING
-    assert ledger.files.list_of(job)
+    assert ledger.files.find_files(job)
 
 
 def test_names_that_are_no_unicode_are_names_everywhere(ledger: Ledger) -> None:

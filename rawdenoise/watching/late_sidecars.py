@@ -75,7 +75,7 @@ class LateSidecars:
         return results
 
     def _copy_one(self, root: Root, shots: ShotIndex, sidecar: Path) -> None:
-        for capture in shots.captures_of(sidecar):
+        for capture in shots.find_captures(sidecar):
             job = self._context.ledger.files.find_job(capture, root.output)
             if job is None or job.state is not State.DONE or job.output is None:
                 continue

@@ -68,12 +68,12 @@ class ShotIndex:
                 if not paths:
                     table.pop(key, None)
 
-    def sidecars_of(self, capture: Path) -> list[Path]:
-        """What lies beside a capture and belongs to it: IMG.xmp, IMG.CR2.xmp, IMG.JPG; in any case."""
+    def find_sidecars(self, capture: Path) -> list[Path]:
+        """Give what lies beside a capture and belongs to it: IMG.xmp, IMG.CR2.xmp, IMG.JPG; in any case."""
         return self._look_up(self._sidecars, capture.parent, capture.stem, capture.name)
 
-    def captures_of(self, sidecar: Path) -> list[Path]:
-        """The captures that a sidecar belongs to."""
+    def find_captures(self, sidecar: Path) -> list[Path]:
+        """Give the captures that a sidecar belongs to."""
         return self._look_up(self._captures, _home_of(sidecar), sidecar.stem)
 
     def _places(self, path: Path) -> Iterator[tuple[dict[tuple[Path, str], set[Path]], tuple[Path, str]]]:

@@ -129,7 +129,7 @@ class Worker:
         if job.crashes >= root.attempts:
             reason = f"the process died at it {job.crashes} times, with nothing else under way"
             return self._give_up(job, root, job.paths[0], reason)
-        files = [file for file in self._ledger.files.list_of(job) if file[0].is_relative_to(root.source)]
+        files = [file for file in self._ledger.files.find_files(job) if file[0].is_relative_to(root.source)]
         unchanged = (file for file in files if signature_of(file[0]) == file[1])
         source, signature = next(unchanged, (None, None))
         if source is None or signature is None:
@@ -300,7 +300,7 @@ class Worker:
             return {}
         try:
             check_output(root.output)
-            copied = copy_sidecars(source, output, shots.sidecars_of(source), self._ledger)
+            copied = copy_sidecars(source, output, shots.find_sidecars(source), self._ledger)
             return {"sidecars": [str(path) for path in copied]}
         except RawDenoiseError as error:
             return {"sidecars_refused": str(error)}
@@ -341,7 +341,7 @@ class Worker:
         moved: tuple[Path, ...] = ()
         try:
             write_bytes(note, json.dumps(why, indent=2).encode() + b"\n")
-            settled = dict(self._tell(lambda: self._ledger.files.list_of(job))).get(source)
+            settled = dict(self._tell(lambda: self._ledger.files.find_files(job))).get(source)
             if root.failed_dir is not None and move and signature_of(source) == settled:
                 why["moved_to"] = str(move_failed(source, settled, root.failed_dir, why))
                 moved = (source,)

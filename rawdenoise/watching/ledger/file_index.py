@@ -97,7 +97,7 @@ class FileIndex:
                     db.execute("DELETE FROM files WHERE path = ? AND output_root = ?", where)
                     drop_if_without_files(db, row[0])
 
-    def list_of(self, job: QueuedJob) -> list[tuple[Path, Signature]]:
+    def find_files(self, job: QueuedJob) -> list[tuple[Path, Signature]]:
         """Give the files that hold a job's content, as they were when they settled."""
         rows = self._database.rows(
             "SELECT path, size, mtime_ns, inode, device FROM files WHERE job = ?", (job.id,)
