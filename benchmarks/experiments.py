@@ -39,8 +39,9 @@ from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import cleared
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white
-from rawdenoise.pipeline import DenoiseOptions, denoise_planes
+from rawdenoise.pipeline import denoise_planes
 from rawdenoise.quality.metrics import psnr, ssim
+from rawdenoise.recipe import Recipe
 from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.captures import mosaic_rggb
@@ -220,7 +221,7 @@ def denoiser(experiment: Experiment, net: Network | None, data: Data, device: st
     """What the experiment's method makes of a capture whose noise is taken to be this."""
     if experiment.method == NOISY:
         return lambda shot, noise: shot.planes
-    objective, options = METHODS[experiment.method].objective or "", DenoiseOptions(device=device)
+    objective, options = METHODS[experiment.method].objective or "", Recipe()
 
     def model_of(net: Network) -> Model:
         return as_model(net, data.camera.camera, objective=objective)

@@ -21,6 +21,7 @@ from test_watch_service import Told, a_capture, config_of, once, outputs, states
 from test_watch_service import _quickly as _quickly
 from test_watch_service import root as root
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import MARK
 from rawdenoise.cli import main
 from rawdenoise.watching import service, worker
@@ -105,7 +106,7 @@ def test_a_stop_is_heard_amid_a_scan(root: Root, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(service, "AT_ONCE", 10)
     looks = itertools.count()
     with Ledger(config_of(root).state) as ledger:
-        watch = Service(config_of(root), ledger, Told())
+        watch = Service(config_of(root), user_stores(), ledger, Told())
         watch.run(lambda: next(looks) > 2)
         assert 0 < len(watch._watched[0].tracker) < 50
 
@@ -114,7 +115,7 @@ def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.Mon
     for number in range(2):
         a_capture(root.source / f"{number}.dng", number)
     with Ledger(config_of(root).state) as ledger:  # which dies while it has both of them
-        watch = Service(config_of(root), ledger, Told(), once=True)
+        watch = Service(config_of(root), user_stores(), ledger, Told(), once=True)
         monkeypatch.setattr(watch, "_hand_out", lambda: None)
         stop = threading.Event()
         thread = threading.Thread(target=watch.run, args=(stop.is_set,))
@@ -161,7 +162,9 @@ def test_a_clock_that_is_set_all_the_time_disturbs_nothing(root: Root) -> None:
         return Moment(time.time() + next(jumps), time.monotonic())
 
     with Ledger(config.state) as ledger:
-        thread = threading.Thread(target=Service(config, ledger, told, clock=clock).run, args=(stop.is_set,))
+        thread = threading.Thread(
+            target=Service(config, user_stores(), ledger, told, clock=clock).run, args=(stop.is_set,)
+        )
         thread.start()
         try:
             assert soon(lambda: told.all("done") and told.all("quarantined"))
@@ -178,7 +181,9 @@ def test_a_training_is_due_by_the_clock_that_nobody_sets(root: Root, monkeypatch
     times = []
     monkeypatch.setattr(Trainer, "step", lambda self, now, *, idle: times.append(now))
     with Ledger(config_of(root).state) as ledger:
-        Service(config_of(root), ledger, Told(), clock=lambda: Moment(1e9, 77.0)).run(lambda: bool(times))
+        Service(config_of(root), user_stores(), ledger, Told(), clock=lambda: Moment(1e9, 77.0)).run(
+            lambda: bool(times)
+        )
     assert times == [77.0]
 
 

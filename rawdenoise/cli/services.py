@@ -21,11 +21,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
 from rawdenoise.files.names import absolute
+from rawdenoise.formats.output_format import Format
+from rawdenoise.formats.output_levels import OutputLevels
+from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.models.bundled import models_for
+from rawdenoise.models.choice import models_for
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,
@@ -71,10 +75,12 @@ def configured(
     if source is None or output is None:
         raise click.UsageError("give a folder to watch and -o OUT, or --config FILE")
     recipe = Recipe(
-        **{
-            name: options[name]
-            for name in ("model", "base", "strength", "format", "levels", "keep_hot_pixels")
-        },
+        options["model"],
+        options["bundled"],
+        options["strength"],
+        Format(options["format"]),
+        OutputLevels(options["levels"]),
+        keep_hot_pixels=options["keep_hot_pixels"],
         keep_row_noise=options["keep_row_noise"],
         min_gain=options["min_gain"],
     )
@@ -108,10 +114,12 @@ def run(
         SetupError, ModelError: a device or a model that was asked for is not there. LedgerError: the state
         folder cannot be used.
     """
+    stores = user_stores()
     for root in config.roots:
-        models_for(
-            root.recipe.model, base=root.recipe.base, device=config.device, strength=root.recipe.strength
-        )
+        recipe = root.recipe
+        if recipe.strength:
+            pick_device(config.device)
+        models_for(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
     report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
     with stop_on_signal(lambda: None) as stop:
         for chances in reversed(range(LEDGERS)):
@@ -119,7 +127,7 @@ def run(
                 with Ledger(config.state) as ledger:
                     if ledger.note:
                         report.say("ledger", reason=ledger.note)
-                    service = Service(config, ledger, report, once=once, redo=redo, verify=verify)
+                    service = Service(config, stores, ledger, report, once=once, redo=redo, verify=verify)
                     # Without a file to read again a closed terminal ends it, as it ends other programs.
                     reload = None if file is None else partial(_reload, service, config, file, report)
                     with nullcontext() if reload is None else _on_hangup(reload):

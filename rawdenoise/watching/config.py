@@ -9,6 +9,7 @@ import tomllib
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -21,7 +22,7 @@ TRAIN = ("never", "idle", "now")
 _CHOICES = {
     "format": ("dng", "tiff", "mosaic-tiff"),
     "levels": ("auto", "sensor", "fine"),
-    "base": ("fast", "best"),
+    "bundled": ("fast", "best"),
     "train": TRAIN,
     "lost": ("again", "leave"),
 }
@@ -161,6 +162,7 @@ class _Reader:
         return Root(**{**chosen, "recipe": Recipe(**recipe)})
 
     def known(self, table: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+        table = {_FORMER.get(key, key): value for key, value in table.items()}
         for key in table:
             if key not in keys:
                 near = difflib.get_close_matches(key, sorted(keys), 1)
@@ -178,6 +180,8 @@ class _Reader:
             return self._folder(key, value)
         if float in kinds and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if issubclass(kinds[0], StrEnum) and isinstance(value, str):
+            kinds = [str]
         if not any(type(value) is kind for kind in kinds):
             names = {
                 Path: "a path",
@@ -195,7 +199,7 @@ class _Reader:
             raise self._error(key, f"must be at least {_LEAST[name]:g}, not {value!r}")
         if name == "strength" and not 0 <= value <= 1:
             raise self._error(key, f"must be from 0 to 1, not {value!r}")
-        return value
+        return hint(value) if isinstance(hint := wanted, type) and issubclass(hint, StrEnum) else value
 
     def _folder(self, key: str, value: str) -> Path:
         if not value or "\0" in value:
@@ -226,6 +230,7 @@ def _real(path: Path) -> Path:
 
 # Keys of the file, and the fields they stand for.
 _SPELLED = {"source": "in", "output": "out", "settle_s": "settle", "poll_s": "poll", "rescan_s": "rescan"}
+_FORMER = {"base": "bundled"}
 _ROOT_NAMES = {
     _SPELLED.get(each.name, each.name): each.name for each in fields(Root) if each.name != "recipe"
 }

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from rawdenoise.app.batch import reason_of
+from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import remove_abandoned
 from rawdenoise.errors import FileError, OutputError, RawDenoiseError
 from rawdenoise.files.sources import Signature, SourceChangedError, digest_of, signature_of
@@ -92,8 +93,8 @@ class Service:
     """Watches roots until it is told to stop; with `once`, until nothing is left to do."""
 
     def __init__(
-        self, config: WatchConfig, ledger: Ledger, report: Report, *, once: bool = False, redo: bool = False,
-        verify: bool = False, clock: Clock = now,
+        self, config: WatchConfig, stores: Stores, ledger: Ledger, report: Report, *, once: bool = False,
+        redo: bool = False, verify: bool = False, clock: Clock = now,
     ) -> None:  # fmt: skip
         self.config, self.ledger, self.report, self.once, self._redo = config, ledger, report, once, redo
         self.hangs = False  # after it has run: whether a thread is still in a call that does not return
@@ -111,7 +112,7 @@ class Service:
         self._renewed = self._reclaimed = 0.0
         self._refused_at: float | None = None  # by the ledger
         self._cleared = ledger.get_fact(CLEARED)
-        self._worker = Worker(config, ledger, self._stopping.is_set, clock)
+        self._worker = Worker(config, stores, ledger, self._stopping.is_set, clock)
         self._trainer = Trainer(config, ledger, report)
         self._heartbeat = Heartbeat(config.state, ledger.owner, clock)
 
