@@ -167,7 +167,7 @@ def test_every_phone_s_blocks_are_seen_in_rggb_and_put_back(
 ) -> None:
     factors = np.array([0.5, 0.9, 0.7, 0.8], np.float32)
 
-    def scale_planes(planes: np.ndarray, *_: object) -> np.ndarray:
+    def scale_planes(planes: np.ndarray, *_: object, device: str) -> np.ndarray:
         means = planes.mean(axis=(1, 2)) / planes.mean(axis=(1, 2))[1]
         np.testing.assert_allclose(means, [7 / 5, 1, 1, 2 / 5], rtol=0.03)
         return planes * factors[:, None, None]
@@ -208,7 +208,7 @@ def test_the_bundled_model_makes_blocks_better() -> None:
 def test_the_noise_is_what_all_blocks_of_a_scene_show(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[NoiseModel] = []
 
-    def remember(planes: np.ndarray, noise: NoiseModel, *_: object) -> np.ndarray:
+    def remember(planes: np.ndarray, noise: NoiseModel, *_: object, device: str) -> np.ndarray:
         seen.append(noise)
         return planes
 
@@ -259,7 +259,7 @@ def saved(*cameras: Camera) -> list[str]:
 
 
 def chosen(*ids: str, base: str = "fast") -> list[str]:
-    choose: Callable[[Scene], Model] = models_by_scene(ids, base=base, device="cpu")
+    choose: Callable[[Scene], Model] = models_by_scene(ids, user_stores().models, bundled=base, device="cpu")
     return [choose(scene).card.id for scene in SCENES]
 
 

@@ -119,7 +119,7 @@ def test_fine_levels_lose_less_to_rounding(tmp_path: Path) -> None:
     output = write(denoise(raw, model, FINE), tmp_path / "fine.dng")
     back = read_raw(output)
     planes = cleared(pack(raw), NOISE, valid=~clipped(raw), known=None).planes
-    exact = denoise_planes(planes, NOISE, model, FINE)
+    exact = denoise_planes(planes, NOISE, model)
     sound = (pack(raw) < 0.9) & (exact > -0.05) & (exact < 1)
     fine = np.abs(pack(back) - exact)[sound].max() * (WHITE - BLACK)
     coarse = np.abs(pack(denoise(raw, model, SENSOR).image) - exact)[sound].max()

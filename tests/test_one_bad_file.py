@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import make_raw
 
-from rawdenoise.capture.raw import Camera, Provenance, Tag
 from rawdenoise.app import denoise
+from rawdenoise.capture.raw import Camera, Provenance, Tag
 from rawdenoise.cli import main, sessions
 from rawdenoise.errors import UNFORESEEN
 from rawdenoise.formats.dng import write_dng

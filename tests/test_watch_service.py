@@ -20,7 +20,6 @@ import pytest
 import torch
 from conftest import PATIENCE_S, make_raw, soon
 
-from rawdenoise.files import sources
 from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import MARK
 from rawdenoise.capture.raw import Camera, Exposure, Metadata, Provenance

@@ -54,6 +54,8 @@ def export(camera: str, target: Path) -> None:
 @click.option("--replace", is_flag=True, help="Overwrite profiles of the same cameras.")
 def import_(files: tuple[Path, ...], replace: bool) -> None:
     """Take in profiles; those that are incomplete or absurd are refused."""
+    from rawdenoise.app.stores import user_stores
+
     for file in files:
         profile = user_stores().profiles.import_file(file, replace=replace)
         click.echo(f"{profile.id}  ({profile.camera.name})")
@@ -64,6 +66,8 @@ def import_(files: tuple[Path, ...], replace: bool) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(cameras: tuple[str, ...], yes: bool) -> None:
     """Delete profiles of your own, after asking."""
+    from rawdenoise.app.stores import user_stores
+
     store = user_stores().profiles
     for camera in cameras:
         path = store.own(camera)

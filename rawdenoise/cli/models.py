@@ -42,6 +42,7 @@ def list_(as_json: bool) -> None:
 @click.option("--html", "as_html", is_flag=True, help="The path of its page, with curves and pictures.")
 def show(id: str, as_json: bool, as_html: bool) -> None:
     """Show a model's card."""
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli import cards
 
     if as_html:
@@ -56,6 +57,8 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
 @click.argument("target", type=GivenPath(), default=".")
 def export(id: str, target: Path) -> None:
     """Write a model as one file into TARGET (a file or folder; default here)."""
+    from rawdenoise.app.stores import user_stores
+
     click.echo(user_stores().models.export(id, target))
 
 
@@ -63,6 +66,8 @@ def export(id: str, target: Path) -> None:
 @click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
 def import_(files: tuple[Path, ...]) -> None:
     """Take in models that were exported; altered or foreign files are refused."""
+    from rawdenoise.app.stores import user_stores
+
     for file in files:
         card = user_stores().models.import_file(file)
         click.echo(f"{card.id}  ({card.camera.name})")
@@ -73,6 +78,7 @@ def import_(files: tuple[Path, ...]) -> None:
 @click.pass_context
 def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
     """Check models whole, digests and shapes; all of them if no ID is given."""
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli import cards
 
     ctx.exit(cards.verify(user_stores().models, ids))
@@ -83,6 +89,8 @@ def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(ids: tuple[str, ...], yes: bool) -> None:
     """Delete models from the store, after asking."""
+    from rawdenoise.app.stores import user_stores
+
     store = user_stores().models
     for id in ids:
         fitting = ", ".join(card.id for card in store.cards() if card.id.startswith(id)) or id
