@@ -23,11 +23,12 @@ from published import true_noise
 
 from rawdenoise.capture.packing import clipped, pack
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.fit import estimate_with_interval
-from rawdenoise.pipeline import DenoiseOptions, denoise
+from rawdenoise.pipeline import denoise
 from rawdenoise.quality.metrics import psnr
+from rawdenoise.recipe import Recipe
 from rawdenoise.simulation.camera import SIMULATED_IMX385, SensorNoise, capture
 
 WIDTH, HEIGHT = 240, 160
@@ -73,7 +74,7 @@ def captures(
 
 def row(taken: Iterator[tuple[RawImage, np.ndarray]], iso: int) -> str:
     """What becomes of captures, as the cells of a line."""
-    truth, model, cpu = true_noise(CAMERA, iso), load_base("fast"), DenoiseOptions(device="cpu")
+    truth, model, cpu = true_noise(CAMERA, iso), load_bundled("fast"), Recipe()
     ratios, left, written = [], [], []
     for raw, clean in taken:
         planes, sound = pack(raw), ~clipped(raw)

@@ -39,7 +39,7 @@ from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import cleared
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white
-from rawdenoise.pipeline import DenoiseOptions, denoise_planes
+from rawdenoise.pipeline import denoise_planes
 from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Batch
@@ -220,7 +220,7 @@ def denoiser(experiment: Experiment, net: Network | None, data: Data, device: st
     """What the experiment's method makes of a capture whose noise is taken to be this."""
     if experiment.method == NOISY:
         return lambda shot, noise: shot.planes
-    objective, options = METHODS[experiment.method].objective or "", DenoiseOptions(device=device)
+    objective = METHODS[experiment.method].objective or ""
 
     def model_of(net: Network) -> Model:
         return as_model(net, data.camera.camera, objective=objective)
@@ -229,7 +229,7 @@ def denoiser(experiment: Experiment, net: Network | None, data: Data, device: st
 
     def denoise(planes: Planes, noise: NoiseModel) -> Planes:
         model = one_for_all or model_of(alone(planes, noise, experiment, device))
-        return denoise_planes(planes, noise, model, options)
+        return denoise_planes(planes, noise, model, device=device)
 
     return lambda shot, noise: processed(shot, noise, denoise)
 

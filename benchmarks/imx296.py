@@ -22,16 +22,17 @@ import numpy as np
 from jaxtyping import Float32
 from scipy.ndimage import gaussian_filter
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.output_levels import OutputLevels, scaled
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.model import Model
-from rawdenoise.models.store import ModelStore
-from rawdenoise.pipeline import DenoiseOptions, denoise, denoise_planes, noise_for
+from rawdenoise.pipeline import denoise, denoise_planes, noise_for
 from rawdenoise.quality.metrics import psnr
+from rawdenoise.recipe import Recipe
 from rawdenoise.training import TrainingOptions, scan, train
 
 SCALE = 64  # of the reference
@@ -55,7 +56,7 @@ def main() -> None:
 
     base = bundled(arguments.net)
     if arguments.model:
-        model = ModelStore().load(arguments.model)
+        model = user_stores().models.load(arguments.model)
     else:
         options = TrainingOptions(
             net=arguments.net, minutes=arguments.minutes, images=arguments.images, seed=arguments.seed
@@ -69,7 +70,7 @@ def main() -> None:
 def bundled(net: str) -> Model | None:
     """The base of this network, None where there is none."""
     try:
-        return load_base(net)
+        return load_bundled(net)
     except ModelMissingError:
         return None
 
@@ -101,7 +102,7 @@ def cell(column: str, figure: float) -> str:
 def figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) -> Mapping[str, float]:
     """PSNR (dB) of a frame as it is and by every method, and how far its mean moved (DN)."""
     noisy, reference = pack(raw), pack(replace(scaled(raw, SCALE), mosaic=mean))
-    whole = denoise(raw, model, DenoiseOptions(levels=OutputLevels.SENSOR)).image
+    whole = denoise(raw, model, Recipe(levels=OutputLevels.SENSOR)).image
     versions = {
         "noisy dB": noisy,
         **{f"blur {sigma}": blurred(noisy, sigma) for sigma in BLURS},
@@ -110,7 +111,7 @@ def figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) -
         "denoised dB": clean_planes(raw, noisy, model),
         "the same, aligned": aligned(clean_planes(raw, noisy, model), reference),
         "written, whole DN": pack(whole),
-        "written, fine": pack(denoise(raw, model, DenoiseOptions(levels=OutputLevels.FINE)).image),
+        "written, fine": pack(denoise(raw, model, Recipe(levels=OutputLevels.FINE)).image),
     }
     peak = float(np.percentile(reference, 99.9))
     moved = whole.mosaic.mean(dtype=np.float64) - raw.mosaic.mean(dtype=np.float64)

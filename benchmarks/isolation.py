@@ -29,8 +29,8 @@ from rawdenoise.errors import Stop
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import IsolatedReader
-from rawdenoise.models.bundled import models_for
-from rawdenoise.pipeline import DenoiseOptions
+from rawdenoise.models.choice import models_for
+from rawdenoise.recipe import Recipe
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def stages(sources: Sequence[Path], output: Path) -> list[tuple[str, Callable[[R
             read(source, None, lambda: False)
 
     def denoise_all(read: Read) -> None:
-        work = denoising(DenoiseOptions(), models, overwrite=True, read=read)
+        work = denoising(Recipe(), models, overwrite=True, read=read)
         results = list(run_batch([Job(source, output / source.name) for source in sources], work))
         assert all(result.status is Status.DONE for result in results), results
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from rawdenoise.atomic import write_bytes
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
 from rawdenoise.models.model import Model, new_model
 from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
@@ -108,7 +108,7 @@ class Ground:
 def base(name: str) -> Model | None:
     """A bundled base, None where this copy of rawdenoise has none."""
     try:
-        return load_base(name)
+        return load_bundled(name)
     except RawDenoiseError as error:
         tell(f"no base {name}: {error}")
         return None

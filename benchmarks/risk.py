@@ -27,12 +27,12 @@ from numpy.random import Generator
 from published import published_cameras, true_noise
 from torch import nn
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.calibration import calibrate_from_frames
 from rawdenoise.capture.packing import clipped, pack
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.inference.tiling import denoise_tiled
-from rawdenoise.models.bundled import model_called
-from rawdenoise.models.store import ModelStore
+from rawdenoise.models.choice import model_called
 from rawdenoise.nets import NETS, StabilisedDenoiser
 from rawdenoise.noise.artefacts import cleared, sample_sound
 from rawdenoise.noise.evidence import CALIBRATED_ERROR, variance_error
@@ -117,7 +117,7 @@ def main() -> None:
 
     nets = trained(options.net, options.images, options.seed)
     if options.model:
-        nets.append(model_called(options.model, ModelStore()).net)
+        nets.append(model_called(options.model, user_stores().models).net)
     pictures = list(take_pictures(options.published, width, height, options.seed))
     print_errors(pictures, nets[-1])
     print_flags(pictures, nets[-1])

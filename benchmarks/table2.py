@@ -42,7 +42,6 @@ from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import sample_sound
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.iso_noise import IsoNoise
-from rawdenoise.pipeline import DenoiseOptions
 
 PHONES = tuple(CAMERAS)
 FRAME, AGAIN, TRUTH = "NOISY_RAW_010", "NOISY_RAW_011", "GT_RAW_010"
@@ -192,9 +191,7 @@ def tested(
             results += [sidd.score(each, each, truth) for each, truth in zip(noisy, clean, strict=True)]
             continue
         model = as_model(net, scene.camera, kind=options.net, noise=known)
-        denoised = sidd.denoise_scene(
-            noisy, scene, model, DenoiseOptions(device=options.device, estimate=False)
-        )
+        denoised = sidd.denoise_scene(noisy, scene, model, device=options.device)
         results += map(sidd.score, noisy, denoised.blocks, clean)
     found = Figures(tuple(each.psnr for each in results), tuple(each.ssim for each in results))
     kept.save_figures(name, found, phone=phone)

@@ -27,6 +27,7 @@ import numpy as np
 
 if TYPE_CHECKING:  # each process imports only what its stage needs: its memory is measured
     from rawdenoise.models.model import Model
+    from rawdenoise.recipe import Recipe
 
 SIZES = {1: (1216, 832), 12: (4256, 2848), 24: (6016, 4016), 45: (8256, 5504), 100: (11648, 8736)}
 STAGES = ("read", "pack", "network", "unpack", "preview", "write", "picture", "whole")
@@ -146,7 +147,7 @@ def prepared(stage: str, net: str, source: Path) -> Iterator[Callable[[], object
     from rawdenoise.formats import read_raw
     from rawdenoise.formats.preview import preview_jpeg
     from rawdenoise.formats.rendering import render
-    from rawdenoise.pipeline import DenoiseOptions, denoise, denoise_planes, write
+    from rawdenoise.pipeline import denoise, denoise_planes, write
 
     output = source.with_name("output.dng")
     if stage == "read":
@@ -168,7 +169,7 @@ def prepared(stage: str, net: str, source: Path) -> Iterator[Callable[[], object
         raw = read_raw(source)
         yield lambda: render(raw)
     elif stage == "write":
-        denoised = denoise(read_raw(source), None, DenoiseOptions(strength=0))
+        denoised = denoise(read_raw(source), None, Recipe(strength=0))
         yield lambda: write(denoised, output)
     else:
         model = untrained(net)

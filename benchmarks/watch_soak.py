@@ -46,9 +46,10 @@ from rawdenoise.atomic import MARK
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.model import Model
-from rawdenoise.pipeline import DenoiseOptions, denoise
+from rawdenoise.pipeline import denoise
+from rawdenoise.recipe import Recipe
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.watching.ledger import Ledger
@@ -457,7 +458,7 @@ def broken(
         yield f"an output of nothing: {name}"
     for name in sorted(names - outputs.keys()):
         yield f"no output: {name}"
-    model = load_base("fast") if options.strength else None
+    model = load_bundled("fast") if options.strength else None
     for source in staged:
         if source.name in outputs and digest(outputs[source.name]) != expected(
             source, model, options.strength
@@ -510,7 +511,7 @@ def digest(path: Path) -> str:
 
 def expected(source: Path, model: Model | None, strength: float) -> str:
     """Of the pixels that `denoise` gives."""
-    image = denoise(read_raw(source), model, DenoiseOptions(strength)).image
+    image = denoise(read_raw(source), model, Recipe(strength=strength)).image
     return hashlib.sha256(image.mosaic.tobytes()).hexdigest()
 
 

@@ -16,6 +16,11 @@ NO_MEMORY = "needs more memory than there is"
 Stop = Callable[[], bool]
 
 
+def never() -> bool:
+    """The stop of what nobody stops."""
+    return False
+
+
 class Stopped(Exception):  # noqa: N818 - no error: a file was given up because its batch was stopped
     """The batch was stopped while this file was under way."""
 

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +17,15 @@ from torch import Tensor
 from rawdenoise import __version__
 from rawdenoise.capture.packing import clipped, pack, saturation_level, unpack
 from rawdenoise.capture.raw import Provenance, RawImage
-from rawdenoise.errors import ModelMissingError
+from rawdenoise.errors import ModelMissingError, Stop, Stopped, never
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.opcodes import named_bad_pixels
-from rawdenoise.formats.output_levels import OutputLevels, output_scale, scaled
+from rawdenoise.formats.output_format import Format
+from rawdenoise.formats.output_levels import output_scale, scaled
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.inference.tiling import Tiles, denoise_tiled
-from rawdenoise.models.card import ModelCard
+from rawdenoise.models.method import Denoiser, Method
 from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import cleared
@@ -35,42 +36,13 @@ from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.rows import add_rows
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.quality.gain import UNKNOWN, NetworkReach, PictureQuality, assess
+from rawdenoise.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
 LEFT = "left-as-it-was"  # instead of a method, in what an output says of itself
+DEFAULT = Recipe()
 SMALLEST_TILE = 128  # packed pixels; smaller ones are mostly halo
-
-
-class Format(StrEnum):
-    """What an output is: a mosaic for raw developers, a picture, or a mosaic for science."""
-
-    DNG = "dng"
-    TIFF = "tiff"
-    MOSAIC_TIFF = "mosaic-tiff"
-
-    @property
-    def suffix(self) -> str:
-        """How such a file's name ends."""
-        return {"dng": ".dng", "tiff": ".tif", "mosaic-tiff": ".mosaic.tif"}[self.value]
-
-
-@dataclass(frozen=True, slots=True)
-class DenoiseOptions:
-    """How to denoise: `strength` 0 is the input and 1 the model's full answer; `tile` is in packed pixels.
-
-    `keep_defects` and `keep_rows` put hot and dead pixels, and row noise, back on the result. `levels`
-    says in which scale it is written: a low-bit sensor's own loses much of the result to rounding.
-    `estimate` has it said how much better the picture became, for about a tenth more time.
-    """
-
-    strength: float = 1.0
-    device: str = "auto"
-    tile: int | None = None
-    keep_defects: bool = False
-    keep_rows: bool = False
-    levels: OutputLevels = OutputLevels.AUTO
-    estimate: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,36 +64,51 @@ class Denoised:
     notes: tuple[str, ...] = ()
 
 
-def denoise(raw: RawImage, model: Model | None, options: DenoiseOptions = DenoiseOptions()) -> Denoised:
+def denoise(
+    raw: RawImage,
+    model: Model | Method | None,
+    recipe: Recipe = DEFAULT,
+    *,
+    profiles: ProfileStore | None = None,
+    device: str = "auto",
+    tile: int | None = None,
+    stop: Stop = never,
+) -> Denoised:
     """Denoise one capture with a camera's model; at strength 0 no model is needed and no signal changes.
 
     A picture that is estimated to lose by it, or whose noise is not known, is left as it was, unless
-    no estimate is asked for.
+    no estimate is asked for. Noise and defects are looked up in `profiles`, where there are any. `device` and
+    `tile` (a side in packed pixels) change nothing but time and memory.
 
     Raises:
         ModelMissingError: there is no model and the strength is not 0.
         SetupError: the device is not there.
+        ProfileError: the noise profile of this camera cannot be understood.
+        Stopped: `stop` answered true.
     """
-    scale = output_scale(raw, options.levels, strength=options.strength)
+    scale = output_scale(raw, recipe.levels, strength=recipe.strength)
     like = scaled(raw, scale)
-    if options.strength == 0:
+    if recipe.strength == 0:
         return Denoised(like, None, Provenance(__version__, "none", 0.0), 0.0)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
     planes = pack(raw)
-    evidence = evidence_of(raw, planes, model.card)
-    clean, quality, network_s = _clean(raw, planes, evidence, model, options, scale)
-    notes = evidence.notes if options.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
-    if left := why_left(evidence, quality) if options.estimate else "":
-        like = scaled(raw, output_scale(raw, options.levels, strength=0))
-        provenance = Provenance(__version__, LEFT, 0.0, model.card.id, model.card.weights_sha256)
+    evidence = evidence_of(raw, planes, model, profiles)
+    run = partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop)
+    known = defects_for(named_after(raw, model), profiles)
+    clean, quality, network_s = _clean(raw, planes, evidence, recipe, run, reach_of(model), known)
+    notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
+    if left := why_left(evidence, quality) if recipe.estimate else "":
+        like = scaled(raw, output_scale(raw, recipe.levels, strength=0))
+        id, digest = _identity_of(model)
+        provenance = Provenance(__version__, LEFT, 0.0, id, digest)
         return Denoised(like, evidence.noise, provenance, network_s, quality, left, notes)
     # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.
     saturation = scale * saturation_level(raw)
     # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
     named = named_bad_pixels(raw)
-    image = unpack(blend(planes, clean, options.strength), like, saturation=saturation, keep=named)
-    provenance = _provenance(model.card, evidence.noise, options.strength, quality)
+    image = unpack(blend(planes, clean, recipe.strength), like, saturation=saturation, keep=named)
+    provenance = _provenance(model, evidence.noise, recipe.strength, quality)
     return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
 
 
@@ -145,74 +132,88 @@ def _clean(
     raw: RawImage,
     planes: Float32[np.ndarray, "4 h w"],
     evidence: Evidence,
-    model: Model,
-    options: DenoiseOptions,
-    scale: int,
+    recipe: Recipe,
+    run: Callable[[Float32[np.ndarray, "4 h w"]], Float32[np.ndarray, "4 h w"]],
+    reach: NetworkReach,
+    known: Bool[np.ndarray, "4 h w"] | None,
 ) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
-    known, noise = defects_for(named_after(raw, model.card)), evidence.noise
+    scale = output_scale(raw, recipe.levels, strength=recipe.strength)
     unclipped = ~clipped(raw)
-    sound = cleared(planes, noise, valid=unclipped, known=known)
+    sound = cleared(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
-    clean = denoise_planes(sound.planes, noise, model, options)
+    clean = run(sound.planes)
     quality = None
-    if options.estimate:
+    if recipe.estimate:
         quality = assess(
             sound.planes,
             clean,
-            noise,
-            lambda part: denoise_planes(part, noise, model, options),
-            NetworkReach(model.net.halo, model.net.multiple),
+            evidence.noise,
+            run,
+            reach,
             valid=unclipped & ~sound.defects,
-            strength=options.strength,
+            strength=recipe.strength,
             variance_error=evidence.error,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
             doubted=bool(evidence.doubt),
         )
     network_s = time.perf_counter() - start
-    if options.keep_rows:
+    if recipe.keep_row_noise:
         clean = add_rows(clean, sound.offsets)
-    if options.keep_defects:
+    if recipe.keep_hot_pixels:
         np.copyto(clean, planes, where=sound.defects)
     return clean, quality, network_s
 
 
-def named_after(raw: RawImage, card: ModelCard) -> RawImage:
+def named_after(raw: RawImage, model: Model | Method) -> RawImage:
     """Name a nameless capture's camera after the model: who chose the model has said whose capture it is."""
     camera = raw.camera
-    if camera.make.strip() or camera.model.strip():
+    if isinstance(model, Method) or camera.make.strip() or camera.model.strip():
         return raw
-    return replace(raw, camera=replace(camera, make=card.camera.make, model=card.camera.model))
+    own = model.card.camera
+    return replace(raw, camera=replace(camera, make=own.make, model=own.model))
 
 
-def noise_for(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCard) -> NoiseModel:
+def noise_for(
+    raw: RawImage,
+    planes: Float32[np.ndarray, "4 h w"],
+    model: Model | Method,
+    profiles: ProfileStore | None = None,
+) -> NoiseModel:
     """The noise of a capture by the best evidence there is.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    return evidence_of(raw, planes, card).noise
+    return evidence_of(raw, planes, model, profiles).noise
 
 
-def evidence_of(raw: RawImage, planes: Float32[np.ndarray, "4 h w"], card: ModelCard) -> Evidence:
-    """The noise of a capture that is denoised with a model of this card, and how well it is known.
+def evidence_of(
+    raw: RawImage,
+    planes: Float32[np.ndarray, "4 h w"],
+    model: Model | Method,
+    profiles: ProfileStore | None = None,
+) -> Evidence:
+    """The noise of a capture that is denoised with this model, and how well it is known.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    raw = named_after(raw, card)
-    pooled = card.noise if card.camera.is_like(raw.camera) else None
-    return evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled)
+    raw = named_after(raw, model)
+    pooled = None
+    if isinstance(model, Model) and model.card.camera.is_like(raw.camera):
+        pooled = model.card.noise
+    return evidence_for(raw, planes, profiles=profiles, card_noise=pooled)
 
 
-def defects_for(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
+def defects_for(raw: RawImage, profiles: ProfileStore | None = None) -> Bool[np.ndarray, "4 h w"] | None:
     """The pixels known to be bad: those that the file names, and those of a calibration of this very body.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
     named = named_defects(raw)
-    stored = ProfileStore().find(raw.camera)
+    stored = None if profiles is None else profiles.find(raw.camera)
     known = stored.profile.defects if stored else None
     height, width = raw.mosaic.shape
     if known is None or (known.serial, known.size) != (raw.camera.serial, (width, height)):
@@ -224,30 +225,46 @@ def defects_for(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
 def denoise_planes(
     planes: Float32[np.ndarray, "4 h w"],
     noise: NoiseModel,
-    model: Model,
-    options: DenoiseOptions = DenoiseOptions(),
+    model: Model | Method,
+    *,
+    device: str = "auto",
+    tile: int | None = None,
+    stop: Stop = never,
 ) -> Float32[np.ndarray, "4 h w"]:
-    """Denoise packed planes: stabilise, run the network in tiles, return to the signal without bias.
+    """Denoise packed planes in tiles: a network in the stabilised domain, and back without bias.
 
     Where a GPU has not the memory for it, tiles become smaller, and at last the CPU does it.
+
+    Raises:
+        SetupError: the device is not there. Stopped: `stop` answered true before a tile.
     """
-    device = pick_device(options.device)
-    tiles = Tiles() if options.tile is None else Tiles(size=options.tile)
+    tiles, reach = Tiles() if tile is None else Tiles(size=tile), reach_of(model)
+    if isinstance(model, Method):
+        foreign = _on_arrays(model.denoiser, noise)
+        return denoise_tiled(
+            planes, _unless(stop, foreign), halo=reach.halo, multiple=reach.multiple, tiles=tiles
+        )
+    place = pick_device(device)
     while True:
-        net = model.net.to(device)
         try:
             return denoise_tiled(
                 planes,
-                _in_stabilized_domain(net, noise),
-                halo=net.halo,
-                multiple=net.multiple,
+                _unless(stop, _in_stabilized_domain(model.network_on(place), noise)),
+                halo=reach.halo,
+                multiple=reach.multiple,
                 tiles=tiles,
-                device=device,
+                device=place,
             )
         except torch.cuda.OutOfMemoryError:
-            if device.type == "cpu":
+            if place.type == "cpu":
                 raise
-            device, tiles = _humbler(device, tiles)
+            place, tiles = _humbler(place, tiles)
+
+
+def reach_of(model: Model | Method) -> NetworkReach:
+    """How far an output pixel depends on the input, and of what the sides of a piece are multiples."""
+    network = model.denoiser if isinstance(model, Method) else model.net
+    return NetworkReach(network.halo, network.multiple)
 
 
 def _humbler(device: torch.device, tiles: Tiles) -> tuple[torch.device, Tiles]:
@@ -288,16 +305,40 @@ def _in_stabilized_domain(net: Network, noise: NoiseModel) -> Callable[[Tensor],
     return run
 
 
+def _on_arrays(denoiser: Denoiser, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
+    def run(tile: Tensor) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(denoiser(tile[0].numpy(), noise), np.float32))[None]
+
+    return run
+
+
+def _unless(stop: Stop, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Look before every tile whether to go on."""
+
+    def checked(tile: Tensor) -> Tensor:
+        if stop():
+            raise Stopped
+        return run(tile)
+
+    return checked
+
+
+def _identity_of(model: Model | Method) -> tuple[str, str]:
+    """The id of a model and the digest of its weights."""
+    return (model.id, "") if isinstance(model, Method) else (model.card.id, model.card.weights_sha256)
+
+
 def _provenance(
-    card: ModelCard, noise: NoiseModel, strength: float, quality: PictureQuality | None
+    model: Model | Method, noise: NoiseModel, strength: float, quality: PictureQuality | None
 ) -> Provenance:
     left = (1 - strength) ** 2
+    id, digest = _identity_of(model)
     return Provenance(
         version=__version__,
-        method=card.objective,
+        method=model.name if isinstance(model, Method) else model.card.objective,
         strength=strength,
-        model_id=card.id,
-        model_digest=card.weights_sha256,
+        model_id=id,
+        model_digest=digest,
         noise_left=tuple((left * s, left * r) for s, r in zip(noise.shot, noise.read_variance, strict=True))
         if left
         else None,

@@ -7,6 +7,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
+from rawdenoise.formats.output_format import Format
+from rawdenoise.formats.output_levels import OutputLevels
+
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
@@ -16,17 +19,25 @@ METHOD = 2
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The options of `rawdenoise denoise` that change what is written; where that goes is not among them."""
+    """What changes the result of a capture; where it goes, and on which device, is not among it.
+
+    `model` is the id of the model for all captures, None for each camera's own, or else the `bundled` one
+    ("fast" or "best"). `strength` 0 is the input and 1 the model's full answer. `levels` says in which scale
+    it is written: a low-bit sensor's own loses much of the result to rounding. `keep_hot_pixels` and
+    `keep_row_noise` put hot and dead pixels, and row noise, back on the result. Results with an estimated
+    gain below `min_gain` dB are not written. `estimate` has it said how much better the picture became, for
+    about a tenth more time; without it, a picture that would lose is not left as it was.
+    """
 
     model: str | None = None
-    base: str = "fast"
+    bundled: str = "fast"
     strength: float = 1.0
-    format: str = "dng"
-    levels: str = "auto"
+    format: Format = Format.DNG
+    levels: OutputLevels = OutputLevels.AUTO
     keep_hot_pixels: bool = False
     keep_row_noise: bool = False
     min_gain: float | None = None
-    estimate: bool = True  # without one a picture that would lose by it is not left as it was
+    estimate: bool = True
 
     @property
     def digest(self) -> str:
@@ -35,7 +46,9 @@ class Recipe:
 
     def digest_for(self, layout: PlainLayout | None) -> str:
         """Give the digest for a plain mosaic that was read by `layout`, which changes its pixels too."""
-        told: list[object] = [METHOD, asdict(self)]
+        settings = asdict(self)
+        settings["base"] = settings.pop("bundled")  # as outputs of earlier versions have it
+        facts: list[object] = [METHOD, settings]
         if layout is not None:
-            told.append(asdict(layout))
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+            facts.append(asdict(layout))
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -20,7 +20,9 @@ from rawdenoise.files.names import name_outputs
 from rawdenoise.files.outputs import made_by_us
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.pipeline import Denoised, DenoiseOptions, Format
+from rawdenoise.formats.output_format import Format
+from rawdenoise.pipeline import Denoised
+from rawdenoise.recipe import Recipe
 
 # ---------------------------------------------------------------- planning
 
@@ -322,7 +324,7 @@ def test_closing_the_results_stops_the_batch() -> None:
 def test_strength_zero_needs_no_model_and_keeps_times(tmp_path: Path) -> None:
     source = written(tmp_path / "a.dng", 0.0, replace(make_raw(64, 64), source=tmp_path / "a.dng"))
     os.utime(source, ns=(10**18, 10**18))
-    work = denoising(DenoiseOptions(strength=0), lambda camera: None, keep_mtime=True)
+    work = denoising(Recipe(strength=0), lambda camera: None, keep_mtime=True)
     (result,) = run_batch(plan([source], tmp_path / "out", suffix=".dng"), work)
     assert result.status is Status.DONE, result.reason
     assert result.output == tmp_path / "out/a.dng"

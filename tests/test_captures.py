@@ -12,8 +12,10 @@ import pytest
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.formats import read_raw
-from rawdenoise.models.bundled import load_base
-from rawdenoise.pipeline import DenoiseOptions, Format, denoise, write
+from rawdenoise.formats.output_format import Format
+from rawdenoise.models.bundled import load_bundled
+from rawdenoise.pipeline import denoise, write
+from rawdenoise.recipe import Recipe
 
 GOLDEN = json.loads(Path(__file__).with_name("golden.json").read_text())
 
@@ -41,7 +43,7 @@ def test_how_a_file_is_laid_out_changes_nothing(alike: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("name", captures.ALL)
 def test_at_strength_0_a_capture_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
     raw = captures.read(name, tmp_path)
-    output = write(denoise(raw, None, DenoiseOptions(strength=0)), tmp_path / "out.dng", format=Format.DNG)
+    output = write(denoise(raw, None, Recipe(strength=0)), tmp_path / "out.dng", format=Format.DNG)
     again = read_raw(output)
     assert again.levels.white % raw.levels.white == 0  # fine levels are a multiple
     scale = again.levels.white / raw.levels.white
@@ -56,8 +58,8 @@ def test_at_strength_0_a_capture_comes_back_as_it_was(tmp_path: Path, name: str)
 @pytest.mark.parametrize("name", ["nikon.nef", "subifd-big-endian.dng", f"v5/{captures.SCENE}"])
 def test_a_capture_is_denoised_and_read_back(tmp_path: Path, name: str) -> None:
     raw = captures.read(name, tmp_path)
-    options = DenoiseOptions(device="cpu", estimate=False)
-    denoised = denoise(raw, load_base("fast"), options)
+    options = Recipe(estimate=False)
+    denoised = denoise(raw, load_bundled("fast"), options)
     again = read_raw(write(denoised, tmp_path / "out.dng"))
     assert np.array_equal(again.mosaic, denoised.image.mosaic)
     before, after = (_roughness(pack(each)) for each in (raw, again))

@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from rawdenoise import __version__
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Levels, Provenance, RawImage
 from rawdenoise.cli import main
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.noise.profiles.store import ProfileStore, load_profile
+from rawdenoise.noise.profiles.store import load_profile
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, evenly_lit, make_fixed_pattern
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.captures import build_store, scan
@@ -121,7 +122,7 @@ def test_what_is_known_in_the_scale_of_another_bit_depth_goes_and_that_is_said(
     ours = load_profile(own_profiles / f"{NAME}.toml")
     (point,) = ours.points
     finer = replace(point, iso=800, black=(960.0,) * 4, white=16383.0)
-    ProfileStore().save(replace(ours, points=(finer,)))
+    user_stores().profiles.save(replace(ours, points=(finer,)))
     result = run("calibrate", "--dark", frames / "dark", "--flat", frames / "flat")
     assert "ISO 800: what was known is in the scale of another bit depth, and goes" in result.stderr
     assert load_profile(own_profiles / f"{NAME}.toml") == ours
@@ -250,11 +251,11 @@ def test_captures_of_several_cameras_become_a_profile_each(tmp_path: Path, own_p
     assert (refused.exit_code, (tmp_path / "one.toml").exists()) == (1, False)
     assert "several cameras" in refused.stderr
     assert run("calibrate", mixed, "--camera", "Rawdenoise Other").exit_code == 0
-    (stored,) = (each for each in ProfileStore().profiles() if not each.bundled)
+    (stored,) = (each for each in user_stores().profiles.profiles() if not each.bundled)
     assert (stored.profile.camera.model, stored.profile.points[0].captures) == ("Other", 2)
     result = run("calibrate", mixed)
     assert result.exit_code == 0, result.output
-    own = [each for each in ProfileStore().profiles() if not each.bundled]
+    own = [each for each in user_stores().profiles.profiles() if not each.bundled]
     assert sorted(each.profile.camera.model for each in own) == ["Other", "Simulated IMX385"]
 
 
@@ -297,7 +298,7 @@ def test_files_that_do_not_name_their_camera_need_a_name(tmp_path: Path, own_pro
     assert (result.exit_code, own_profiles.exists()) == (1, False)
     assert "give --camera NAME" in result.stderr
     assert run("calibrate", tmp_path / "frame.npy", *layout, "--camera", "Bench").exit_code == 0
-    stored = ProfileStore().get("bench")
+    stored = user_stores().profiles.get("bench")
     assert stored.profile.points[0].iso is None
 
 
@@ -312,7 +313,7 @@ def test_a_broken_profile_is_not_written_over(frames: Path, own_profiles: Path) 
 
 
 def test_another_cameras_profile_is_not_added_to(frames: Path, tmp_path: Path) -> None:
-    other = ProfileStore().export("imx686", tmp_path)
+    other = user_stores().profiles.export("imx686", tmp_path)
     before = other.read_bytes()
     result = run("calibrate", frames / "captures", "-o", other)
     assert result.exit_code == 1

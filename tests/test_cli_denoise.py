@@ -22,6 +22,7 @@ from test_quality import a_model as untrained
 from test_quality import simulated, with_shares
 from torch import nn
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import MARK, atomic_output, remove_temporaries
 from rawdenoise.capture.raw import Camera, Cfa, Exposure, Metadata, Provenance
 from rawdenoise.cli import main
@@ -30,10 +31,9 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, numbers_tag
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
 from rawdenoise.models.model import Model, new_model
-from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
@@ -92,7 +92,7 @@ def a_model(like: Path) -> Model:
         created="", figures={"gain_db": 3.0}, weights_sha256="",
     )  # fmt: skip
     model = new_model(net, card)
-    ModelStore().save(model)
+    user_stores().models.save(model)
     return model
 
 
@@ -218,8 +218,8 @@ def test_flagged_pictures_are_named_in_the_summary(tmp_path: Path) -> None:
     model = a_model(source)
     wrong = IsoNoise(800, NoiseModel((6e-3,) * 4, (3e-5,) * 4), 1)
     net = build_net(model.card.net)
-    ModelStore().save(new_model(net, replace(model.card, noise=(wrong,), captures=("1",))))
-    ModelStore().remove(model.card.id)
+    user_stores().models.save(new_model(net, replace(model.card, noise=(wrong,), captures=("1",))))
+    user_stores().models.remove(model.card.id)
     result = denoise(source, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     assert f"the noise model does not fit: {source}" in result.stderr
@@ -234,8 +234,8 @@ def test_a_picture_that_would_lose_is_written_as_it_was_and_named(tmp_path: Path
     write_dng(raw, source, provenance=Provenance("0", "simulated", 0.0))
     like = replace(raw, camera=read_raw(source).camera)
     model = with_shares(untrained(noise, like), 8)  # which takes all detail for noise
-    ModelStore().save(new_model(model.net, model.card))
-    (card,) = ModelStore().cards()
+    user_stores().models.save(new_model(model.net, model.card))
+    (card,) = user_stores().models.cards()
     result = denoise(source, "-o", tmp_path / "out", "--json")
     (said,) = lines(result)
     assert (result.exit_code, said["status"], said["model"]) == (0, "done", card.id)
@@ -262,7 +262,7 @@ def test_a_picture_that_would_lose_is_written_as_it_was_and_named(tmp_path: Path
 def test_a_model_whose_card_cannot_be_read_is_said_with_exit_code_3(tmp_path: Path) -> None:
     source = a_capture(tmp_path / "a.dng")
     id = a_model(source).card.id
-    (ModelStore().folder / id / "card.json").write_text('{"format": 0}')
+    (user_stores().models.folder / id / "card.json").write_text('{"format": 0}')
     result = denoise(source, "-o", tmp_path / "out")
     assert result.exit_code == 3
     assert f"rawdenoise models remove {id}" in result.stderr
@@ -301,7 +301,7 @@ def test_a_camera_without_a_model_gets_the_bundled_one_and_is_told(tmp_path: Pat
     result = denoise(tmp_path / "in", "-o", tmp_path / "out", "--json")
     assert result.exit_code == 0, result.output
     used = {Path(str(line["source"])).name: line["model"] for line in lines(result)}
-    assert used == {"known.dng": own, "stranger.dng": load_base("fast").card.id}
+    assert used == {"known.dng": own, "stranger.dng": load_bundled("fast").card.id}
     plain = denoise(tmp_path / "in", "-o", tmp_path / "again")
     assert "bundled model used for Other 2; `rawdenoise train`" in plain.stderr
     assert "bundled model used for Test" not in plain.stderr
@@ -312,7 +312,7 @@ def test_the_better_bundled_model_is_used_on_request(tmp_path: Path, options: li
     source = a_capture(tmp_path / "a.dng")
     result = denoise(source, "-o", tmp_path / "out", "--json", *options)
     assert result.exit_code == 0, result.output
-    assert [line["model"] for line in lines(result)] == [load_base("best").card.id]
+    assert [line["model"] for line in lines(result)] == [load_bundled("best").card.id]
 
 
 @pytest.mark.parametrize(

@@ -14,19 +14,16 @@ from click.testing import CliRunner, Result
 from conftest import PATIENCE_S, soon
 from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
 
-from rawdenoise.app.jobs import IfExists
+from rawdenoise.app.denoise import DenoiseRequest, plan_batch
+from rawdenoise.app.stores import user_stores
 from rawdenoise.calibration.frames import frame_files
 from rawdenoise.capture.raw import Camera, Cfa
 from rawdenoise.cli import main
-from rawdenoise.cli.batches import Outputs, planned
 from rawdenoise.errors import DiskFullError
 from rawdenoise.files.digests import Digests
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.models.bundled import load_base
-from rawdenoise.models.store import ModelStore
-from rawdenoise.pipeline import Format
-from rawdenoise.recipe import Recipe
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.training.captures import scan
 from rawdenoise.training.risk import RiskFigures
 
@@ -52,7 +49,7 @@ def test_from_noisy_captures_to_denoised_files(captures: Path, tmp_path: Path) -
     assert trained.exit_code == 0, trained.output
     assert "Test One (256x192 14-bit): 3 captures, ISO 800" in trained.stderr
     id, *figures, following = trained.stdout.splitlines()
-    assert id == f"model {ModelStore().cards()[0].id}"
+    assert id == f"model {user_stores().models.cards()[0].id}"
     assert figures
     assert not list((tmp_path / "scratch").rglob("*.*"))
     assert following == f"next: rawdenoise denoise {captures} -o out"
@@ -73,10 +70,10 @@ def test_a_worse_model_never_replaces_a_better_one(captures: Path, tmp_path: Pat
     result = CliRunner().invoke(main, ["train", str(captures), *options])
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("no new model")
-    assert f"against {load_base('fast').card.id}: -" in result.stdout
+    assert f"against {load_bundled('fast').card.id}: -" in result.stdout
     assert "--keep-if-worse" in result.stdout.splitlines()[-2]
     assert f"stays in {tmp_path / 'scratch'}" in result.stdout.splitlines()[-1]
-    assert not ModelStore().cards()
+    assert not user_stores().models.cards()
 
 
 def test_a_model_that_loses_by_its_own_estimate_is_not_kept_though_the_present_one_loses_more(
@@ -93,11 +90,11 @@ def test_a_model_that_loses_by_its_own_estimate_is_not_kept_though_the_present_o
     assert first == "no new model: this one is estimated to make captures held out worse, by 2.22 dB"
     assert "the present one loses too, by 2.22 dB: `denoise` leaves such pictures alone" in lines
     assert any("rawdenoise calibrate" in line for line in lines)
-    assert not ModelStore().cards()
+    assert not user_stores().models.cards()
     result = train(tmp_path, captures, "--images", "16")
     assert result.stdout.startswith("model ")
     assert "kept as asked for, though it loses" in result.stdout
-    assert ModelStore().cards()
+    assert user_stores().models.cards()
 
 
 def test_a_store_that_takes_no_model_is_named_before_the_training(
@@ -123,7 +120,7 @@ def test_a_model_that_cannot_be_kept_is_not_lost(
         result = train(tmp_path, captures, "--images", "16")
     assert result.exit_code == 1
     assert f"the training is kept in {tmp_path / 'scratch'}" in result.stderr
-    assert not ModelStore().folder.is_dir() or not list(ModelStore().folder.iterdir())
+    assert not user_stores().models.folder.is_dir() or not list(user_stores().models.folder.iterdir())
     again = train(tmp_path, captures, "--images", "16")
     assert again.stdout.startswith("model ")
 
@@ -131,11 +128,11 @@ def test_a_model_that_cannot_be_kept_is_not_lost(
 def test_a_model_has_a_page_and_a_history(captures: Path, tmp_path: Path) -> None:
     a_capture(captures / "3.dng", 192, 256, seed=3)  # four tiles: one can be held out
     assert train(tmp_path, captures, "--images", "16").exit_code == 0
-    (card,) = ModelStore().cards()
-    assert card.options["start"] == load_base("fast").card.id
+    (card,) = user_stores().models.cards()
+    assert card.options["start"] == load_bundled("fast").card.id
     assert [check["images"] for check in card.history] == [0, 16]
     assert card.evidence[0]["iso"] == 800
-    page = (ModelStore().folder / card.id / "card.html").read_text()
+    page = (user_stores().models.folder / card.id / "card.html").read_text()
     assert card.id in page
 
 
@@ -149,7 +146,7 @@ def test_finish_makes_a_model_of_what_there_is(captures: Path, tmp_path: Path) -
         train(tmp_path, captures, "--images", "800")
     result = train(tmp_path, captures, "--finish")
     assert result.exit_code == 0, result.output
-    (card,) = ModelStore().cards()
+    (card,) = user_stores().models.cards()
     assert 0 < card.figures["images"] < 800
     assert train(tmp_path, captures, "--finish", "--images", "8").exit_code == 2
 
@@ -167,7 +164,7 @@ def test_a_base_is_made_by_a_command_and_goes_on(tmp_path: Path, monkeypatch: py
     assert "images: 32" in result.stdout
     assert result.stdout.splitlines()[-1] == f"next: rawdenoise models import {output}"
     assert CliRunner().invoke(main, ["models", "import", str(output)]).exit_code == 0
-    assert ModelStore().cards()[0].options["scenes"] == 20
+    assert user_stores().models.cards()[0].options["scenes"] == 20
     neither = CliRunner().invoke(main, ["train-base", str(output), *options])
     assert (neither.exit_code, "--minutes or --images" in neither.stderr) == (2, True)
 
@@ -181,7 +178,7 @@ def test_what_cannot_be_used_is_said_and_left_out(captures: Path, tmp_path: Path
     assert re.search(r"refused: .*broken\.CR2: ", result.stderr)
     assert re.search(r"refused: .*copy\.dng: ", result.stderr)
     assert "Other 2 (128x96 14-bit): 1 capture, ISO 800; left out, 3 are needed" in result.stderr
-    assert [card.camera.model for card in ModelStore().cards()] == [CAMERA.model]
+    assert [card.camera.model for card in user_stores().models.cards()] == [CAMERA.model]
 
 
 def test_exit_codes(captures: Path, tmp_path: Path) -> None:
@@ -208,7 +205,7 @@ def test_an_interrupted_training_keeps_what_it_learned_and_says_how_to_go_on(
     assert "Traceback" not in said
     assert "run the same command again" in said.splitlines()[-1]
     assert list(scratch.rglob("checkpoint*"))
-    assert not ModelStore().cards()
+    assert not user_stores().models.cards()
 
 
 def test_plain_mosaics_are_trained_on_by_the_name_given(tmp_path: Path) -> None:
@@ -242,7 +239,7 @@ def test_the_next_command_works_below_subfolders_and_without_a_camera_s_name(
     result = train(tmp_path, *inputs, "--camera", name, "--images", "8")
     assert result.exit_code == 0, result.output
     following = result.stdout.splitlines()[-1].removeprefix("next: rawdenoise denoise ").split()
-    choice = [] if named else ["--model", ModelStore().cards()[0].id]
+    choice = [] if named else ["--model", user_stores().models.cards()[0].id]
     assert following == [str(tmp_path / "captures"), "-o", "out", "-r", *choice]
     said = denoise(following[0], "-o", tmp_path / "out", *following[3:])
     assert (said.exit_code, "3 done" in said.stderr) == (0, True), said.output
@@ -268,11 +265,9 @@ def test_a_folder_is_searched_for_the_same_plain_mosaics_by_every_command(tmp_pa
         (folder / name).write_bytes((mosaic + np.uint16(2 + number)).astype("<u2").tobytes())
     layout = PlainLayout(cfa=Cfa.RGGB, size=(mosaic.shape[1], mosaic.shape[0]))
     (trained,) = scan([folder], camera_name="Plain", layout=layout)
-    outputs = Outputs(tmp_path / "out", Format.DNG, IfExists.SKIP)
-    with Digests() as digests:
-        jobs = planned(
-            [folder], outputs, Recipe(), digests, recursive=False, named=(), is_list=False, layout=layout
-        )
+    request = DenoiseRequest((folder,), tmp_path / "out", layout=layout)
+    with Digests(user_stores().digests) as digests:
+        jobs = plan_batch(request, user_stores(), digests)
     names = ["a.npy", "b.tif", "c.tiff", "d.bin", "e.raw"]
     assert sorted(capture.path.name for capture in trained.captures) == names
     assert sorted(job.source.name for job in jobs) == names

@@ -38,7 +38,8 @@ from rawdenoise.formats.tiff_container import (
     write_tree,
 )
 from rawdenoise.formats.xmp_packet import read_packet
-from rawdenoise.pipeline import DenoiseOptions, denoise
+from rawdenoise.pipeline import denoise
+from rawdenoise.recipe import Recipe
 
 HALF = Provenance("1.2.3", "gr2r", 0.5, noise_left=((4e-4, 1e-5), (2e-4, 3e-6), (4e-4, 5e-6), (1e-4, 2e-6)))
 ALL = Provenance("1.2.3", "gr2r", 1.0)
@@ -117,7 +118,7 @@ def test_noise_that_nobody_knows_is_not_stated(tmp_path: Path) -> None:
 
 
 def test_of_the_noise_s_variance_the_square_of_what_is_mixed_in_is_left() -> None:
-    denoised = denoise(noisy(96, 96), a_model(), DenoiseOptions(strength=0.75, device="cpu", estimate=False))
+    denoised = denoise(noisy(96, 96), a_model(), Recipe(strength=0.75, estimate=False))
     left = denoised.provenance.noise_left
     assert left is not None
     pairs = zip(NOISE.shot, NOISE.read_variance, strict=True)

@@ -17,6 +17,7 @@ from scipy import io, signal
 from test_models import trained
 from test_sidd import metadata
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import MARK
 from rawdenoise.capture.raw import Camera
 from rawdenoise.cli import main
@@ -33,19 +34,16 @@ from rawdenoise.evaluation.sidd import (
     models_by_scene,
 )
 from rawdenoise.formats.sidd import SIDD_CFA, read_sidd_blocks
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.model import Model
-from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.evidence import Kind
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.pipeline import DenoiseOptions
 
 NAMES = ("0001_001_S6_00800_00060_3200_L", "0002_001_GP_01600_00060_3200_N", "0003_001_IP_00100_00060_3200_N")
 COLOURS = {"R": 0.7, "G": 0.5, "B": 0.2}
 BLOCKS, SIDE = 2, 64
-OPTIONS = DenoiseOptions(device="cpu", estimate=False)
 
 
 @pytest.fixture(autouse=True)
@@ -169,14 +167,14 @@ def test_every_phone_s_blocks_are_seen_in_rggb_and_put_back(
 ) -> None:
     factors = np.array([0.5, 0.9, 0.7, 0.8], np.float32)
 
-    def scale_planes(planes: np.ndarray, *_: object) -> np.ndarray:
+    def scale_planes(planes: np.ndarray, *_: object, device: str) -> np.ndarray:
         means = planes.mean(axis=(1, 2)) / planes.mean(axis=(1, 2))[1]
         np.testing.assert_allclose(means, [7 / 5, 1, 1, 2 / 5], rtol=0.03)
         return planes * factors[:, None, None]
 
     monkeypatch.setattr(evaluation, "denoise_planes", scale_planes)
     clean, scene = coloured(code), replace(SCENES[0], code=code)
-    out = denoise_scene(clean, scene, trained(), OPTIONS).blocks
+    out = denoise_scene(clean, scene, trained()).blocks
     letters = np.array(list(SIDD_CFA[code].value)).reshape(2, 2)
     for row, column in np.ndindex(2, 2):
         ratio = out[:, row::2, column::2] / clean[:, row::2, column::2]
@@ -189,11 +187,9 @@ def test_every_phone_s_blocks_are_seen_in_rggb_and_put_back(
 def test_a_mirrored_scene_is_denoised_alike(code: str) -> None:
     row, column = SIDD_CFA[code].red
     noisy = noisy_of(coloured("IP"))
-    upright = denoise_scene(noisy, replace(SCENES[0], code="IP"), trained(), OPTIONS).blocks
+    upright = denoise_scene(noisy, replace(SCENES[0], code="IP"), trained()).blocks
     step = (slice(None), slice(None, None, -1 if row else 1), slice(None, None, -1 if column else 1))
-    turned = denoise_scene(
-        np.ascontiguousarray(noisy[step]), replace(SCENES[0], code=code), trained(), OPTIONS
-    )
+    turned = denoise_scene(np.ascontiguousarray(noisy[step]), replace(SCENES[0], code=code), trained())
     np.testing.assert_array_equal(turned.blocks, upright[step])
     assert np.abs(upright - noisy).max() > 0.01
     assert upright.min() >= 0
@@ -202,7 +198,7 @@ def test_a_mirrored_scene_is_denoised_alike(code: str) -> None:
 
 def test_the_bundled_model_makes_blocks_better() -> None:
     def denoise(blocks: np.ndarray, scene: Scene) -> DenoisedScene:
-        return denoise_scene(blocks, scene, load_base("fast"), OPTIONS)
+        return denoise_scene(blocks, scene, load_bundled("fast"))
 
     overall = figures(list(evaluate(NOISY_BLOCKS, CLEAN_BLOCKS, SCENES, denoise)), "all")
     assert overall.psnr > overall.noisy_psnr + 5
@@ -212,13 +208,13 @@ def test_the_bundled_model_makes_blocks_better() -> None:
 def test_the_noise_is_what_all_blocks_of_a_scene_show(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[NoiseModel] = []
 
-    def remember(planes: np.ndarray, noise: NoiseModel, *_: object) -> np.ndarray:
+    def remember(planes: np.ndarray, noise: NoiseModel, *_: object, device: str) -> np.ndarray:
         seen.append(noise)
         return planes
 
     monkeypatch.setattr(evaluation, "denoise_planes", remember)
     blocks = noisy_of(coloured("IP", 8))
-    denoise_scene(blocks, replace(SCENES[2], iso=800), trained(), OPTIONS)
+    denoise_scene(blocks, replace(SCENES[2], iso=800), trained())
     planes = [np.stack([b[::2, ::2], b[::2, 1::2], b[1::2, ::2], b[1::2, 1::2]]) for b in blocks]
     everywhere = np.ones(planes[0].shape, bool)
     assert seen == [fit_noise([sample_noise(each, valid=everywhere) for each in planes])] * 8
@@ -227,8 +223,8 @@ def test_the_noise_is_what_all_blocks_of_a_scene_show(monkeypatch: pytest.Monkey
 
 
 def test_the_first_blocks_of_a_scene_are_denoised_as_with_all_the_others() -> None:
-    every = denoise_scene(NOISY_BLOCKS[0], SCENES[0], load_base("fast"), OPTIONS)
-    first = denoise_scene(NOISY_BLOCKS[0], SCENES[0], load_base("fast"), OPTIONS, limit=1)
+    every = denoise_scene(NOISY_BLOCKS[0], SCENES[0], load_bundled("fast"))
+    first = denoise_scene(NOISY_BLOCKS[0], SCENES[0], load_bundled("fast"), limit=1)
     np.testing.assert_array_equal(first.blocks, every.blocks[:1])
     (result,) = evaluate(NOISY_BLOCKS[:1], CLEAN_BLOCKS[:1], SCENES[:1], lambda *_: first)
     assert [score.psnr for score in result.scores] == [
@@ -240,7 +236,7 @@ def test_the_first_blocks_of_a_scene_are_denoised_as_with_all_the_others() -> No
 def test_saturated_pixels_stay_as_they_are() -> None:
     noisy = NOISY_BLOCKS[0].copy()
     noisy[:, 10:20, 10:20] = 1
-    out = denoise_scene(noisy, SCENES[0], trained(), OPTIONS).blocks
+    out = denoise_scene(noisy, SCENES[0], trained()).blocks
     assert (out[:, 10:20, 10:20] == 1).all()
 
 
@@ -248,10 +244,10 @@ def test_a_phone_s_own_model_knows_the_noise_of_its_isos() -> None:
     """The model was trained on ISO 100 of this phone, in a mode that blocks do not tell."""
     model = trained(Camera("samsung", "SM-G925I", mode="5312x2988 16-bit"))
     at_100, at_800 = (replace(SCENES[0], iso=iso) for iso in (100, 800))
-    assert denoise_scene(NOISY_BLOCKS[0], at_100, model, OPTIONS).noise_from is Kind.POOLED
-    assert denoise_scene(NOISY_BLOCKS[0], at_800, model, OPTIONS).noise_from is Kind.CAPTURE
+    assert denoise_scene(NOISY_BLOCKS[0], at_100, model).noise_from is Kind.POOLED
+    assert denoise_scene(NOISY_BLOCKS[0], at_800, model).noise_from is Kind.CAPTURE
     other_phone = replace(SCENES[1], iso=100)
-    assert denoise_scene(NOISY_BLOCKS[1], other_phone, model, OPTIONS).noise_from is Kind.CAPTURE
+    assert denoise_scene(NOISY_BLOCKS[1], other_phone, model).noise_from is Kind.CAPTURE
 
 
 # ---------------------------------------------------------------- models and scenes
@@ -259,16 +255,16 @@ def test_a_phone_s_own_model_knows_the_noise_of_its_isos() -> None:
 
 def saved(*cameras: Camera) -> list[str]:
     models = [trained(camera, seed=seed) for seed, camera in enumerate(cameras)]
-    return [ModelStore().save(model).name for model in models]
+    return [user_stores().models.save(model).name for model in models]
 
 
 def chosen(*ids: str, base: str = "fast") -> list[str]:
-    choose: Callable[[Scene], Model] = models_by_scene(ids, base=base, device="cpu")
+    choose: Callable[[Scene], Model] = models_by_scene(ids, user_stores().models, bundled=base, device="cpu")
     return [choose(scene).card.id for scene in SCENES]
 
 
 def test_each_phone_gets_its_own_model_and_the_rest_a_base() -> None:
-    fast, best = load_base("fast").card.id, load_base("best").card.id
+    fast, best = load_bundled("fast").card.id, load_bundled("best").card.id
     assert chosen(base="best") == [best] * 3
     samsung, pixel, another = saved(
         Camera("SAMSUNG", "SM-G925I", mode="any"), Camera("Google", "Pixel"), Camera("Google", "Pixel 2")
@@ -352,10 +348,8 @@ def test_a_model_that_is_asked_for_serves_all_phones(data: Path) -> None:
 
 
 def denoised_alone() -> np.ndarray:
-    model = load_base("fast")
-    return np.stack(
-        [denoise_scene(b, s, model, OPTIONS).blocks for b, s in zip(NOISY_BLOCKS, SCENES, strict=True)]
-    )
+    model = load_bundled("fast")
+    return np.stack([denoise_scene(b, s, model).blocks for b, s in zip(NOISY_BLOCKS, SCENES, strict=True)])
 
 
 def test_what_is_handed_in_reads_back(data: Path) -> None:
@@ -369,7 +363,7 @@ def test_what_is_handed_in_reads_back(data: Path) -> None:
     assert isinstance(found["TimeMPRaw"], float)
     assert found["TimeMPRaw"] > 0
     assert found["OptionalData"]["Authors"] == "A. Nonymous"
-    assert load_base("fast").card.id in found["OptionalData"]["MethodName"]
+    assert load_bundled("fast").card.id in found["OptionalData"]["MethodName"]
     assert [path.name for path in output.parent.iterdir()] == ["SubmitRaw.mat"]
 
 

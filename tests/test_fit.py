@@ -15,7 +15,8 @@ from numpy.random import Generator
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, ModelMissingError, TrainingError, UnreadableError
 from rawdenoise.models.archive import export_halved, read_model
-from rawdenoise.models.bundled import BASES, load_base, model_called, model_for
+from rawdenoise.models.bundled import BUNDLED, load_bundled
+from rawdenoise.models.choice import model_called, model_for
 from rawdenoise.models.model import new_model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import StabilisedDenoiser, build_net
@@ -293,9 +294,9 @@ def test_a_base_is_trained_written_and_read_back(
         torch.testing.assert_close(halved.net.state_dict()[name], tensor, rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", BASES)
+@pytest.mark.parametrize("name", BUNDLED)
 def test_the_bundled_models_are_whole_and_denoise_any_camera(name: str) -> None:
-    model = load_base(name)
+    model = load_bundled(name)
     assert model.card.net == name
     assert model.card.captures == ()
     drawn = batches()
@@ -307,20 +308,20 @@ def test_the_bundled_models_are_whole_and_denoise_any_camera(name: str) -> None:
 def test_bundled_models_are_small() -> None:
     from importlib.resources import files
 
-    sizes = [len((files("rawdenoise") / "_base" / f"{name}.rawdenoise").read_bytes()) for name in BASES]
+    sizes = [len((files("rawdenoise") / "_base" / f"{name}.rawdenoise").read_bytes()) for name in BUNDLED]
     assert sum(sizes) < 4_000_000
 
 
 def test_a_camera_without_a_model_gets_the_base(tmp_path: Path) -> None:
     store, camera = ModelStore(tmp_path), Camera("Make", "Model", mode="raw")
-    assert model_for(camera, store).card == load_base("fast").card
-    own = new_model(build_net("fast"), replace(load_base("fast").card, camera=camera))
+    assert model_for(camera, store).card == load_bundled("fast").card
+    own = new_model(build_net("fast"), replace(load_bundled("fast").card, camera=camera))
     store.save(own)
     assert model_for(camera, store).card == own.card
-    assert model_called("best", store).card == load_base("best").card
+    assert model_called("best", store).card == load_bundled("best").card
     assert model_called(own.card.id[:12], store).card == own.card
     with pytest.raises(ModelMissingError):
-        load_base("slow")
+        load_bundled("slow")
     (tmp_path / own.card.id / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ModelFileError):
         model_for(camera, store)

@@ -41,7 +41,7 @@ from rawdenoise.formats.tags import Code
 from rawdenoise.isolation import reader as isolation
 from rawdenoise.isolation.messages import pack, unpack
 from rawdenoise.isolation.reader import IsolatedReader, shared_reader
-from rawdenoise.pipeline import DenoiseOptions
+from rawdenoise.recipe import Recipe
 
 MISBEHAVING = "misbehaving_decoder"
 
@@ -328,7 +328,7 @@ def batch(
     folder: Path, words: list[str], reader: IsolatedReader, stop: Callable[[], bool] = lambda: False
 ) -> dict[str, FileResult]:
     """Denoise files that say what is to become of them, at strength 0."""
-    work = denoising(DenoiseOptions(strength=0.0, device="cpu"), lambda camera: None, read=reader.read)
+    work = denoising(Recipe(strength=0.0), lambda camera: None, read=reader.read)
     jobs = [Job(file_of(folder, word), folder / f"{word}-out.dng") for word in words]
     return {result.source.stem: result for result in run_batch(jobs, work, stop=stop)}
 

@@ -22,15 +22,16 @@ from rawdenoise.errors import VerificationError
 from rawdenoise.formats import dng_directories, read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import OutputLevels, fine_scale, level_notes, output_scale, scaled
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag, numbers
 from rawdenoise.noise.artefacts import cleared
-from rawdenoise.pipeline import DenoiseOptions, Format, denoise, denoise_planes, write
+from rawdenoise.pipeline import denoise, denoise_planes, write
 from rawdenoise.recipe import Recipe
 
-FINE = DenoiseOptions(device="cpu", levels=OutputLevels.FINE)
-SENSOR = DenoiseOptions(device="cpu", levels=OutputLevels.SENSOR)
+FINE = Recipe(levels=OutputLevels.FINE)
+SENSOR = Recipe(levels=OutputLevels.SENSOR)
 WHITE, BLACK = 1023.0, 60.0
 
 
@@ -118,7 +119,7 @@ def test_fine_levels_lose_less_to_rounding(tmp_path: Path) -> None:
     output = write(denoise(raw, model, FINE), tmp_path / "fine.dng")
     back = read_raw(output)
     planes = cleared(pack(raw), NOISE, valid=~clipped(raw), known=None).planes
-    exact = denoise_planes(planes, NOISE, model, FINE)
+    exact = denoise_planes(planes, NOISE, model)
     sound = (pack(raw) < 0.9) & (exact > -0.05) & (exact < 1)
     fine = np.abs(pack(back) - exact)[sound].max() * (WHITE - BLACK)
     coarse = np.abs(pack(denoise(raw, model, SENSOR).image) - exact)[sound].max()
@@ -183,7 +184,7 @@ def test_a_sensor_of_12_bits_or_less_gets_the_finer_scale_where_it_is_denoised(
     white: int, strength: float, scale: int
 ) -> None:
     raw = make_raw(8, 8, black=(4.0,) * 4, white=float(white))
-    assert output_scale(raw, DenoiseOptions().levels, strength=strength) == scale
+    assert output_scale(raw, Recipe().levels, strength=strength) == scale
     assert output_scale(raw, OutputLevels.SENSOR, strength=strength) == 1
     assert output_scale(raw, OutputLevels.FINE, strength=strength) == fine_scale(raw)
 
@@ -214,7 +215,7 @@ def test_auto_is_the_default_everywhere(name: str) -> None:
     (option,) = (param for param in command.params if param.name == "levels")
     assert isinstance(option.type, click.Choice)
     assert [*option.type.choices] == [*OutputLevels]
-    assert option.default == Recipe().levels == DenoiseOptions().levels == "auto"
+    assert option.default == Recipe().levels == Recipe().levels == "auto"
 
 
 def test_a_list_of_opcodes_that_cannot_be_read_keeps_the_sensor_s_scale() -> None:

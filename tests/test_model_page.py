@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Camera
 from rawdenoise.cli import main
 from rawdenoise.errors import ModelFileError
@@ -403,7 +404,7 @@ def test_a_card_whose_evidence_is_none_is_refused(tmp_path: Path, entry: dict[st
 
 def test_the_command_shows_evidence_and_makes_a_page_where_there_is_none(own_store: Path) -> None:
     model = new_model(build_net("fast"), card())
-    folder = ModelStore().save(model)
+    folder = user_stores().models.save(model)
     shown = CliRunner().invoke(main, ["models", "show", "test"])
     assert shown.exit_code == 0, shown.output
     assert re.search(r"3200 +\+5.43 \+- 0.12 +-0.012 +1.012 +\+0.012 -0.046 +\+0.247", shown.output)

@@ -12,10 +12,12 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, ModelMissingError
-from rawdenoise.models.bundled import load_base, model_for
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
+from rawdenoise.models.choice import model_for
 from rawdenoise.models.model import Model, new_model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import build_net
@@ -75,8 +77,8 @@ def test_ids_tell_camera_date_and_weights() -> None:
 
 
 def test_the_folder_comes_from_the_environment(own_store: Path) -> None:
-    assert ModelStore().folder == own_store
-    assert ModelStore().cards() == []
+    assert user_stores().models.folder == own_store
+    assert user_stores().models.cards() == []
 
 
 def test_find_takes_the_newest_of_exactly_this_camera(store: ModelStore) -> None:
@@ -128,12 +130,12 @@ def test_a_card_that_cannot_be_read_is_never_replaced_by_another_model(store: Mo
         ):
             model_for(CAMERA, store)
         store.save(trained(seed=1, created="2024-01-01T00:00:00+00:00"))  # an older one that can be read
-    assert model_for(OTHER, store).card.id == load_base("fast").card.id
+    assert model_for(OTHER, store).card.id == load_bundled("fast").card.id
 
 
 def test_a_card_that_can_be_excluded_stops_nobody(store: ModelStore) -> None:
     newer_format(store.save(trained(replace(CAMERA, mode="1000x656 12-bit"), seed=1)))
-    assert model_for(CAMERA, store).card.id == load_base("fast").card.id
+    assert model_for(CAMERA, store).card.id == load_bundled("fast").card.id
     older = trained(seed=2, created="2024-01-01T00:00:00+00:00")
     older = Model(replace(older.card, id=older.card.id.replace(older.card.id[-17:-9], "20240101")), older.net)
     card_is_no_json(store.save(older))

@@ -13,8 +13,9 @@ import pytest
 from click.testing import CliRunner, Result
 from conftest import make_raw
 
+from rawdenoise.app import denoise
 from rawdenoise.capture.raw import Camera, Provenance, Tag
-from rawdenoise.cli import batches, main, sessions
+from rawdenoise.cli import main, sessions
 from rawdenoise.errors import UNFORESEEN
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
@@ -136,7 +137,7 @@ def test_denoise_reads_one_file_here_and_several_apart(
 ) -> None:
     """And what crashes its decoder is one of several: the others are done."""
     reader = IsolatedReader(worker="misbehaving_decoder")
-    monkeypatch.setattr(batches, "shared_reader", lambda: reader)
+    monkeypatch.setattr(denoise, "shared_reader", lambda: reader)
     folder = tmp_path / "in"
     folder.mkdir()
     for name in ("good", "segfault", "well"):

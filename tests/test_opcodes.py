@@ -18,9 +18,10 @@ from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.opcodes import named_bad_pixels, read_opcodes
 from rawdenoise.formats.tags import Code
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.noise.defects import named_defects
-from rawdenoise.pipeline import DenoiseOptions, defects_for, denoise
+from rawdenoise.pipeline import defects_for, denoise
+from rawdenoise.recipe import Recipe
 
 CONSTANT, LIST = 4, 5
 PLACES = [(10, 20), (11, 47), (40, 61), (41, 90), (63, 95)]
@@ -77,7 +78,7 @@ def test_named_pixels_are_repaired_for_the_network_and_stay_as_they_were(tmp_pat
     known = defects_for(raw)
     assert known is not None
     assert np.count_nonzero(known) == len(PLACES)
-    clean = denoise(raw, load_base("fast"), DenoiseOptions(estimate=False)).image
+    clean = denoise(raw, load_bundled("fast"), Recipe(estimate=False)).image
     bad = mosaic == 0
     assert np.array_equal(clean.mosaic[bad], mosaic[bad])
     beside = np.zeros_like(bad)

@@ -21,11 +21,12 @@ from rawdenoise.files.outputs import Judge, Standing, made_by_us
 from rawdenoise.files.sources import digest_of, signature_of
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.provenance import is_output, made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, bytes_tag
 from rawdenoise.isolation.untouched import read_untouched
-from rawdenoise.pipeline import DenoiseOptions, Format
+from rawdenoise.recipe import Recipe
 
 TIME = "2026:05:06 07:08:09"
 
@@ -52,9 +53,7 @@ def do(jobs: list[Job], recipe: str = "recipe", format: Format = Format.DNG) -> 
     """Do what is planned, at strength 0, by a recipe that is only a word."""
     remade = {job.output for job in jobs if job.replaces and job.output is not None}
     signing = Signing(lambda source: recipe)
-    work = denoising(
-        DenoiseOptions(strength=0), lambda camera: None, signing=signing, remade=remade, format=format
-    )
+    work = denoising(Recipe(strength=0, format=format), lambda camera: None, signing=signing, remade=remade)
     results = {result.source: result for result in run_batch(jobs, work)}
     assert not [result.reason for result in results.values() if result.error]
     return [results[job.source].status for job in jobs]
@@ -361,7 +360,7 @@ def test_a_source_is_not_written_over_whatever_was_planned(tmp_path: Path, how: 
         output.hardlink_to(source)
     else:
         output.symlink_to(source)
-    work = denoising(DenoiseOptions(strength=0), lambda camera: None, overwrite=True)
+    work = denoising(Recipe(strength=0), lambda camera: None, overwrite=True)
     (result,) = run_batch([Job(source, output)], work)
     assert (result.status, "is the source itself" in result.reason) == (Status.FAILED, True)
     assert source.read_bytes() == output.read_bytes() == before

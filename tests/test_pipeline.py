@@ -10,27 +10,20 @@ from test_packing import mirrored
 from torch import nn
 
 from rawdenoise import __version__
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Camera, Cfa, Exposure, RawImage
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.inference.tiling import Tiles
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
 from rawdenoise.models.model import Model, new_model
 from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, Method, ProfilePoint
-from rawdenoise.noise.profiles.store import ProfileStore
-from rawdenoise.pipeline import (
-    DenoiseOptions,
-    _humbler,
-    blend,
-    defects_for,
-    denoise,
-    denoise_planes,
-    noise_for,
-)
+from rawdenoise.pipeline import _humbler, blend, defects_for, denoise, denoise_planes, noise_for
+from rawdenoise.recipe import Recipe
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
 
@@ -68,7 +61,7 @@ def published(noise: NoiseModel) -> ProfilePoint:
 
 def test_strength_zero_is_the_input_and_needs_no_model() -> None:
     raw = noisy(64, 64)
-    result = denoise(raw, None, DenoiseOptions(strength=0))
+    result = denoise(raw, None, Recipe(strength=0))
     assert np.array_equal(result.image.mosaic, raw.mosaic)
     assert result.provenance.strength == 0
     with pytest.raises(ModelMissingError):
@@ -77,7 +70,7 @@ def test_strength_zero_is_the_input_and_needs_no_model() -> None:
 
 def test_what_was_done_is_said_whole() -> None:
     model = a_model()
-    result = denoise(noisy(200, 200), model, DenoiseOptions(strength=0.4, device="cpu"))
+    result = denoise(noisy(200, 200), model, Recipe(strength=0.4))
     said = result.provenance
     assert (said.version, said.method, said.strength) == (__version__, "gr2r", 0.4)
     assert (said.model_id, said.model_digest) == (model.card.id, model.card.weights_sha256)
@@ -88,7 +81,7 @@ def test_what_was_done_is_said_whole() -> None:
 @pytest.mark.parametrize(("rows", "columns"), [(False, True), (True, False), (True, True)])
 def test_a_mirrored_mosaic_is_denoised_alike(rows: bool, columns: bool) -> None:
     raw, model = noisy(90, 134), a_model()
-    options = DenoiseOptions(device="cpu")
+    options = Recipe()
     there = denoise(mirrored(raw, rows=rows, columns=columns), model, options).image
     back = mirrored(there, rows=rows, columns=columns).mosaic
     straight = denoise(raw, model, options).image.mosaic
@@ -100,8 +93,8 @@ def test_a_mirrored_mosaic_is_denoised_alike(rows: bool, columns: bool) -> None:
 def test_tiles_change_nothing_measurable(name: str) -> None:
     model, raw = a_model(name), noisy(420, 560)
     planes = pack(raw)
-    whole = denoise_planes(planes, NOISE, model, DenoiseOptions(device="cpu", tile=4096))
-    tiled = denoise_planes(planes, NOISE, model, DenoiseOptions(device="cpu", tile=96))
+    whole = denoise_planes(planes, NOISE, model, tile=4096)
+    tiled = denoise_planes(planes, NOISE, model, tile=96)
     assert np.abs(whole - planes).max() > 1e-3
     assert np.abs(whole - tiled).max() < 1e-5
 
@@ -114,12 +107,12 @@ def test_strength_mixes_what_was_and_what_came_out() -> None:
 
 
 def test_the_noise_is_the_model_s_at_its_isos_and_the_capture_s_own_elsewhere() -> None:
-    raw, card = noisy(400, 400), a_model().card
-    assert noise_for(raw, pack(raw), card) == NOISE
+    raw, model = noisy(400, 400), a_model()
+    assert noise_for(raw, pack(raw), model) == NOISE
     stranger = replace(raw, camera=replace(raw.camera, model="Test Two"))
-    assert noise_for(stranger, pack(stranger), card) != NOISE
+    assert noise_for(stranger, pack(stranger), model) != NOISE
     elsewhere = replace(raw, exposure=Exposure(iso=3200))
-    estimated = noise_for(elsewhere, pack(elsewhere), card)
+    estimated = noise_for(elsewhere, pack(elsewhere), model)
     assert estimated != NOISE
     grey = np.full((4, 1, 1), 0.3, np.float32)
     np.testing.assert_allclose(estimated.variance(grey), NOISE.variance(grey), rtol=0.2)
@@ -129,17 +122,20 @@ def test_a_capture_that_names_no_camera_has_the_noise_of_the_chosen_model_s() ->
     bench = Camera(model="Bench camera", mode="test")
     raw = replace(noisy(96, 120), camera=Camera(mode="test"), exposure=Exposure())
     card = replace(a_model().card, camera=bench, noise=(IsoNoise(None, NOISE, 1),))
-    assert noise_for(raw, pack(raw), card) == NOISE
-    assert noise_for(replace(raw, camera=Camera(mode="other")), pack(raw), card) != NOISE
+    model = replace(a_model(), card=card)
+    assert noise_for(raw, pack(raw), model) == NOISE
+    assert noise_for(replace(raw, camera=Camera(mode="other")), pack(raw), model) != NOISE
 
     measured = NoiseModel((3e-3,) * 4, (2e-5,) * 4)
     known = KnownDefects("", (120, 96), hot=((40, 51),))
-    ProfileStore().save(CameraProfile(bench, (replace(published(measured), iso=None),), known))
-    assert noise_for(raw, pack(raw), card).shot == pytest.approx(measured.shot)
+    user_stores().profiles.save(CameraProfile(bench, (replace(published(measured), iso=None),), known))
+    profiles = user_stores().profiles
+    assert noise_for(raw, pack(raw), model, profiles).shot == pytest.approx(measured.shot)
 
     raw.mosaic[40, 51] += 300  # too little to be found without the profile
-    model, options = replace(a_model(), card=card), DenoiseOptions(device="cpu")
-    kept, gone = (denoise(raw, model, replace(options, keep_defects=keep)).image for keep in (True, False))
+    kept, gone = (
+        denoise(raw, model, Recipe(keep_hot_pixels=keep), profiles=profiles).image for keep in (True, False)
+    )
     assert kept.mosaic[40, 51] == raw.mosaic[40, 51]
     assert gone.mosaic[40, 51] != raw.mosaic[40, 51]
     assert gone.camera == raw.camera
@@ -148,7 +144,7 @@ def test_a_capture_that_names_no_camera_has_the_noise_of_the_chosen_model_s() ->
 @pytest.mark.parametrize("cfa", list(Cfa))
 def test_margins_of_any_parity_stay_as_they_are(cfa: Cfa) -> None:
     raw = make_raw(64, 66, cfa=cfa, margins=(3, 5, 1, 2), seed=4, exposure=Exposure(iso=800))
-    out = denoise(raw, a_model(), DenoiseOptions(device="cpu", estimate=False)).image
+    out = denoise(raw, a_model(), Recipe(estimate=False)).image
     margin = np.ones(raw.mosaic.shape, bool)
     margin[raw.active.slices] = False
     assert np.array_equal(out.mosaic[margin], raw.mosaic[margin])
@@ -159,10 +155,10 @@ def test_margins_of_any_parity_stay_as_they_are(cfa: Cfa) -> None:
 def test_hot_pixels_go_unless_they_are_to_be_kept() -> None:
     raw = noisy(96, 120)
     raw.mosaic[40, 51] = 14000
-    options = DenoiseOptions(device="cpu")
+    options = Recipe()
     model = a_model()
     result, kept = (
-        denoise(raw, model, replace(options, keep_defects=keep)).image.mosaic for keep in (False, True)
+        denoise(raw, model, replace(options, keep_hot_pixels=keep)).image.mosaic for keep in (False, True)
     )
     assert kept[40, 51] == raw.mosaic[40, 51]
     neighbours = raw.mosaic[38:43:2, 49:54:2]
@@ -177,12 +173,13 @@ def test_defects_that_a_calibration_knows_are_repaired_on_that_body_only() -> No
     body = replace(raw, camera=replace(raw.camera, serial="7"))
     known = KnownDefects("7", (120, 96), hot=((40, 51),), dead=((10, 10),))
     profile = CameraProfile(replace(raw.camera, mode=""), (published(NOISE),), known)
-    assert defects_for(body) is None
-    ProfileStore().save(profile)
-    found = defects_for(body)
+    profiles = user_stores().profiles
+    assert defects_for(body, profiles) is None
+    profiles.save(profile)
+    found = defects_for(body, profiles)
     assert found is not None
     assert np.argwhere(found).tolist() == [[0, 5, 5], [1, 20, 25]]
-    assert defects_for(raw) is None
+    assert defects_for(raw, profiles) is None
 
 
 def test_row_noise_goes_unless_it_is_to_be_kept() -> None:
@@ -191,9 +188,9 @@ def test_row_noise_goes_unless_it_is_to_be_kept() -> None:
     plain = noisy(256, 600)
     raw = replace(plain, mosaic=(plain.mosaic + rows[:, None]).astype(np.uint16))
     card = replace(a_model().card, noise=(IsoNoise(800, replace(NOISE, row_variance=row_sigma**2), 1),))
-    model, options = replace(a_model(), card=card), DenoiseOptions(device="cpu")
+    model, options = replace(a_model(), card=card), Recipe()
     result, kept = (
-        denoise(raw, model, replace(options, keep_rows=keep)).image.mosaic.astype(float)
+        denoise(raw, model, replace(options, keep_row_noise=keep)).image.mosaic.astype(float)
         for keep in (False, True)
     )
     found = np.median(kept - result, axis=1)
@@ -215,6 +212,6 @@ def test_memory_that_the_cpu_has_not_is_an_error(monkeypatch: pytest.MonkeyPatch
         raise torch.cuda.OutOfMemoryError("no memory")
 
     monkeypatch.setattr("rawdenoise.pipeline.denoise_tiled", denoise_tiled)
-    noise, options = NoiseModel((1e-3,) * 4, (1e-5,) * 4), DenoiseOptions(device="cpu")
+    noise = NoiseModel((1e-3,) * 4, (1e-5,) * 4)
     with pytest.raises(torch.cuda.OutOfMemoryError):
-        denoise_planes(np.zeros((4, 32, 32), np.float32), noise, load_base("fast"), options)
+        denoise_planes(np.zeros((4, 32, 32), np.float32), noise, load_bundled("fast"))

@@ -11,6 +11,7 @@ from conftest import make_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import ProfileError
 from rawdenoise.noise.profiles.profile import off_scale, point_at
@@ -505,7 +506,7 @@ def test_names_may_be_given_in_part(tmp_path: Path) -> None:
 
 
 def test_what_comes_with_rawdenoise_is_sound_and_says_where_it_is_from() -> None:
-    store = ProfileStore()
+    store = user_stores().profiles
     assert store.broken() == []
     stored = [each for each in store.profiles() if each.bundled]
     assert {"ILCE-7SM2", "IMX385", "IMX686", "PiDNG / PiCamera2"} <= {e.profile.camera.model for e in stored}
@@ -521,7 +522,7 @@ def test_bundled_profiles_say_what_was_published(shared_data: Path) -> None:
         ("IMX686_PNNP", Camera("Sony", "IMX686")),
         ("IMX385_CRVD_PNNP", Camera("Sony", "IMX385")),
     ):
-        stored = ProfileStore().find(camera)
+        stored = user_stores().profiles.find(camera)
         assert stored is not None
         span = facts[name]["white"] - facts[name]["black"]
         for iso, fact in facts[name]["iso"].items():
@@ -536,7 +537,7 @@ def test_bundled_profiles_say_what_was_published(shared_data: Path) -> None:
 
 
 def test_the_a7s2_switches_gain_between_iso_1600_and_2000() -> None:
-    stored = ProfileStore().get("ilce-7sm2")
+    stored = user_stores().profiles.get("ilce-7sm2")
     known = {iso: point_at(stored.profile.points, iso) for iso in (1600, 1750, 1850, 2000)}
     reads = [found[0].read_noise[0] / found[0].gain[0] for found in known.values() if found]
     assert reads == pytest.approx([4.12, 4.06, 1.41, 1.39], abs=0.03)
@@ -544,10 +545,10 @@ def test_the_a7s2_switches_gain_between_iso_1600_and_2000() -> None:
 
 def test_a_capture_of_the_camera_gets_its_profile() -> None:
     raw = make_raw(8, 8, camera=Camera("SONY", "ILCE-7SM2", "123", "4240x2832 14-bit"))
-    stored = ProfileStore().find(raw.camera)
+    stored = user_stores().profiles.find(raw.camera)
     assert stored is not None
     known = stored.profile.noise_at(800, levels=raw.levels)
     assert known is not None
-    assert ProfileStore().noise_of(raw.camera, 800, raw.levels) == known[0]
-    assert ProfileStore().noise_of(raw.camera, 51200, raw.levels) is None
-    assert ProfileStore().noise_of(replace(raw.camera, model="A7"), 800, raw.levels) is None
+    assert user_stores().profiles.noise_of(raw.camera, 800, raw.levels) == known[0]
+    assert user_stores().profiles.noise_of(raw.camera, 51200, raw.levels) is None
+    assert user_stores().profiles.noise_of(replace(raw.camera, model="A7"), 800, raw.levels) is None

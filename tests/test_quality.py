@@ -18,20 +18,21 @@ from torch import nn
 from rawdenoise.capture.packing import clipped, pack, unpack
 from rawdenoise.capture.raw import Camera, Exposure, RawImage
 from rawdenoise.formats.output_levels import OutputLevels
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
 from rawdenoise.models.model import Model, new_model
 from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.pipeline import DenoiseOptions, denoise
+from rawdenoise.pipeline import denoise
 from rawdenoise.quality.gain import Flag, NetworkReach, PictureQuality, assess
 from rawdenoise.quality.metrics import psnr
+from rawdenoise.recipe import Recipe
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
 
 ISO = 12800
-CPU = DenoiseOptions(device="cpu")
+CPU = Recipe()
 FLAT = NoiseModel((1e-9,) * 4, (4e-4,) * 4)  # the same variance everywhere
 ALL = np.ones((4, 128, 160), bool)
 ONE = NetworkReach(halo=8, multiple=1)
@@ -370,10 +371,10 @@ def test_a_picture_whose_noise_cannot_be_told_from_texture_is_left_as_it_was() -
     raw = make_raw(240, 320, camera=Camera("Nobody", "Knows"))
     planes = noisy(clean, 4 / 15871, (6 / 15871) ** 2)
     raw = unpack(planes, raw, saturation=math.inf)
-    result = denoise(raw, load_base("fast"), CPU)
+    result = denoise(raw, load_bundled("fast"), CPU)
     assert result.left == "its noise cannot be told from its texture"
     assert result.quality is not None
     assert not result.quality.told
     assert Flag.NOISE in result.quality.flags
     assert np.array_equal(result.image.mosaic, raw.mosaic)
-    assert denoise(raw, load_base("fast"), replace(CPU, estimate=False)).notes == (result.left,)
+    assert denoise(raw, load_bundled("fast"), replace(CPU, estimate=False)).notes == (result.left,)

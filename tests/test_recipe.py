@@ -6,14 +6,16 @@ import pytest
 
 from rawdenoise import recipe
 from rawdenoise.capture.raw import Cfa
+from rawdenoise.formats.output_format import Format
+from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.recipe import Recipe
 
 
 def test_a_recipe_is_another_whenever_a_result_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     others = [
-        Recipe(), Recipe(strength=0.5), Recipe(model="x"), Recipe(base="best"), Recipe(format="tiff"),
-        Recipe(levels="fine"), Recipe(keep_hot_pixels=True), Recipe(keep_row_noise=True),
+        Recipe(), Recipe(strength=0.5), Recipe(model="x"), Recipe(bundled="best"), Recipe(format=Format.TIFF),
+        Recipe(levels=OutputLevels.FINE), Recipe(keep_hot_pixels=True), Recipe(keep_row_noise=True),
         Recipe(min_gain=1.0), Recipe(estimate=False),
     ]  # fmt: skip
     digests = {each.digest for each in others}

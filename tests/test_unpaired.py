@@ -10,10 +10,10 @@ import torch
 from click.testing import CliRunner, Result
 from test_cli_denoise import _one_thread, a_capture
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.cli import main
 from rawdenoise.errors import TrainingError
-from rawdenoise.models.bundled import load_base
-from rawdenoise.models.store import ModelStore
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
@@ -131,7 +131,7 @@ def test_clean_captures_are_cleaned_before_they_are_targets(tmp_path: Path) -> N
     np.save(tmp_path / "00000.npy", (0.2 + drawn).astype(np.float16))
     np.save(tmp_path / "00000.valid.npy", np.ones((1, 512, 512), bool))
     store = TileStore(tmp_path, (Tile("00000.npy", 0, 0),), (), (IsoNoise(100, LOW, 1),), 255)
-    base = load_base("fast")
+    base = load_bundled("fast")
     for name, cleaner in (("cleaned", base), ("as they are", replace(base, net=Identity()))):
         source = CleanCaptures(store, cleaner)
         planes, valid = source.draw(np.random.default_rng(0), 8, 32)
@@ -224,7 +224,7 @@ def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_
 def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tmp_path: Path) -> None:
     trained = train(tmp_path, captures, "--images", 32, "--keep-if-worse")
     assert trained.exit_code == 0, trained.output
-    (card,) = ModelStore().cards()
+    (card,) = user_stores().models.cards()
     assert card.objective == "unpaired"
     assert card.options["blind_spot"] == "d-bsn-light"
     assert len(card.options["clean"]) == 3
@@ -235,7 +235,7 @@ def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tm
     assert 32 <= card.figures["images"] <= 48  # whole batches in each stage
     assert "  clean: 3 captures, ISO 50" in trained.stdout
     assert "next: rawdenoise denoise" in trained.stdout
-    assert f"against {load_base('fast').card.id}" in trained.stdout
+    assert f"against {load_bundled('fast').card.id}" in trained.stdout
     assert not list((tmp_path / "scratch").rglob("*.*"))
 
 
@@ -248,14 +248,14 @@ def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path)
     result = train(tmp_path, folder, *arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("no new model")
-    assert not ModelStore().cards()
+    assert not user_stores().models.cards()
 
 
 @pytest.mark.parametrize("share", [0.05, 0.6])
 def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path, share: float) -> None:
     (group,) = scan([captures])
     options = TrainingOptions(images=48, minutes=None, batch=4, crop=24, device="cpu", seed=3)
-    start = load_base("fast")
+    start = load_bundled("fast")
 
     def trained(folder: Path, stop_at: float = 2.0, **changes: object) -> Trained:
         done = 0.0

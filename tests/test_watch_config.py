@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from rawdenoise.formats.output_format import Format
+from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,
@@ -71,10 +73,10 @@ def test_every_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     here = tmp_path.absolute()
     assert read_config(written(tmp_path, WHOLE)) == WatchConfig(
         roots=(
-            Root(here / "cards", here / "done", Recipe(base="best"), settle_s=1.0),
+            Root(here / "cards", here / "done", Recipe(bundled="best"), settle_s=1.0),
             Root(
                 here / "home" / "nas", Path("/elsewhere"),
-                Recipe("cam-1", "fast", 0.5, "tiff", "fine", True, True, 1.0),
+                Recipe("cam-1", "fast", 0.5, Format.TIFF, OutputLevels.FINE, True, True, 1.0),
                 recursive=False, settle_s=7.5, poll_s=30.0, rescan_s=60.0, sidecars=True,
                 failed_dir=here / "failed", attempts=2, train="now", train_after=12, train_minutes=5.0,
             ),

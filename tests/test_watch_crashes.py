@@ -21,6 +21,7 @@ from test_watch_service import Told, a_capture, config_of, once, outputs, states
 from test_watch_service import _quickly as _quickly
 from test_watch_service import root as root
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import MARK
 from rawdenoise.cli import main
 from rawdenoise.watching import late_sidecars, watcher, worker
@@ -31,7 +32,7 @@ from rawdenoise.watching.ledger.database import LedgerBrokenError
 from rawdenoise.watching.ledger.job_queue import JobQueue
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.moments import Moment, now
-from rawdenoise.watching.service import Service
+from rawdenoise.watching.service import RunOptions, Service
 from rawdenoise.watching.trainer import Trainer
 
 SERVICE = """
@@ -107,7 +108,7 @@ def test_a_stop_is_heard_amid_a_scan(root: Root, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(watcher, "AT_ONCE", 10)
     looks = itertools.count()
     with Ledger(config_of(root).state) as ledger:
-        watch = Service(config_of(root), ledger, Told())
+        watch = Service(config_of(root), user_stores(), ledger, Told())
         watch.run(lambda: next(looks) > 2)
         assert 0 < len(watch._watchers[0].tracker) < 50
 
@@ -116,7 +117,7 @@ def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.Mon
     for number in range(2):
         a_capture(root.source / f"{number}.dng", number)
     with Ledger(config_of(root).state) as ledger:  # which dies while it has both of them
-        watch = Service(config_of(root), ledger, Told(), once=True)
+        watch = Service(config_of(root), user_stores(), ledger, Told(), RunOptions(once=True))
         monkeypatch.setattr(watch._scheduler, "hand_out", lambda watchers: None)
         stop = threading.Event()
         thread = threading.Thread(target=watch.run, args=(stop.is_set,))
@@ -163,7 +164,9 @@ def test_a_clock_that_is_set_all_the_time_disturbs_nothing(root: Root) -> None:
         return Moment(time.time() + next(jumps), time.monotonic())
 
     with Ledger(config.state) as ledger:
-        thread = threading.Thread(target=Service(config, ledger, told, clock=clock).run, args=(stop.is_set,))
+        thread = threading.Thread(
+            target=Service(config, user_stores(), ledger, told, clock=clock).run, args=(stop.is_set,)
+        )
         thread.start()
         try:
             assert soon(lambda: told.all("done") and told.all("quarantined"))
@@ -180,7 +183,9 @@ def test_a_training_is_due_by_the_clock_that_nobody_sets(root: Root, monkeypatch
     times = []
     monkeypatch.setattr(Trainer, "step", lambda self, now, *, idle: times.append(now))
     with Ledger(config_of(root).state) as ledger:
-        Service(config_of(root), ledger, Told(), clock=lambda: Moment(1e9, 77.0)).run(lambda: bool(times))
+        Service(config_of(root), user_stores(), ledger, Told(), clock=lambda: Moment(1e9, 77.0)).run(
+            lambda: bool(times)
+        )
     assert times == [77.0]
 
 

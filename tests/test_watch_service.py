@@ -20,6 +20,7 @@ import pytest
 import torch
 from conftest import PATIENCE_S, make_raw, soon
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import MARK
 from rawdenoise.capture.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.errors import DiskFullError, OutputError, RawDenoiseError, UnreadableError
@@ -30,9 +31,8 @@ from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, text
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.model import new_model
-from rawdenoise.models.store import ModelStore
 from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching import (
@@ -56,7 +56,7 @@ from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.output_mark import MARKER
 from rawdenoise.watching.reports import words
-from rawdenoise.watching.service import Service
+from rawdenoise.watching.service import RunOptions, Service
 from rawdenoise.watching.trainer import Trainer
 
 QUICK = Recipe(strength=0.0)  # no network: what is tested here is all around it
@@ -123,7 +123,9 @@ def once(*roots: Root, redo: bool = False, verify: bool = False) -> tuple[int, T
     """What `--once` does."""
     config, told = config_of(*roots), Told()
     with Ledger(config.state) as ledger:
-        return Service(config, ledger, told, once=True, redo=redo, verify=verify).run(lambda: False), told
+        return Service(config, user_stores(), ledger, told, RunOptions(True, redo, verify)).run(
+            lambda: False
+        ), told
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def watching(*roots: Root) -> Iterator[tuple[Service, Told]]:
     """A service that runs for the length of the block."""
     config, told, stop = config_of(*roots), Told(), threading.Event()
     with Ledger(config.state) as ledger:
-        running = Service(config, ledger, told)
+        running = Service(config, user_stores(), ledger, told)
         thread = threading.Thread(target=running.run, args=(stop.is_set,))
         thread.start()
         try:
@@ -163,12 +165,12 @@ def test_what_is_there_is_denoised_as_by_denoise(root: Root) -> None:
     output = root.output / "deep" / "a b.dng"
     assert code == 0
     assert outputs(root) == {"deep/a b.dng"}
-    expected = denoise(read_raw(source), load_base("fast")).image.mosaic
+    expected = denoise(read_raw(source), load_bundled("fast")).image.mosaic
     assert np.array_equal(read_raw(output).mosaic, expected)
     assert source.read_bytes() == before
     made = made_of(output)
     assert made is not None
-    assert (made.recipe, made.model_id) == (root.recipe.digest, load_base("fast").card.id)
+    assert (made.recipe, made.model_id) == (root.recipe.digest, load_bundled("fast").card.id)
     (done,) = told.all("done")
     assert (done["source"], done["output"], done["camera"]) == (str(source), str(output), "Test One")
     assert done["gain_db"] > 0
@@ -413,19 +415,21 @@ def test_a_model_that_is_made_meanwhile_is_used(root: Root) -> None:
     with watching(root) as (_, told):
         first = a_capture(root.source / "a.dng", 0)
         assert soon(lambda: told.all("done"))
-        card = replace(load_base("fast").card, camera=read_raw(first).camera)
-        own = new_model(load_base("fast").net, card)
-        ModelStore().save(own)
+        card = replace(load_bundled("fast").card, camera=read_raw(first).camera)
+        own = new_model(load_bundled("fast").net, card)
+        user_stores().models.save(own)
         a_capture(root.source / "b.dng", 1)
         assert soon(lambda: len(told.all("done")) == 2)
-    assert [each["model"] for each in told.all("done")] == [load_base("fast").card.id, own.card.id]
+    assert [each["model"] for each in told.all("done")] == [load_bundled("fast").card.id, own.card.id]
 
 
 def test_a_model_whose_card_cannot_be_read_is_waited_for(root: Root) -> None:
     root = replace(root, recipe=Recipe())
     source = a_capture(root.source / "a.dng")
-    own = new_model(load_base("fast").net, replace(load_base("fast").card, camera=read_raw(source).camera))
-    card = ModelStore().save(own) / "card.json"
+    own = new_model(
+        load_bundled("fast").net, replace(load_bundled("fast").card, camera=read_raw(source).camera)
+    )
+    card = user_stores().models.save(own) / "card.json"
     card.write_text('{"format": 0}')
     with watching(root) as (_, told):
         assert soon(lambda: told.all("waiting"))
@@ -741,11 +745,12 @@ def test_two_watchers_share_the_work(root: Root) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
+from rawdenoise.app.stores import user_stores
 from rawdenoise.watching import worker
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.service import Service
+from rawdenoise.watching.service import RunOptions, Service
 class Silent:
     def say(self, event, **fields): pass
 where = sys.argv[2]
@@ -762,7 +767,8 @@ if where == "writing":
 here = Path(sys.argv[1])
 root = Root(here / "in", here / "out", Recipe(strength=0.0), settle_s=0.0, train="never")
 with Ledger(here / "state") as ledger:
-    Service(WatchConfig((root,), here / "state"), ledger, Silent(), once=True).run(lambda: False)
+    config = WatchConfig((root,), here / "state")
+    Service(config, user_stores(), ledger, Silent(), RunOptions(once=True)).run(lambda: False)
 """
 
 
@@ -785,7 +791,7 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_is_left(root: Root, where: 
 def test_a_capture_that_kills_its_process_is_given_up(root: Root) -> None:
     a_capture(root.source / "a.dng")
     with Ledger(config_of(root).state) as ledger:
-        made = Service(config_of(root), ledger, Told(), once=True)
+        made = Service(config_of(root), user_stores(), ledger, Told(), RunOptions(once=True))
         made.run(lambda: False)
         (job,) = ledger.jobs.select()
         again = replace(job, crashes=root.attempts)

@@ -43,8 +43,8 @@ def test_the_wheel_brings_the_noise_profiles(wheel: Path) -> None:
 def test_an_installed_rawdenoise_finds_its_profiles(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
-        "from rawdenoise.noise.profiles.store import *; "
-        "print(bundled_folder()); print(ProfileStore().get('7sm2').path)"
+        "from rawdenoise.app.stores import user_stores; from rawdenoise.noise.profiles.store import *; "
+        "print(bundled_folder()); print(user_stores().profiles.get('7sm2').path)"
     )
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path,

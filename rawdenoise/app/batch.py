@@ -8,12 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-
-from torch import nn
 
 from rawdenoise.app.jobs import FileResult, Job, Status, result_of
 from rawdenoise.capture.raw import Camera, RawImage
@@ -23,11 +20,14 @@ from rawdenoise.files.sidecars import Sidecars, copy_missing
 from rawdenoise.files.sources import name_of, read_digested
 from rawdenoise.formats import LAYOUT_SUFFIXES
 from rawdenoise.formats.dng import compromises
+from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import level_notes
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_alone
+from rawdenoise.models.method import Method
 from rawdenoise.models.model import Model
-from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, denoise, write
+from rawdenoise.noise.profiles.store import ProfileStore
+from rawdenoise.pipeline import Denoised, denoise, write
 from rawdenoise.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -70,21 +70,21 @@ def recipe_digest(recipe: Recipe, layout: PlainLayout | None, source: Path) -> s
 
 
 def denoising(
-    options: DenoiseOptions,
-    models: Callable[[Camera], Model | None],
+    recipe: Recipe,
+    models: Callable[[Camera], Model | Method | None],
     *,
-    format: Format = Format.DNG,
+    profiles: ProfileStore | None = None,
+    device: str = "auto",
     layout: PlainLayout | None = None,
     overwrite: bool = False,
     keep_mtime: bool = False,
-    min_gain: float | None = None,
     signing: Signing | None = None,
     remade: Collection[Path] = (),
     read: Read = read_alone,
 ) -> Work:
     """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed.
 
-    Pictures that gained less than `min_gain` dB by their estimate are not written. With `signing`
+    Pictures that gained less than the recipe's least gain by their estimate are not written. With `signing`
     outputs say of which content they were made and by which recipe. `remade` are outputs that are written
     over even where others are not; a source never is. Where there are many files, `read` is to do it in
     processes of their own, so that what crashes is one file's.
@@ -97,30 +97,27 @@ def denoising(
         raw = read_it(path) if signing is None else read_digested(path, read_it)
         if signing is not None:
             signing.keep(path, raw.source_digest)
-        notes = compromises(raw) if format is Format.DNG else ()
-        said = level_notes(raw, options.levels, strength=options.strength)
+        notes = compromises(raw) if recipe.format is Format.DNG else ()
+        said = level_notes(raw, recipe.levels, strength=recipe.strength)
         return replace(raw, notes=(*raw.notes, *notes, *said))
 
     def denoise_one(raw: RawImage, stopped: Stop) -> Denoised:
         model = models(raw.camera)
-        if model is None:
-            return denoise(raw, None, options)
-        with _stopping(model.net, stopped):
-            return denoise(raw, model, options)
+        return denoise(raw, model, recipe, profiles=profiles, device=device, stop=stopped)
 
     def write_one(denoised: Denoised, output: Path) -> Path:
         if signing is not None:
             denoised = _signed(denoised, signing.recipe_of(denoised.image.source))
         if _is_same_file(denoised.image.source, output):
             raise OutputError(output, "is the source itself; give another folder, or another name")
-        written = write(denoised, output, format=format, replace=overwrite or output in remade)
+        written = write(denoised, output, format=recipe.format, replace=overwrite or output in remade)
         if keep_mtime:
             times = denoised.image.source.stat()
             os.utime(written, ns=(times.st_atime_ns, times.st_mtime_ns))
         return written
 
     def unwanted(denoised: Denoised) -> str:
-        quality = denoised.quality
+        quality, min_gain = denoised.quality, recipe.min_gain
         if min_gain is None or quality is None or (quality.told and quality.gain_db >= min_gain):
             return ""
         if not quality.told:
@@ -161,21 +158,6 @@ def copying_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Itera
             yield replace(result, sidecars=tuple(copied))
         except RawDenoiseError as error:
             yield replace(result, notes=(*result.notes, f"not copied: {error}"))
-
-
-@contextmanager
-def _stopping(net: nn.Module, stopped: Stop) -> Iterator[None]:
-    """Have a network look before every tile whether it should go on."""
-
-    def check(module: nn.Module, inputs: tuple[object, ...]) -> None:
-        if stopped():
-            raise Stopped
-
-    hook = net.register_forward_pre_hook(check)
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
 def run_batch(

@@ -21,7 +21,7 @@ from rawdenoise.capture.srgb import encoded_srgb
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.preview import camera_to_srgb
-from rawdenoise.models.bundled import load_base
+from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.store import PAGE, ModelStore
 from rawdenoise.pipeline import denoise, write
 from rawdenoise.quality.metrics import psnr, ssim
@@ -175,7 +175,7 @@ def _train(
     """Train as `rawdenoise train` does, but into a store of the demo's own, and with the result kept."""
     (captures,) = scan(paths)
     checkpoints = output / "training"
-    base = load_base(options.net)
+    base = load_bundled(options.net)
     trained = train(
         captures, options, folder=checkpoints, start=base, rival=base, on_progress=_every_tenth(on_line)
     )
@@ -212,7 +212,7 @@ def _every_tenth(on_line: Callable[[str], None]) -> Callable[[Progress], None]:
 def _denoise(path: Path, clean: Mosaic, trained: Trained, folder: Path) -> _Example:
     """Denoise one file as `rawdenoise denoise` does, and compare with what is known of it."""
     raw = read_raw(path)
-    base = load_base(trained.model.card.net)
+    base = load_bundled(trained.model.card.net)
     used, other = (trained.model, base) if trained.better else (base, trained.model)
     start = time.perf_counter()
     denoised = denoise(raw, used)

@@ -23,6 +23,18 @@ DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps."
 SEED = click.IntRange(0, 2**31 - 1)  # what every generator of random numbers takes
 
 
+class RenamedOption(click.Option):
+    """An option that also answers to the names it had before, which the help does not show."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """Show the first name alone."""
+        names, self.opts = self.opts, self.opts[:1]
+        try:
+            return super().get_help_record(ctx)
+        finally:
+            self.opts = names
+
+
 class NothingMatchedError(RawDenoiseError):
     """There is no file to work on."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.calibration import (
     CalibrationPoint,
     Capture,
@@ -29,7 +30,7 @@ from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, expl
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.noise.profiles.profile import off_scale, profile_id
-from rawdenoise.noise.profiles.store import CameraProfile, ProfileStore, load_profile, merged, save_profile
+from rawdenoise.noise.profiles.store import CameraProfile, load_profile, merged, save_profile
 
 SOURCE = "rawdenoise calibrate"
 
@@ -278,7 +279,7 @@ def _named(point: CalibrationPoint, name: str | None) -> CalibrationPoint:
 def _former(new: CameraProfile, output: Path | None) -> CameraProfile | None:
     """The profile to add to: that of the output, or the camera's."""
     if output is None:
-        stored = ProfileStore().find(new.camera)
+        stored = user_stores().profiles.find(new.camera)
         return None if stored is None else stored.profile
     if not output.exists():
         return None
@@ -290,7 +291,7 @@ def _former(new: CameraProfile, output: Path | None) -> CameraProfile | None:
 
 def _keep(profile: CameraProfile, output: Path | None) -> None:
     if output is None:
-        output = ProfileStore().save(profile)
+        output = user_stores().profiles.save(profile)
     else:
         save_profile(profile, output)
     points = counted(len(profile.points), "ISO") if len(profile.points) == 1 else f"{len(profile.points)} ISO"

@@ -44,9 +44,9 @@ def show(camera: str, iso: int | None, as_json: bool) -> None:
 @click.argument("target", type=GivenPath(), default=".")
 def export(camera: str, target: Path) -> None:
     """Copy a camera's profile into TARGET (a file or folder; default here)."""
-    from rawdenoise.noise.profiles.store import ProfileStore
+    from rawdenoise.app.stores import user_stores
 
-    click.echo(ProfileStore().export(camera, target))
+    click.echo(user_stores().profiles.export(camera, target))
 
 
 @command.command("import")
@@ -54,10 +54,10 @@ def export(camera: str, target: Path) -> None:
 @click.option("--replace", is_flag=True, help="Overwrite profiles of the same cameras.")
 def import_(files: tuple[Path, ...], replace: bool) -> None:
     """Take in profiles; those that are incomplete or absurd are refused."""
-    from rawdenoise.noise.profiles.store import ProfileStore
+    from rawdenoise.app.stores import user_stores
 
     for file in files:
-        profile = ProfileStore().import_file(file, replace=replace)
+        profile = user_stores().profiles.import_file(file, replace=replace)
         click.echo(f"{profile.id}  ({profile.camera.name})")
 
 
@@ -66,9 +66,9 @@ def import_(files: tuple[Path, ...], replace: bool) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(cameras: tuple[str, ...], yes: bool) -> None:
     """Delete profiles of your own, after asking."""
-    from rawdenoise.noise.profiles.store import ProfileStore
+    from rawdenoise.app.stores import user_stores
 
-    store = ProfileStore()
+    store = user_stores().profiles
     for camera in cameras:
         path = store.own(camera)
         if not yes:

@@ -21,12 +21,12 @@ import torch
 from click import style
 
 from rawdenoise import __version__
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Area, Camera, Cfa, Levels, Provenance, RawImage
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import RawDenoiseError, SetupError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import NETS, build_net
 
 LITTLE_SPACE = 1 << 30  # bytes: less than this fills up within a shooting
@@ -113,7 +113,7 @@ def _devices() -> str:
 
 
 def _store() -> Iterator[Check]:
-    store = ModelStore()
+    store = user_stores().models
     there = next(folder for folder in (store.folder, *store.folder.absolute().parents) if folder.exists())
     writable = os.access(there, os.W_OK)
     yield Check(

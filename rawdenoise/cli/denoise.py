@@ -8,8 +8,16 @@ from typing import Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, given_paths, layout_options, path_options, recipe_options
+from rawdenoise.cli.arguments import (
+    DEVICE_HELP,
+    RenamedOption,
+    given_paths,
+    layout_options,
+    path_options,
+    recipe_options,
+)
 from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.text import one_line
 
 
 @click.command("denoise", short_help=COMMANDS["denoise"])
@@ -35,7 +43,8 @@ from rawdenoise.cli.paths import GivenPath
     help="Use this model (any unique beginning of its id, or fast or best) for all files.",
 )
 @click.option(
-    "--base", type=click.Choice(["fast", "best"]), default="fast", show_default=True,
+    "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
+    show_default=True,
     help="The bundled model for cameras without one of their own; best takes two to three times longer.",
 )  # fmt: skip
 @click.option(
@@ -69,7 +78,7 @@ def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
     output: Path | None, beside: bool, name: str, root: Path | None, redo: bool, sidecars: bool,
     format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
-    levels: str, model: str | None, base: str, if_exists: str, jobs: int, device: str, dry_run: bool,
+    levels: str, model: str | None, bundled: str, if_exists: str, jobs: int, device: str, dry_run: bool,
     as_json: bool, min_gain: float | None, no_estimate: bool, keep_mtime: bool, **layout: Any,
 ) -> None:  # fmt: skip
     """Denoise raw files, and folders of them, with their camera's model, or else the bundled one.
@@ -80,31 +89,55 @@ def command(
     Exit codes: 0 all done or skipped, 1 some failed, 2 usage, 3 no model or device, 4 nothing matched,
     130 interrupted.
     """
-    from rawdenoise.cli import batches
+    from rawdenoise.app.denoise import DenoiseRequest, denoise_batch, plan_batch
+    from rawdenoise.app.jobs import IfExists
+    from rawdenoise.app.stores import user_stores
+    from rawdenoise.cli.arguments import NothingMatchedError
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.cli.report import BatchReport
     from rawdenoise.files.digests import Digests
+    from rawdenoise.files.names import parse_pattern
+    from rawdenoise.formats.output_format import Format
     from rawdenoise.formats.output_levels import OutputLevels
-    from rawdenoise.models.bundled import models_for
-    from rawdenoise.pipeline import DenoiseOptions
     from rawdenoise.recipe import Recipe
 
     plain = plain_layout(**layout)
     inputs = given_paths(paths, files_from, null=null)
-    is_list = files_from is not None or inputs != list(paths)
-    outputs = batches.outputs_of(output, beside, format, if_exists, name, root, redo)
-    recipe = Recipe(model, base, strength, format, levels, keep_hot_pixels, keep_row_noise, min_gain,
-                    not no_estimate)  # fmt: skip
-    digests = ctx.with_resource(Digests())
-    planned = batches.planned(inputs, outputs, recipe, digests, recursive=recursive, named=paths,
-                              is_list=is_list, layout=plain)  # fmt: skip
+    _check_outputs(output, beside, root, redo, if_exists)
+    recipe = Recipe(model, bundled, strength, Format(format), OutputLevels(levels), keep_hot_pixels,
+                    keep_row_noise, min_gain, not no_estimate)  # fmt: skip
+    request = DenoiseRequest(
+        tuple(inputs), output, recipe, IfExists.REDO if redo else IfExists(if_exists),
+        parse_pattern(name, recipe.format.suffix), root, recursive, named=paths,
+        is_list=files_from is not None or inputs != list(paths), layout=plain, in_flight=jobs, device=device,
+        keep_mtime=keep_mtime, sidecars=sidecars,
+    )  # fmt: skip
+    stores = user_stores()
+    digests = ctx.with_resource(Digests(stores.digests))
+    plan = plan_batch(request, stores, digests)
+    if not plan:
+        hint = "" if recursive else " (--recursive looks into folders inside folders)"
+        raise NothingMatchedError(f"no raw files found{hint}")
     report = BatchReport(as_json=as_json)
     if dry_run:
-        ctx.exit(report.planned(planned))
-    models = models_for(model, base=base, device=device, strength=strength)
-    options = DenoiseOptions(strength, device, keep_defects=keep_hot_pixels, keep_rows=keep_row_noise,
-                             levels=OutputLevels(levels), estimate=not no_estimate)  # fmt: skip
-    work = batches.work(outputs, planned, models, recipe, plain, options=options, keep_mtime=keep_mtime,
-                        digests=digests)  # fmt: skip
-    ctx.exit(batches.run(planned, work, report, in_flight=jobs, resumes=if_exists == "skip",
-                         sidecars=sidecars))  # fmt: skip
+        ctx.exit(report.planned(plan))
+    if min_gain is not None and (no_estimate or not strength):
+        raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
+    ctx.exit(report.run(plan, lambda stop: denoise_batch(request, plan, stores, digests, stop=stop),
+                        resumes=if_exists == "skip"))  # fmt: skip
+
+
+def _check_outputs(output: Path | None, beside: bool, root: Path | None, redo: bool, if_exists: str) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        click.UsageError: it does.
+    """
+    if (output is None) is not beside:
+        raise click.UsageError("give a folder with -o OUT, or --beside to put outputs beside their sources")
+    if output is not None and output.exists() and not output.is_dir():
+        raise click.UsageError(f"-o {one_line(output)} is a file; give a folder")
+    if root is not None and beside:
+        raise click.UsageError("--root says what is mirrored below OUT; with --beside nothing is")
+    if redo and if_exists != "skip":
+        raise click.UsageError("--redo chooses among outputs that would be skipped; leave out --if-exists")

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP
+from rawdenoise.cli.arguments import DEVICE_HELP, RenamedOption
 from rawdenoise.cli.paths import GivenPath
 
 
@@ -26,7 +26,8 @@ def command() -> None:
     help="Use this model for all phones; given several times, each for its own phone.",
 )  # fmt: skip
 @click.option(
-    "--base", type=click.Choice(["fast", "best"]), default="fast", show_default=True,
+    "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
+    show_default=True,
     help="The bundled model for phones without one of their own.",
 )  # fmt: skip
 @click.option(
@@ -52,7 +53,7 @@ def command() -> None:
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option("--json", "as_json", is_flag=True, help="The figures as one JSON object on standard output.")
 def sidd(
-    data: Path, models: tuple[str, ...], base: str, scenes: Path | None, limit_blocks: int | None,
+    data: Path, models: tuple[str, ...], bundled: str, scenes: Path | None, limit_blocks: int | None,
     csv: Path | None, submit: Path | None, about: tuple[str, ...], device: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Denoise SIDD's raw validation blocks and compare with the truth: mean PSNR and SSIM of 1280 blocks.
@@ -60,10 +61,10 @@ def sidd(
     Each scene is denoised as `rawdenoise denoise` would a capture: with the newest model of its phone, or
     else the bundled one.
     """
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli import evaluations
     from rawdenoise.evaluation.blocks import NOISY
     from rawdenoise.evaluation.sidd import models_by_scene, scene_denoiser
-    from rawdenoise.pipeline import DenoiseOptions
 
     if submit is not None and limit_blocks is not None:
         raise click.UsageError("--submit needs all blocks: leave --limit-blocks out")
@@ -71,9 +72,9 @@ def sidd(
         raise click.UsageError("--about is for --submit")
     said = evaluations.parsed_about(about)
     submission = None if submit is None else evaluations.Submission(submit, said)
-    chosen = models_by_scene(models, base=base, device=device)
-    options = DenoiseOptions(device=device, estimate=False)
-    denoise = scene_denoiser(chosen, options, limit=limit_blocks)
+    stores = user_stores()
+    chosen = models_by_scene(models, stores.models, bundled=bundled, device=device)
+    denoise = scene_denoiser(chosen, stores.profiles, device=device, limit=limit_blocks)
     if submission is None or any(data.rglob(f"{NOISY}.mat")):
         evaluations.validate(
             data, scenes, denoise, limited=limit_blocks is not None, csv=csv, as_json=as_json

@@ -12,21 +12,22 @@ import click
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.packing import clipped, pack
 from rawdenoise.capture.raw import PLANES, Camera, Metadata, RawImage
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError, guarded_file
 from rawdenoise.formats.dng import compromises
+from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_alone, read_isolated
-from rawdenoise.models.bundled import model_for
+from rawdenoise.models.choice import model_for
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.agreement import agreement
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.evidence import evidence_for
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.noise.profiles.store import ProfileStore
-from rawdenoise.pipeline import Format, denoise
+from rawdenoise.pipeline import denoise
 
 ORIENTATIONS = (  # EXIF's 1 to 8: what a viewer has to do
     "", "upright", "mirror", "turn by 180", "flip", "flip and turn right", "turn right",
@@ -41,9 +42,9 @@ def show(files: Sequence[Path], layout: PlainLayout | None, *, as_json: bool, es
         try:
             raw = read_isolated(file, layout=layout) if len(files) > 1 else read_alone(file, layout)
             with guarded_file(file):
-                facts = facts_of(raw, ModelStore())
+                facts = facts_of(raw, user_stores().models)
                 if estimate and facts["model"] is not None:
-                    facts |= _outcome(raw, ModelStore())
+                    facts |= _outcome(raw, user_stores().models)
             broken |= facts["model"] is None
         except RawDenoiseError as error:
             refused = True
@@ -164,7 +165,7 @@ def _evidence(
 ) -> tuple[dict[str, object], tuple[str, ...]]:
     """The noise that would be assumed, where it is from, how that compares with the pixels; and notes."""
     pooled = next((card.noise for card in store.cards() if card.camera.is_like(raw.camera)), None)
-    evidence = evidence_for(raw, planes, profiles=ProfileStore(), card_noise=pooled)
+    evidence = evidence_for(raw, planes, profiles=user_stores().profiles, card_noise=pooled)
     seen = agreement(sample_noise(planes, valid=valid), evidence.noise)
     return {
         "noise": _noise(evidence.noise, raw),

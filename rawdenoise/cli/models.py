@@ -23,10 +23,10 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model on standard output.")
 def list_(as_json: bool) -> None:
     """List the models, newest first."""
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli import cards
-    from rawdenoise.models.store import ModelStore
 
-    store = ModelStore()
+    store = user_stores().models
     if as_json:
         for card in store.cards():
             click.echo(json.dumps(cards.json_of(card)))
@@ -42,13 +42,13 @@ def list_(as_json: bool) -> None:
 @click.option("--html", "as_html", is_flag=True, help="The path of its page, with curves and pictures.")
 def show(id: str, as_json: bool, as_html: bool) -> None:
     """Show a model's card."""
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli import cards
-    from rawdenoise.models.store import ModelStore
 
     if as_html:
-        click.echo(cards.page_of(ModelStore(), id))
+        click.echo(cards.page_of(user_stores().models, id))
         return
-    card = ModelStore().verify(id)
+    card = user_stores().models.verify(id)
     click.echo(json.dumps(cards.json_of(card), indent=2) if as_json else cards.text_of(card))
 
 
@@ -57,19 +57,19 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
 @click.argument("target", type=GivenPath(), default=".")
 def export(id: str, target: Path) -> None:
     """Write a model as one file into TARGET (a file or folder; default here)."""
-    from rawdenoise.models.store import ModelStore
+    from rawdenoise.app.stores import user_stores
 
-    click.echo(ModelStore().export(id, target))
+    click.echo(user_stores().models.export(id, target))
 
 
 @command.command("import")
 @click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
 def import_(files: tuple[Path, ...]) -> None:
     """Take in models that were exported; altered or foreign files are refused."""
-    from rawdenoise.models.store import ModelStore
+    from rawdenoise.app.stores import user_stores
 
     for file in files:
-        card = ModelStore().import_file(file)
+        card = user_stores().models.import_file(file)
         click.echo(f"{card.id}  ({card.camera.name})")
 
 
@@ -78,10 +78,10 @@ def import_(files: tuple[Path, ...]) -> None:
 @click.pass_context
 def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
     """Check models whole, digests and shapes; all of them if no ID is given."""
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli import cards
-    from rawdenoise.models.store import ModelStore
 
-    ctx.exit(cards.verify(ModelStore(), ids))
+    ctx.exit(cards.verify(user_stores().models, ids))
 
 
 @command.command()
@@ -89,9 +89,9 @@ def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(ids: tuple[str, ...], yes: bool) -> None:
     """Delete models from the store, after asking."""
-    from rawdenoise.models.store import ModelStore
+    from rawdenoise.app.stores import user_stores
 
-    store = ModelStore()
+    store = user_stores().models
     for id in ids:
         fitting = ", ".join(card.id for card in store.cards() if card.id.startswith(id)) or id
         if not yes:

@@ -9,17 +9,18 @@ from statistics import fmean
 
 import click
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ProfileError
 from rawdenoise.noise.profiles.profile import ProfilePoint, point_at
-from rawdenoise.noise.profiles.store import CameraProfile, ProfileStore, StoredProfile
+from rawdenoise.noise.profiles.store import CameraProfile, StoredProfile
 
 COLUMNS = ("ISO", "GAIN", "READ", "ROW", "READ e-", "METHOD", "HOW SURE")
 
 
 def show_all(*, as_json: bool) -> None:
     """Print the profiles, one a line."""
-    store = ProfileStore()
+    store = user_stores().profiles
     stored = store.profiles()
     if as_json:
         for each in stored:
@@ -38,7 +39,7 @@ def show(camera: str, iso: int | None, *, as_json: bool) -> None:
     Raises:
         ProfileError: there is no such profile, or it does not know this ISO.
     """
-    stored = ProfileStore().get(camera)
+    stored = user_stores().profiles.get(camera)
     found = None if iso is None else point_at(stored.profile.points, iso)
     if iso is not None and found is None:
         known = stored.profile.iso_range

@@ -23,9 +23,12 @@ from rich.progress import (
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from rawdenoise.app.jobs import FileResult, Job, Status, result_of
+from rawdenoise.atomic import remove_temporaries
+from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
+from rawdenoise.errors import Stop
 from rawdenoise.files.outputs import Standing
-from rawdenoise.models.bundled import is_base
+from rawdenoise.models.bundled import is_bundled
 from rawdenoise.quality.gain import Flag
 
 ENVIRONMENT = 3
@@ -46,6 +49,21 @@ class BatchReport:
         self._bar: Callable[[], None] | None = None
         self._console = Console(stderr=True)
         self._start = time.perf_counter()
+
+    def run(self, jobs: list[Job], results: Callable[[Stop], Iterator[FileResult]], *, resumes: bool) -> int:
+        """Take a batch's results to its end or to a signal; returns the exit code.
+
+        `resumes`: the same command would go on where this one was stopped.
+        """
+        outputs = [job.output for job in jobs if job.output]
+        with stop_on_signal(lambda: remove_temporaries(outputs)) as stop, self.running(jobs):
+            for result in results(stop):
+                self.add(result)
+        if stop() and len(self.results) < len(jobs):
+            self.interrupted(len(jobs), resumes=resumes)
+            return stop.exit_code
+        self.summary()
+        return self.exit_code()
 
     @contextmanager
     def running(self, jobs: list[Job]) -> Iterator[None]:
@@ -206,7 +224,7 @@ def _kept_lines(results: list[FileResult]) -> Iterator[str]:
 
 def _base_lines(done: list[FileResult]) -> Iterator[str]:
     """Say which cameras were served by a bundled model."""
-    cameras = sorted({each.camera or "nameless" for each in done if is_base(each.model_id)})
+    cameras = sorted({each.camera or "nameless" for each in done if is_bundled(each.model_id)})
     if cameras:
         named = ", ".join(one_line(camera) for camera in cameras[:MOST_REASONS])
         yield f"  bundled model used for {named}; `rawdenoise train` makes one of the camera's own"

@@ -16,6 +16,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
 from rawdenoise.files.names import absolute
@@ -23,7 +24,8 @@ from rawdenoise.watching.config import WatchConfig, configure, default_state, re
 from rawdenoise.watching.ledger import open_existing
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.reports import JsonReport, PlainReport
-from rawdenoise.watching.run import RunOptions, check_models, end_process, watch
+from rawdenoise.watching.run import check_models, end_process, watch
+from rawdenoise.watching.service import RunOptions
 from rawdenoise.watching.status import WatchStatus, read_status
 from rawdenoise.watching.units import INSTALLING, service_unit
 
@@ -54,10 +56,11 @@ def read_options(
 
 def run(config: WatchConfig, file: Path | None, options: RunOptions, *, log_json: bool) -> int:
     """Watch until a signal, or with `once` until all is done."""
-    check_models(config)
+    stores = user_stores()
+    check_models(config, stores)
     report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
     with stop_on_signal(lambda: None) as stop:
-        ending = watch(config, report, stop, options, file=file)
+        ending = watch(config, stores, report, stop, options, file=file)
     code = stop.exit_code if options.once and stop() else ending.exit_code
     if ending.hangs or stop():
         end_process(code)

@@ -15,6 +15,7 @@ import platformdirs
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.cli.arguments import NothingMatchedError
 from rawdenoise.cli.signals import Stop, stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
@@ -22,10 +23,10 @@ from rawdenoise.errors import OutputError, RawDenoiseError, TrainingError, expla
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.models.archive import export_halved, read_model
-from rawdenoise.models.bundled import BASES, load_base, model_for
+from rawdenoise.models.bundled import BUNDLED, load_bundled
 from rawdenoise.models.card import CLEAN
+from rawdenoise.models.choice import model_for
 from rawdenoise.models.model import Model
-from rawdenoise.models.store import ModelStore
 from rawdenoise.training.bundled import train_base
 from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import CaptureSet, scan
@@ -71,7 +72,7 @@ def run(
     damaged: list[RawDenoiseError] = []
     groups = _large_enough(_scanned(inputs, camera, layout, damaged), options.min_captures)
     clean = _scanned(session.clean, camera, layout, damaged, "--clean: ") if session.clean else []
-    start = load_base(options.net) if session.from_base and options.net in BASES else None
+    start = load_bundled(options.net) if session.from_base and options.net in BUNDLED else None
     failures: list[int] = []
     with stop_on_signal(lambda: None) as stop:
         for number, group in enumerate(groups, 1):
@@ -203,10 +204,11 @@ def _train_one(
     stop: Stop,
 ) -> Trained:
     """Train one camera, and keep its model unless the camera has a better one."""
-    store, folder = ModelStore(), _scratch(session)
+    stores, folder = user_stores(), _scratch(session)
+    store = stores.models
     store.check_writable()
     # The model these captures would be denoised with now: a broken one is said before time is spent.
-    rival = model_for(group.camera, store, base=start.card.net if start else "fast")
+    rival = model_for(group.camera, store, bundled=start.card.net if start else "fast")
     with _live("training") as update:
         before = 0
 
@@ -219,7 +221,7 @@ def _train_one(
 
         trained = train(
             group, options, folder=folder, start=start, rival=rival,
-            unpaired=unpaired, on_progress=on_progress, stop=stop,
+            unpaired=unpaired, profiles=stores.profiles, on_progress=on_progress, stop=stop,
         )  # fmt: skip
     if _kept(trained, session):
         try:
@@ -227,7 +229,7 @@ def _train_one(
         except OutputError:
             _say(f"the training is kept in {one_line(folder)}: the same command goes on there")
             raise
-        forget(group, options, folder=folder, start=start, unpaired=unpaired)
+        forget(group, options, folder=folder, start=start, unpaired=unpaired, profiles=stores.profiles)
     return trained
 
 

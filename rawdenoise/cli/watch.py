@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
+from rawdenoise.cli.arguments import DEVICE_HELP, Finite, RenamedOption, recipe_options
 from rawdenoise.cli.paths import GivenPath
 
 
@@ -66,7 +66,8 @@ from rawdenoise.cli.paths import GivenPath
 @recipe_options
 @click.option("--model", metavar="ID", help="Use this model for all captures, as in denoise.")
 @click.option(
-    "--base", type=click.Choice(["fast", "best"]), default="fast", show_default=True,
+    "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
+    show_default=True,
     help="The bundled model, and the network of models trained here.",
 )  # fmt: skip
 @click.option(
@@ -111,7 +112,7 @@ def command(
     ledger, model or device, 130 and 143 with --once if stopped by Ctrl-C or SIGTERM.
     """
     from rawdenoise.cli import services
-    from rawdenoise.watching.run import RunOptions
+    from rawdenoise.watching.service import RunOptions
 
     if status:
         ctx.exit(services.show_status(state))

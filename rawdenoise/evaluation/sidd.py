@@ -21,14 +21,16 @@ from rawdenoise.capture.raw import Area, Cfa, Exposure, Levels, RawImage
 from rawdenoise.evaluation.scenes import Scene
 from rawdenoise.formats.sidd import WHITE
 from rawdenoise.inference.devices import pick_device
-from rawdenoise.models.bundled import is_base, load_base, model_called
+from rawdenoise.models.bundled import is_bundled, load_bundled
+from rawdenoise.models.choice import model_called
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.artefacts import cleared, sample_sound
 from rawdenoise.noise.evidence import Kind
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.pipeline import DenoiseOptions, denoise_planes, evidence_of
+from rawdenoise.noise.profiles.store import ProfileStore
+from rawdenoise.pipeline import denoise_planes, evidence_of
 from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training.captures import mosaic_rggb, pack_rggb
 
@@ -92,14 +94,26 @@ SceneDenoiser = Callable[[SceneBlocks, Scene], DenoisedScene]
 
 
 def scene_denoiser(
-    models: Callable[[Scene], Model], options: DenoiseOptions, *, limit: int | None = None
+    models: Callable[[Scene], Model],
+    profiles: ProfileStore | None = None,
+    *,
+    device: str = "auto",
+    limit: int | None = None,
 ) -> SceneDenoiser:
     """Denoise scenes, or the first blocks of each, with the models that are chosen for them."""
-    return lambda blocks, scene: denoise_scene(blocks, scene, models(scene), options, limit=limit)
+    return lambda blocks, scene: denoise_scene(
+        blocks, scene, models(scene), profiles, device=device, limit=limit
+    )
 
 
 def denoise_scene(
-    blocks: SceneBlocks, scene: Scene, model: Model, options: DenoiseOptions, *, limit: int | None = None
+    blocks: SceneBlocks,
+    scene: Scene,
+    model: Model,
+    profiles: ProfileStore | None = None,
+    *,
+    device: str = "auto",
+    limit: int | None = None,
 ) -> DenoisedScene:
     """Denoise the blocks of a scene as `rawdenoise denoise` does a capture, their noise judged together.
 
@@ -110,13 +124,13 @@ def denoise_scene(
     upright = mirrored(blocks, scene.cfa)
     planes = [pack_rggb(block) for block in upright]
     unclipped = np.split(~clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
-    evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model.card)
+    evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model, profiles)
     noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pooled(planes, unclipped)
     clean = np.empty_like(blocks[:limit])
     judged = (time.perf_counter() - start) * len(clean) / len(blocks)
     start = time.perf_counter()
     for each, valid, out in zip(planes[:limit], unclipped[:limit], mirrored(clean, scene.cfa), strict=True):
-        signal = denoise_planes(cleared(each, noise, valid=valid).planes, noise, model, options)
+        signal = denoise_planes(cleared(each, noise, valid=valid).planes, noise, model, device=device)
         out[:] = mosaic_rggb(np.where(valid, signal, each).clip(0, 1))
     return DenoisedScene(clean, model.card.id, evidence.kind, judged + time.perf_counter() - start)
 
@@ -156,30 +170,29 @@ def _as_capture(upright: SceneBlocks, scene: Scene, model: Model) -> RawImage:
 
 
 def models_by_scene(
-    ids: Sequence[str], *, base: str, device: str, store: ModelStore | None = None
+    ids: Sequence[str], store: ModelStore, *, bundled: str, device: str
 ) -> Callable[[Scene], Model]:
     """Choose a model for each scene: the only one given; of several, or of the store, that of its phone.
 
-    Where none is of its phone it is a base among those given, or else the bundled one called `base`.
+    Where none is of its phone it is a base among those given, or else the bundled one called `bundled`.
 
     Raises:
         SetupError: the device is absent.
         ModelError: a model is missing or broken.
     """
     pick_device(device)
-    store = store or ModelStore()
     given = [model_called(id, store) for id in ids]
     if len(given) == 1:
         return lambda scene: given[0]
     cards = [model.card for model in given] or store.cards()
-    bases = [model for model in given if is_base(model.card.id)]
+    bases = [model for model in given if is_bundled(model.card.id)]
     load = cache(store.load)
 
     def choose(scene: Scene) -> Model:
         for card in cards:
-            if not is_base(card.id) and scene.is_by(card.camera):
+            if not is_bundled(card.id) and scene.is_by(card.camera):
                 return load(card.id)
-        return bases[0] if bases else load_base(base)
+        return bases[0] if bases else load_bundled(bundled)
 
     return choose
 

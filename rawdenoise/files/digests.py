@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
 from contextlib import closing, suppress
 from pathlib import Path
 
-import platformdirs
-
 from rawdenoise.errors import UnreadableError
 from rawdenoise.files.sources import digest_of, signature_of
 
-VARIABLE = "RAWDENOISE_CACHE"
 _NAME = "digests.sqlite"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS digests (file TEXT PRIMARY KEY, digest TEXT NOT NULL, day INTEGER NOT NULL)"
@@ -24,23 +20,17 @@ _KEPT_DAYS = 400
 _DAY_S = 86400
 
 
-def default_cache() -> Path:
-    """Where digests are kept: a cache of the user's, which may be deleted at any time."""
-    chosen = os.environ.get(VARIABLE)
-    return Path(chosen) if chosen else platformdirs.user_cache_path("rawdenoise")
-
-
 class Digests:
     """SHA-256 of files by what a change of content changes: inode, size and both times, to the nanosecond.
 
     No name is kept. What cannot be kept, for want of a folder or of space, is digested again.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         with suppress(OSError, sqlite3.Error):
-            self._db = _open((folder or default_cache()) / _NAME)
+            self._db = _open(folder / _NAME)
 
     def __enter__(self) -> Digests:
         """Give it as it is."""

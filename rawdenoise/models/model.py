@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 
 import safetensors.torch
@@ -23,6 +25,15 @@ class Model:
 
     card: ModelCard
     net: Network
+
+    def network_on(self, device: torch.device) -> Network:
+        """The network on a device: on the CPU itself, elsewhere a copy that is kept."""
+        return self.net if device.type == "cpu" else _copy_on(self, device)
+
+
+@lru_cache(maxsize=4)
+def _copy_on(model: Model, device: torch.device) -> Network:
+    return copy.deepcopy(model.net).to(device)
 
 
 def new_model(net: Network, card: ModelCard) -> Model:

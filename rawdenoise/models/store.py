@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-
-import platformdirs
 
 from rawdenoise.atomic import check_output, remove_abandoned, write_bytes
 from rawdenoise.capture.raw import Camera
@@ -62,12 +59,11 @@ def _stated_camera(path: Path) -> Camera | None:
 
 
 class ModelStore:
-    """The models of this machine, or of any folder."""
+    """The models of a folder; each card is parsed once."""
 
-    def __init__(self, folder: Path | None = None) -> None:
-        chosen = os.environ.get("RAWDENOISE_MODELS")
-        default = Path(chosen) if chosen else platformdirs.user_data_path("rawdenoise") / "models"
-        self.folder = folder or default
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._cards: dict[Path, tuple[object, ModelCard]] = {}
 
     def cards(self) -> list[ModelCard]:
         """Every readable card, newest first; the weights are not looked at."""
@@ -216,13 +212,23 @@ class ModelStore:
             path.parent.name for path in self.folder.glob(f"*/{CARD}") if MODEL_ID.fullmatch(path.parent.name)
         )
 
+    def _card(self, path: Path) -> ModelCard:
+        """Parse a card once, and again only when its file has changed."""
+        status = path.stat()
+        signature = status.st_size, status.st_mtime_ns, status.st_ino
+        known = self._cards.get(path)
+        if known is None or known[0] != signature:
+            known = signature, parse_card(read_part(path, LARGEST[CARD]), path)
+            self._cards[path] = known
+        return known[1]
+
     def _survey(self) -> tuple[list[ModelCard], list[ModelFileError]]:
         cards, errors = [], []
         for name in self._names():
             path = self.folder / name / CARD
             try:
                 with guarded_model(path):
-                    cards.append(parse_card(read_part(path, LARGEST[CARD]), path))
+                    cards.append(self._card(path))
             except ModelFileError as error:
                 errors.append(ModelFileError(str(error), path))
         return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors

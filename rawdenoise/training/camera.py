@@ -17,9 +17,10 @@ import torch
 
 from rawdenoise import __version__
 from rawdenoise.errors import RawDenoiseError, TrainingError
-from rawdenoise.models.bundled import BASES, load_base
+from rawdenoise.models.bundled import BUNDLED, load_bundled
 from rawdenoise.models.card import CLEAN, ModelCard
 from rawdenoise.models.model import Model, new_model
+from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.pages.model_page import render
 from rawdenoise.quality.residuals import gather
 from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tile_file, tiles_digest
@@ -74,12 +75,14 @@ def train(
     start: Model | None = None,
     rival: Model | None = None,
     unpaired: Unpaired | None = None,
+    profiles: ProfileStore | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trained:
     """Train a camera's model on its noisy captures alone; checkpoints lie under `folder`.
 
-    It begins with the weights of `start`, or with none, and is compared with `rival`. With `unpaired` it
+    It begins with the weights of `start`, or with none, and is compared with `rival`. The noise of captures
+    is that of `profiles`, where they know it. With `unpaired` it
     learns from clean ones among them as well, whatever the objective. The same captures, options and start go
     on where an earlier call stopped, unless the captures are now read in another way, a profile says
     otherwise of their noise, or this is another version of rawdenoise. With a budget in images the result is
@@ -91,12 +94,12 @@ def train(
         process at the same training. ProfileError: the noise profile of this camera cannot be understood.
     """
     _check(captures, options, start)
-    run = run_id(captures, options, start, unpaired)
+    run = run_id(captures, options, start, unpaired, profiles)
     with Alone(folder, run):
         if options.minutes == 0:
             _check_finishable(folder / run, run, unpaired)
         try:
-            store = _read_captures(captures, folder / run, options, on_progress, stop)
+            store = _read_captures(captures, folder / run, options, profiles, on_progress, stop)
         except KeyboardInterrupt:
             raise TrainingStopped(0, "while reading the captures") from None
         net = start.net if start else None
@@ -105,7 +108,7 @@ def train(
                 store, options, folder=folder / run, run=run, start=net, on_progress=on_progress, stop=stop
             )
         else:
-            cleaner = start or load_base(options.net if options.net in BASES else BASES[0])
+            cleaner = start or load_bundled(options.net if options.net in BUNDLED else BUNDLED[0])
             try:
                 tiles = clean_captures(store, captures, unpaired)
             except TrainingError:
@@ -123,13 +126,14 @@ def run_id(
     options: TrainingOptions,
     start: Model | None = None,
     unpaired: Unpaired | None = None,
+    profiles: ProfileStore | None = None,
 ) -> str:
     """Name the checkpoint folder of a training: the same for the same tiles and the same kind of model.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    whole = [tiles_digest(captures), kind_of(options), start.card.weights_sha256 if start else ""]
+    whole = [tiles_digest(captures, profiles), kind_of(options), start.card.weights_sha256 if start else ""]
     whole += [asdict(unpaired)] if unpaired else []
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]
 
@@ -141,12 +145,13 @@ def forget(
     folder: Path,
     start: Model | None = None,
     unpaired: Unpaired | None = None,
+    profiles: ProfileStore | None = None,
 ) -> None:
     """Remove the tiles and the checkpoint of a training, once its model is safe in a store.
 
     They stay where another process has taken them up meanwhile.
     """
-    run = run_id(captures, options, start, unpaired)
+    run = run_id(captures, options, start, unpaired, profiles)
     with suppress(TrainingError), Alone(folder, run):
         shutil.rmtree(folder / run, ignore_errors=True)
 
@@ -179,6 +184,7 @@ def _read_captures(
     captures: CaptureSet,
     folder: Path,
     options: TrainingOptions,
+    profiles: ProfileStore | None,
     on_progress: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> TileStore:
@@ -191,7 +197,7 @@ def _read_captures(
         if stop():
             raise KeyboardInterrupt
 
-    return build_store(captures, folder, seed=options.seed, on_file=on_file)
+    return build_store(captures, folder, seed=options.seed, profiles=profiles, on_file=on_file)
 
 
 def _judged(

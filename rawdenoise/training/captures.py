@@ -269,19 +269,24 @@ def mosaic_rggb(planes: Shaped[np.ndarray, "4 h w"]) -> Shaped[np.ndarray, "h2 w
     return mosaic
 
 
-def tiles_digest(captures: CaptureSet) -> str:
+def tiles_digest(captures: CaptureSet, profiles: ProfileStore | None = None) -> str:
     """Identifies the tiles of a set: its files, how they are read, what a profile knows of their noise.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    profiles = ProfileStore()
     kinds = sorted({(c.iso, c.levels) for c in captures.captures if c.levels is not None}, key=repr)
-    noise = [(kind, profiles.noise_of(captures.camera, *kind)) for kind in kinds]
+    noise = [(kind, _profiled(profiles, captures.camera, *kind)) for kind in kinds]
     layouts = [capture.layout for capture in captures.captures]
     # All are frozen records of numbers and words, whose repr says all there is in them.
     whole = repr((__version__, TILE_FORMAT, captures.digest, layouts, noise))
     return hashlib.sha256(whole.encode()).hexdigest()
+
+
+def _profiled(
+    profiles: ProfileStore | None, camera: Camera, iso: int | None, levels: Levels
+) -> NoiseModel | None:
+    return None if profiles is None else profiles.noise_of(camera, iso, levels)
 
 
 def build_store(
@@ -289,12 +294,13 @@ def build_store(
     folder: Path,
     *,
     seed: int,
+    profiles: ProfileStore | None = None,
     limit: int = STORE_LIMIT,
     on_file: FileReport = lambda path, error: None,
 ) -> TileStore:
     """Cut the captures into tiles under `folder` and measure their noise, pooled over captures of one ISO.
 
-    Where the camera's profile knows the noise at an ISO, that is taken, as it will be to denoise.
+    Where a profile of the camera's knows the noise at an ISO, that is taken, as it will be to denoise.
     Hot and dead pixels are repaired, and take part in neither; row noise is taken off the tiles.
     A collection of more than `limit` bytes is sampled, as many tiles from each capture. One capture in
     `HELD_OUT` is kept from training. Tiles that are there already are taken as they are, if they are whole.
@@ -313,7 +319,6 @@ def build_store(
     share = max(1, limit // (3 * TILE**2 * len(captures.captures)))
     samples: dict[int | None, list[tuple[NoiseSamples, ...]]] = defaultdict(list)
     levels: dict[int | None, Levels] = {}
-    profiles = ProfileStore()
     cut: list[tuple[str, int | None, list[float]]] = []
     side = TILE
     for number, capture in enumerate(captures.captures):
@@ -322,7 +327,7 @@ def build_store(
             with guarded_file(capture.path):
                 planes, valid = pack(raw), ~clipped(raw)
                 seen = sample_sound(planes, valid=valid)
-                known = profiles.noise_of(captures.camera, capture.iso, raw.levels)
+                known = _profiled(profiles, captures.camera, capture.iso, raw.levels)
                 sound = cleared(planes, known or fit_noise([seen]), valid=valid, known=named_defects(raw))
         except FileError as error:  # gone or changed since the scan
             on_file(capture.path, error)
@@ -339,7 +344,7 @@ def build_store(
     if not cut:
         raise TrainingError(f"none of the captures of {captures.camera.name} can be read any more")
 
-    calibrated = {iso: profiles.noise_of(captures.camera, iso, levels[iso]) for iso in samples}
+    calibrated = {iso: _profiled(profiles, captures.camera, iso, levels[iso]) for iso in samples}
     noise = tuple(_noise_by_iso(captures.camera, samples, calibrated))
     isos = [each.iso for each in noise]
     cut = [each for each in cut if each[1] in isos]

@@ -27,7 +27,7 @@ from rawdenoise.nets import BlindSpotDenoiser, Network
 from rawdenoise.nets.gaussians import mixed
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilized_mean
-from rawdenoise.pipeline import DenoiseOptions, denoise_planes
+from rawdenoise.pipeline import denoise_planes
 from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.captures import (
     CaptureSet,
@@ -101,7 +101,7 @@ class CleanCaptures:
         if tile not in self._cleaned:
             planes, valid = self.store.whole(tile)
             noise = self.store.noise[tile.noise].noise
-            clean = denoise_planes(planes, noise, self.cleaner, DenoiseOptions(device="cpu"))
+            clean = denoise_planes(planes, noise, self.cleaner, device="cpu")
             self._cleaned[tile] = mosaic_rggb(clean.clip(0)).astype(np.float16), mosaic_rggb(valid)
         return self._cleaned[tile]
 

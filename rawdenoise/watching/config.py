@@ -9,6 +9,7 @@ import tomllib
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -16,13 +17,15 @@ import platformdirs
 
 from rawdenoise.errors import RawDenoiseError, guarded
 from rawdenoise.files.names import absolute
+from rawdenoise.formats.output_format import Format
+from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.recipe import Recipe
 
 TRAIN = ("never", "idle", "now")
 _CHOICES = {
     "format": ("dng", "tiff", "mosaic-tiff"),
     "levels": ("auto", "sensor", "fine"),
-    "base": ("fast", "best"),
+    "bundled": ("fast", "best"),
     "train": TRAIN,
     "lost": ("again", "leave"),
 }
@@ -121,7 +124,9 @@ def configure(source: Path, output: Path, state: Path | None, options: Mapping[s
     fields_of_root = {_ROOT_NAMES[key]: value for key, value in options.items() if key in _ROOT_KEYS}
     if fields_of_root["failed_dir"] is not None:
         fields_of_root["failed_dir"] = absolute(fields_of_root["failed_dir"])
-    recipe = Recipe(**{key: value for key, value in options.items() if key in _RECIPE_KEYS})
+    fields_of_recipe = {key: value for key, value in options.items() if key in _RECIPE_KEYS}
+    format, levels = Format(options["format"]), OutputLevels(options["levels"])
+    recipe = Recipe(**{**fields_of_recipe, "format": format, "levels": levels})
     root = Root(absolute(source), absolute(output), recipe, **fields_of_root)
     check_roots((root,))
     folder = default_state() if state is None else absolute(state)
@@ -178,6 +183,7 @@ class _Reader:
         return Root(**{**chosen, "recipe": Recipe(**recipe)})
 
     def known(self, table: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+        table = {_FORMER.get(key, key): value for key, value in table.items()}
         for key in table:
             if key not in keys:
                 near = difflib.get_close_matches(key, sorted(keys), 1)
@@ -195,6 +201,8 @@ class _Reader:
             return self._folder(key, value)
         if float in kinds and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
+        if issubclass(kinds[0], StrEnum) and isinstance(value, str):
+            kinds = [str]
         if not any(type(value) is kind for kind in kinds):
             names = {
                 Path: "a path",
@@ -212,7 +220,7 @@ class _Reader:
             raise self._error(key, f"must be at least {_LEAST[name]:g}, not {value!r}")
         if name == "strength" and not 0 <= value <= 1:
             raise self._error(key, f"must be from 0 to 1, not {value!r}")
-        return value
+        return hint(value) if isinstance(hint := wanted, type) and issubclass(hint, StrEnum) else value
 
     def _folder(self, key: str, value: str) -> Path:
         if not value or "\0" in value:
@@ -243,6 +251,7 @@ def _real(path: Path) -> Path:
 
 # Keys of the file, and the fields they stand for.
 _SPELLED = {"source": "in", "output": "out", "settle_s": "settle", "poll_s": "poll", "rescan_s": "rescan"}
+_FORMER = {"base": "bundled"}
 _ROOT_NAMES = {
     _SPELLED.get(each.name, each.name): each.name for each in fields(Root) if each.name != "recipe"
 }

@@ -13,25 +13,18 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from rawdenoise.app.stores import Stores
 from rawdenoise.errors import Stop
+from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.models.bundled import models_for
+from rawdenoise.models.choice import models_for
 from rawdenoise.watching.config import ConfigError, WatchConfig, read_config
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerBrokenError
 from rawdenoise.watching.reports import Report
-from rawdenoise.watching.service import Service
+from rawdenoise.watching.service import RunOptions, Service
 
 LEDGERS = 3  # that may break, one after the other, before it is the disk's fault
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """How to watch: `once` until all is done, and before that `redo` or `verify` what was done before."""
-
-    once: bool = False
-    redo: bool = False
-    verify: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Ending:
     hangs: bool
 
 
-def check_models(config: WatchConfig) -> None:
+def check_models(config: WatchConfig, stores: Stores) -> None:
     """Make sure that what was asked for can be had.
 
     Raises:
@@ -50,12 +43,15 @@ def check_models(config: WatchConfig) -> None:
     """
     for root in config.roots:
         recipe = root.recipe
-        models_for(recipe.model, base=recipe.base, device=config.device, strength=recipe.strength)
+        if recipe.strength:
+            pick_device(config.device)
+        models_for(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
 
 
 def watch(
-    config: WatchConfig, report: Report, stop: Stop, options: RunOptions, *, file: Path | None = None
-) -> Ending:
+    config: WatchConfig, stores: Stores, report: Report, stop: Stop, options: RunOptions, *,
+    file: Path | None = None,
+) -> Ending:  # fmt: skip
     """Watch until `stop` says so; a ledger that breaks meanwhile is begun anew.
 
     A `file` is read again at SIGHUP, for other roots and recipes.
@@ -65,7 +61,7 @@ def watch(
     """
     for chances in reversed(range(LEDGERS)):
         try:
-            return _watch(config, report, stop, options, file)
+            return _watch(config, stores, report, stop, options, file)
         except LedgerBrokenError as error:
             if not chances or stop():
                 raise
@@ -73,11 +69,13 @@ def watch(
     raise AssertionError("the last one has raised")
 
 
-def _watch(config: WatchConfig, report: Report, stop: Stop, options: RunOptions, file: Path | None) -> Ending:
+def _watch(
+    config: WatchConfig, stores: Stores, report: Report, stop: Stop, options: RunOptions, file: Path | None
+) -> Ending:
     with Ledger(config.state) as ledger:
         if ledger.note:
             report.say("ledger", reason=ledger.note)
-        service = Service(config, ledger, report, once=options.once, redo=options.redo, verify=options.verify)
+        service = Service(config, stores, ledger, report, options)
         # Without a file to read again a closed terminal ends it, as it ends other programs.
         reload = None if file is None else partial(_reload, service, config, file, report)
         with nullcontext() if reload is None else _call_on_hangup(reload):

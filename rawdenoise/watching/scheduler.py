@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 
+from rawdenoise.app.stores import Stores
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.ledger.records import QueuedJob, Wait
@@ -19,10 +20,11 @@ class Scheduler:
     """Hands out jobs to a pool of `files`, one of which is in the `network` at a time, and collects them."""
 
     def __init__(
-        self, config: WatchConfig, context: ServiceContext, files: Executor, network: Executor
-    ) -> None:
+        self, config: WatchConfig, stores: Stores, context: ServiceContext, files: Executor,
+        network: Executor,
+    ) -> None:  # fmt: skip
         self._context, self._files, self._network, self._most = context, files, network, config.jobs
-        self._worker = Worker(config, context.ledger, context.stopped, context.clock)
+        self._worker = Worker(config, stores, context.ledger, context.stopped, context.clock)
         self._next = 0  # of the roots, to be given work
         self._renewed = 0.0
         self.running: dict[Future[Outcome], QueuedJob] = {}

@@ -14,11 +14,12 @@ import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from rawdenoise.app.stores import Stores
 from rawdenoise.errors import Stop
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.context import ServiceContext
@@ -42,18 +43,27 @@ REPEAT_S = 30.0  # until it is said again that the ledger refuses
 STOP_S = 7.0  # for what is under way when the service is to stop
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How to watch: `once` until all is done, and before that `redo` or `verify` what was done before."""
+
+    once: bool = False
+    redo: bool = False
+    verify: bool = False
+
+
 class Service:
-    """Watches roots until it is told to stop; with `once`, until nothing is left to do.
+    """Watches roots until it is told to stop, or with `once` until nothing is left to do.
 
     After it has run, `hangs` says whether a thread is still in a call that does not return.
     """
 
     def __init__(
-        self, config: WatchConfig, ledger: Ledger, report: Report, *, once: bool = False, redo: bool = False,
-        verify: bool = False, clock: Clock = now,
+        self, config: WatchConfig, stores: Stores, ledger: Ledger, report: Report,
+        options: RunOptions = RunOptions(), clock: Clock = now,
     ) -> None:  # fmt: skip
         self._config, self._report, self._clock = config, report, clock
-        self._once, self._redo, self._verify = once, redo, verify
+        self._once, self._redo, self._verify = options.once, options.redo, options.verify
         self.hangs = False
         self._hints, self._stopping = HintQueue(), threading.Event()
         self._stop: Stop = self._stopping.is_set
@@ -67,7 +77,7 @@ class Service:
         files, network, digests, sidecars, outputs = self._pools
         self._digester = Digester(self._context, digests, config.jobs)
         self._sidecars = LateSidecars(self._context, sidecars)
-        self._scheduler = Scheduler(config, self._context, files, network)
+        self._scheduler = Scheduler(config, stores, self._context, files, network)
         inspector = Inspector(ledger, report, self._stopping.is_set, clock)
         self._rounds = Rounds(inspector, config.state, outputs, self._hints.wake, clock)
         self._trainer = Trainer(config, ledger, report)

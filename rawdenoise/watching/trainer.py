@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import OutputError
-from rawdenoise.models.bundled import BASE_PREFIX
+from rawdenoise.models.bundled import BUNDLED_PREFIX
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.reports import Report
@@ -87,12 +87,12 @@ class Trainer:
                 or (root.train == "idle" and not rested)
             ):
                 continue
-            counts = self._ledger.figures.count_cameras(BASE_PREFIX, root.output)
+            counts = self._ledger.figures.count_cameras(BUNDLED_PREFIX, root.output)
             for camera, count in sorted(counts.items(), key=lambda item: -item[1]):
                 if camera and count >= max(root.train_after, 2 * self._trained_on(camera)):
                     captures = [
                         path
-                        for path in self._ledger.figures.list_captures(camera, BASE_PREFIX, root.output)
+                        for path in self._ledger.figures.list_captures(camera, BUNDLED_PREFIX, root.output)
                         if path.is_file()
                     ]
                     if len(captures) >= root.train_after:
@@ -112,7 +112,7 @@ class Trainer:
             write_bytes(files, b"".join(os.fsencode(path) + b"\0" for path in captures))
         command = [
             sys.executable, "-m", "rawdenoise", "train", "--files-from", str(files), "--null",
-            "--minutes", f"{root.train_minutes:g}", "--net", root.recipe.base,
+            "--minutes", f"{root.train_minutes:g}", "--net", root.recipe.bundled,
             "--device", self._config.device,
         ]  # fmt: skip
         low = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0)

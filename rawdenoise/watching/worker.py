@@ -16,6 +16,7 @@ from typing import Any
 from rawdenoise.app.batch import Work, denoising, reason_of, take
 from rawdenoise.app.jobs import OURS, FileResult, Status
 from rawdenoise.app.jobs import Job as FileJob
+from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import write_bytes
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import (
@@ -35,11 +36,11 @@ from rawdenoise.errors import (
 from rawdenoise.files.names import below
 from rawdenoise.files.outputs import made_by_us
 from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
-from rawdenoise.formats.output_levels import OutputLevels
+from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.models.bundled import is_base, load_base, models_for
-from rawdenoise.models.store import ModelStore
-from rawdenoise.pipeline import Denoised, DenoiseOptions, Format, write
+from rawdenoise.models.bundled import is_bundled, load_bundled
+from rawdenoise.models.choice import models_for
+from rawdenoise.pipeline import Denoised, write
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.conditions import digest_pixels, take_fingerprint
 from rawdenoise.watching.config import Root, WatchConfig
@@ -93,17 +94,20 @@ class _Pixels:
 class Worker:
     """Does jobs; called from several threads."""
 
-    def __init__(self, config: WatchConfig, ledger: Ledger, stopped: Stop, clock: Clock = now) -> None:
+    def __init__(
+        self, config: WatchConfig, stores: Stores, ledger: Ledger, stopped: Stop, clock: Clock = now
+    ) -> None:
         self._config, self._ledger, self._stopped, self._clock = config, ledger, stopped, clock
+        self._stores = stores
         self._works: dict[tuple[Recipe, int], Work] = {}
 
     def redo(self, root: Root) -> int:
         """Make due again what another recipe or an older model has done; tells how many."""
         recipe = root.recipe
-        cards = [] if recipe.model else ModelStore().cards()
+        cards = [] if recipe.model else self._stores.models.cards()
         newest = {(card.camera.name, card.camera.mode): card.id for card in reversed(cards)}
         own = {name: {id for (of, _), id in newest.items() if of == name} for name, _ in newest}
-        base = {load_base(recipe.base).card.id}
+        base = {load_bundled(recipe.bundled).card.id}
 
         def is_current(job: QueuedJob) -> bool:
             return bool(recipe.model) or not recipe.strength or job.model_id in own.get(job.camera, base)
@@ -139,7 +143,7 @@ class Worker:
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
             return Outcome("skipped", {"source": str(source), "reason": OURS})
         recipe, work = root.recipe, self._work_of(root)
-        names = output_names(root.output / below(source, root.source), Format(recipe.format).suffix)
+        names = output_names(root.output / below(source, root.source), recipe.format.suffix)
         place = place_for(
             job,
             source,
@@ -175,21 +179,17 @@ class Worker:
 
     def _work_of(self, root: Root) -> Work:
         recipe = root.recipe
-        known = recipe, _time_of_change(ModelStore().folder)
+        known = recipe, _time_of_change(self._stores.models.folder)
         work = self._works.get(known)
         if work is None:
-            options = DenoiseOptions(
-                recipe.strength,
-                self._config.device,
-                keep_defects=recipe.keep_hot_pixels,
-                keep_rows=recipe.keep_row_noise,
-                levels=OutputLevels(recipe.levels),
-            )
+            if recipe.strength:
+                pick_device(self._config.device)
+            stores, device = self._stores, self._config.device
             models = models_for(
-                recipe.model, base=recipe.base, device=self._config.device, strength=recipe.strength
+                stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength
             )
-            format, read = Format(recipe.format), shared_reader().read
-            work = denoising(options, models, format=format, min_gain=recipe.min_gain, read=read)
+            read = shared_reader().read
+            work = denoising(recipe, models, profiles=stores.profiles, device=device, read=read)
             self._works = {each: kept for each, kept in self._works.items() if each[0] != recipe}
             self._works[known] = work
         return work
@@ -226,7 +226,7 @@ class Worker:
             written = write(
                 replace(denoised, provenance=made),
                 output,
-                format=Format(recipe.format),
+                format=recipe.format,
                 replace=place.replace,
             )
             try:
@@ -278,7 +278,7 @@ class Worker:
             "output": None if result.output is None else str(result.output),
             "camera": result.camera,
             "model": result.model_id,
-            "bundled": is_base(result.model_id),
+            "bundled": is_bundled(result.model_id),
             "gain_db": gain,
             "left": result.left,
             "seconds": round(result.read_s + result.network_s + result.write_s, 3),

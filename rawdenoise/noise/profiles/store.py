@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib.resources
-import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import platformdirs
 
 from rawdenoise.atomic import atomic_output, remove_abandoned, write_bytes
 from rawdenoise.capture.raw import Camera, Levels
@@ -53,13 +51,12 @@ class StoredProfile:
 
 
 class ProfileStore:
-    """The profiles of this user, and under them those that come with rawdenoise."""
+    """The profiles of a folder, and under them those that come with rawdenoise; each is parsed once."""
 
-    def __init__(self, folder: Path | None = None, *, bundled: Path | None = None) -> None:
-        chosen = os.environ.get("RAWDENOISE_PROFILES")
-        default = Path(chosen) if chosen else platformdirs.user_data_path("rawdenoise") / "cameras"
-        self.folder = folder or default
+    def __init__(self, folder: Path, *, bundled: Path | None = None) -> None:
+        self.folder = folder
         self.bundled = bundled or bundled_folder()
+        self._parsed: dict[Path, tuple[object, CameraProfile | ProfileError]] = {}
 
     def profiles(self) -> list[StoredProfile]:
         """Every readable profile, the user's first, by name."""
@@ -164,13 +161,27 @@ class ProfileStore:
         profiles, broken = [], []
         for folder in (self.folder, self.bundled):
             for path in sorted(folder.glob(f"*{SUFFIX}")):
-                try:
-                    profile = load_profile(path)
-                except ProfileError as error:
-                    broken.append((path, error))
+                profile = self._profile(path)
+                if isinstance(profile, ProfileError):
+                    broken.append((path, profile))
                 else:
                     profiles.append(StoredProfile(profile, path, folder == self.bundled))
         return profiles, broken
+
+    def _profile(self, path: Path) -> CameraProfile | ProfileError:
+        """Parse a profile once, and again only when its file has changed."""
+        signature: object = None
+        with suppress(OSError):
+            status = path.stat()
+            signature = status.st_size, status.st_mtime_ns, status.st_ino
+        known = self._parsed.get(path)
+        if known is None or signature is None or known[0] != signature:
+            try:
+                known = signature, load_profile(path)
+            except ProfileError as error:
+                known = signature, error
+            self._parsed[path] = known
+        return known[1]
 
 
 def load_profile(path: Path) -> CameraProfile:

@@ -1,0 +1,128 @@
+"""Many captures denoised: what is asked for, the plan of it, and a result for each file as it is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from rawdenoise.app.batch import Signing, Work, copying_sidecars, denoising, recipe_digest, run_batch
+from rawdenoise.app.jobs import FileResult, IfExists, Job, Naming, Status, plan
+from rawdenoise.app.stores import Stores
+from rawdenoise.atomic import remove_abandoned
+from rawdenoise.errors import SetupError, Stop, never
+from rawdenoise.files.digests import Digests
+from rawdenoise.files.names import NamePattern, mirror_of
+from rawdenoise.files.outputs import Judge
+from rawdenoise.files.sidecars import CAPTURE_ONE, Sidecars
+from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.inference.devices import pick_device
+from rawdenoise.isolation.reader import read_alone, shared_reader
+from rawdenoise.models.choice import current_models, models_for
+from rawdenoise.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class DenoiseRequest:
+    """Files and folders to denoise, how, and where to.
+
+    `output` is the folder for outputs, None for beside their sources. Outputs of ours are sources only where
+    they are `named`. `root` is the folder below which the tree is mirrored, by default that of the `inputs`;
+    these are a `is_list` where they come from a file, and say of no tree. `layout` tells how plain mosaics
+    are to be read. `in_flight` is how many files are in memory at a time.
+    """
+
+    inputs: tuple[Path, ...]
+    output: Path | None
+    recipe: Recipe = Recipe()  # noqa: RUF009 - frozen
+    if_exists: IfExists = IfExists.SKIP
+    pattern: NamePattern = NamePattern()  # noqa: RUF009 - frozen
+    root: Path | None = None
+    recursive: bool = False
+    named: tuple[Path, ...] = ()
+    is_list: bool = False
+    layout: PlainLayout | None = None
+    in_flight: int = 2
+    device: str = "auto"
+    keep_mtime: bool = False
+    sidecars: bool = False
+
+
+def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> list[Job]:
+    """Say which files are to be done and which output each one gets; nothing is written or decoded."""
+    recipe, layout = request.recipe, request.layout
+    current = current_models(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+    mirror = mirror_of(request.inputs, request.root, is_list=request.is_list)
+    return plan(
+        request.inputs,
+        request.output,
+        suffix=recipe.format.suffix,
+        recursive=request.recursive,
+        if_exists=request.if_exists,
+        suffixes=RAW_SUFFIXES | LAYOUT_SUFFIXES if layout else RAW_SUFFIXES,
+        naming=Naming(request.pattern, mirror),
+        judge=Judge(digests.of, partial(recipe_digest, recipe, layout), current),
+        named=request.named,
+    )
+
+
+def denoise_batch(
+    request: DenoiseRequest,
+    jobs: Sequence[Job],
+    stores: Stores,
+    digests: Digests,
+    *,
+    stop: Stop = never,
+) -> Iterator[FileResult]:
+    """Do the jobs of a plan, and give each one's result as soon as it is there.
+
+    Several files are read in processes of their own. When `stop` turns true, files under way are given up and
+    leave nothing.
+
+    Raises:
+        SetupError: the device is absent, or the folder cannot be made.
+        ModelError: the model asked for is missing or broken.
+    """
+    recipe, layout = request.recipe, request.layout
+    if recipe.strength:  # said now, it fails once and not for every file
+        pick_device(request.device)
+    models = models_for(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+    _prepare_folders(request.output, jobs)
+    many = sum(job.status is Status.PLANNED for job in jobs) > 1
+    work = denoising(
+        recipe,
+        models,
+        profiles=stores.profiles,
+        device=request.device,
+        layout=layout,
+        overwrite=request.if_exists is IfExists.OVERWRITE,
+        keep_mtime=request.keep_mtime,
+        signing=Signing(partial(recipe_digest, recipe, layout), digests.keep),
+        remade={job.output for job in jobs if job.replaces and job.output is not None},
+        read=shared_reader().read if many else read_alone,
+    )
+    return _results(request, jobs, work, stop)
+
+
+def _results(request: DenoiseRequest, jobs: Sequence[Job], work: Work, stop: Stop) -> Iterator[FileResult]:
+    with closing(run_batch(jobs, work, in_flight=request.in_flight, stop=stop)) as results:
+        yield from copying_sidecars(results, Sidecars()) if request.sidecars else results
+
+
+def _prepare_folders(output: Path | None, jobs: Sequence[Job]) -> None:
+    """Make the output folder, and remove from all folders what killed runs have left.
+
+    Raises:
+        SetupError: it cannot be made.
+    """
+    if output is not None:
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SetupError(f"{output}: cannot be made ({error.strerror})") from error
+    for folder in {job.output.parent for job in jobs if job.output is not None}:
+        remove_abandoned(folder)
+        remove_abandoned(folder / CAPTURE_ONE, recursive=True)
