@@ -31,6 +31,7 @@ from test_watch_service import root as root
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.output_format import Format
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.inspector import Inspector
 from rawdenoise.watching.ledger import Ledger
@@ -94,7 +95,7 @@ def test_an_output_that_is_lost_or_damaged_is_made_again_and_said(
 
 @pytest.mark.parametrize("format", ["tiff", "mosaic-tiff"])
 def test_so_are_other_formats(root: Root, format: str) -> None:
-    root = replace(root, recipe=replace(QUICK, format=format))
+    root = replace(root, recipe=replace(QUICK, format=Format(format)))
     for number in range(2):
         a_capture(root.source / f"{number}.dng", number)
     once(root)

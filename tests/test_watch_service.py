@@ -28,6 +28,7 @@ from rawdenoise.files import sources
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.provenance import made_of
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, text
@@ -178,7 +179,7 @@ def test_what_is_there_is_denoised_as_by_denoise(root: Root) -> None:
 
 @pytest.mark.parametrize("format", ["dng", "tiff", "mosaic-tiff"])
 def test_outputs_say_of_what_they_were_made(root: Root, format: str) -> None:
-    root = replace(root, recipe=replace(QUICK, format=format))
+    root = replace(root, recipe=replace(QUICK, format=Format(format)))
     a_capture(root.source / "a.dng")
     assert once(root)[0] == 0
     (name,) = outputs(root)
