@@ -18,14 +18,15 @@ from rawdenoise import __version__
 from rawdenoise.capture.packing import clipped, pack, saturation_level, unpack
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ModelMissingError, Stop, Stopped, never
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.extensions.protocols import Denoiser
 from rawdenoise.formats.opcodes import named_bad_pixels
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import output_scale, scaled
-from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
+from rawdenoise.formats.writers import writer_for
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.inference.tiling import Tiles, denoise_tiled
-from rawdenoise.models.method import Denoiser, Method
+from rawdenoise.models.bundled import load_bundled
+from rawdenoise.models.method import Method
 from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import cleared
@@ -89,7 +90,7 @@ def denoise(
     scale = output_scale(raw, recipe.levels, strength=recipe.strength)
     like = scaled(raw, scale)
     if recipe.strength == 0:
-        return Denoised(like, None, Provenance(__version__, "none", 0.0), 0.0)
+        return untouched(like)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
     planes = pack(raw)
@@ -110,6 +111,11 @@ def denoise(
     image = unpack(blend(planes, clean, recipe.strength), like, saturation=saturation, keep=named)
     provenance = _provenance(model, evidence.noise, recipe.strength, quality)
     return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
+
+
+def untouched(raw: RawImage) -> Denoised:
+    """Give a capture as a result to which nothing was done."""
+    return Denoised(raw, None, Provenance(__version__, "none", 0.0), 0.0)
 
 
 def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
@@ -289,11 +295,39 @@ def blend(
     return mixed
 
 
-def write(denoised: Denoised, output: Path, *, format: Format = Format.DNG, replace: bool = True) -> Path:
-    """Write a result whole or not at all, checked by reading it back; return where it is."""
-    writer = {Format.DNG: write_dng, Format.TIFF: write_tiff, Format.MOSAIC_TIFF: write_mosaic_tiff}[format]
-    writer(denoised.image, output, provenance=denoised.provenance, replace=replace)
+def write(denoised: Denoised, output: Path, *, format: str = Format.DNG, replace: bool = True) -> Path:
+    """Write a result whole or not at all, checked by reading it back; return where it is.
+
+    Raises:
+        OutputError: it cannot be written, or did not read back. ExtensionError: there is no such format.
+    """
+    writer_for(format)(denoised.image, output, provenance=denoised.provenance, replace=replace)
     return output
+
+
+class NetworkDenoiser:
+    """A model as any other denoiser: planes and their noise in, planes out, on the CPU."""
+
+    def __init__(self, model: Model) -> None:
+        self._net = model.net
+        self.halo, self.multiple = model.net.halo, model.net.multiple
+
+    def __call__(
+        self, planes: Float32[np.ndarray, "4 h w"], noise: NoiseModel
+    ) -> Float32[np.ndarray, "4 h w"]:
+        """Denoise planes, of sides that are multiples of `multiple`."""
+        with torch.inference_mode():
+            return _in_stabilized_domain(self._net, noise)(torch.from_numpy(planes)[None])[0].numpy()
+
+
+def denoise_fast() -> NetworkDenoiser:
+    """The smaller bundled model, as the entry `fast` of `rawdenoise.denoisers`."""
+    return NetworkDenoiser(load_bundled("fast"))
+
+
+def denoise_best() -> NetworkDenoiser:
+    """The larger bundled model, as the entry `best` of `rawdenoise.denoisers`."""
+    return NetworkDenoiser(load_bundled("best"))
 
 
 def _in_stabilized_domain(net: Network, noise: NoiseModel) -> Callable[[Tensor], Tensor]:

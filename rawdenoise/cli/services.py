@@ -21,16 +21,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rawdenoise.app.denoise import denoisers_of
 from rawdenoise.app.stores import user_stores
+from rawdenoise.cli.arguments import recipe_from
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
 from rawdenoise.files.names import absolute
-from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.output_levels import OutputLevels
-from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.models.choice import models_for
-from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import (
     ConfigError,
     Root,
@@ -74,21 +71,11 @@ def configured(
         return told if state is None else replace(told, state=absolute(state))
     if source is None or output is None:
         raise click.UsageError("give a folder to watch and -o OUT, or --config FILE")
-    recipe = Recipe(
-        options["model"],
-        options["bundled"],
-        options["strength"],
-        Format(options["format"]),
-        OutputLevels(options["levels"]),
-        keep_hot_pixels=options["keep_hot_pixels"],
-        keep_row_noise=options["keep_row_noise"],
-        min_gain=options["min_gain"],
-    )
     failed_dir = options["failed_dir"]
     root = Root(
         absolute(source),
         absolute(output),
-        recipe,
+        recipe_from(options),
         recursive=not options["no_recursive"],
         settle_s=options["settle"],
         poll_s=options["poll"],
@@ -117,9 +104,7 @@ def run(
     stores = user_stores()
     for root in config.roots:
         recipe = root.recipe
-        if recipe.strength:
-            pick_device(config.device)
-        models_for(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+        denoisers_of(recipe, stores.models, device=config.device)
     report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
     with stop_on_signal(lambda: None) as stop:
         for chances in reversed(range(LEDGERS)):

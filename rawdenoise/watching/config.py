@@ -16,11 +16,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 import platformdirs
 
 from rawdenoise.errors import RawDenoiseError, guarded
+from rawdenoise.extensions.registry import extensions
 from rawdenoise.recipe import Recipe
 
 TRAIN = ("never", "idle", "now")
 _CHOICES = {
-    "format": ("dng", "tiff", "mosaic-tiff"),
     "levels": ("auto", "sensor", "fine"),
     "bundled": ("fast", "best"),
     "train": TRAIN,
@@ -195,6 +195,8 @@ class _Reader:
             raise self._error(key, f"must be a finite number, not {value!r}")
         if name in _CHOICES and value not in _CHOICES[name]:
             raise self._error(key, f"must be one of {', '.join(_CHOICES[name])}, not {value!r}")
+        if name == "format" and value not in extensions("writers"):
+            raise self._error(key, f"must be one of {', '.join(extensions('writers'))}, not {value!r}")
         if name in _LEAST and value < _LEAST[name]:
             raise self._error(key, f"must be at least {_LEAST[name]:g}, not {value!r}")
         if name == "strength" and not 0 <= value <= 1:

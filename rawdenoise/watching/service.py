@@ -25,7 +25,7 @@ from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import remove_abandoned
 from rawdenoise.errors import FileError, OutputError, RawDenoiseError
 from rawdenoise.files.sources import Signature, SourceChangedError, digest_of, signature_of
-from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.database import LedgerBrokenError, LedgerError
 from rawdenoise.watching.events import Events, Hint
@@ -344,7 +344,7 @@ class Service:
             if path not in watched.refused:
                 self.report.say("refused", source=str(path), reason=error.strerror or str(error))
 
-        suffixes = RAW_SUFFIXES | BESIDE if root.sidecars else RAW_SUFFIXES
+        suffixes = raw_suffixes() | BESIDE if root.sidecars else raw_suffixes()
         now, known, sidecars = self._clock().steady, watched.known, watched.sidecars
         found = scan(
             folder, skip=self._skipped, recursive=root.recursive, suffixes=suffixes, on_refused=on_refused
