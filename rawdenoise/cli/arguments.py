@@ -121,7 +121,7 @@ def recipe_options(function: Command) -> Command:
         click.option(
             "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
             show_default=True,
-            help="The bundled model for cameras without one of their own; best takes twice or thrice as long.",
+            help="The bundled model for cameras without one of their own; best takes up to thrice as long.",
         ),
         click.option(
             "--method", metavar="NAME",
