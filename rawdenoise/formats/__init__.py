@@ -46,7 +46,7 @@ def raw_suffixes(layout: PlainLayout | None = None) -> frozenset[str]:
 
 @cache
 def _suffixes(*, plain: bool) -> frozenset[str]:
-    known = LIBRAW_SUFFIXES | SIDD_SUFFIXES | foreign_readers().keys()
+    known = LIBRAW_SUFFIXES | SIDD_SUFFIXES | frozenset(foreign_readers())
     return known | LAYOUT_SUFFIXES if plain else known
 
 

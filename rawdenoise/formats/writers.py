@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ExtensionError
@@ -15,6 +15,7 @@ from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 
 
+@runtime_checkable
 class _Write(Protocol):
     def __call__(self, image: RawImage, output: Path, *, provenance: Provenance, replace: bool) -> object: ...
 
