@@ -36,7 +36,9 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.rows import add_rows
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.quality.gain import UNKNOWN, NetworkReach, PictureQuality, assess
+from rawdenoise.quality.divergence import LocalDenoiser
+from rawdenoise.quality.gain import UNKNOWN_VARIANCE_ERROR, ClaimedNoise, assess
+from rawdenoise.quality.picture_quality import PictureQuality
 from rawdenoise.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -95,9 +97,14 @@ def denoise(
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
     planes = pack(raw)
     evidence = evidence_of(raw, planes, model, profiles)
-    run = partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop)
+    halo, multiple = reach_of(model)
+    run = LocalDenoiser(
+        partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop),
+        halo,
+        multiple,
+    )
     known = defects_for(named_after(raw, model), profiles)
-    clean, quality, network_s = _clean(raw, planes, evidence, recipe, run, reach_of(model), known)
+    clean, quality, network_s = _clean(raw, planes, evidence, recipe, run, known)
     notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
     if left := why_left(evidence, quality) if recipe.estimate else "":
         like = scaled(raw, output_scale(raw, recipe.levels, strength=0))
@@ -129,7 +136,7 @@ def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     if quality is None or (quality.told and not quality.loses):
         return ""
     if not quality.told:
-        return DOUBT if evidence.error >= UNKNOWN else "whether it would gain cannot be told"
+        return DOUBT if evidence.error >= UNKNOWN_VARIANCE_ERROR else "whether it would gain cannot be told"
     lost = -quality.gain_db
     return f"estimated to lose {lost:.1f} dB" if lost >= 0.05 else "estimated to gain nothing"
 
@@ -139,8 +146,7 @@ def _clean(
     planes: Float32[np.ndarray, "4 h w"],
     evidence: Evidence,
     recipe: Recipe,
-    run: Callable[[Float32[np.ndarray, "4 h w"]], Float32[np.ndarray, "4 h w"]],
-    reach: NetworkReach,
+    run: LocalDenoiser,
     known: Bool[np.ndarray, "4 h w"] | None,
 ) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
@@ -148,20 +154,17 @@ def _clean(
     unclipped = ~clipped(raw)
     sound = cleared(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
-    clean = run(sound.planes)
+    clean = run.run(sound.planes)
     quality = None
     if recipe.estimate:
         quality = assess(
             sound.planes,
             clean,
-            evidence.noise,
+            ClaimedNoise(evidence.noise, evidence.error, doubted=bool(evidence.doubt)),
             run,
-            reach,
             valid=unclipped & ~sound.defects,
             strength=recipe.strength,
-            variance_error=evidence.error,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
-            doubted=bool(evidence.doubt),
         )
     network_s = time.perf_counter() - start
     if recipe.keep_row_noise:
@@ -244,11 +247,12 @@ def denoise_planes(
     Raises:
         SetupError: the device is not there. Stopped: `stop` answered true before a tile.
     """
-    tiles, reach = Tiles() if tile is None else Tiles(size=tile), reach_of(model)
+    tiles = Tiles() if tile is None else Tiles(size=tile)
+    halo, multiple = reach_of(model)
     if isinstance(model, Method):
         foreign = _on_arrays(model.denoiser, noise)
         return denoise_tiled(
-            planes, _unless(stop, foreign), halo=reach.halo, multiple=reach.multiple, tiles=tiles
+            planes, _unless(stop, foreign), halo=halo, multiple=multiple, tiles=tiles
         )
     place = pick_device(device)
     while True:
@@ -256,8 +260,8 @@ def denoise_planes(
             return denoise_tiled(
                 planes,
                 _unless(stop, _in_stabilized_domain(model.network_on(place), noise)),
-                halo=reach.halo,
-                multiple=reach.multiple,
+                halo=halo,
+                multiple=multiple,
                 tiles=tiles,
                 device=place,
             )
@@ -267,10 +271,10 @@ def denoise_planes(
             place, tiles = _humbler(place, tiles)
 
 
-def reach_of(model: Model | Method) -> NetworkReach:
+def reach_of(model: Model | Method) -> tuple[int, int]:
     """How far an output pixel depends on the input, and of what the sides of a piece are multiples."""
     network = model.denoiser if isinstance(model, Method) else model.net
-    return NetworkReach(network.halo, network.multiple)
+    return network.halo, network.multiple
 
 
 def _humbler(device: torch.device, tiles: Tiles) -> tuple[torch.device, Tiles]:

@@ -25,7 +25,7 @@ from rawdenoise.files.outputs import OF_ITS_SOURCE, Judge, Standing, made_by_us
 from rawdenoise.files.sources import digest_of, name_of, signature_of
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.provenance import made_of
-from rawdenoise.quality.gain import PictureQuality
+from rawdenoise.quality.picture_quality import PictureQuality
 
 
 class Status(StrEnum):
