@@ -15,7 +15,8 @@ from rawdenoise.errors import ModelError
 from rawdenoise.models.card import CLEAN, ModelCard
 from rawdenoise.models.store import PAGE, ModelStore
 from rawdenoise.pages.model_page import render
-from rawdenoise.quality.residuals import residual_of, verdicts
+from rawdenoise.quality.residuals import read_residual_tests
+from rawdenoise.quality.verdicts import judge_residual
 
 
 def json_of(card: ModelCard) -> dict[str, object]:
@@ -95,7 +96,7 @@ def _evidence(card: ModelCard) -> list[str]:
     columns = f"{'ISO':>7}{'gain dB':>16}{'mean':>9}{'strength':>10}{'neighbours':>18}{'scene':>9}"
     lines = [f"{'held out:':<12} {columns}"]
     for entry in card.evidence:
-        tests = residual_of(entry)
+        tests = read_residual_tests(entry)
         across, down = tests.autocorrelation
         iso = "unknown" if entry["iso"] is None else str(entry["iso"])
         gain = f"{entry['gain_db']:+.2f} +- {entry['error_db']:.2f}"
@@ -103,8 +104,8 @@ def _evidence(card: ModelCard) -> list[str]:
             f"{'':<12} {iso:>7}{gain:>16}{tests.mean:>+9.3f}{tests.chi2 + tests.divergence:>10.3f}"
             f"{f'{across:+.3f} {down:+.3f}':>18}{tests.structure:>+9.3f}"
         )
-        judged = verdicts(tests, pixels=int(str(entry["pixels"]))).values()
-        lines += [f"{'':<20} {each.words}" for each in judged if each.level != "good"]
+        verdicts = judge_residual(tests, pixels=int(str(entry["pixels"]))).values()
+        lines += [f"{'':<20} {verdict.words}" for verdict in verdicts if verdict.level != "good"]
     return lines
 
 

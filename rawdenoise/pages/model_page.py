@@ -18,7 +18,10 @@ from rawdenoise.models.card import ModelCard
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.pages.charts import MINUS, Axis, Series, chart
-from rawdenoise.quality.residuals import IsoEvidence, residual_of, verdicts
+from rawdenoise.pages.crops import render_crop
+from rawdenoise.quality.held_out import HeldOutResult
+from rawdenoise.quality.residuals import read_residual_tests
+from rawdenoise.quality.verdicts import judge_residual
 
 DASH, THIN_SPACE = "\N{EN DASH}", "\N{NARROW NO-BREAK SPACE}"
 MOST_CURVES = 12
@@ -36,9 +39,9 @@ FIGURES = {  # what the figures of a card mean; others stand under their own nam
 }
 
 
-def render(card: ModelCard, evidence: Sequence[IsoEvidence] = ()) -> str:
+def render(card: ModelCard, evidence: Sequence[HeldOutResult] = ()) -> str:
     """Put a card on a page; `evidence` gives the pictures to the card's entries of the same ISO."""
-    pictures = {each.iso: (each.before_png, each.after_png) for each in evidence}
+    pictures = {each.iso: render_crop(each.crop) for each in evidence}
     sections = [
         _section("Gain on held-out captures", _gain(card)),
         _section(
@@ -155,7 +158,7 @@ def _gain(card: ModelCard) -> str:
 
 def _summary(entry: Mapping[str, object]) -> str:
     """Say in a word or two how the tests went, the worst first."""
-    judged = verdicts(residual_of(entry), pixels=int(_number(entry["pixels"]))).values()
+    judged = judge_residual(read_residual_tests(entry), pixels=int(_number(entry["pixels"]))).values()
     count = {level: sum(each.level == level for each in judged) for level in ("poor", "fair")}
     for level, word in (("poor", "failed"), ("fair", "to look at")):
         if count[level]:
@@ -187,7 +190,7 @@ def _picture(png: bytes, name: str) -> str:
 
 
 def _tests(entry: Mapping[str, object]) -> str:
-    tests = residual_of(entry)
+    tests = read_residual_tests(entry)
     across, down = tests.autocorrelation
     values = {
         "mean": f"{_signed(tests.mean, 3)} sigma",
@@ -195,7 +198,7 @@ def _tests(entry: Mapping[str, object]) -> str:
         "autocorrelation": f"{_signed(across, 3)} across, {_signed(down, 3)} down",
         "structure": _signed(tests.structure, 3),
     }
-    judged = verdicts(tests, pixels=int(_number(entry["pixels"])))
+    judged = judge_residual(tests, pixels=int(_number(entry["pixels"])))
     rows = "\n".join(
         f'<div class="test"><dt><span class="mark {judged[key].level}"></span>{name}'
         f'<span class="value">{values[key]}</span></dt><dd>{html.escape(judged[key].words)}</dd></div>'
