@@ -8,7 +8,7 @@ LOWEST := .venv-lowest
 PYTEST := -m pytest -n auto --dist loadfile
 # What the job needs end to end: read, denoise, write, read back; the commands; a training; the watched folder.
 MAIN_JOB := $(addprefix tests/test_,$(addsuffix .py,captures packing plain libraw dng metadata tiff models pipeline \
-    sidd profiles plots cli_denoise cli_train cli_watch))
+    sidd profiles calibration_page cli_denoise cli_train cli_watch))
 
 .PHONY: demo test test-long test-lowest lint types format clean
 
@@ -47,7 +47,7 @@ $(LOWEST)/installed: pyproject.toml constraints.txt tests/floors.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(PYTHON) tests/floors.py > $(LOWEST)/floors.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/floors.txt \
-	    -e '.[sidd,plots]' beartype hypothesis pytest pytest-xdist
+	    -e '.[sidd]' beartype hypothesis pytest pytest-xdist
 	@touch $@
 
 clean:

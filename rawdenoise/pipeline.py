@@ -154,7 +154,7 @@ def _clean(
     unclipped = ~clipped(raw)
     sound = cleared(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
-    clean = run.run(sound.planes)
+    clean = run.denoise(sound.planes)
     quality = None
     if recipe.estimate:
         quality = assess(

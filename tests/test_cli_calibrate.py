@@ -141,7 +141,7 @@ def test_pictures_are_drawn_on_request(frames: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     page = next((tmp_path / "plots").glob("*.html"))
     assert str(page) in result.stdout
-    assert list((tmp_path / "plots").glob("*.png"))
+    assert list((tmp_path / "plots").glob("*.svg"))
 
 
 def test_a_capture_of_the_camera_is_then_denoised_with_it(frames: Path, own_store: Path) -> None:

@@ -24,7 +24,7 @@ from rawdenoise.models.model import new_model
 from rawdenoise.models.store import PAGE, ModelStore
 from rawdenoise.nets import build_net
 from rawdenoise.noise.iso_noise import IsoNoise
-from rawdenoise.pages.model_page import render
+from rawdenoise.pages.model_page import render_model
 from rawdenoise.quality.held_out import measure_held_out
 from rawdenoise.quality.residuals import read_residual_tests
 from rawdenoise.quality.verdicts import judge_residual
@@ -95,7 +95,7 @@ def card(**changes: object) -> ModelCard:
 
 
 def test_every_number_of_the_card_is_on_its_page() -> None:
-    page = Page(render(card()))
+    page = Page(render_model(card()))
     said = (
         "4000x3000 14-bit", "100\N{EN DASH}3200", "fast", "gr2r", "1.25", "17", "2.99", "0.99", "S123",
         "2026-01-02 03:04:05 UTC", "10.2 min", "612", "0.9123", "3.21", "ab" * 32, "cd" * 32, "ef" * 32,
@@ -114,7 +114,7 @@ def test_the_page_loads_nothing_and_shows_the_pictures_it_is_given(tmp_path: Pat
     untrained = build_net("fast").eval()
     planes = [shot_and_read(np.full((4, 32, 32), 0.2), seed) for seed in range(2)]
     evidence = measure_held_out(untrained, stored(tmp_path, planes, [IsoNoise(3200, POISSON, 2)]), seed=0)
-    text = render(card(), evidence)
+    text = render_model(card(), evidence)
     page = Page(text)
     assert [load[:22] for load in page.loads] == ["data:image/png;base64,"] * 2
     assert not re.search(r"https?:|//|@import|url\(", re.sub(r"base64,[^\"]*", "", text))
@@ -133,7 +133,7 @@ def test_names_are_text_whatever_they_hold() -> None:
         figures={evil: 1.0},
         captures=(evil,),
     )
-    text = render(whole)
+    text = render_model(whole)
     page = Page(text)
     assert {"script", "alert"}.isdisjoint(page.tags)
     assert '<script>alert("1")</script>' in page.text
@@ -165,7 +165,7 @@ def test_names_are_text_whatever_they_hold() -> None:
 )
 def test_pages_of_all_kinds_of_cards_are_whole(changes: dict[str, object]) -> None:
     whole = card(**changes)
-    text = render(whole)
+    text = render_model(whole)
     assert Page(text).text.startswith("Test One: denoising model")
     assert not re.search(
         r'[ "MVHL](nan|inf)', re.sub(r"<dd>.*?</dd>", "", "".join(re.findall(r"<svg.*?</svg>", text, re.S)))
@@ -179,8 +179,8 @@ def test_a_page_lies_beside_its_card_and_stays_at_home(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = new_model(build_net("fast"), card())
     store, other = ModelStore(tmp_path / "mine"), ModelStore(tmp_path / "other")
-    folder = store.save(model, render(model.card))
-    assert (folder / PAGE).read_text(encoding="utf-8") == render(model.card)
+    folder = store.save(model, render_model(model.card))
+    assert (folder / PAGE).read_text(encoding="utf-8") == render_model(model.card)
     assert store.load(model.card.id).card == model.card
     archive = store.export(model.card.id, tmp_path)
     with zipfile.ZipFile(archive) as parts:
@@ -212,7 +212,7 @@ def test_the_command_shows_evidence_and_makes_a_page_where_there_is_none(own_sto
     assert "Detail of the scene is taken away" in shown.output
     made = CliRunner().invoke(main, ["models", "show", "test", "--html"])
     assert (made.exit_code, made.output.strip()) == (0, str(folder / PAGE))
-    assert (folder / PAGE).read_text(encoding="utf-8") == render(model.card)
+    assert (folder / PAGE).read_text(encoding="utf-8") == render_model(model.card)
     (folder / PAGE).write_text("with pictures", encoding="utf-8")
     CliRunner().invoke(main, ["models", "show", "test", "--html"])
     assert (folder / PAGE).read_text(encoding="utf-8") == "with pictures"

@@ -113,5 +113,5 @@ def main(debug: bool) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if debug:
         logging.basicConfig(level=logging.DEBUG, format="%(name)s: %(message)s")
-        for noisy in ("PIL", "exifread", "matplotlib", "tifffile"):
+        for noisy in ("PIL", "exifread", "tifffile"):
             logging.getLogger(noisy).setLevel(logging.WARNING)

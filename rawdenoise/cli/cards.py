@@ -9,12 +9,10 @@ from pathlib import Path
 
 import click
 
-from rawdenoise.atomic import write_bytes
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
 from rawdenoise.models.card import CLEAN, ModelCard
-from rawdenoise.models.store import PAGE, ModelStore
-from rawdenoise.pages.model_page import render
+from rawdenoise.models.store import ModelStore
 from rawdenoise.quality.residuals import read_residual_tests
 from rawdenoise.quality.verdicts import judge_residual
 
@@ -60,19 +58,6 @@ def text_of(card: ModelCard) -> str:
     }
     text = "\n".join(f"{name + ':':<12} {one_line(value)}" for name, value in lines.items())
     return "\n".join([text, *_evidence(card)])
-
-
-def page_of(store: ModelStore, id: str) -> Path:
-    """Where a model's page lies; made from its card, without pictures, where it has none yet.
-
-    Raises:
-        ModelError: no such model, or it is broken. OutputError: the store cannot be written.
-    """
-    card = store.verify(id)
-    page = store.folder / card.id / PAGE
-    if not page.exists():
-        write_bytes(page, render(card).encode())
-    return page
 
 
 def verify(store: ModelStore, ids: Iterable[str]) -> int:

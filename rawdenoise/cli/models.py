@@ -46,7 +46,9 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
     from rawdenoise.cli import cards
 
     if as_html:
-        click.echo(cards.page_of(user_stores().models, id))
+        from rawdenoise.pages.model_page import ensure_page
+
+        click.echo(ensure_page(user_stores().models, id))
         return
     card = user_stores().models.verify(id)
     click.echo(json.dumps(cards.json_of(card), indent=2) if as_json else cards.text_of(card))
