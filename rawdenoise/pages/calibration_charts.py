@@ -38,7 +38,7 @@ ROW_HUE, HOT_HUE, DEAD_HUE = 30, 15, 225
 ELECTRON = "e\N{SUPERSCRIPT MINUS}"
 SPECTRUM_BINS = 48
 MAXIMUM_ISOS = 6  # labelled on an axis
-PANEL, WIDE_PANEL = (420, 330), (860, 400)  # width, height
+PANEL, LONE_PANEL, WIDE_PANEL = (420, 330), (560, 400), (860, 400)  # width, height
 TALLEST = 1.4  # of a defect map, for its width
 MARKS = (0.7, 3.2)  # radii of the defects, for many and few
 
@@ -46,7 +46,8 @@ MARKS = (0.7, 3.2)  # radii of the defects, for many and few
 def draw_transfer(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
     """Draw noise against signal, log-log, one panel per ISO: read noise lies flat, shot noise climbs."""
     lit = [point for point in points if any(max(step.signal) > 0 for step in point.curve) and point.complete]
-    return _draw(_plan_transfer(point) for point in lit)
+    size = PANEL if len(lit) > 1 else LONE_PANEL
+    return _draw(_plan_transfer(point, size) for point in lit)
 
 
 def draw_iso_noise(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
@@ -103,7 +104,7 @@ def draw_banding(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
         return ()
     curves = []
     for point, hue in zip(dark, spread_hues(len(dark)), strict=True):
-        curves += _plan_spectrum(point, hue, named=len(dark) > 1)
+        curves += _plan_spectrum(point, hue)
     panel = Panel(
         Axis("cycles per row (0.5: every other row)", limits=(0, 0.5)),
         Axis("offset of a row, standard deviation (DN)", log=True, margin=1.15),
@@ -149,7 +150,7 @@ def _draw(panels: Iterable[Panel]) -> tuple[Drawing, ...]:
     return tuple(drawing for panel in panels if (drawing := draw_panel(panel)) is not None)
 
 
-def _plan_transfer(point: CalibrationPoint) -> Panel:
+def _plan_transfer(point: CalibrationPoint, size: tuple[int, int]) -> Panel:
     gain, read_e = point.gain, point.read_noise_e
     assert gain is not None  # only complete points are drawn
     assert read_e is not None
@@ -180,7 +181,7 @@ def _plan_transfer(point: CalibrationPoint) -> Panel:
         ],
         title=f"{write_iso(point.iso)}: {fmean(gain):.3g} DN/{ELECTRON}",
         legend=True,
-        size=PANEL,
+        size=size,
     )
 
 
@@ -207,7 +208,7 @@ def _iso_axis(points: Sequence[CalibrationPoint]) -> Axis:
     return Axis("ISO", log=True, margin=1.3, ticks=tuple(isos[:: math.ceil(len(isos) / MAXIMUM_ISOS)]))
 
 
-def _plan_spectrum(point: CalibrationPoint, hue: int, *, named: bool) -> list[Series]:
+def _plan_spectrum(point: CalibrationPoint, hue: int) -> list[Series]:
     spectrum = point.spectrum
     assert spectrum is not None
     frequencies, powers = _average_bins(spectrum.cycles_per_row), _average_bins(spectrum.power)

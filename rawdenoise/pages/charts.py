@@ -66,7 +66,7 @@ class Panel:
     """One plot; `description` is for those who cannot see it.
 
     Above it stand a `title` or a `note` and, with `legend`, the names; without, names stand at the ends of
-    the curves, where there are several. `boxed` ones have a frame and no grid.
+    the curves. `boxed` ones have a frame and no grid.
     """
 
     x: Axis
@@ -106,7 +106,7 @@ def draw_panel(panel: Panel) -> Drawing | None:
     frame = _lay_out(panel, series)
     groups = [_draw_series(one, frame) for one in series] + [_draw_scatter(one, frame) for one in scatters]
     texts = [*_label_axes(panel, frame), *_head(panel, series, scatters, frame)]
-    if not panel.legend and len(_named(series)) > 1:
+    if not panel.legend:
         texts += _name_ends(series, frame)
     guides, guide_texts = _draw_guides(panel.guides, frame)
     return Drawing(
@@ -150,7 +150,7 @@ def _lay_out(panel: Panel, series: Sequence[Series]) -> _Frame:
     width, height = panel.size
     named = _named(series)
     names = 0.0
-    if not panel.legend and len(named) > 1:
+    if not panel.legend and named:
         names = 8 + LETTER * max(len(one.name) for one in named) - RIGHT / 2
     top = TOP + (HEADING if panel.title or panel.note or panel.legend else 0)
     left, right, bottom = float(LEFT), width - RIGHT - max(names, 0.0), float(height - BOTTOM)
@@ -229,7 +229,7 @@ def _draw_scatter(scatter: Scatter, frame: _Frame) -> Group:
     side = f"{2 * scatter.size:.1f}"
     stroke = f"m-{scatter.size:.1f} -{scatter.size:.1f}l{side} {side}m-{side} 0l{side} -{side}"
     path = "".join(f"M{x} {y}{stroke}" for x, y in places)
-    return Group(Color(scatter.hue), (Line(path, "marks", 1.2),))
+    return Group(Color(scatter.hue), (Line(path, "marks", min(1.2, scatter.size)),))
 
 
 def _color(series: Series) -> Color:

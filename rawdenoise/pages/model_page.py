@@ -247,7 +247,7 @@ def _draw_gain(entries: Sequence[Mapping[str, object]]) -> Drawing | None:
             Axis("ISO", log=True, margin=1.3),
             Axis("gain (dB)", zero=True),
             "Estimated gain against ISO",
-            series=[Series("gain", points, intervals, dot=3.5)],
+            series=[Series("", points, intervals, dot=3.5)],
         )
     )
 
@@ -304,7 +304,7 @@ def _draw_training(card: ModelCard) -> Drawing | None:
             Axis("crops seen"),
             Axis("estimated gain (dB)"),
             "Estimated gain on held-out captures against crops seen",
-            series=[Series("gain", points, dot=3.5 if len(points) <= MAXIMUM_DOTS else 0)],
+            series=[Series("", points, dot=3.5 if len(points) <= MAXIMUM_DOTS else 0)],
         )
     )
 
