@@ -251,9 +251,7 @@ def denoise_planes(
     halo, multiple = reach_of(model)
     if isinstance(model, Method):
         foreign = _on_arrays(model.denoiser, noise)
-        return denoise_tiled(
-            planes, _unless(stop, foreign), halo=halo, multiple=multiple, tiles=tiles
-        )
+        return denoise_tiled(planes, _unless(stop, foreign), halo=halo, multiple=multiple, tiles=tiles)
     place = pick_device(device)
     while True:
         try:

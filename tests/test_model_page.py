@@ -123,9 +123,12 @@ def test_the_page_loads_nothing_and_shows_the_pictures_it_is_given(tmp_path: Pat
 
 
 def test_names_are_text_whatever_they_hold() -> None:
-    evil = '<script>alert("1")</script>\x1b{style}\n'
+    evil = '<script>alert("1")</script>\x1b{style}{{ 7 * 7 }}\n'
     whole = card(
+        id=evil,
         camera=Camera(evil, evil, evil, evil),
+        created=evil,
+        weights_sha256=evil,
         objective=evil,
         net=evil,
         options={evil: evil},
@@ -137,6 +140,7 @@ def test_names_are_text_whatever_they_hold() -> None:
     page = Page(text)
     assert {"script", "alert"}.isdisjoint(page.tags)
     assert '<script>alert("1")</script>' in page.text
+    assert "{{ 7 * 7 }}" in page.text
     assert "\x1b" not in text
 
 

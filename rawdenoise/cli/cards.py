@@ -17,7 +17,7 @@ from rawdenoise.quality.residuals import read_residual_tests
 from rawdenoise.quality.verdicts import judge_residual
 
 
-def json_of(card: ModelCard) -> dict[str, object]:
+def to_json(card: ModelCard) -> dict[str, object]:
     """Give a card as JSON's own types."""
     fields: dict[str, object] = json.loads(json.dumps(asdict(card), default=dict))
     return fields
@@ -30,20 +30,20 @@ def show_table(cards: Sequence[ModelCard], folder: Path) -> None:
         return
     rows = [["ID", "CAMERA", "MODE", "ISO", "NETWORK", "CAPTURES", "TRAINED"]]
     for card in cards:
-        cells = (card.id, card.camera.name, card.camera.mode, _iso(card), card.net, str(len(card.captures)))
+        cells = (card.id, card.camera.name, card.camera.mode, _isos(card), card.net, str(len(card.captures)))
         rows.append([one_line(cell) for cell in (*cells, card.created[:10])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def text_of(card: ModelCard) -> str:
+def describe(card: ModelCard) -> str:
     """Say a card in lines of `name: value`."""
     lines = {
         "id": card.id,
         "camera": card.camera.name,
         "mode": card.camera.mode,
-        "ISO": _iso(card),
+        "ISO": _isos(card),
         "network": card.net,
         "objective": card.objective,
         "captures": card.captures_text,
@@ -57,7 +57,7 @@ def text_of(card: ModelCard) -> str:
         "weights": f"sha256 {card.weights_sha256}",
     }
     text = "\n".join(f"{name + ':':<12} {one_line(value)}" for name, value in lines.items())
-    return "\n".join([text, *_evidence(card)])
+    return "\n".join([text, *_describe_held_out(card)])
 
 
 def verify(store: ModelStore, ids: Iterable[str]) -> int:
@@ -74,7 +74,7 @@ def verify(store: ModelStore, ids: Iterable[str]) -> int:
     return ModelError.exit_code if errors else 0
 
 
-def _evidence(card: ModelCard) -> list[str]:
+def _describe_held_out(card: ModelCard) -> list[str]:
     """Say what the model did to held-out captures: a line for each ISO, and one for each complaint."""
     if not card.evidence:
         return []
@@ -94,7 +94,7 @@ def _evidence(card: ModelCard) -> list[str]:
     return lines
 
 
-def _iso(card: ModelCard) -> str:
+def _isos(card: ModelCard) -> str:
     if card.iso_range is None:
         return "unknown"
     low, high = card.iso_range

@@ -166,8 +166,8 @@ def _plan_transfer(point: CalibrationPoint, size: tuple[int, int]) -> Panel:
         model = list(zip(signals.tolist(), noise.tolist(), strict=True))
         curves.append(Series("", model, stroke="thin", hue=hue))
         for used in (True, False):
-            shown = [step for step in lit if step.used is used and step.signal[plane] > 0]
-            exposures = [(step.signal[plane], math.sqrt(step.variance[plane])) for step in shown]
+            steps = [step for step in lit if step.used is used and step.signal[plane] > 0]
+            exposures = [(step.signal[plane], math.sqrt(step.variance[plane])) for step in steps]
             dots.append(Series(name if used else "", exposures, (), "none", radius, not used, hue))
     read = fmean(point.read_noise)
     return Panel(

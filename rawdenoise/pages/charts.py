@@ -99,7 +99,7 @@ def draw_panel(panel: Panel) -> Drawing | None:
 
     Points that are no numbers, or not positive on a logarithmic axis, are left out.
     """
-    series = _color_series([shown for one in panel.series if (shown := _keep_drawable(one, panel)).points])
+    series = _color_series([kept for one in panel.series if (kept := _keep_drawable(one, panel)).points])
     scatters = [scatter for scatter in panel.scatters if scatter.points]
     if not series and not scatters and not (panel.x.limits and panel.y.limits):
         return None
@@ -142,13 +142,13 @@ def _color_series(series: Sequence[Series]) -> list[Series]:
     return [replace(one, hue=next(hues)) if one.hue == "spread" else one for one in series]
 
 
-def _named(series: Sequence[Series]) -> list[Series]:
+def _find_named(series: Sequence[Series]) -> list[Series]:
     return [one for one in series if one.name]
 
 
 def _lay_out(panel: Panel, series: Sequence[Series]) -> _Frame:
     width, height = panel.size
-    named = _named(series)
+    named = _find_named(series)
     names = 0.0
     if not panel.legend and named:
         names = 8 + LETTER * max(len(one.name) for one in named) - RIGHT / 2
@@ -258,7 +258,7 @@ def _head(
         yield Text(frame.left, line, "start", panel.title or panel.note, "title" if panel.title else "note")
     if not panel.legend:
         return
-    entries = [(one.name, _color(one), "●") for one in _named(series)]
+    entries = [(one.name, _color(one), "●") for one in _find_named(series)]
     entries += [
         (one.name, Color(one.hue), "●" if one.mark == "dot" else "\N{MULTIPLICATION SIGN}")
         for one in scatters
@@ -271,7 +271,8 @@ def _head(
 
 def _name_ends(series: Sequence[Series], frame: _Frame) -> Iterable[Text]:
     """Write the names at the ends of their curves, moved apart where they would lie on each other."""
-    ordered = sorted((frame.up.at(one.points[-1][1]), one.name, _color(one).hue) for one in _named(series))
+    ends = [(frame.up.at(one.points[-1][1]), one.name, _color(one)) for one in _find_named(series)]
+    ordered = sorted(ends, key=lambda end: end[:2])
     places = [end for end, _, _ in ordered]
     for index in range(1, len(places)):
         places[index] = max(places[index], places[index - 1] + LINE)
@@ -279,5 +280,5 @@ def _name_ends(series: Sequence[Series], frame: _Frame) -> Iterable[Text]:
     for index in reversed(range(len(places))):
         places[index] = min(places[index], limit)
         limit = places[index] - LINE
-    for place, (_, name, hue) in zip(places, ordered, strict=True):
-        yield Text(round(frame.right + 8, 1), round(place + 4, 1), "start", name, "name", Color(hue))
+    for place, (_, name, color) in zip(places, ordered, strict=True):
+        yield Text(round(frame.right + 8, 1), round(place + 4, 1), "start", name, "name", color)

@@ -28,11 +28,11 @@ from rawdenoise.pages.numbers import DASH, write_count, write_iso, write_short, 
 from rawdenoise.pages.scales import Axis
 from rawdenoise.quality.held_out import HeldOutResult
 from rawdenoise.quality.residuals import ResidualTests, read_residual_tests
-from rawdenoise.quality.verdicts import Verdict, judge_residual
+from rawdenoise.quality.verdicts import ResidualVerdict, judge_residual
 
 MAXIMUM_CURVES = 12  # of the noise chart
 MAXIMUM_DOTS = 60  # of the training chart; more would hide its curve
-UNTOLD_DB = 3.0  # standard error from which a gain is not worth its number
+MAXIMUM_ERROR_DB = 3.0  # standard error from which a gain is not worth its number
 SIGNALS = np.geomspace(1e-4, 1, 49)  # packed scale: 0 is black, 1 is white
 FIGURES = {  # what the figures of a card mean; others stand under their own name
     "images": "crops seen",
@@ -199,7 +199,7 @@ def _describe_iso(entry: Mapping[str, object], pictures: Pictures) -> IsoResult:
     verdicts = judge_residual(tests, pixels=int(_number(entry["pixels"])))
     worst, summary = _summarise(list(verdicts.values()))
     iso = entry["iso"]
-    shown = pictures.get(iso if isinstance(iso, int) else None)
+    pngs = pictures.get(iso if isinstance(iso, int) else None)
     return IsoResult(
         iso=write_iso(iso),
         iso_number=_iso_number(iso),
@@ -208,11 +208,11 @@ def _describe_iso(entry: Mapping[str, object], pictures: Pictures) -> IsoResult:
         summary=summary,
         tiles=entry["tiles"],
         tests=_list_tests(tests, verdicts),
-        pictures=None if shown is None else (_encode(shown[0]), _encode(shown[1])),
+        pictures=None if pngs is None else (_encode(pngs[0]), _encode(pngs[1])),
     )
 
 
-def _list_tests(tests: ResidualTests, verdicts: Mapping[str, Verdict]) -> tuple[JudgedTest, ...]:
+def _list_tests(tests: ResidualTests, verdicts: Mapping[str, ResidualVerdict]) -> tuple[JudgedTest, ...]:
     across, down = tests.autocorrelation
     values = {
         "mean": f"{write_signed(tests.mean, 3)} sigma",
@@ -225,7 +225,7 @@ def _list_tests(tests: ResidualTests, verdicts: Mapping[str, Verdict]) -> tuple[
     )
 
 
-def _summarise(verdicts: Sequence[Verdict]) -> tuple[str, str]:
+def _summarise(verdicts: Sequence[ResidualVerdict]) -> tuple[str, str]:
     """Say in a word or two how the tests went, the worst first."""
     levels = [verdict.level for verdict in verdicts]
     for level, word in (("poor", "failed"), ("fair", "to look at")):
@@ -318,7 +318,7 @@ def _iso_number(iso: object) -> str:
 
 def _write_gain(entry: Mapping[str, object]) -> str:
     """The gain, where it can be told: an error left that is hardly there tells of a wrong noise model."""
-    if not _number(entry["error_db"]) < UNTOLD_DB:
+    if not _number(entry["error_db"]) < MAXIMUM_ERROR_DB:
         return "cannot be told"
     return f"{write_signed(_number(entry['gain_db']), 2)} ± {_number(entry['error_db']):.2f} dB"
 

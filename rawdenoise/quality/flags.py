@@ -82,9 +82,9 @@ class ResidualFit:
 def fit_residual(sums: BlockSums, strata: Strata, shares: Float64[np.ndarray, " strata"]) -> ResidualFit:
     """Look at chi2 plus divergence in flat and structured parts, dark and bright ones."""
     left = shares[strata] * sums.variance
-    shown = sums.residual + left
+    explained = sums.residual + left
 
-    def ratio(of: Bool[np.ndarray, "rows columns"], part: Blocks = shown) -> float:
+    def ratio(of: Bool[np.ndarray, "rows columns"], part: Blocks = explained) -> float:
         return float(part[of].sum() / max(float(sums.variance[of].sum()), 1e-30))
 
     flat = (strata < STRATA_COUNT // 2) & (sums.variance > 0)

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
-from rawdenoise.quality.stein import LEAST_RISK
+from rawdenoise.quality.stein import MINIMUM_RISK
 
 Stabilised = Float32[Tensor, "1 4 h w"]
 
@@ -106,7 +106,7 @@ class ResidualSums:
         """The statistics, 0 where nothing can be told."""
         _, mean, chi2, divergence = (float(value) for value in self.total / max(self.total[0], 1))
         across, down = (float(product) / max(float(pairs), 1) for pairs, product in self.lagged)
-        variance = max(chi2 + divergence, LEAST_RISK)
+        variance = max(chi2 + divergence, MINIMUM_RISK)
         product, square, detail = (float(value) for value in self.detail)
         return ResidualTests(
             mean=mean,
@@ -121,7 +121,7 @@ class ResidualSums:
         risk, share = torch.cat(self.risks).double(), torch.cat(self.shares).double()
         mean = float(risk.sum() / share.sum())
         spread = float((risk - mean * share).square().sum().sqrt() / share.sum())
-        floored = max(mean, LEAST_RISK)
+        floored = max(mean, MINIMUM_RISK)
         return -10 * math.log10(floored), 10 / math.log(10) * spread / floored
 
 

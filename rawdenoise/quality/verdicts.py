@@ -8,22 +8,34 @@ from typing import Literal
 
 from rawdenoise.quality.residuals import ResidualTests
 
-# From here on a statistic is to be looked at, and from there it is not as it should be: see `judge_residual`.
-MEAN_LIMITS = (0.03, 0.1)
-STRONGER_LIMITS, WEAKER_LIMITS = (1.04, 1.15), (0.97, 0.93)
-NEIGHBOUR_LIMITS = (0.03, 0.08)
-STRUCTURE_LIMITS = (0.05, 0.12)
+Level = Literal["good", "fair", "poor"]
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Limits:
+    """Above `fair` a statistic is to be looked at, above `poor` it is not as it should be."""
+
+    fair: float
+    poor: float
+
+
+# See `judge_residual` for where they come from.
+MEAN_LIMITS = Limits(fair=0.03, poor=0.1)
+STRONGER_LIMITS = Limits(fair=1.04, poor=1.15)
+WEAKER_LIMITS = Limits(fair=-0.97, poor=-0.93)  # of the strength with its sign turned
+NEIGHBOUR_LIMITS = Limits(fair=0.03, poor=0.08)
+STRUCTURE_LIMITS = Limits(fair=0.05, poor=0.12)
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualVerdict:
     """What a statistic says, in plain words."""
 
-    level: Literal["good", "fair", "poor"]
+    level: Level
     words: str
 
 
-def judge_residual(tests: ResidualTests, *, pixels: int) -> dict[str, Verdict]:
+def judge_residual(tests: ResidualTests, *, pixels: int) -> dict[str, ResidualVerdict]:
     """Say what the statistics of so many pixels mean: `mean`, `strength`, `autocorrelation`, `structure`.
 
     The limits were set on a simulated camera at three ISOs, each case with a model of its own, trained from
@@ -38,25 +50,26 @@ def judge_residual(tests: ResidualTests, *, pixels: int) -> dict[str, Verdict]:
     """
     chance = 3 / math.sqrt(max(pixels, 1))
     strength = tests.chi2 + tests.divergence
-    return {
+    judged = {
         "mean": _judge_mean(tests.mean, chance),
         "strength": _judge_strength(strength, math.sqrt(2) * chance),
         "autocorrelation": _judge_neighbours(tests.autocorrelation, chance),
         "structure": _judge_structure(tests.structure, chance),
     }
+    return {test: ResidualVerdict(level, words) for test, (level, words) in judged.items()}
 
 
-def _judge_mean(mean: float, chance: float) -> Verdict:
+def _judge_mean(mean: float, chance: float) -> tuple[Level, str]:
     level = _grade(abs(mean), MEAN_LIMITS, chance)
     if level == "good":
-        return Verdict(level, "The brightness stays as it is.")
+        return level, "The brightness stays as it is."
     moved = "darker" if mean > 0 else "brighter"
-    return Verdict(level, f"Pictures become {moved}, by {abs(mean):.2f} sigma of their noise on average.")
+    return level, f"Pictures become {moved}, by {abs(mean):.2f} sigma of their noise on average."
 
 
-def _judge_strength(strength: float, chance: float) -> Verdict:
+def _judge_strength(strength: float, chance: float) -> tuple[Level, str]:
     if strength < 1:
-        level = _grade(-strength, (-WEAKER_LIMITS[0], -WEAKER_LIMITS[1]), chance)
+        level = _grade(-strength, WEAKER_LIMITS, chance)
         words = (
             f"Only {100 * strength:.0f} % of the noise that the noise model promises is found: it takes the "
             "captures for noisier than they are, and the gain for larger than it is."
@@ -67,37 +80,35 @@ def _judge_strength(strength: float, chance: float) -> Verdict:
             f"{100 * strength:.0f} % of the noise that the noise model promises is found: there is more "
             "than it says, or the model is not trained to its end and takes some of the scene away."
         )
-    return Verdict(level, "The noise is as strong as the noise model says." if level == "good" else words)
+    return level, "The noise is as strong as the noise model says." if level == "good" else words
 
 
-def _judge_neighbours(autocorrelation: tuple[float, float], chance: float) -> Verdict:
+def _judge_neighbours(autocorrelation: tuple[float, float], chance: float) -> tuple[Level, str]:
     largest = max(autocorrelation, key=abs)
     level = _grade(abs(largest), NEIGHBOUR_LIMITS, chance)
     if level == "good":
-        return Verdict(level, "What is taken away is white: each pixel's noise is its own.")
+        return level, "What is taken away is white: each pixel's noise is its own."
     if largest < 0:
-        return Verdict(level, "Next neighbours differ more than noise does: the captures were sharpened, or "
-                       "the model sharpens.")  # fmt: skip
-    return Verdict(
-        level,
+        return level, (
+            "Next neighbours differ more than noise does: the captures were sharpened, or the model sharpens."
+        )
+    return level, (
         "Next neighbours are alike in what is taken away: their noise is not independent (captures that were "
-        "smoothed or scaled in the camera), or some of the scene goes with it.",
+        "smoothed or scaled in the camera), or some of the scene goes with it."
     )
 
 
-def _judge_structure(structure: float, chance: float) -> Verdict:
+def _judge_structure(structure: float, chance: float) -> tuple[Level, str]:
     level = _grade(abs(structure), STRUCTURE_LIMITS, chance)
     if level == "good":
-        return Verdict(level, "Hardly any of the scene is seen in what is taken away.")
+        return level, "Hardly any of the scene is seen in what is taken away."
     if structure < 0:
-        return Verdict(
-            level, "The model adds detail of the scene that one plane of the captures does not have."
-        )
-    return Verdict(level, "Detail of the scene is taken away with the noise: training longer may help.")
+        return level, "The model adds detail of the scene that one plane of the captures does not have."
+    return level, "Detail of the scene is taken away with the noise: training longer may help."
 
 
-def _grade(value: float, limits: tuple[float, float], chance: float) -> Literal["good", "fair", "poor"]:
+def _grade(value: float, limits: Limits, chance: float) -> Level:
     """Judge a value that should be small; `chance` is what it may be off by nothing but chance."""
-    if not value > limits[0] + chance:
+    if not value > limits.fair + chance:
         return "good" if math.isfinite(value) else "poor"
-    return "fair" if value <= limits[1] + chance else "poor"
+    return "fair" if value <= limits.poor + chance else "poor"

@@ -27,7 +27,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from rawdenoise.nets import Network
-from rawdenoise.quality.stein import LEAST_RISK, probe_network
+from rawdenoise.quality.stein import MINIMUM_RISK, probe_network
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.redraw import redraw
 
@@ -50,7 +50,7 @@ class RiskFigures:
     @property
     def gain_db(self) -> float:
         """The risk as a gain over the capture."""
-        return -10 * math.log10(max(self.risk, LEAST_RISK))
+        return -10 * math.log10(max(self.risk, MINIMUM_RISK))
 
 
 def estimate_risk(net: Network, batches: Sequence[Batch], seed: int) -> RiskFigures:
