@@ -152,6 +152,15 @@ def test_what_was_not_measured_is_left_out(dark_point: CalibrationPoint, tmp_pat
     assert page.cells[1] == "\N{EN DASH}"
 
 
+def test_a_camera_without_read_noise_is_drawn_too(points: list[CalibrationPoint], tmp_path: Path) -> None:
+    silent = [
+        replace(point, noise=replace(point.noise, read_variance=(0.0,) * 4, row_variance=0.0))
+        for point in points
+    ]
+    plot_calibration(silent, tmp_path)
+    assert read_charts(tmp_path).keys() == ALL
+
+
 def test_names_from_files_are_text_on_the_page(dark_point: CalibrationPoint, tmp_path: Path) -> None:
     evil = """<script>alert('$\\no$')</script>"></text>\x1b{{ 7 * 7 }} \u6f22 & co"""
     camera = Camera(evil, evil, mode=evil)

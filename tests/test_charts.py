@@ -93,6 +93,13 @@ def test_a_guide_is_within_the_plot_and_says_what_it_is() -> None:
     assert "this &lt;low&gt;" in drawn
 
 
+def test_a_guide_that_has_no_place_is_left_out() -> None:
+    guides = [Guide("y", 0.0, "none"), Guide("x", math.nan)]
+    drawn = chart([Series("a", [(1.0, 1.0), (2.0, 3.0)])], Axis("x"), Axis("y", log=True), guides=guides)
+    assert "guide" not in drawn
+    assert "none</text>" not in drawn
+
+
 def test_limits_are_kept_and_an_axis_may_run_down() -> None:
     scale = fit_scale([3.0], Axis("y", limits=(0, 160), reverse=True), 300, 20)
     assert (scale.at(0), scale.at(160)) == (20, 300)

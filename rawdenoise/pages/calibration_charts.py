@@ -62,7 +62,7 @@ def draw_iso_noise(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
                                       [point.read_interval for point in known])  # fmt: skip
     rows = [math.sqrt(point.noise.row_variance) * fmean(point.spans) for point in known]
     isos = _iso_axis(known)
-    deviations = [value for value in (*reads, *rows) if value > 0]
+    deviations = [value for value in (*reads, *rows) if value > 0] or [1.0]
     noises = [_iso_series("per pixel", known, reads, read_intervals)]
     if max(rows) > 0:
         noises.append(Series("per row", _over_iso(known, rows), stroke="dashed", dot=3.5, hue=ROW_HUE))

@@ -97,8 +97,10 @@ class _Frame:
 def draw_panel(panel: Panel) -> Drawing | None:
     """Lay a panel out; None where it has no point that can be drawn.
 
-    Points that are no numbers, or not positive on a logarithmic axis, are left out.
+    Points and guides that are no numbers, or not positive on a logarithmic axis, are left out.
     """
+    axes = {"x": panel.x, "y": panel.y}
+    panel = replace(panel, guides=[one for one in panel.guides if axes[one.axis].can_show(one.value)])
     series = _color_series([kept for one in panel.series if (kept := _keep_drawable(one, panel)).points])
     scatters = [scatter for scatter in panel.scatters if scatter.points]
     if not series and not scatters and not (panel.x.limits and panel.y.limits):
