@@ -23,7 +23,7 @@ from rawdenoise.pages.charts import (
     Series,
     draw_panel,
     spread_hues,
-)  # fmt: skip
+)
 from rawdenoise.pages.drawing import Drawing
 from rawdenoise.pages.numbers import write_iso
 from rawdenoise.pages.scales import Axis
@@ -122,8 +122,8 @@ def draw_defects(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
     if not maps:
         return ()
     defects = DefectMap()
-    for one in maps:
-        defects = defects.joined(one)
+    for defect_map in maps:
+        defects = defects.joined(defect_map)
     height, width = defects.shape
     small, large = MARKS
     radius = min(large, max(small, 40 / math.sqrt(len(defects) + 1)))

@@ -15,10 +15,11 @@ from rawdenoise.pages.scales import Axis, Scale, fit_scale
 WIDTH, HEIGHT = 520, 340  # of a panel, unless it says otherwise
 LEFT, RIGHT, TOP, BOTTOM = 72, 28, 14, 48  # margins
 HEADING = 22  # height of the line above the plot
-LETTER = 7.0  # width of one, more or less
+LETTER = 7.0  # width of curve, more or less
 LINE = 15  # height of a line of text
 HUES = (215, 20)  # of the first and the last series: blue to orange
 CAP = 4  # half the width of a whisker's ends
+MARKS = {"dot": "●", "cross": "\N{MULTIPLICATION SIGN}"}  # in a legend
 
 Point = tuple[float, float]
 Stroke = Literal["line", "thin", "dashed", "none"]
@@ -100,13 +101,15 @@ def draw_panel(panel: Panel) -> Drawing | None:
     Points and guides that are no numbers, or not positive on a logarithmic axis, are left out.
     """
     axes = {"x": panel.x, "y": panel.y}
-    panel = replace(panel, guides=[one for one in panel.guides if axes[one.axis].can_show(one.value)])
-    series = _color_series([kept for one in panel.series if (kept := _keep_drawable(one, panel)).points])
+    panel = replace(panel, guides=[guide for guide in panel.guides if axes[guide.axis].can_show(guide.value)])
+    series = _color_series([kept for curve in panel.series if (kept := _keep_drawable(curve, panel)).points])
     scatters = [scatter for scatter in panel.scatters if scatter.points]
     if not series and not scatters and not (panel.x.limits and panel.y.limits):
         return None
     frame = _lay_out(panel, series)
-    groups = [_draw_series(one, frame) for one in series] + [_draw_scatter(one, frame) for one in scatters]
+    groups = [_draw_series(curve, frame) for curve in series] + [
+        _draw_scatter(marks, frame) for marks in scatters
+    ]
     texts = [*_label_axes(panel, frame), *_head(panel, series, scatters, frame)]
     if not panel.legend:
         texts += _name_ends(series, frame)
@@ -140,12 +143,12 @@ def _keep_drawable(series: Series, panel: Panel) -> Series:
 
 
 def _color_series(series: Sequence[Series]) -> list[Series]:
-    hues = iter(spread_hues(sum(one.hue == "spread" for one in series)))
-    return [replace(one, hue=next(hues)) if one.hue == "spread" else one for one in series]
+    hues = iter(spread_hues(sum(curve.hue == "spread" for curve in series)))
+    return [replace(curve, hue=next(hues)) if curve.hue == "spread" else curve for curve in series]
 
 
 def _find_named(series: Sequence[Series]) -> list[Series]:
-    return [one for one in series if one.name]
+    return [curve for curve in series if curve.name]
 
 
 def _lay_out(panel: Panel, series: Sequence[Series]) -> _Frame:
@@ -153,7 +156,7 @@ def _lay_out(panel: Panel, series: Sequence[Series]) -> _Frame:
     named = _find_named(series)
     names = 0.0
     if not panel.legend and named:
-        names = 8 + LETTER * max(len(one.name) for one in named) - RIGHT / 2
+        names = 8 + LETTER * max(len(curve.name) for curve in named) - RIGHT / 2
     top = TOP + (HEADING if panel.title or panel.note or panel.legend else 0)
     left, right, bottom = float(LEFT), width - RIGHT - max(names, 0.0), float(height - BOTTOM)
     across = fit_scale(_reach_across(panel, series), panel.x, left, right)
@@ -162,13 +165,13 @@ def _lay_out(panel: Panel, series: Sequence[Series]) -> _Frame:
 
 
 def _reach_across(panel: Panel, series: Sequence[Series]) -> list[float]:
-    reached = [x for one in series for x, _ in one.points]
+    reached = [x for curve in series for x, _ in curve.points]
     return reached + [guide.value for guide in panel.guides if guide.axis == "x"]
 
 
 def _reach_up(panel: Panel, series: Sequence[Series]) -> list[float]:
-    reached = [y for one in series for _, y in one.points]
-    reached += [end for one in series for interval in one.intervals if interval for end in interval]
+    reached = [y for curve in series for _, y in curve.points]
+    reached += [end for curve in series for interval in curve.intervals if interval for end in interval]
     return reached + [guide.value for guide in panel.guides if guide.axis == "y"]
 
 
@@ -260,11 +263,8 @@ def _head(
         yield Text(frame.left, line, "start", panel.title or panel.note, "title" if panel.title else "note")
     if not panel.legend:
         return
-    entries = [(one.name, _color(one), "●") for one in _find_named(series)]
-    entries += [
-        (one.name, Color(one.hue), "●" if one.mark == "dot" else "\N{MULTIPLICATION SIGN}")
-        for one in scatters
-    ]
+    entries = [(curve.name, _color(curve), MARKS["dot"]) for curve in _find_named(series)]
+    entries += [(marks.name, Color(marks.hue), MARKS[marks.mark]) for marks in scatters]
     x = frame.right
     for name, color, mark in reversed(entries):
         yield Text(round(x, 1), line, "end", f"{mark} {name}", "name", color)
@@ -273,7 +273,7 @@ def _head(
 
 def _name_ends(series: Sequence[Series], frame: _Frame) -> Iterable[Text]:
     """Write the names at the ends of their curves, moved apart where they would lie on each other."""
-    ends = [(frame.up.at(one.points[-1][1]), one.name, _color(one)) for one in _find_named(series)]
+    ends = [(frame.up.at(curve.points[-1][1]), curve.name, _color(curve)) for curve in _find_named(series)]
     ordered = sorted(ends, key=lambda end: end[:2])
     places = [end for end, _, _ in ordered]
     for index in range(1, len(places)):
