@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOWEST := .venv-lowest
+PYTHONS ?= 3.11 3.12 3.13 3.14
 
 # One worker a core, each with one thread (tests/conftest.py); a file's tests share what they prepare.
 PYTEST := -m pytest -n auto --dist loadfile
 # What the job needs end to end: read, denoise, write, read back; the commands; a training; the watched folder.
 MAIN_JOB := $(addprefix tests/test_,$(addsuffix .py,captures packing plain libraw dng metadata tiff models pipeline \
-    sidd profiles plots cli_denoise cli_train cli_watch))
+    sidd profiles calibration_page cli_denoise cli_train cli_watch))
 
-.PHONY: demo test test-long test-lowest lint types format clean
+.PHONY: demo test test-long test-lowest test-pythons lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/rawdenoise demo -o demo-out
@@ -24,9 +25,19 @@ test-long: $(VENV)/installed
 test-lowest: $(LOWEST)/installed
 	$(LOWEST)/bin/python $(PYTEST) -o addopts=-ra -W default::DeprecationWarning $(MAIN_JOB)
 
+# The built wheel on every Python it is for; uv (pip install uv) brings the interpreters that are not there.
+test-pythons: $(VENV)/installed
+	rm -rf dist && $(BIN)/python -m build --wheel --no-isolation -o dist .
+	set -e; for version in $(PYTHONS); do \
+	    uv venv --quiet --allow-existing --python $$version .venv-$$version; \
+	    uv pip install --quiet --python .venv-$$version -c constraints.txt dist/*.whl beartype h5py hypothesis pytest pytest-xdist; \
+	    .venv-$$version/bin/python -P $(PYTEST) -o addopts=-ra $(MAIN_JOB); \
+	done
+
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/installed
 	$(BIN)/mypy
@@ -47,8 +58,8 @@ $(LOWEST)/installed: pyproject.toml constraints.txt tests/floors.py
 	$(PYTHON) -m venv $(LOWEST)
 	$(PYTHON) tests/floors.py > $(LOWEST)/floors.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/floors.txt \
-	    -e '.[sidd,plots]' beartype hypothesis pytest pytest-xdist
+	    -e '.[sidd]' beartype hypothesis pytest pytest-xdist
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) .venv-3.* demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

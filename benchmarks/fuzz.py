@@ -31,7 +31,7 @@ from numpy.random import Generator
 
 from rawdenoise.capture.raw import Cfa, Provenance
 from rawdenoise.errors import UNFORESEEN, DecoderCrashedError, DecoderTimeoutError, RawDenoiseError
-from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.dng import compromises, dng_bytes
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
@@ -217,7 +217,7 @@ def _raws_in(folder: Path | None) -> dict[str, bytes]:
     if folder is None:
         return {}
     paths = (
-        path for path in sorted(folder.rglob("*")) if path.suffix.lower() in RAW_SUFFIXES and path.is_file()
+        path for path in sorted(folder.rglob("*")) if path.suffix.lower() in raw_suffixes() and path.is_file()
     )
     return {path.name: path.read_bytes() for path in paths if path.stat().st_size <= LARGEST_SEED}
 

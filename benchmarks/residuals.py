@@ -1,11 +1,12 @@
-"""What the residual's statistics are for right and for wrong noise models: the limits of `verdicts`.
+"""What the residual's statistics are for right and for wrong noise models: the limits of `judge_residual`.
 
     python benchmarks/residuals.py FOLDER [--images 9600] [--net fast] [--seed 0] [--only NAME...]
 
 A simulated camera takes captures at three ISOs, and a model is trained on them from nothing for each case:
 with the true noise model, with one whose variance is so many times the true one, and with a camera that
 mixes each pixel with its next neighbours of the same colour, left and right (and says what its noise is
-then). Then what `gather` finds on 6 held-out tiles of each ISO. Captures and tiles are kept in FOLDER.
+then). Then what `measure_held_out` finds on 6 held-out tiles of each ISO. Captures and tiles are kept in
+FOLDER.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.quality.residuals import IsoEvidence, gather, verdicts
+from rawdenoise.quality.held_out import HeldOutResult, measure_held_out
+from rawdenoise.quality.verdicts import judge_residual
 from rawdenoise.simulation.camera import SIMULATED_IMX385, SimulatedCamera, capture
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training import TrainingOptions, scan
@@ -56,7 +58,7 @@ def main() -> None:
             source = mixed(store, chosen.folder / "mixed")
         net = fit(source, options, folder=chosen.folder / name, run=name).net
         shutil.rmtree(chosen.folder / name, ignore_errors=True)
-        for found in gather(net, source, seed=chosen.seed):
+        for found in measure_held_out(net, source, seed=chosen.seed):
             print(row(name, found), flush=True)
 
 
@@ -121,11 +123,11 @@ def mix(planes: Float32[np.ndarray, "4 h w"]) -> Float32[np.ndarray, "4 h w"]:
     return np.asarray((planes + SHARED * (padded[..., 2:] + padded[..., :-2])) / (1 + 2 * SHARED), np.float32)
 
 
-def row(name: str, found: IsoEvidence) -> str:
+def row(name: str, found: HeldOutResult) -> str:
     """One line of the table; at its end what is not as it should be."""
     tests = found.residual
     across, down = tests.autocorrelation
-    judged = verdicts(tests, pixels=found.pixels)
+    judged = judge_residual(tests, pixels=found.pixels)
     blamed = ", ".join(f"{key}: {each.level}" for key, each in judged.items() if each.level != "good")
     return (
         f"| {name} | {found.iso} | {found.gain_db:.2f} ± {found.error_db:.2f} | {tests.mean:+.3f} "

@@ -39,8 +39,10 @@ from rawdenoise.noise.evidence import CALIBRATED_ERROR, variance_error
 from rawdenoise.noise.fit import estimate_with_interval
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.quality.gain import NetworkReach, PictureQuality, assess
+from rawdenoise.quality.divergence import LocalDenoiser
+from rawdenoise.quality.gain import ClaimedNoise, assess
 from rawdenoise.quality.metrics import psnr
+from rawdenoise.quality.picture_quality import PictureQuality
 from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.loop import TrainingOptions, fit
@@ -207,11 +209,9 @@ def judge(picture: Picture, net: StabilisedDenoiser, noise: NoiseModel, error: f
     quality = assess(
         sound.planes,
         clean,
-        noise,
-        run,
-        NetworkReach(net.halo, net.multiple),
+        ClaimedNoise(noise, error),
+        LocalDenoiser(run, net.halo, net.multiple),
         valid=valid,
-        variance_error=error,
     )
     assert quality is not None  # simulated pictures are not clipped all over
     before, after = (psnr(each[valid], picture.clean[valid]) for each in (sound.planes, clean))

@@ -1,22 +1,41 @@
-"""Figures, tables of them as Markdown and as CSV, and curves as PNG (which needs matplotlib: `plots`)."""
+"""Figures, tables of them as Markdown and as CSV, and curves as PNG (which needs matplotlib)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rawdenoise.pages.calibration_page import INK, QUIET, drawn
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+INK, QUIET, GRID = "#222222", "#6a6a6a", "#dddddd"
 OURS, BAR = "#1f3fa8", INK
+DOTS_PER_INCH = 110
+STYLE: Mapping[str, object] = {
+    "font.size": 10.5,
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": QUIET,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,4 +113,27 @@ def draw_curves(title: str, curves: Sequence[Curve], levels: Mapping[str, float]
         panel.set_ylabel("PSNR on test pictures (dB)")
         panel.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=9)
 
-    return drawn(10.5, 4.8, paint)
+    return draw_figure(10.5, 4.8, paint)
+
+
+def draw_figure(width: float, height: float, paint: Callable[[Figure], None]) -> bytes:
+    """Paint a figure of so many inches; returns its PNG."""
+    import matplotlib.figure
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # a name in a script of few fonts
+        figure = matplotlib.figure.Figure(figsize=(width, height), dpi=DOTS_PER_INCH, layout="constrained")
+        paint(figure)
+        file = io.BytesIO()
+        figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
+    return file.getvalue()
+
+
+def check_drawing() -> None:
+    """Refuse at once what could not be drawn in the end.
+
+    Raises:
+        SystemExit: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        raise SystemExit("drawing curves needs matplotlib, which is not installed: pip install matplotlib")

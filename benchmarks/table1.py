@@ -29,7 +29,7 @@ from gaussian import (
 )
 from methods import BM3D, NOISY, Ground, Method, answering, base, taught
 from photographs import pictures_in
-from sheets import Figures, comma_separated, draw_curves, markdown, tell
+from sheets import Figures, check_drawing, comma_separated, draw_curves, markdown, tell
 from trials import (
     ROWS,
     Kept,
@@ -48,7 +48,6 @@ from trials import (
 from rawdenoise.atomic import write_bytes
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.nets import Network
-from rawdenoise.pages.calibration_page import check_drawing
 
 LEFT_OUT = {f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20)}  # unless they are asked for
 COLUMNS = (

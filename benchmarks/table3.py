@@ -16,7 +16,7 @@ from experiments import Experiment, denoiser
 from gaussian import Sigmas, TestSet, as_it_is, by_net, digest, picture_source, score
 from methods import GAMMAS, NOISY, UNGUARDED, Ground
 from photographs import pictures_in
-from sheets import Figures, comma_separated, draw_curves, markdown
+from sheets import Figures, check_drawing, comma_separated, draw_curves, markdown
 from simulated import CAMERAS, Conditions, Data, Knowledge, Planes, Shot, Sources, Target, simulate
 from trials import (
     GR2R,
@@ -36,7 +36,6 @@ from trials import (
 from rawdenoise.atomic import write_bytes
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.nets import Network
-from rawdenoise.pages.calibration_page import check_drawing
 from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training.batches import Source
 

@@ -12,7 +12,7 @@
 Every result is a file in the work folder, and every trained network stays there: the same command goes on
 where it was stopped, and with other methods (`--only`) or test sets it adds to the table what is new. Only
 `--looks` at a network that is trained already train it again. After a change to the code, start with a new
-folder. Tables are written as Markdown and CSV, curves as PNG (the extra `plots`).
+folder. Tables are written as Markdown and CSV, curves as PNG (by matplotlib).
 
 The papers train the noise-to-noise U-Net on 50,000 ImageNet pictures of 256x256, 100 times each, in batches
 of 4 (GR2R: 10). That is, on a GPU, with some 30 GB of memory for the pictures,

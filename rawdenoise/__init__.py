@@ -1,10 +1,67 @@
-"""Denoise raw captures with models trained on the camera's own noisy captures."""
+"""Denoise raw captures with models trained on the camera's own noisy captures.
 
-import os
+    raw = rawdenoise.read_raw("IMG_1.CR2")
+    clean = rawdenoise.denoise(raw)
+    print(clean.quality.gain_db)
+    rawdenoise.write(clean, "IMG_1.dng")
+
+All names are loaded when they are first used: importing this package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-# OpenMP's threads spin while they wait for each other, which stalls networks on a machine with other work:
-# a training step on 2 busy cores took 0.9 to 2.1 s spinning and 0.15 to 0.24 s asleep. It is read once, when
-# torch is first imported.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+if TYPE_CHECKING:
+    from rawdenoise.app.api import denoise as denoise
+    from rawdenoise.app.api import load_model as load_model
+    from rawdenoise.app.api import read_raw as read_raw
+    from rawdenoise.app.api import write as write
+    from rawdenoise.app.stores import Stores as Stores
+    from rawdenoise.capture.raw import Cfa as Cfa
+    from rawdenoise.capture.raw import RawImage as RawImage
+    from rawdenoise.errors import RawDenoiseError as RawDenoiseError
+    from rawdenoise.formats.output_format import Format as Format
+    from rawdenoise.formats.output_levels import OutputLevels as OutputLevels
+    from rawdenoise.formats.plain import PlainLayout as PlainLayout
+    from rawdenoise.models.method import Method as Method
+    from rawdenoise.models.model import Model as Model
+    from rawdenoise.noise.model import NoiseModel as NoiseModel
+    from rawdenoise.pipeline import Denoised as Denoised
+    from rawdenoise.recipe import Recipe as Recipe
+
+_PLACES = {
+    "Cfa": "capture.raw",
+    "Denoised": "pipeline",
+    "Format": "formats.output_format",
+    "Method": "models.method",
+    "Model": "models.model",
+    "NoiseModel": "noise.model",
+    "OutputLevels": "formats.output_levels",
+    "PlainLayout": "formats.plain",
+    "RawDenoiseError": "errors",
+    "RawImage": "capture.raw",
+    "Recipe": "recipe",
+    "Stores": "app.stores",
+    "denoise": "app.api",
+    "load_model": "app.api",
+    "read_raw": "app.api",
+    "write": "app.api",
+}
+
+__all__ = ["__version__", *sorted(_PLACES)]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PLACES})

@@ -162,6 +162,10 @@ class SetupError(RawDenoiseError):
     exit_code = 3
 
 
+class ExtensionError(SetupError):
+    """What another package adds is not there, or is not what it should be."""
+
+
 def is_damage(error: RawDenoiseError) -> bool:
     """Whether a file was refused because its bytes are no good, and not for what it is a picture of."""
     return isinstance(error, UnreadableError | NotAnImageError)

@@ -18,14 +18,15 @@ from rawdenoise import __version__
 from rawdenoise.capture.packing import clipped, pack, saturation_level, unpack
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ModelMissingError, Stop, Stopped, never
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.extensions.protocols import Denoiser
 from rawdenoise.formats.opcodes import named_bad_pixels
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import output_scale, scaled
-from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
+from rawdenoise.formats.writers import writer_for
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.inference.tiling import Tiles, denoise_tiled
-from rawdenoise.models.method import Denoiser, Method
+from rawdenoise.models.bundled import load_bundled
+from rawdenoise.models.method import Method
 from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import cleared
@@ -35,7 +36,9 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.rows import add_rows
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.quality.gain import UNKNOWN, NetworkReach, PictureQuality, assess
+from rawdenoise.quality.divergence import LocalDenoiser
+from rawdenoise.quality.gain import UNKNOWN_VARIANCE_ERROR, ClaimedNoise, assess
+from rawdenoise.quality.picture_quality import PictureQuality
 from rawdenoise.recipe import Recipe
 
 log = logging.getLogger(__name__)
@@ -89,14 +92,19 @@ def denoise(
     scale = output_scale(raw, recipe.levels, strength=recipe.strength)
     like = scaled(raw, scale)
     if recipe.strength == 0:
-        return Denoised(like, None, Provenance(__version__, "none", 0.0), 0.0)
+        return untouched(like)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
     planes = pack(raw)
     evidence = evidence_of(raw, planes, model, profiles)
-    run = partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop)
+    halo, multiple = reach_of(model)
+    run = LocalDenoiser(
+        partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop),
+        halo,
+        multiple,
+    )
     known = defects_for(named_after(raw, model), profiles)
-    clean, quality, network_s = _clean(raw, planes, evidence, recipe, run, reach_of(model), known)
+    clean, quality, network_s = _clean(raw, planes, evidence, recipe, run, known)
     notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
     if left := why_left(evidence, quality) if recipe.estimate else "":
         like = scaled(raw, output_scale(raw, recipe.levels, strength=0))
@@ -112,6 +120,11 @@ def denoise(
     return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
 
 
+def untouched(raw: RawImage) -> Denoised:
+    """Give a capture as a result to which nothing was done."""
+    return Denoised(raw, None, Provenance(__version__, "none", 0.0), 0.0)
+
+
 def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     """Say why a picture is to be left as it was; nothing where it is not.
 
@@ -123,7 +136,7 @@ def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     if quality is None or (quality.told and not quality.loses):
         return ""
     if not quality.told:
-        return DOUBT if evidence.error >= UNKNOWN else "whether it would gain cannot be told"
+        return DOUBT if evidence.error >= UNKNOWN_VARIANCE_ERROR else "whether it would gain cannot be told"
     lost = -quality.gain_db
     return f"estimated to lose {lost:.1f} dB" if lost >= 0.05 else "estimated to gain nothing"
 
@@ -133,8 +146,7 @@ def _clean(
     planes: Float32[np.ndarray, "4 h w"],
     evidence: Evidence,
     recipe: Recipe,
-    run: Callable[[Float32[np.ndarray, "4 h w"]], Float32[np.ndarray, "4 h w"]],
-    reach: NetworkReach,
+    run: LocalDenoiser,
     known: Bool[np.ndarray, "4 h w"] | None,
 ) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
@@ -142,20 +154,17 @@ def _clean(
     unclipped = ~clipped(raw)
     sound = cleared(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
-    clean = run(sound.planes)
+    clean = run.denoise(sound.planes)
     quality = None
     if recipe.estimate:
         quality = assess(
             sound.planes,
             clean,
-            evidence.noise,
+            ClaimedNoise(evidence.noise, evidence.error, doubted=bool(evidence.doubt)),
             run,
-            reach,
             valid=unclipped & ~sound.defects,
             strength=recipe.strength,
-            variance_error=evidence.error,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
-            doubted=bool(evidence.doubt),
         )
     network_s = time.perf_counter() - start
     if recipe.keep_row_noise:
@@ -238,20 +247,19 @@ def denoise_planes(
     Raises:
         SetupError: the device is not there. Stopped: `stop` answered true before a tile.
     """
-    tiles, reach = Tiles() if tile is None else Tiles(size=tile), reach_of(model)
+    tiles = Tiles() if tile is None else Tiles(size=tile)
+    halo, multiple = reach_of(model)
     if isinstance(model, Method):
         foreign = _on_arrays(model.denoiser, noise)
-        return denoise_tiled(
-            planes, _unless(stop, foreign), halo=reach.halo, multiple=reach.multiple, tiles=tiles
-        )
+        return denoise_tiled(planes, _unless(stop, foreign), halo=halo, multiple=multiple, tiles=tiles)
     place = pick_device(device)
     while True:
         try:
             return denoise_tiled(
                 planes,
                 _unless(stop, _in_stabilized_domain(model.network_on(place), noise)),
-                halo=reach.halo,
-                multiple=reach.multiple,
+                halo=halo,
+                multiple=multiple,
                 tiles=tiles,
                 device=place,
             )
@@ -261,10 +269,10 @@ def denoise_planes(
             place, tiles = _humbler(place, tiles)
 
 
-def reach_of(model: Model | Method) -> NetworkReach:
+def reach_of(model: Model | Method) -> tuple[int, int]:
     """How far an output pixel depends on the input, and of what the sides of a piece are multiples."""
     network = model.denoiser if isinstance(model, Method) else model.net
-    return NetworkReach(network.halo, network.multiple)
+    return network.halo, network.multiple
 
 
 def _humbler(device: torch.device, tiles: Tiles) -> tuple[torch.device, Tiles]:
@@ -289,11 +297,39 @@ def blend(
     return mixed
 
 
-def write(denoised: Denoised, output: Path, *, format: Format = Format.DNG, replace: bool = True) -> Path:
-    """Write a result whole or not at all, checked by reading it back; return where it is."""
-    writer = {Format.DNG: write_dng, Format.TIFF: write_tiff, Format.MOSAIC_TIFF: write_mosaic_tiff}[format]
-    writer(denoised.image, output, provenance=denoised.provenance, replace=replace)
+def write(denoised: Denoised, output: Path, *, format: str = Format.DNG, replace: bool = True) -> Path:
+    """Write a result whole or not at all, checked by reading it back; return where it is.
+
+    Raises:
+        OutputError: it cannot be written, or did not read back. ExtensionError: there is no such format.
+    """
+    writer_for(format)(denoised.image, output, provenance=denoised.provenance, replace=replace)
     return output
+
+
+class NetworkDenoiser:
+    """A model as any other denoiser: planes and their noise in, planes out, on the CPU."""
+
+    def __init__(self, model: Model) -> None:
+        self._net = model.net
+        self.halo, self.multiple = model.net.halo, model.net.multiple
+
+    def __call__(
+        self, planes: Float32[np.ndarray, "4 h w"], noise: NoiseModel
+    ) -> Float32[np.ndarray, "4 h w"]:
+        """Denoise planes, of sides that are multiples of `multiple`."""
+        with torch.inference_mode():
+            return _in_stabilized_domain(self._net, noise)(torch.from_numpy(planes)[None])[0].numpy()
+
+
+def denoise_fast() -> NetworkDenoiser:
+    """The smaller bundled model, as the entry `fast` of `rawdenoise.denoisers`."""
+    return NetworkDenoiser(load_bundled("fast"))
+
+
+def denoise_best() -> NetworkDenoiser:
+    """The larger bundled model, as the entry `best` of `rawdenoise.denoisers`."""
+    return NetworkDenoiser(load_bundled("best"))
 
 
 def _in_stabilized_domain(net: Network, noise: NoiseModel) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from rawdenoise.formats.output_format import Format
@@ -21,18 +21,20 @@ METHOD = 2
 class Recipe:
     """What changes the result of a capture; where it goes, and on which device, is not among it.
 
-    `model` is the id of the model for all captures, None for each camera's own, or else the `bundled` one
-    ("fast" or "best"). `strength` 0 is the input and 1 the model's full answer. `levels` says in which scale
-    it is written: a low-bit sensor's own loses much of the result to rounding. `keep_hot_pixels` and
+    `method` names a denoiser of another package, None for our networks. `model` is the id of the model for
+    all captures, None for each camera's own, or else the `bundled` one ("fast" or "best"). `strength` 0 is
+    the input and 1 the full answer. `format` is the name of a writer. `levels` says in which scale it is
+    written: a low-bit sensor's own loses much of the result to rounding. `keep_hot_pixels` and
     `keep_row_noise` put hot and dead pixels, and row noise, back on the result. Results with an estimated
     gain below `min_gain` dB are not written. `estimate` has it said how much better the picture became, for
     about a tenth more time; without it, a picture that would lose is not left as it was.
     """
 
+    method: str | None = field(default=None, kw_only=True)
     model: str | None = None
     bundled: str = "fast"
     strength: float = 1.0
-    format: Format = Format.DNG
+    format: str = Format.DNG
     levels: OutputLevels = OutputLevels.AUTO
     keep_hot_pixels: bool = False
     keep_row_noise: bool = False
@@ -47,6 +49,8 @@ class Recipe:
     def digest_for(self, layout: PlainLayout | None) -> str:
         """Give the digest for a plain mosaic that was read by `layout`, which changes its pixels too."""
         settings = asdict(self)
+        if self.method is None:
+            del settings["method"]  # which earlier versions did not have
         settings["base"] = settings.pop("bundled")  # as outputs of earlier versions have it
         facts: list[object] = [METHOD, settings]
         if layout is not None:

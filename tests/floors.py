@@ -16,7 +16,7 @@ def floors() -> dict[str, str]:
     """Read the floor of every dependency of the product and of its extras for users."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["sidd"], *extras["plots"]]
+    wanted = [*project["dependencies"], *extras["sidd"]]
     return dict(re.fullmatch(r"([\w-]+)>=([\d.]+)", line).groups() for line in wanted)  # type: ignore[union-attr]
 
 

@@ -141,7 +141,7 @@ def test_pictures_are_drawn_on_request(frames: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     page = next((tmp_path / "plots").glob("*.html"))
     assert str(page) in result.stdout
-    assert list((tmp_path / "plots").glob("*.png"))
+    assert list((tmp_path / "plots").glob("*.svg"))
 
 
 def test_a_capture_of_the_camera_is_then_denoised_with_it(frames: Path, own_store: Path) -> None:
@@ -159,9 +159,10 @@ def test_a_capture_of_the_camera_is_then_denoised_with_it(frames: Path, own_stor
 
 def test_a_model_is_then_trained_with_it(frames: Path, own_profiles: Path, tmp_path: Path) -> None:
     (found,) = scan([frames / "captures"])
-    pooled = build_store(found, tmp_path / "before", seed=0).noise[0].noise
+    profiles = user_stores().profiles
+    pooled = build_store(found, tmp_path / "before", seed=0, profiles=profiles).noise[0].noise
     run("calibrate", "--dark", frames / "dark", "--flat", frames / "flat")
-    known = build_store(found, tmp_path / "after", seed=0).noise[0].noise
+    known = build_store(found, tmp_path / "after", seed=0, profiles=profiles).noise[0].noise
     assert known != pooled
     assert known == load_profile(own_profiles / f"{NAME}.toml").points[0].noise(Levels((240.0,) * 4, 4095.0))
 

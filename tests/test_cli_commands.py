@@ -33,7 +33,7 @@ def test_help_imports_nothing_heavy() -> None:
     code = (
         "import sys, rawdenoise.cli as cli; cli.main(['--help'], standalone_mode=False); print(*sys.modules)"
     )
-    heavy = {"torch", "numpy", "rawpy", "rich", "tifffile", "jaxtyping"}
+    heavy = {"torch", "numpy", "rawpy", "rich", "tifffile", "jaxtyping", "jinja2", "rawdenoise.pages"}
     run = python("-c", code)
     assert "Commands:" in run.stdout, run.stderr
     assert heavy.isdisjoint(run.stdout.split())
@@ -44,7 +44,7 @@ def test_a_commands_help_imports_nothing_heavy(command: str) -> None:
     call = f"cli.main([{command!r}, '-h'], standalone_mode=False)"
     run = python("-c", f"import sys, rawdenoise.cli as cli; {call}; print(*sys.modules)")
     assert run.stdout.startswith("Usage:"), run.stderr
-    assert {"torch", "numpy", "rawpy", "rich"}.isdisjoint(run.stdout.split())
+    assert {"torch", "numpy", "rawpy", "rich", "jinja2", "rawdenoise.pages"}.isdisjoint(run.stdout.split())
 
 
 @pytest.mark.parametrize("how", [["-m", "rawdenoise"], [str(ROOT / "cli.py")]])

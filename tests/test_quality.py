@@ -25,8 +25,10 @@ from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.pipeline import denoise
-from rawdenoise.quality.gain import Flag, NetworkReach, PictureQuality, assess
+from rawdenoise.quality.divergence import LocalDenoiser
+from rawdenoise.quality.gain import ClaimedNoise, assess
 from rawdenoise.quality.metrics import psnr
+from rawdenoise.quality.picture_quality import Flag, PictureQuality
 from rawdenoise.recipe import Recipe
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
@@ -35,7 +37,6 @@ ISO = 12800
 CPU = Recipe()
 FLAT = NoiseModel((1e-9,) * 4, (4e-4,) * 4)  # the same variance everywhere
 ALL = np.ones((4, 128, 160), bool)
-ONE = NetworkReach(halo=8, multiple=1)
 
 Denoiser = Callable[[np.ndarray], np.ndarray]
 
@@ -57,9 +58,23 @@ def with_noise(clean: np.ndarray, noise: NoiseModel, seed: int = 0) -> np.ndarra
     return np.asarray(clean + spread * np.random.default_rng(seed).standard_normal(clean.shape), np.float32)
 
 
-def judged(planes: np.ndarray, noise: NoiseModel, denoiser: Denoiser, **more: object) -> PictureQuality:
-    options = {"valid": np.ones(planes.shape, bool), "variance_error": 0.01, **more}
-    quality = assess(planes, denoiser(planes), noise, denoiser, ONE, **options)  # type: ignore[arg-type]
+def local(denoiser: Denoiser) -> LocalDenoiser:
+    return LocalDenoiser(denoiser, halo=8, multiple=1)
+
+
+def judged(
+    planes: np.ndarray,
+    noise: NoiseModel,
+    denoiser: Denoiser,
+    *,
+    valid: np.ndarray | None = None,
+    variance_error: float = 0.01,
+    doubted: bool = False,
+    **written: float,
+) -> PictureQuality:
+    claimed = ClaimedNoise(noise, variance_error, doubted)
+    valid = np.ones(planes.shape, bool) if valid is None else valid
+    quality = assess(planes, denoiser(planes), claimed, local(denoiser), valid=valid, **written)
     assert quality is not None
     return quality
 
@@ -135,7 +150,7 @@ def test_a_part_of_a_large_picture_is_enough() -> None:
         return box(part)
 
     once = box(planes)
-    quality = assess(planes, once, FLAT, counted, ONE, valid=np.ones(planes.shape, bool))
+    quality = assess(planes, once, ClaimedNoise(FLAT), local(counted), valid=np.ones(planes.shape, bool))
     assert asked < 0.35 * planes[0].size
     assert quality is not None
     true = psnr(once, clean) - psnr(planes, clean)
@@ -194,7 +209,7 @@ def test_clipped_pixels_have_no_say_and_a_picture_of_them_has_no_number() -> Non
     spoilt[:, :, 1:39] = 1
     quality = judged(spoilt, FLAT, box, valid=valid)
     assert quality.gain_db == pytest.approx(judged(planes, FLAT, box).gain_db, abs=0.3)
-    assert assess(planes, planes, FLAT, box, ONE, valid=~ALL) is None
+    assert assess(planes, planes, ClaimedNoise(FLAT), local(box), valid=~ALL) is None
 
     white = make_raw(96, 128, mosaic=np.full((96, 128), 16383, np.uint16), exposure=Exposure(iso=ISO))
     assert denoise(white, a_model(FLAT, white), CPU).quality is None
@@ -334,15 +349,16 @@ def test_whatever_comes_there_is_a_number_or_none(
             return spoil(box(part)) if where == "probe" else box(part)
 
     quality = assess(
-        planes, clean, NoiseModel((noise,) * 4, (noise,) * 4), denoiser, ONE,
-        valid=np.ones(planes.shape, bool), strength=strength, variance_error=0.1, rounding=1e-4,
+        planes, clean, ClaimedNoise(NoiseModel((noise,) * 4, (noise,) * 4), 0.1), local(denoiser),
+        valid=np.ones(planes.shape, bool), strength=strength, rounding=1e-4,
     )  # fmt: skip
     assert is_sane(quality), quality
 
 
 def test_a_denoiser_that_answers_backwards_is_judged_too() -> None:
     planes = with_noise(waves(), FLAT)
-    quality = assess(planes, -3 * planes, FLAT, lambda part: -3 * part, ONE, valid=ALL, strength=0.1)
+    backwards = local(lambda part: -3 * part)
+    quality = assess(planes, -3 * planes, ClaimedNoise(FLAT), backwards, valid=ALL, strength=0.1)
     assert is_sane(quality)
 
 

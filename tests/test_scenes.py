@@ -70,3 +70,25 @@ def test_edges_are_not_aliased() -> None:
 
     hard_edged = (scene > np.median(scene)).astype(np.float64)
     assert share_near_nyquist(scene) < 0.2 * share_near_nyquist(hard_edged)
+
+
+@pytest.mark.parametrize(
+    ("seed", "size", "projection"),
+    [
+        (0, (192, 256), -2.109),
+        (0, (131, 90), -22.146),
+        (1, (192, 256), -110.196),
+        (1, (131, 90), 51.216),
+        (2, (192, 256), -73.500),
+        (2, (131, 90), 0.427),
+        (3, (192, 256), 67.600),
+        (3, (131, 90), -0.251),
+        (4, (192, 256), -56.150),
+        (4, (131, 90), -1.297),
+    ],
+)
+def test_scenes_stay_as_they_are(seed: int, size: tuple[int, int], projection: float) -> None:
+    """On a random direction, where a change shows and another processor's rounding does not."""
+    scene = make_scene(*size, np.random.default_rng(seed))
+    direction = np.random.default_rng(99).standard_normal(scene.shape)
+    assert float((scene * direction).sum()) == pytest.approx(projection, abs=0.01)

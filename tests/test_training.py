@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rawdenoise.training.captures as captures_module
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Cfa
 from rawdenoise.errors import NotFoundError, RawDenoiseError, TrainingError
 from rawdenoise.formats.plain import PlainLayout
@@ -545,12 +546,13 @@ def test_another_version_trains_afresh(
 
 
 def test_a_new_calibration_trains_afresh(captures: CaptureSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = run_id(captures, QUICK)
+    profiles = user_stores().profiles
+    base = run_id(captures, QUICK, profiles=profiles)
     known = NoiseModel((1e-3,) * 4, (1e-6,) * 4)
     monkeypatch.setattr(ProfileStore, "noise_of", lambda self, camera, iso, levels: known)
-    calibrated = run_id(captures, QUICK)
+    calibrated = run_id(captures, QUICK, profiles=profiles)
     known = replace(known, row_variance=1e-7)
-    assert len({base, calibrated, run_id(captures, QUICK)}) == 3
+    assert len({base, calibrated, run_id(captures, QUICK, profiles=profiles)}) == 3
 
 
 @pytest.mark.usefixtures("few_crops")

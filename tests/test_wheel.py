@@ -40,6 +40,13 @@ def test_the_wheel_brings_the_noise_profiles(wheel: Path) -> None:
         assert archive.read(f"rawdenoise/_calibration/{name}") == data
 
 
+def test_the_wheel_brings_the_templates_of_the_pages(wheel: Path) -> None:
+    names = zipfile.ZipFile(wheel).namelist()
+    templates = [path.name for path in (PROJECT / "rawdenoise" / "pages" / "templates").iterdir()]
+    assert {"model.html", "calibration.html", "style.css", "chart.svg"} <= set(templates)
+    assert {f"rawdenoise/pages/templates/{name}" for name in templates} <= set(names)
+
+
 def test_an_installed_rawdenoise_finds_its_profiles(wheel: Path, tmp_path: Path) -> None:
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (

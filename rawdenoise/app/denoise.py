@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -12,16 +12,21 @@ from rawdenoise.app.batch import Signing, Work, copying_sidecars, denoising, rec
 from rawdenoise.app.jobs import FileResult, IfExists, Job, Naming, Status, plan
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import remove_abandoned
+from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import SetupError, Stop, never
 from rawdenoise.files.digests import Digests
 from rawdenoise.files.names import NamePattern, mirror_of
 from rawdenoise.files.outputs import Judge
 from rawdenoise.files.sidecars import CAPTURE_ONE, Sidecars
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.writers import writer_for
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import read_alone, shared_reader
 from rawdenoise.models.choice import current_models, models_for
+from rawdenoise.models.method import Method, method_called
+from rawdenoise.models.model import Model
+from rawdenoise.models.store import ModelStore
 from rawdenoise.recipe import Recipe
 
 
@@ -51,18 +56,36 @@ class DenoiseRequest:
     sidecars: bool = False
 
 
+def denoisers_of(
+    recipe: Recipe, models: ModelStore, *, device: str
+) -> Callable[[Camera], Model | Method | None]:
+    """Tell by what a camera's captures are denoised; what is not there is said now, not at every file.
+
+    Raises:
+        SetupError: the device or the method is absent. ModelError: the model asked for is missing or broken.
+    """
+    if recipe.strength:
+        pick_device(device)
+    if recipe.strength and recipe.method is not None:
+        method = method_called(recipe.method)
+        return lambda camera: method
+    return models_for(models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+
+
 def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> list[Job]:
     """Say which files are to be done and which output each one gets; nothing is written or decoded."""
     recipe, layout = request.recipe, request.layout
-    current = current_models(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+    current = current_models(
+        stores.models, id=recipe.model or recipe.method, bundled=recipe.bundled, strength=recipe.strength
+    )
     mirror = mirror_of(request.inputs, request.root, is_list=request.is_list)
     return plan(
         request.inputs,
         request.output,
-        suffix=recipe.format.suffix,
+        suffix=writer_for(recipe.format).suffix,
         recursive=request.recursive,
         if_exists=request.if_exists,
-        suffixes=RAW_SUFFIXES | LAYOUT_SUFFIXES if layout else RAW_SUFFIXES,
+        suffixes=raw_suffixes(layout),
         naming=Naming(request.pattern, mirror),
         judge=Judge(digests.of, partial(recipe_digest, recipe, layout), current),
         named=request.named,
@@ -87,9 +110,7 @@ def denoise_batch(
         ModelError: the model asked for is missing or broken.
     """
     recipe, layout = request.recipe, request.layout
-    if recipe.strength:  # said now, it fails once and not for every file
-        pick_device(request.device)
-    models = models_for(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+    models = denoisers_of(recipe, stores.models, device=request.device)
     _prepare_folders(request.output, jobs)
     many = sum(job.status is Status.PLANNED for job in jobs) > 1
     work = denoising(

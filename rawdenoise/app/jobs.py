@@ -23,9 +23,9 @@ from rawdenoise.files.names import (
 )
 from rawdenoise.files.outputs import OF_ITS_SOURCE, Judge, Standing, made_by_us
 from rawdenoise.files.sources import digest_of, name_of, signature_of
-from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.provenance import made_of
-from rawdenoise.quality.gain import PictureQuality
+from rawdenoise.quality.picture_quality import PictureQuality
 
 
 class Status(StrEnum):
@@ -118,7 +118,7 @@ def plan(
     suffix: str,
     recursive: bool = False,
     if_exists: IfExists = IfExists.SKIP,
-    suffixes: frozenset[str] = RAW_SUFFIXES,
+    suffixes: frozenset[str] | None = None,
     naming: Naming = Naming(),
     judge: Judge | None = None,
     named: Collection[Path] | None = None,
@@ -131,6 +131,7 @@ def plan(
     whatever else is given now; no output is a source, by any name, nor another's output.
     """
     judge = judge or Judge(_digest_anew)
+    suffixes = raw_suffixes() if suffixes is None else suffixes
     mirror = naming.mirror or Mirror(common=tree_root(paths))
     found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
     found = _without_outputs(found, {absolute(path) for path in (paths if named is None else named)})

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from rawdenoise.capture.packing import clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Exposure, RawImage
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, guarded_file
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.isolation.untouched import read_untouched
 from rawdenoise.noise.model import FourFloats
@@ -158,7 +158,7 @@ def frame_files(
     paths: Iterable[Path], layout: PlainLayout | None, others: list[RawDenoiseError]
 ) -> Iterator[Path]:
     """Find the files under the paths; what is no raw file by its name is put with the others."""
-    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | LAYOUT_SUFFIXES
+    suffixes = raw_suffixes(layout)
     for path in paths:
         if path.is_dir():
             inside = sorted(p for p in path.rglob("*") if p.is_file() and not p.name.startswith("."))

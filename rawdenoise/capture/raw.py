@@ -236,3 +236,40 @@ class RawImage:
     metadata: Metadata = field(default_factory=Metadata)
     notes: tuple[str, ...] = ()
     source_digest: str = ""
+
+    @classmethod
+    def from_mosaic(
+        cls,
+        mosaic: UInt16[np.ndarray, "h w"],
+        *,
+        cfa: Cfa | str,
+        black: float | tuple[float, float, float, float],
+        white: float,
+        camera: str = "",
+        iso: int | None = None,
+    ) -> RawImage:
+        """Make a capture of an array: a Bayer mosaic in DN, all of it active.
+
+        `cfa` is read from its top-left ("RGGB", ...); `black` is one level or one per plane (R, G1, G2, B).
+        `camera` and `iso` say whose noise it has, where that is known.
+
+        Raises:
+            ValueError: not two-dimensional, of another type, or levels that make no sense.
+        """
+        if mosaic.ndim != 2 or mosaic.dtype != np.uint16 or min(mosaic.shape, default=0) < 2:
+            raise ValueError(
+                f"a mosaic is an array of (height, width) and uint16, not {mosaic.shape} and {mosaic.dtype}"
+            )
+        levels = black if isinstance(black, tuple) else (black,) * 4
+        if len(levels) != 4 or not 0 <= min(levels) <= max(levels) < white <= 65535:
+            raise ValueError(f"black {black} and white {white} make no sense: 0 <= black < white <= 65535")
+        height, width = mosaic.shape
+        return cls(
+            np.ascontiguousarray(mosaic),
+            Cfa(str(cfa).upper()),
+            Area(0, 0, height, width),
+            Levels((levels[0], levels[1], levels[2], levels[3]), white),
+            source=Path("array"),
+            camera=Camera(model=camera),
+            exposure=Exposure(iso=iso),
+        )

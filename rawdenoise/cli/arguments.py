@@ -7,10 +7,10 @@ import glob
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -18,9 +18,28 @@ from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.streams import is_closed
 from rawdenoise.errors import RawDenoiseError
 
+if TYPE_CHECKING:
+    from rawdenoise.recipe import Recipe
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+LAYOUT = ("cfa", "black", "white", "bits", "size")
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps."
 SEED = click.IntRange(0, 2**31 - 1)  # what every generator of random numbers takes
+
+
+class Finite(click.FloatRange):
+    """A number that is one: neither infinite nor nan, which compare with everything as one likes."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Turn a word into it."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        """Say nothing in the help where there are no bounds (click says x<=None)."""
+        return "" if self.min is None and self.max is None else super()._describe_range()
 
 
 class RenamedOption(click.Option):
@@ -33,6 +52,21 @@ class RenamedOption(click.Option):
             return super().get_help_record(ctx)
         finally:
             self.opts = names
+
+
+class FormatName(click.ParamType[str]):
+    """The name of a writer, built in or of another package."""
+
+    name = "format"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse what nothing writes."""
+        from rawdenoise.extensions.registry import extensions
+
+        if value not in extensions("writers"):
+            names = ", ".join(repr(name) for name in extensions("writers"))
+            self.fail(f"{value!r} is not one of {names}.", param, ctx)
+        return str(value)
 
 
 class NothingMatchedError(RawDenoiseError):
@@ -78,8 +112,25 @@ def layout_options(function: Command) -> Command:
 
 
 def recipe_options(function: Command) -> Command:
-    """Add what is written, how much of the noise is taken away, and what is put back."""
+    """Add by what is denoised, what is written, how much of the noise is taken away and what is put back."""
     for add in (
+        click.option(
+            "--min-gain", type=Finite(), metavar="DB",
+            help="Do not write pictures whose estimated gain is less; they count as skipped.",
+        ),
+        click.option(
+            "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
+            show_default=True,
+            help="The bundled model for cameras without one of their own; best takes up to thrice as long.",
+        ),
+        click.option(
+            "--method", metavar="NAME",
+            help="Denoise by another package's method instead: `rawdenoise methods list` shows them.",
+        ),
+        click.option(
+            "--model", metavar="ID",
+            help="Use this model (any unique beginning of its id, or fast or best) for all files.",
+        ),
         click.option(
             "--levels", type=click.Choice(["auto", "sensor", "fine"]), default="auto", show_default=True,
             help="The sensor's own DN, or finer ones, so that a low-bit sensor's result loses less to"
@@ -92,12 +143,33 @@ def recipe_options(function: Command) -> Command:
             help="How much of the noise to take away; 0 leaves every pixel as it is and needs no model.",
         ),
         click.option(
-            "--format", type=click.Choice(["dng", "tiff", "mosaic-tiff"]), default="dng", show_default=True,
-            help="A mosaic DNG for raw developers, a 16-bit RGB picture, or the bare mosaic for science.",
+            "--format", type=FormatName(), default="dng", show_default=True,
+            metavar="[dng|tiff|mosaic-tiff|NAME]",
+            help="A mosaic DNG for raw developers, a 16-bit RGB picture, the bare mosaic for science, or a"
+            " format of another package.",
         ),
     ):  # fmt: skip
         function = add(function)
     return function
+
+
+def recipe_from(options: Mapping[str, Any], *, estimate: bool = True) -> Recipe:
+    """Make the recipe of what was given for `recipe_options`."""
+    from rawdenoise.formats.output_levels import OutputLevels
+    from rawdenoise.recipe import Recipe
+
+    names = (
+        "model",
+        "bundled",
+        "strength",
+        "format",
+        "keep_hot_pixels",
+        "keep_row_noise",
+        "min_gain",
+        "method",
+    )
+    given = {name: options[name] for name in names}
+    return Recipe(**given, levels=OutputLevels(options["levels"]), estimate=estimate)
 
 
 def given_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -> list[Path]:
@@ -145,18 +217,3 @@ def _expanded(path: Path) -> Iterator[Path]:
         yield path
     else:
         yield from map(Path, sorted(glob.glob(str(path), recursive=True)))  # noqa: PTH207 - may be absolute
-
-
-class Finite(click.FloatRange):
-    """A number that is one: neither infinite nor nan, which compare with everything as one likes."""
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Turn a word into it."""
-        number = super().convert(value, param, ctx)
-        if not math.isfinite(number):
-            self.fail(f"{value} is not a finite number.", param, ctx)
-        return number
-
-    def _describe_range(self) -> str:
-        """Say nothing in the help where there are no bounds (click says x<=None)."""
-        return "" if self.min is None and self.max is None else super()._describe_range()

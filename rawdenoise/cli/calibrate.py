@@ -29,7 +29,7 @@ from rawdenoise.cli.paths import GivenPath
 )  # fmt: skip
 @click.option(
     "--plot", type=GivenPath(), metavar="DIR",
-    help="Also draw what was measured: PNGs and one HTML page in DIR.",
+    help="Also draw what was measured: SVGs and one HTML page in DIR.",
 )  # fmt: skip
 @click.option("-n", "--dry-run", is_flag=True, help="Only measure and print; the profile stays as it is.")
 @click.option("--source", metavar="TEXT", help="What the profile says of where its figures come from.")

@@ -75,11 +75,6 @@ def run(given: Given, wanted: Wanted) -> int:
             several were to be one file.
         ProfileError: the profile to merge with cannot be understood; nothing is written.
     """
-    if wanted.plot is not None:
-        # Loaded only where asked for: matplotlib is an extra, and slow to load.
-        from rawdenoise.pages.calibration_page import check_drawing
-
-        check_drawing()
     failures: list[Exception] = []
     groups = _groups(given, _frames(given, failures), failures)
     names = [full_name(group.camera) for group in groups]

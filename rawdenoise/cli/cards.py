@@ -9,16 +9,15 @@ from pathlib import Path
 
 import click
 
-from rawdenoise.atomic import write_bytes
 from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
 from rawdenoise.models.card import CLEAN, ModelCard
-from rawdenoise.models.store import PAGE, ModelStore
-from rawdenoise.pages.model_page import render
-from rawdenoise.quality.residuals import residual_of, verdicts
+from rawdenoise.models.store import ModelStore
+from rawdenoise.quality.residuals import read_residual_tests
+from rawdenoise.quality.verdicts import judge_residual
 
 
-def json_of(card: ModelCard) -> dict[str, object]:
+def to_json(card: ModelCard) -> dict[str, object]:
     """Give a card as JSON's own types."""
     fields: dict[str, object] = json.loads(json.dumps(asdict(card), default=dict))
     return fields
@@ -31,20 +30,20 @@ def show_table(cards: Sequence[ModelCard], folder: Path) -> None:
         return
     rows = [["ID", "CAMERA", "MODE", "ISO", "NETWORK", "CAPTURES", "TRAINED"]]
     for card in cards:
-        cells = (card.id, card.camera.name, card.camera.mode, _iso(card), card.net, str(len(card.captures)))
+        cells = (card.id, card.camera.name, card.camera.mode, _isos(card), card.net, str(len(card.captures)))
         rows.append([one_line(cell) for cell in (*cells, card.created[:10])])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def text_of(card: ModelCard) -> str:
+def describe(card: ModelCard) -> str:
     """Say a card in lines of `name: value`."""
     lines = {
         "id": card.id,
         "camera": card.camera.name,
         "mode": card.camera.mode,
-        "ISO": _iso(card),
+        "ISO": _isos(card),
         "network": card.net,
         "objective": card.objective,
         "captures": card.captures_text,
@@ -58,20 +57,7 @@ def text_of(card: ModelCard) -> str:
         "weights": f"sha256 {card.weights_sha256}",
     }
     text = "\n".join(f"{name + ':':<12} {one_line(value)}" for name, value in lines.items())
-    return "\n".join([text, *_evidence(card)])
-
-
-def page_of(store: ModelStore, id: str) -> Path:
-    """Where a model's page lies; made from its card, without pictures, where it has none yet.
-
-    Raises:
-        ModelError: no such model, or it is broken. OutputError: the store cannot be written.
-    """
-    card = store.verify(id)
-    page = store.folder / card.id / PAGE
-    if not page.exists():
-        write_bytes(page, render(card).encode())
-    return page
+    return "\n".join([text, *_describe_held_out(card)])
 
 
 def verify(store: ModelStore, ids: Iterable[str]) -> int:
@@ -88,14 +74,14 @@ def verify(store: ModelStore, ids: Iterable[str]) -> int:
     return ModelError.exit_code if errors else 0
 
 
-def _evidence(card: ModelCard) -> list[str]:
+def _describe_held_out(card: ModelCard) -> list[str]:
     """Say what the model did to held-out captures: a line for each ISO, and one for each complaint."""
     if not card.evidence:
         return []
     columns = f"{'ISO':>7}{'gain dB':>16}{'mean':>9}{'strength':>10}{'neighbours':>18}{'scene':>9}"
     lines = [f"{'held out:':<12} {columns}"]
     for entry in card.evidence:
-        tests = residual_of(entry)
+        tests = read_residual_tests(entry)
         across, down = tests.autocorrelation
         iso = "unknown" if entry["iso"] is None else str(entry["iso"])
         gain = f"{entry['gain_db']:+.2f} +- {entry['error_db']:.2f}"
@@ -103,12 +89,12 @@ def _evidence(card: ModelCard) -> list[str]:
             f"{'':<12} {iso:>7}{gain:>16}{tests.mean:>+9.3f}{tests.chi2 + tests.divergence:>10.3f}"
             f"{f'{across:+.3f} {down:+.3f}':>18}{tests.structure:>+9.3f}"
         )
-        judged = verdicts(tests, pixels=int(str(entry["pixels"]))).values()
-        lines += [f"{'':<20} {each.words}" for each in judged if each.level != "good"]
+        verdicts = judge_residual(tests, pixels=int(str(entry["pixels"]))).values()
+        lines += [f"{'':<20} {verdict.words}" for verdict in verdicts if verdict.level != "good"]
     return lines
 
 
-def _iso(card: ModelCard) -> str:
+def _isos(card: ModelCard) -> str:
     if card.iso_range is None:
         return "unknown"
     low, high = card.iso_range

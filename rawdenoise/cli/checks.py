@@ -30,7 +30,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.nets import NETS, build_net
 
 LITTLE_SPACE = 1 << 30  # bytes: less than this fills up within a shooting
-EXTRAS = {"sidd": ("h5py", "scipy"), "plots": ("matplotlib",)}
+EXTRAS = {"sidd": ("h5py", "scipy")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import (
     DEVICE_HELP,
-    RenamedOption,
+    LAYOUT,
     given_paths,
     layout_options,
     path_options,
+    recipe_from,
     recipe_options,
 )
 from rawdenoise.cli.paths import GivenPath
@@ -38,16 +40,6 @@ from rawdenoise.cli.text import one_line
 @click.option("-r", "--recursive", is_flag=True, help="Look into folders inside folders.")
 @recipe_options
 @click.option(
-    "--model",
-    metavar="ID",
-    help="Use this model (any unique beginning of its id, or fast or best) for all files.",
-)
-@click.option(
-    "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
-    show_default=True,
-    help="The bundled model for cameras without one of their own; best takes two to three times longer.",
-)  # fmt: skip
-@click.option(
     "--if-exists", type=click.Choice(["skip", "overwrite", "rename", "error"]),
     default="skip", show_default=True,
     help="What to do with an output that is there already.",
@@ -66,21 +58,11 @@ from rawdenoise.cli.text import one_line
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option("-n", "--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output.")
-@click.option(
-    "--min-gain", type=float, metavar="DB",
-    help="Do not write pictures whose estimated gain is less; they count as skipped.",
-)  # fmt: skip
 @click.option("--no-estimate", is_flag=True, help="Do not estimate how much better each picture became.")
 @click.option("--keep-mtime", is_flag=True, help="Give outputs the modification time of their source.")
 @layout_options
 @click.pass_context
-def command(
-    ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, recursive: bool,
-    output: Path | None, beside: bool, name: str, root: Path | None, redo: bool, sidecars: bool,
-    format: str, strength: float, keep_hot_pixels: bool, keep_row_noise: bool,
-    levels: str, model: str | None, bundled: str, if_exists: str, jobs: int, device: str, dry_run: bool,
-    as_json: bool, min_gain: float | None, no_estimate: bool, keep_mtime: bool, **layout: Any,
-) -> None:  # fmt: skip
+def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> None:
     """Denoise raw files, and folders of them, with their camera's model, or else the bundled one.
 
     Sources are never changed. One bad file never stops the rest. The same command again goes on where the
@@ -97,47 +79,57 @@ def command(
     from rawdenoise.cli.report import BatchReport
     from rawdenoise.files.digests import Digests
     from rawdenoise.files.names import parse_pattern
-    from rawdenoise.formats.output_format import Format
-    from rawdenoise.formats.output_levels import OutputLevels
-    from rawdenoise.recipe import Recipe
+    from rawdenoise.formats.writers import writer_for
 
-    plain = plain_layout(**layout)
-    inputs = given_paths(paths, files_from, null=null)
-    _check_outputs(output, beside, root, redo, if_exists)
-    recipe = Recipe(model, bundled, strength, Format(format), OutputLevels(levels), keep_hot_pixels,
-                    keep_row_noise, min_gain, not no_estimate)  # fmt: skip
+    _check(options)
+    writer, named = (
+        writer_for(options["format"]),
+        given_paths(paths, options["files_from"], null=options["null"]),
+    )
     request = DenoiseRequest(
-        tuple(inputs), output, recipe, IfExists.REDO if redo else IfExists(if_exists),
-        parse_pattern(name, recipe.format.suffix), root, recursive, named=paths,
-        is_list=files_from is not None or inputs != list(paths), layout=plain, in_flight=jobs, device=device,
-        keep_mtime=keep_mtime, sidecars=sidecars,
-    )  # fmt: skip
+        tuple(named),
+        options["output"],
+        recipe_from(options, estimate=not options["no_estimate"]),
+        IfExists.REDO if options["redo"] else IfExists(options["if_exists"]),
+        parse_pattern(options["name"], writer.suffix),
+        options["root"],
+        options["recursive"],
+        named=paths,
+        is_list=options["files_from"] is not None or named != list(paths),
+        layout=plain_layout(**{name: options[name] for name in LAYOUT}),
+        in_flight=options["jobs"],
+        device=options["device"],
+        keep_mtime=options["keep_mtime"],
+        sidecars=options["sidecars"],
+    )
     stores = user_stores()
     digests = ctx.with_resource(Digests(stores.digests))
     plan = plan_batch(request, stores, digests)
     if not plan:
-        hint = "" if recursive else " (--recursive looks into folders inside folders)"
+        hint = "" if request.recursive else " (--recursive looks into folders inside folders)"
         raise NothingMatchedError(f"no raw files found{hint}")
-    report = BatchReport(as_json=as_json)
-    if dry_run:
+    report = BatchReport(as_json=options["as_json"])
+    if options["dry_run"]:
         ctx.exit(report.planned(plan))
-    if min_gain is not None and (no_estimate or not strength):
+    if request.recipe.min_gain is not None and not (request.recipe.estimate and request.recipe.strength):
         raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
-    ctx.exit(report.run(plan, lambda stop: denoise_batch(request, plan, stores, digests, stop=stop),
-                        resumes=if_exists == "skip"))  # fmt: skip
+    resumes = options["if_exists"] == "skip"
+    start = partial(denoise_batch, request, plan, stores, digests)
+    ctx.exit(report.run(plan, lambda stop: start(stop=stop), resumes=resumes))
 
 
-def _check_outputs(output: Path | None, beside: bool, root: Path | None, redo: bool, if_exists: str) -> None:
+def _check(options: dict[str, Any]) -> None:
     """Refuse what contradicts itself.
 
     Raises:
         click.UsageError: it does.
     """
+    output, beside = options["output"], options["beside"]
     if (output is None) is not beside:
         raise click.UsageError("give a folder with -o OUT, or --beside to put outputs beside their sources")
     if output is not None and output.exists() and not output.is_dir():
         raise click.UsageError(f"-o {one_line(output)} is a file; give a folder")
-    if root is not None and beside:
+    if options["root"] is not None and beside:
         raise click.UsageError("--root says what is mirrored below OUT; with --beside nothing is")
-    if redo and if_exists != "skip":
+    if options["redo"] and options["if_exists"] != "skip":
         raise click.UsageError("--redo chooses among outputs that would be skipped; leave out --if-exists")

@@ -29,7 +29,7 @@ def list_(as_json: bool) -> None:
     store = user_stores().models
     if as_json:
         for card in store.cards():
-            click.echo(json.dumps(cards.json_of(card)))
+            click.echo(json.dumps(cards.to_json(card)))
     else:
         cards.show_table(store.cards(), store.folder)
     for error in store.broken():
@@ -46,10 +46,12 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
     from rawdenoise.cli import cards
 
     if as_html:
-        click.echo(cards.page_of(user_stores().models, id))
+        from rawdenoise.pages.model_page import ensure_page
+
+        click.echo(ensure_page(user_stores().models, id))
         return
     card = user_stores().models.verify(id)
-    click.echo(json.dumps(cards.json_of(card), indent=2) if as_json else cards.text_of(card))
+    click.echo(json.dumps(cards.to_json(card), indent=2) if as_json else cards.describe(card))
 
 
 @command.command()

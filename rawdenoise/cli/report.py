@@ -29,7 +29,7 @@ from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.errors import Stop
 from rawdenoise.files.outputs import Standing
 from rawdenoise.models.bundled import is_bundled
-from rawdenoise.quality.gain import Flag
+from rawdenoise.quality.picture_quality import Flag
 
 ENVIRONMENT = 3
 MOST_REASONS = 20

@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rawdenoise.app.stores import user_stores
+from rawdenoise.cli.arguments import recipe_from
 from rawdenoise.cli.signals import stop_on_signal
 from rawdenoise.cli.text import duration, one_line
 from rawdenoise.files.names import absolute
@@ -24,7 +25,7 @@ from rawdenoise.watching.config import WatchConfig, configure, default_state, re
 from rawdenoise.watching.ledger import open_existing
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.reports import JsonReport, PlainReport
-from rawdenoise.watching.run import check_models, end_process, watch
+from rawdenoise.watching.run import check_denoisers, end_process, watch
 from rawdenoise.watching.service import RunOptions
 from rawdenoise.watching.status import WatchStatus, read_status
 from rawdenoise.watching.units import INSTALLING, service_unit
@@ -51,13 +52,14 @@ def read_options(
         return from_file if state is None else replace(from_file, state=absolute(state))
     if source is None or output is None:
         raise click.UsageError("give a folder to watch and -o OUT, or --config FILE")
-    return configure(source, output, state, {**options, "recursive": not options["no_recursive"]})
+    options["recursive"] = not options["no_recursive"]
+    return configure(source, output, recipe_from(options), state, options)
 
 
 def run(config: WatchConfig, file: Path | None, options: RunOptions, *, log_json: bool) -> int:
     """Watch until a signal, or with `once` until all is done."""
     stores = user_stores()
-    check_models(config, stores)
+    check_denoisers(config, stores)
     report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
     with stop_on_signal(lambda: None) as stop:
         ending = watch(config, stores, report, stop, options, file=file)

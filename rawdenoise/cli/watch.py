@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, Finite, RenamedOption, recipe_options
+from rawdenoise.cli.arguments import DEVICE_HELP, Finite, recipe_options
 from rawdenoise.cli.paths import GivenPath
 
 
@@ -64,15 +64,6 @@ from rawdenoise.cli.paths import GivenPath
     metavar="M", help="How long to train.",
 )  # fmt: skip
 @recipe_options
-@click.option("--model", metavar="ID", help="Use this model for all captures, as in denoise.")
-@click.option(
-    "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
-    show_default=True,
-    help="The bundled model, and the network of models trained here.",
-)  # fmt: skip
-@click.option(
-    "--min-gain", type=Finite(), metavar="DB", help="Write no outputs whose estimated gain is less."
-)
 @click.option(
     "--redo", is_flag=True,
     help="Do again what was done by another recipe, method or model; outputs are replaced.",

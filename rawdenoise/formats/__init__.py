@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import stat
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from rawdenoise.errors import DirectoryError, EmptyFileError, NotFoundError, UnreadableError, guarded_file
+from rawdenoise.errors import (
+    DirectoryError,
+    EmptyFileError,
+    ExtensionError,
+    NotFoundError,
+    UnreadableError,
+    guarded_file,
+)
+from rawdenoise.extensions.protocols import Reader
+from rawdenoise.extensions.registry import PACKAGE, extensions, load
 
 if TYPE_CHECKING:
     from rawdenoise.capture.raw import RawImage
     from rawdenoise.formats.plain import PlainLayout
+
+log = logging.getLogger(__name__)
 
 LIBRAW_SUFFIXES = frozenset(
     """.3fr .ari .arw .bay .cap .cr2 .cr3 .crw .cs1 .dc2 .dcr .dng .drf .eip .erf .fff .gpr .iiq .k25 .kdc
@@ -21,15 +36,25 @@ PLAIN_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})
 LAYOUT_SUFFIXES = PLAIN_SUFFIXES | {".bin"}
 """What a folder is searched for besides where a layout is given; a `.raw` is searched for always."""
 SIDD_SUFFIXES = frozenset({".mat"})
-RAW_SUFFIXES = LIBRAW_SUFFIXES | SIDD_SUFFIXES
-"""What a folder is searched for; plain mosaics are read when a layout is given, or named one by one."""
+_BUILT_IN = LIBRAW_SUFFIXES | PLAIN_SUFFIXES | LAYOUT_SUFFIXES | SIDD_SUFFIXES
+
+
+def raw_suffixes(layout: PlainLayout | None = None) -> frozenset[str]:
+    """What a folder is searched for; for plain mosaics only with a layout, else they are named one by one."""
+    return _suffixes(plain=layout is not None)
+
+
+@cache
+def _suffixes(*, plain: bool) -> frozenset[str]:
+    known = LIBRAW_SUFFIXES | SIDD_SUFFIXES | frozenset(foreign_readers())
+    return known | LAYOUT_SUFFIXES if plain else known
 
 
 def read_raw(path: Path, *, layout: PlainLayout | None = None) -> RawImage:
     """Read a capture of any supported kind.
 
-    `.mat` is SIDD's, `.npy` and `.tif` are plain mosaics, a `.raw` is one where `layout` is given; all else
-    goes to LibRaw, whatever its suffix.
+    `.mat` is SIDD's, `.npy` and `.tif` are plain mosaics, a `.raw` is one where `layout` is given. What
+    another package reads goes to its reader, and all else to LibRaw, whatever its suffix.
 
     Raises:
         UnreadableError: missing, a directory, empty, truncated, or not ours to read.
@@ -52,9 +77,32 @@ def _read(path: Path, layout: PlainLayout | None) -> RawImage:
         from rawdenoise.formats.plain import read_plain
 
         return read_plain(path, layout)
+    if suffix in foreign_readers():
+        return foreign_readers()[suffix](path)
     from rawdenoise.formats.libraw import read_libraw
 
     return read_libraw(path)
+
+
+@cache
+def foreign_readers() -> Mapping[str, Reader]:
+    """The readers of other packages by the suffixes that are read by nothing that is built in."""
+    readers: dict[str, Reader] = {}
+    for name, extension in extensions("readers").items():
+        if extension.package == PACKAGE:
+            continue
+        try:
+            reader = load("readers", name)
+        except ExtensionError as error:  # a broken package is no reason to read nothing else
+            log.warning("%s", error)
+            continue
+        if not isinstance(reader, Reader):
+            log.warning(
+                "%s, of %s, is no reader: it needs `suffixes` and to be called", name, extension.package
+            )
+            continue
+        readers |= {suffix.lower(): reader for suffix in reader.suffixes if suffix.lower() not in _BUILT_IN}
+    return MappingProxyType(readers)
 
 
 def check_readable(path: Path) -> None:

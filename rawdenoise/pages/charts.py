@@ -1,230 +1,286 @@
-"""Line charts as inline SVG, for pages that need nothing beside them.
+"""Charts as SVG, on pages that need nothing beside them and in files of their own.
 
-Colours and fonts come from the page's style sheet: the classes `axis`, `grid`, `curve`, `dot` and `whisker`,
-and the hue of a series in the property `--hue`.
+A panel is laid out here, in numbers; the templates make markup of them.
 """
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
-WIDTH, HEIGHT = 520, 340
+from rawdenoise.pages.drawing import Color, Dot, Drawing, Group, Line, Text
+from rawdenoise.pages.scales import Axis, Scale, fit_scale
+
+WIDTH, HEIGHT = 520, 340  # of a panel, unless it says otherwise
 LEFT, RIGHT, TOP, BOTTOM = 72, 28, 14, 48  # margins
-LABELS = 84  # width of the names of the curves, where there are several
-LINE = 15  # height of one
+HEADING = 22  # height of the line above the plot
+LETTER = 7.0  # width of curve, more or less
+LINE = 15  # height of a line of text
 HUES = (215, 20)  # of the first and the last series: blue to orange
-MINUS, SUPERSCRIPT = "\N{MINUS SIGN}", str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+CAP = 4  # half the width of a whisker's ends
+MARKS = {"dot": "●", "cross": "\N{MULTIPLICATION SIGN}"}  # in a legend
 
 Point = tuple[float, float]
+Stroke = Literal["line", "thin", "dashed", "none"]
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """A curve, or dots with `errors` (standard deviations up and down) where there are any."""
+    """A curve with or without dots, or dots alone; `intervals` are the lower and upper ends at each point.
+
+    One without a name is not named. `hue` is None for ink; otherwise hues are spread over the series.
+    """
 
     name: str
     points: Sequence[Point]
-    errors: Sequence[float] = ()
-    dots: bool = False
+    intervals: Sequence[Point | None] = ()
+    stroke: Stroke = "line"
+    dot: float = 0.0
+    hollow: bool = False
+    hue: int | Literal["spread"] | None = "spread"
 
 
 @dataclass(frozen=True, slots=True)
-class Axis:
-    """What an axis shows, unit included; `zero` makes a linear one begin or end there."""
+class Scatter:
+    """Many marks of one size, as one path."""
 
-    label: str
-    log: bool = False
-    zero: bool = False
+    name: str
+    points: Sequence[Point]
+    mark: Literal["dot", "cross"]
+    size: float
+    hue: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Scale:
-    """Where values lie on the picture, and which of them are labelled (`major`) or only have a line."""
+class Guide:
+    """A line across the plot at a value of an axis, with or without words on it."""
 
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool
-    major: tuple[float, ...]
-    minor: tuple[float, ...] = ()
-
-    def at(self, value: float) -> float:
-        """The place of a value, in the picture's units."""
-        low, high, here = ((math.log10(each) if self.log else each) for each in (self.low, self.high, value))
-        return self.start + (self.end - self.start) * (here - low) / (high - low)
+    axis: Literal["x", "y"]
+    value: float
+    label: str = ""
+    dashes: str = "5 3"
 
 
-def chart(series: Sequence[Series], x: Axis, y: Axis, *, title: str) -> str:
-    """Draw the series over each other; nothing where none of them has a point that can be drawn.
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One plot; `description` is for those who cannot see it.
 
-    `title` is for those who cannot see the picture. Points that are no numbers, or not positive on a
-    logarithmic axis, are left out.
+    Above it stand a `title` or a `note` and, with `legend`, the names; without, names stand at the ends of
+    the curves. `boxed` ones have a frame and no grid.
     """
-    shown = [drawable for each in series if (drawable := _drawable(each, x, y)).points]
-    if not shown:
-        return ""
-    names = LABELS if len(shown) > 1 else 0
-    reached = [point[0] for each in shown for point in each.points]
-    if x.log and any(each.dots for each in shown):  # dots do not lie on the frame
-        reached += [min(reached) / 1.3, max(reached) * 1.3]
-    across = _scale(reached, x, LEFT, WIDTH - RIGHT - names)
-    up = _scale(list(_reach(shown, y)), y, HEIGHT - BOTTOM, TOP)
-    parts = [*_grid(across, up), *_axis_labels(across, up, x, y)]
-    ends = []
-    for place, each in enumerate(shown):
-        hue = _hue(place, len(shown))
-        parts.append(f'<g style="--hue:{hue}">{"".join(_drawn(each, across, up))}</g>')
-        ends.append((up.at(each.points[-1][1]), each.name, hue))
-    if names:
-        parts += _names(ends, across.end + 8)
-    body = "\n".join(parts)
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{html.escape(title)}">\n{body}\n</svg>'
+
+    x: Axis
+    y: Axis
+    description: str
+    series: Sequence[Series] = ()
+    scatters: Sequence[Scatter] = ()
+    guides: Sequence[Guide] = ()
+    title: str = ""
+    note: str = ""
+    legend: bool = False
+    boxed: bool = False
+    size: tuple[int, int] = (WIDTH, HEIGHT)  # width, height
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """The plot of a panel: its scales and the edges that lie apart from them."""
+
+    across: Scale
+    up: Scale
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+def draw_panel(panel: Panel) -> Drawing | None:
+    """Lay a panel out; None where it has no point that can be drawn.
+
+    Points and guides that are no numbers, or not positive on a logarithmic axis, are left out.
+    """
+    axes = {"x": panel.x, "y": panel.y}
+    panel = replace(panel, guides=[guide for guide in panel.guides if axes[guide.axis].can_show(guide.value)])
+    series = _color_series([kept for curve in panel.series if (kept := _keep_drawable(curve, panel)).points])
+    scatters = [scatter for scatter in panel.scatters if scatter.points]
+    if not series and not scatters and not (panel.x.limits and panel.y.limits):
+        return None
+    frame = _lay_out(panel, series)
+    groups = [_draw_series(curve, frame) for curve in series] + [
+        _draw_scatter(marks, frame) for marks in scatters
+    ]
+    texts = [*_label_axes(panel, frame), *_head(panel, series, scatters, frame)]
+    if not panel.legend:
+        texts += _name_ends(series, frame)
+    guides, guide_texts = _draw_guides(panel.guides, frame)
+    return Drawing(
+        *panel.size,
+        panel.description,
+        (*_draw_grid(panel, frame), *guides),
+        tuple(groups),
+        (*texts, *guide_texts),
     )
 
 
-def tick_label(value: float) -> str:
-    """Write a value of an axis: plain where that is short, else as a power of ten."""
-    if value == 0:
-        return "0"
-    exponent = math.floor(math.log10(abs(value)) + 1e-9)
-    if -4 < exponent < 6:
-        decimals = max(0, -math.floor(math.log10(abs(value)) + 1e-9) + 1) if abs(value) < 10 else 0
-        text = f"{value:,.{decimals}f}".replace(",", "\N{NARROW NO-BREAK SPACE}")
-        text = text.rstrip("0").rstrip(".") if "." in text else text
-    else:
-        factor = round(value / 10.0**exponent)
-        text = ("" if factor == 1 else f"{factor}·") + "10" + str(exponent).translate(SUPERSCRIPT)
-    return text.replace("-", MINUS)
+def spread_hues(count: int) -> list[int]:
+    """Spread hues, through red rather than green, which is hard to tell from both ends for many."""
+    first, last = HUES[0], HUES[1] + 360
+    return [round(first + (last - first) * place / max(1, count - 1)) % 360 for place in range(count)]
 
 
-# ---------------------------------------------------------------- scales
+# ---------------------------------------------------------------- layout
 
 
-def _scale(values: Sequence[float], axis: Axis, start: float, end: float) -> _Scale:
-    low, high = min(values), max(values)
-    if axis.log:
-        if high / low < 1.2:
-            low, high = low / 2, high * 2
-        ticks = _log_ticks(low, high)
-        if math.log10(high / low) < 2:
-            return _Scale(low, high, start, end, True, ticks)
-        decades = tuple(tick for tick in ticks if _is_decade(tick))
-        major = decades[:: -(-len(decades) // 7)]
-        return _Scale(low, high, start, end, True, major, tuple(t for t in ticks if t not in major))
-    if axis.zero:
-        low, high = min(low, 0.0), max(high, 0.0)
-    if high - low < 1e-9 * max(abs(low), abs(high), 1e-9):
-        low, high = low - 0.5, high + 0.5
-    step = nice_step((high - low) / 5)
-    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    major = tuple(round(index * step, 12) for index in range(first, last + 1))
-    return _Scale(major[0], major[-1], start, end, False, major)
+def _keep_drawable(series: Series, panel: Panel) -> Series:
+    intervals = series.intervals or (None,) * len(series.points)
+    kept = [
+        (point, interval if interval is not None and all(map(panel.y.can_show, interval)) else None)
+        for point, interval in zip(series.points, intervals, strict=True)
+        if panel.x.can_show(point[0]) and panel.y.can_show(point[1])
+    ]
+    return replace(series, points=[point for point, _ in kept], intervals=[interval for _, interval in kept])
 
 
-def nice_step(least: float) -> float:
-    """The smallest of 1, 2 and 5 times a power of ten that is not below `least`."""
-    power = 10.0 ** math.floor(math.log10(least))
-    return next((factor * power for factor in (1, 2, 5) if factor * power >= least * (1 - 1e-9)), 10 * power)
+def _color_series(series: Sequence[Series]) -> list[Series]:
+    hues = iter(spread_hues(sum(curve.hue == "spread" for curve in series)))
+    return [replace(curve, hue=next(hues)) if curve.hue == "spread" else curve for curve in series]
 
 
-def _log_ticks(low: float, high: float) -> tuple[float, ...]:
-    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
-    ticks = (factor * 10.0**exponent for exponent in exponents for factor in (1, 2, 5))
-    return tuple(tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9))
+def _find_named(series: Sequence[Series]) -> list[Series]:
+    return [curve for curve in series if curve.name]
 
 
-def _is_decade(tick: float) -> bool:
-    return abs(math.log10(tick) - round(math.log10(tick))) < 1e-6
+def _lay_out(panel: Panel, series: Sequence[Series]) -> _Frame:
+    width, height = panel.size
+    named = _find_named(series)
+    names = 0.0
+    if not panel.legend and named:
+        names = 8 + LETTER * max(len(curve.name) for curve in named) - RIGHT / 2
+    top = TOP + (HEADING if panel.title or panel.note or panel.legend else 0)
+    left, right, bottom = float(LEFT), width - RIGHT - max(names, 0.0), float(height - BOTTOM)
+    across = fit_scale(_reach_across(panel, series), panel.x, left, right)
+    up = fit_scale(_reach_up(panel, series), panel.y, bottom, top)
+    return _Frame(across, up, left, right, top, bottom)
+
+
+def _reach_across(panel: Panel, series: Sequence[Series]) -> list[float]:
+    reached = [x for curve in series for x, _ in curve.points]
+    return reached + [guide.value for guide in panel.guides if guide.axis == "x"]
+
+
+def _reach_up(panel: Panel, series: Sequence[Series]) -> list[float]:
+    reached = [y for curve in series for _, y in curve.points]
+    reached += [end for curve in series for interval in curve.intervals if interval for end in interval]
+    return reached + [guide.value for guide in panel.guides if guide.axis == "y"]
 
 
 # ---------------------------------------------------------------- drawing
 
 
-def _drawable(series: Series, x: Axis, y: Axis) -> Series:
-    errors = series.errors or (0.0,) * len(series.points)
-    kept = [
-        (point, error)
-        for point, error in zip(series.points, errors, strict=True)
-        if all(
-            math.isfinite(value) and abs(value) < 1e15 and (value > 1e-15 or not axis.log)
-            for value, axis in zip(point, (x, y), strict=True)
-        )
-    ]
-    return Series(
-        series.name,
-        [point for point, _ in kept],
-        [error if math.isfinite(error) else 0.0 for _, error in kept] if series.errors else (),
-        series.dots,
-    )
-
-
-def _reach(shown: Sequence[Series], y: Axis) -> Iterable[float]:
-    for each in shown:
-        for index, (_, value) in enumerate(each.points):
-            error = each.errors[index] if each.errors and not y.log else 0.0
-            yield from (value - error, value + error)
-
-
-def _drawn(series: Series, across: _Scale, up: _Scale) -> Iterable[str]:
-    places = [(across.at(x), up.at(y)) for x, y in series.points]
-    for index, error in enumerate(series.errors):
-        x, (_, value) = places[index][0], series.points[index]
-        top, bottom = up.at(value + error), up.at(value - error)
-        yield f'<path class="whisker" d="M{x:.1f} {bottom:.1f}V{top:.1f}"/>'
-    if len(places) > 1:
-        yield f'<path class="curve" d="M{"L".join(f"{x:.1f} {y:.1f}" for x, y in places)}"/>'
-    if series.dots or len(places) == 1:
-        yield from (f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in places)
-
-
-def _grid(across: _Scale, up: _Scale) -> Iterable[str]:
+def _draw_grid(panel: Panel, frame: _Frame) -> Iterable[Line]:
+    left, right, top, bottom = frame.left, frame.right, frame.top, frame.bottom
+    if panel.boxed:
+        yield Line(f"M{left:.1f} {top:.1f}H{right:.1f}V{bottom:.1f}H{left:.1f}Z", "axis", 1)
+        return
     for kind, columns, rows in (
-        ("grid minor", across.minor, up.minor),
-        ("grid", across.major, up.major),
+        ("grid minor", frame.across.minor, frame.up.minor),
+        ("grid", frame.across.major, frame.up.major),
     ):
-        lines = [f"M{across.at(tick):.1f} {TOP}V{HEIGHT - BOTTOM}" for tick in columns]
-        lines += [f"M{LEFT} {up.at(tick):.1f}H{across.end:.1f}" for tick in rows]
+        lines = [f"M{frame.across.at(tick):.1f} {top:.1f}V{bottom:.1f}" for tick in columns]
+        lines += [f"M{left:.1f} {frame.up.at(tick):.1f}H{right:.1f}" for tick in rows]
         if lines:
-            yield f'<path class="{kind}" d="{"".join(lines)}"/>'
-    yield f'<path class="axis" d="M{LEFT} {TOP}V{HEIGHT - BOTTOM}H{across.end:.1f}"/>'
+            yield Line("".join(lines), kind, 1)
+    yield Line(f"M{left:.1f} {top:.1f}V{bottom:.1f}H{right:.1f}", "axis", 1)
 
 
-def _axis_labels(across: _Scale, up: _Scale, x: Axis, y: Axis) -> Iterable[str]:
-    for tick in across.major:
-        yield _text(across.at(tick), HEIGHT - BOTTOM + 18, tick_label(tick), "middle")
-    for tick in up.major:
-        yield _text(LEFT - 8, up.at(tick) + 4, tick_label(tick), "end")
-    yield _text((across.start + across.end) / 2, HEIGHT - 8, x.label, "middle")
-    middle = (up.start + up.end) / 2
-    turned = f' transform="rotate(-90 14 {middle:.1f})"'
-    yield _text(14, middle, y.label, "middle", turned)
+def _draw_guides(guides: Sequence[Guide], frame: _Frame) -> tuple[list[Line], list[Text]]:
+    lines, texts = [], []
+    for guide in guides:
+        if guide.axis == "x":
+            place = frame.across.at(guide.value)
+            lines.append(Line(f"M{place:.1f} {frame.top:.1f}V{frame.bottom:.1f}", "guide", 1, guide.dashes))
+        else:
+            place = frame.up.at(guide.value)
+            lines.append(Line(f"M{frame.left:.1f} {place:.1f}H{frame.right:.1f}", "guide", 1, guide.dashes))
+            texts.append(Text(round(frame.right - 8, 1), round(place - 5, 1), "end", guide.label, "note"))
+    return lines, [text for text in texts if text.words]
 
 
-def _names(ends: Sequence[tuple[float, str, int]], x: float) -> Iterable[str]:
+def _draw_series(series: Series, frame: _Frame) -> Group:
+    places = [(frame.across.at(x), frame.up.at(y)) for x, y in series.points]
+    lines = []
+    for (x, _), interval in zip(places, series.intervals, strict=True):
+        if interval is not None:
+            low, high = (frame.up.at(end) for end in interval)
+            left, right = x - CAP, x + CAP
+            ends = f"M{left:.1f} {low:.1f}H{right:.1f}M{left:.1f} {high:.1f}H{right:.1f}"
+            lines.append(Line(f"M{x:.1f} {low:.1f}V{high:.1f}{ends}", "whisker", 1.5))
+    if len(places) > 1 and series.stroke != "none":
+        width, dashes = {"line": (2.0, ""), "thin": (1.2, ""), "dashed": (1.2, "5 3")}[series.stroke]
+        path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        lines.append(Line(path, f"curve {series.stroke}", width, dashes))
+    radius = series.dot or (3.5 if len(places) == 1 else 0.0)
+    dots = [Dot(round(x, 1), round(y, 1), radius, series.hollow) for x, y in places] if radius else []
+    return Group(_color(series), tuple(lines), tuple(dots))
+
+
+def _draw_scatter(scatter: Scatter, frame: _Frame) -> Group:
+    """Draw marks as one path, those that would lie on each other once."""
+    places = dict.fromkeys((f"{frame.across.at(x):.1f}", f"{frame.up.at(y):.1f}") for x, y in scatter.points)
+    if scatter.mark == "dot":  # lines of no length with round ends
+        path = "".join(f"M{x} {y}h0" for x, y in places)
+        return Group(Color(scatter.hue), (Line(path, "marks", 2 * scatter.size, caps="round"),))
+    side = f"{2 * scatter.size:.1f}"
+    stroke = f"m-{scatter.size:.1f} -{scatter.size:.1f}l{side} {side}m-{side} 0l{side} -{side}"
+    path = "".join(f"M{x} {y}{stroke}" for x, y in places)
+    return Group(Color(scatter.hue), (Line(path, "marks", min(1.2, scatter.size)),))
+
+
+def _color(series: Series) -> Color:
+    return Color(series.hue if isinstance(series.hue, int) else None)
+
+
+# ---------------------------------------------------------------- words
+
+
+def _label_axes(panel: Panel, frame: _Frame) -> Iterable[Text]:
+    _, height = panel.size
+    for tick, label in zip(frame.across.major, frame.across.labels, strict=True):
+        yield Text(round(frame.across.at(tick), 1), frame.bottom + 18, "middle", label)
+    for tick, label in zip(frame.up.major, frame.up.labels, strict=True):
+        yield Text(frame.left - 8, round(frame.up.at(tick) + 4, 1), "end", label)
+    yield Text(round((frame.left + frame.right) / 2, 1), height - 8.0, "middle", panel.x.label)
+    yield Text(14.0, round((frame.top + frame.bottom) / 2, 1), "middle", panel.y.label, turn=True)
+
+
+def _head(
+    panel: Panel, series: Sequence[Series], scatters: Sequence[Scatter], frame: _Frame
+) -> Iterable[Text]:
+    """Write what stands above the plot: title or note on the left, the legend on the right."""
+    line = frame.top - 10
+    if panel.title or panel.note:
+        yield Text(frame.left, line, "start", panel.title or panel.note, "title" if panel.title else "note")
+    if not panel.legend:
+        return
+    entries = [(curve.name, _color(curve), MARKS["dot"]) for curve in _find_named(series)]
+    entries += [(marks.name, Color(marks.hue), MARKS[marks.mark]) for marks in scatters]
+    x = frame.right
+    for name, color, mark in reversed(entries):
+        yield Text(round(x, 1), line, "end", f"{mark} {name}", "name", color)
+        x -= LETTER * (len(name) + 3.5)
+
+
+def _name_ends(series: Sequence[Series], frame: _Frame) -> Iterable[Text]:
     """Write the names at the ends of their curves, moved apart where they would lie on each other."""
-    ordered = sorted(ends)
+    ends = [(frame.up.at(curve.points[-1][1]), curve.name, _color(curve)) for curve in _find_named(series)]
+    ordered = sorted(ends, key=lambda end: end[:2])
     places = [end for end, _, _ in ordered]
     for index in range(1, len(places)):
         places[index] = max(places[index], places[index - 1] + LINE)
-    limit = float(HEIGHT - BOTTOM)
+    limit = frame.bottom
     for index in reversed(range(len(places))):
         places[index] = min(places[index], limit)
         limit = places[index] - LINE
-    for place, (_, name, hue) in zip(places, ordered, strict=True):
-        yield _text(x, place + 4, name, "start", f' class="name" style="--hue:{hue}"')
-
-
-def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{html.escape(text)}</text>'
-
-
-def _hue(place: int, count: int) -> int:
-    """Spread the hues, through red rather than green, which is hard to tell from both ends for many."""
-    first, last = HUES[0], HUES[1] + 360
-    return round(first + (last - first) * place / max(1, count - 1)) % 360
+    for place, (_, name, color) in zip(places, ordered, strict=True):
+        yield Text(round(frame.right + 8, 1), round(place + 4, 1), "start", name, "name", color)

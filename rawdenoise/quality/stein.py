@@ -9,10 +9,10 @@ from torch import Tensor
 from rawdenoise.nets import Network
 
 PROBE = 0.01  # sigmas by which a capture is moved to see how the denoiser follows
-LEAST_RISK = 1e-4  # in units of the noise's variance: no gain is told beyond 40 dB
+MINIMUM_RISK = 1e-4  # in units of the noise's variance: no gain is told beyond 40 dB
 
 
-def probed(
+def probe_network(
     net: Network,
     noisy: Float32[Tensor, "b 4 h w"],
     white: Float32[Tensor, "b 4"],

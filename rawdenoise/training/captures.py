@@ -35,7 +35,7 @@ from rawdenoise.errors import (
     UnreadableError,
     guarded_file,
 )
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.sidd import is_note, is_reference
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.isolation.untouched import read_untouched, taken_by
@@ -130,7 +130,7 @@ def scan(
 
 
 def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileReport) -> Iterator[Path]:
-    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | LAYOUT_SUFFIXES
+    suffixes = raw_suffixes(layout)
     for path in paths:
         if path.is_dir():
             found = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)

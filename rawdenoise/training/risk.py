@@ -27,7 +27,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor
 
 from rawdenoise.nets import Network
-from rawdenoise.quality.stein import LEAST_RISK, probed
+from rawdenoise.quality.stein import MINIMUM_RISK, probe_network
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.redraw import redraw
 
@@ -50,7 +50,7 @@ class RiskFigures:
     @property
     def gain_db(self) -> float:
         """The risk as a gain over the capture."""
-        return -10 * math.log10(max(self.risk, LEAST_RISK))
+        return -10 * math.log10(max(self.risk, MINIMUM_RISK))
 
 
 def estimate_risk(net: Network, batches: Sequence[Batch], seed: int) -> RiskFigures:
@@ -65,7 +65,7 @@ def crop_sums(net: Network, batches: Sequence[Batch], seed: int) -> Float64[Tens
     device = next(net.parameters()).device
     for batch in batches:
         here = batch.to(device)
-        clean, probe, slope = probed(net, here.noisy, here.white, generator)
+        clean, probe, slope = probe_network(net, here.noisy, here.white, generator)
         residual = here.noisy - clean
         follows = probe * slope
         if here.noise:
@@ -80,7 +80,7 @@ def _beyond_gaussian(
 ) -> Float32[Tensor, "b 4 h w"]:
     """What the answer's covariance with the noise is beyond its divergence, where the scene is known."""
     noisy = redraw(scene, batch.noise, generator)
-    clean, probe, slope = probed(net, noisy, batch.white, generator)
+    clean, probe, slope = probe_network(net, noisy, batch.white, generator)
     return (noisy - scene) * (clean - scene) - probe * slope
 
 

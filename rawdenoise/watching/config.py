@@ -16,14 +16,12 @@ from typing import Any, get_args, get_origin, get_type_hints
 import platformdirs
 
 from rawdenoise.errors import RawDenoiseError, guarded
+from rawdenoise.extensions.registry import extensions
 from rawdenoise.files.names import absolute
-from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.recipe import Recipe
 
 TRAIN = ("never", "idle", "now")
 _CHOICES = {
-    "format": ("dng", "tiff", "mosaic-tiff"),
     "levels": ("auto", "sensor", "fine"),
     "bundled": ("fast", "best"),
     "train": TRAIN,
@@ -115,7 +113,9 @@ def _read_config(path: Path) -> WatchConfig:
     return config
 
 
-def configure(source: Path, output: Path, state: Path | None, options: Mapping[str, Any]) -> WatchConfig:
+def configure(
+    source: Path, output: Path, recipe: Recipe, state: Path | None, options: Mapping[str, Any]
+) -> WatchConfig:
     """Watch one folder, by options that are called as the keys of a file; more of them do no harm.
 
     Raises:
@@ -124,9 +124,6 @@ def configure(source: Path, output: Path, state: Path | None, options: Mapping[s
     fields_of_root = {_ROOT_NAMES[key]: value for key, value in options.items() if key in _ROOT_KEYS}
     if fields_of_root["failed_dir"] is not None:
         fields_of_root["failed_dir"] = absolute(fields_of_root["failed_dir"])
-    fields_of_recipe = {key: value for key, value in options.items() if key in _RECIPE_KEYS}
-    format, levels = Format(options["format"]), OutputLevels(options["levels"])
-    recipe = Recipe(**{**fields_of_recipe, "format": format, "levels": levels})
     root = Root(absolute(source), absolute(output), recipe, **fields_of_root)
     check_roots((root,))
     folder = default_state() if state is None else absolute(state)
@@ -216,6 +213,8 @@ class _Reader:
             raise self._error(key, f"must be a finite number, not {value!r}")
         if name in _CHOICES and value not in _CHOICES[name]:
             raise self._error(key, f"must be one of {', '.join(_CHOICES[name])}, not {value!r}")
+        if name == "format" and value not in extensions("writers"):
+            raise self._error(key, f"must be one of {', '.join(extensions('writers'))}, not {value!r}")
         if name in _LEAST and value < _LEAST[name]:
             raise self._error(key, f"must be at least {_LEAST[name]:g}, not {value!r}")
         if name == "strength" and not 0 <= value <= 1:

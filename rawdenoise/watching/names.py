@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from rawdenoise.files.sidecars import CAPTURE_ONE, COS, SIDECAR_SUFFIXES
-from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 
 BESIDE = SIDECAR_SUFFIXES | {COS}
 """What may belong to a capture."""
@@ -34,8 +34,9 @@ def is_ignored_folder(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM_FOLDERS
 
 
-def is_capture(path: Path, suffixes: frozenset[str] = RAW_SUFFIXES) -> bool:
+def is_capture(path: Path, suffixes: frozenset[str] | None = None) -> bool:
     """Whether a path may be of a raw capture, by its name."""
+    suffixes = raw_suffixes() if suffixes is None else suffixes
     return path.suffix.lower() in suffixes and not is_ignored(path.name)
 
 

@@ -13,11 +13,10 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
+from rawdenoise.app.denoise import denoisers_of
 from rawdenoise.app.stores import Stores
 from rawdenoise.errors import Stop
-from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import shared_reader
-from rawdenoise.models.choice import models_for
 from rawdenoise.watching.config import ConfigError, WatchConfig, read_config
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerBrokenError
@@ -35,17 +34,14 @@ class Ending:
     hangs: bool
 
 
-def check_models(config: WatchConfig, stores: Stores) -> None:
+def check_denoisers(config: WatchConfig, stores: Stores) -> None:
     """Make sure that what was asked for can be had.
 
     Raises:
         SetupError, ModelError: a device or a model is not there.
     """
     for root in config.roots:
-        recipe = root.recipe
-        if recipe.strength:
-            pick_device(config.device)
-        models_for(stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+        denoisers_of(root.recipe, stores.models, device=config.device)
 
 
 def watch(

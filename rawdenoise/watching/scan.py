@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rawdenoise.errors import FileError
 from rawdenoise.files.sources import Signature, signature_from
-from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.watching.names import is_ignored, is_ignored_folder
 
 
@@ -22,7 +22,7 @@ def scan(
     *,
     skip: Collection[Path] = (),
     recursive: bool = True,
-    suffixes: frozenset[str] = RAW_SUFFIXES,
+    suffixes: frozenset[str] | None = None,
     on_refused: Callable[[Path, OSError], None] = lambda path, error: None,
 ) -> Iterator[tuple[Path, Signature]]:
     """Give the captures below a folder, as they are now; in no order.
@@ -33,6 +33,7 @@ def scan(
     Raises:
         RootGoneError: `root` itself cannot be read.
     """
+    suffixes = raw_suffixes() if suffixes is None else suffixes
     skipped = {identity for path in skip if (identity := _identity(path)) is not None}
     stack = [os.fspath(root)]
     while stack:

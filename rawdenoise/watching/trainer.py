@@ -83,6 +83,7 @@ class Trainer:
             if (
                 root.train == "never"
                 or recipe.model
+                or recipe.method
                 or not recipe.strength
                 or (root.train == "idle" and not rested)
             ):

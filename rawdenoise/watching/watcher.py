@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rawdenoise.errors import Stop
 from rawdenoise.files.sources import Signature, signature_of
-from rawdenoise.formats import RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.events import Events, Hint
@@ -160,7 +160,7 @@ class RootWatcher:
             if path not in self._refused:
                 self._context.report.say("refused", source=str(path), reason=error.strerror or str(error))
 
-        suffixes = RAW_SUFFIXES | BESIDE if root.sidecars else RAW_SUFFIXES
+        suffixes = raw_suffixes() | BESIDE if root.sidecars else raw_suffixes()
         now, known, sidecars = self._context.clock().steady, self.known, self.sidecars
         files = scan(folder, skip=skipped, recursive=root.recursive, suffixes=suffixes, on_refused=on_refused)
         try:

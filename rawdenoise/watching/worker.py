@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rawdenoise.app.batch import Work, denoising, reason_of, take
+from rawdenoise.app.denoise import denoisers_of
 from rawdenoise.app.jobs import OURS, FileResult, Status
 from rawdenoise.app.jobs import Job as FileJob
 from rawdenoise.app.stores import Stores
@@ -36,10 +37,9 @@ from rawdenoise.errors import (
 from rawdenoise.files.names import below
 from rawdenoise.files.outputs import made_by_us
 from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
-from rawdenoise.inference.devices import pick_device
+from rawdenoise.formats.writers import writer_for
 from rawdenoise.isolation.reader import shared_reader
 from rawdenoise.models.bundled import is_bundled, load_bundled
-from rawdenoise.models.choice import models_for
 from rawdenoise.pipeline import Denoised, write
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.conditions import digest_pixels, take_fingerprint
@@ -104,13 +104,14 @@ class Worker:
     def redo(self, root: Root) -> int:
         """Make due again what another recipe or an older model has done; tells how many."""
         recipe = root.recipe
-        cards = [] if recipe.model else self._stores.models.cards()
+        cards = [] if recipe.model or recipe.method else self._stores.models.cards()
         newest = {(card.camera.name, card.camera.mode): card.id for card in reversed(cards)}
         own = {name: {id for (of, _), id in newest.items() if of == name} for name, _ in newest}
         base = {load_bundled(recipe.bundled).card.id}
 
         def is_current(job: QueuedJob) -> bool:
-            return bool(recipe.model) or not recipe.strength or job.model_id in own.get(job.camera, base)
+            is_any_right = bool(recipe.model or recipe.method) or not recipe.strength
+            return is_any_right or job.model_id in own.get(job.camera, base)
 
         return self._ledger.requests.redo(root.output, recipe.digest, self._clock(), is_current)
 
@@ -143,7 +144,7 @@ class Worker:
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
             return Outcome("skipped", {"source": str(source), "reason": OURS})
         recipe, work = root.recipe, self._work_of(root)
-        names = output_names(root.output / below(source, root.source), recipe.format.suffix)
+        names = output_names(root.output / below(source, root.source), writer_for(recipe.format).suffix)
         place = place_for(
             job,
             source,
@@ -182,12 +183,8 @@ class Worker:
         known = recipe, _time_of_change(self._stores.models.folder)
         work = self._works.get(known)
         if work is None:
-            if recipe.strength:
-                pick_device(self._config.device)
             stores, device = self._stores, self._config.device
-            models = models_for(
-                stores.models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength
-            )
+            models = denoisers_of(recipe, stores.models, device=device)
             read = shared_reader().read
             work = denoising(recipe, models, profiles=stores.profiles, device=device, read=read)
             self._works = {each: kept for each, kept in self._works.items() if each[0] != recipe}

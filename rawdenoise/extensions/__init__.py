@@ -1,0 +1,1 @@
+"""What other packages can add: denoisers, readers, writers and training objectives, by entry points."""

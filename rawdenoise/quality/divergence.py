@@ -1,0 +1,156 @@
+"""Stein's divergence of one picture: how its denoised values follow the capture, probed in tiles.
+
+A Monte-Carlo probe (Ramani, Blu & Unser, IEEE TIP 2008) of unit size in the stabilised domain, in as many
+tiles as cost little beside the denoising; what structure blocks show says how much is left in those between.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int
+
+from rawdenoise.noise.model import NoiseModel
+from rawdenoise.quality.block_sums import (
+    BLOCK_SIDE,
+    STRATA_COUNT,
+    BlockSums,
+    Planes,
+    Strata,
+    sum_in_blocks,
+    trim_to_blocks,
+)
+
+PROBE_SEED = 20
+PROBE_SIGMAS = 0.05  # by which a capture is moved
+LARGEST_SIGNAL = 1e9  # whose squares are numbers still; what is beyond is no signal
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeBudget:
+    """How many tiles are probed: as many as add `share` to the picture's pixels, halos included.
+
+    That is a tenth of the network's time for 24 megapixels, and more for smaller pictures. `tile_side` is in
+    packed pixels.
+    """
+
+    share: float
+    minimum_tiles: int
+    maximum_tiles: int
+    tile_side: int
+
+
+BUDGET = ProbeBudget(share=0.16, minimum_tiles=24, maximum_tiles=40, tile_side=64)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalDenoiser:
+    """A denoiser that is asked about part of a picture: `halo` around it, in multiples of `multiple`."""
+
+    denoise: Callable[[Planes], Planes]
+    halo: int
+    multiple: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProbedBlocks:
+    """Blocks that were probed: where, in which group of neighbours, and the sums of V dg/dy and of V."""
+
+    block: Int[np.ndarray, "n 2"]
+    group: Int[np.ndarray, " n"]
+    divergence: Float64[np.ndarray, " n"]
+    variance: Float64[np.ndarray, " n"]
+
+
+def probe_blocks(
+    planes: Planes,
+    clean: Planes,
+    noise: NoiseModel,
+    denoiser: LocalDenoiser,
+    valid: Bool[np.ndarray, "4 h w"],
+) -> ProbedBlocks:
+    """Ask how the answer changes with the capture: in tiles all over it, or everywhere where that is less."""
+    rng = np.random.default_rng(PROBE_SEED)
+    parts = []
+    for group, (rows, columns) in enumerate(_choose_tiles(planes.shape, denoiser)):
+        window = tuple(_add_halo(span, length, denoiser)
+                       for span, length in zip((rows, columns), planes.shape[1:], strict=True))  # fmt: skip
+        part = planes[:, *window]
+        signs = rng.integers(0, 2, part.shape, np.int8).astype(np.float32) * 2 - 1
+        disturbed = denoiser.denoise(part + np.float32(PROBE_SIGMAS) * signs * np.sqrt(noise.variance(part)))
+        inside = np.s_[
+            :,
+            rows.start - window[0].start : rows.stop - window[0].start,
+            columns.start - window[1].start : columns.stop - window[1].start,
+        ]
+        here = clean[:, rows, columns]
+        variance = noise.variance(here)
+        answered = find_signals(disturbed[inside])
+        moved = np.where(answered, disturbed[inside], here) - here
+        change = np.sqrt(variance) * signs[inside] * moved / np.float32(PROBE_SIGMAS)
+        sound = valid[:, rows, columns] & answered
+        sums = [sum(sum_in_blocks(plane) for plane in term * sound) for term in (change, variance)]
+        down, across = np.mgrid[rows.start // BLOCK_SIDE : rows.stop // BLOCK_SIDE,
+                                columns.start // BLOCK_SIDE : columns.stop // BLOCK_SIDE]  # fmt: skip
+        place = np.stack([down.ravel(), across.ravel()], axis=1)
+        parts.append((place, np.full(len(place), group), *(np.ravel(term) for term in sums)))
+    place, group_of, divergence, variance_sum = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if len(parts) == 1:
+        group_of = np.arange(len(place))
+    return ProbedBlocks(place, group_of, divergence, variance_sum)
+
+
+def find_signals(planes: Planes) -> Bool[np.ndarray, "4 h w"]:
+    """Which values are numbers that can be squared."""
+    return np.abs(planes) < LARGEST_SIGNAL
+
+
+def spread_divergence(
+    sums: BlockSums, strata: Strata, probed: ProbedBlocks
+) -> tuple[Float64[np.ndarray, " strata"], float]:
+    """D relative to V in each stratum, and the standard error of its sum over the picture.
+
+    What structure there is decides how much a denoiser leaves: with the strata, places that were not probed
+    are known from those that were.
+    """
+    stratum = strata[probed.block[:, 0], probed.block[:, 1]]
+    divergence = np.bincount(stratum, probed.divergence, STRATA_COUNT)
+    variance = np.bincount(stratum, probed.variance, STRATA_COUNT)
+    overall = probed.divergence.sum() / max(float(probed.variance.sum()), 1e-30)
+    few = (
+        0.01 * variance.sum() / STRATA_COUNT
+    )  # a stratum that was hardly probed is taken for the average one
+    shares = (divergence + few * overall) / np.maximum(variance + few, 1e-30)
+    missed = np.bincount(probed.group, probed.divergence - shares[stratum] * probed.variance)
+    scale = float(sums.variance.sum()) / max(float(probed.variance.sum()), 1e-30)
+    return shares, scale * math.sqrt(float(np.square(missed).sum()))
+
+
+def _choose_tiles(shape: tuple[int, ...], denoiser: LocalDenoiser) -> Iterator[tuple[slice, slice]]:
+    """Where to probe: tiles spread evenly over the picture, or all of it where those would be more work."""
+    (height, width), side = shape[1:], BUDGET.tile_side
+    down, across = height // side, width // side
+    cost = (side + 2 * denoiser.halo) ** 2
+    count = min(max(round(BUDGET.share * height * width / cost), BUDGET.minimum_tiles), BUDGET.maximum_tiles)
+    if down * across <= count or height * width <= count * cost:
+        rows, columns = trim_to_blocks(shape)
+        yield slice(0, rows), slice(0, columns)
+        return
+    # Roberts' sequence (2018): evenly spread however many are taken.
+    ratio = 1.32471795724474602596
+    steps = np.arange(4 * count)
+    order = zip(
+        (down * ((0.5 + steps / ratio) % 1)).astype(int),
+        (across * ((0.5 + steps / ratio**2) % 1)).astype(int),
+        strict=True,
+    )
+    for row, column in list(dict.fromkeys(order))[:count]:
+        yield slice(row * side, (row + 1) * side), slice(column * side, (column + 1) * side)
+
+
+def _add_halo(span: slice, length: int, denoiser: LocalDenoiser) -> slice:
+    start = max(0, span.start - denoiser.halo) // denoiser.multiple * denoiser.multiple
+    return slice(start, min(length, span.stop + denoiser.halo))
