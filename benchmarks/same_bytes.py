@@ -31,6 +31,10 @@ TIMES = re.compile(
     rb"\d{4}[-:]\d\d[-:]\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?"
     rb"|\d{4}-\d\d-\d\d|(?<=-)20\d{6}(?=-)"
 )
+TIMED_TEXT = re.compile(
+    rb"\b\d+(\.\d+)? ?(s|min|ms|minutes|seconds|crops/s|MP/s|s/MP|MiB|GiB)\b"
+    rb'|training_s: [\d.]+|(?<=class="word">)\d+(\.\d)?(?=<)'
+)
 TIMED = re.compile(r"seconds|_s$|_ms$|created|versions|time|memory|moment|day|at$|pid|heartbeat|inode|device")
 
 
@@ -210,11 +214,7 @@ def told(path: Path, folder: Path) -> bytes | str:
             pass
     data = data.replace(str(folder.absolute()).encode(), b"FOLDER")
     if path.suffix in (".out", ".html", ".toml", ".txt", ".md"):
-        data = re.sub(
-            rb"\b\d+(\.\d+)? ?(s|min|ms|minutes|seconds|crops/s|MP/s|s/MP|MiB|GiB)\b|training_s: [\d.]+|(?<=word\">)\d+\.\d(?=<)",
-            b"SOME",
-            data,
-        )
+        data = TIMED_TEXT.sub(b"SOME", data)
         data = re.sub(rb"\d:\d\d:\d\d|\d+:\d\d", b"SOME", data)
     return TIMES.sub(b"DATE", data)
 
