@@ -30,8 +30,9 @@ from rawdenoise.capture.raw import (
     RawImage,
 )
 from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.mosaic_layout import layout_json
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import layout_json, write_mosaic_tiff
+from rawdenoise.formats.tiff import write_mosaic_tiff
 from rawdenoise.formats.tiff_container import (
     BIG,
     CLASSIC,
