@@ -43,13 +43,11 @@ from rawdenoise.formats.tiff_container import (
     SHORT,
     SRATIONAL,
     UNDEFINED,
-    Node,
-    Pixels,
     ascii_tag,
     bytes_tag,
     numbers_tag,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 from rawdenoise.training.checkpoint import FILE, Check, Counters, save_checkpoint
 from rawdenoise.training.risk import RiskFigures
 

@@ -23,14 +23,13 @@ from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     SHORT,
     UNDEFINED,
-    Node,
     ascii_tag,
     bytes_tag,
     numbers_tag,
     read_directory,
     read_header,
-    write_directories,
 )
+from rawdenoise.formats.tiff_writer import Node, write_directories
 
 _THREADS = min(8, os.cpu_count() or 1)
 # Of IFD0; the numbers are ImageDescription, Artist, Rating, Copyright and IPTC.
