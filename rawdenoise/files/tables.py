@@ -1,7 +1,7 @@
 """Tables of TOML files that people edit: what is missing, unknown or of another type is said by its name.
 
-A table's keys and types stand in a TypedDict. Their descriptions, of which every refusal is made, say what
-may stand there: `Annotated[float, Meta(gt=0, description="a number above 0")]`.
+A table's keys and types stand in a TypedDict. A type is a Literal of words, or says what may stand there, of
+which refusals are made: `Annotated[float, Meta(gt=0, description="a number above 0")]`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from functools import cache
-from typing import Annotated, Any, TypeVar, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -29,8 +29,8 @@ T = TypeVar("T")
 class TableError(ValueError):
     """A `key` is missing in a table, unknown or wrong; `nearest` is the one that may have been meant."""
 
-    def __init__(self, key: str, reason: str, nearest: str | None = None) -> None:
-        super().__init__(f"{key} {reason}")
+    def __init__(self, key: str, reason: str, nearest: str | None = None, name: str = "") -> None:
+        super().__init__(f"{name or key} {reason}")
         self.key, self.reason, self.nearest = key, reason, nearest
 
 
@@ -38,24 +38,38 @@ def read_table(values: Mapping[str, object], kind: type[T]) -> T:
     """Read a table of TOML by the TypedDict that says what stands in it.
 
     Raises:
-        TableError: the first key that is missing, not what it must be, or unknown.
+        TableError: a key that is missing, not what it must be, or unknown.
     """
     types = _types(kind)  # type: ignore[arg-type] # a class can be hashed
     for key, hint in types.items():
         if key in values:
             _check(key, hint, values[key])
         elif key in kind.__required_keys__:  # type: ignore[attr-defined]
-            table = get_origin(hint.__origin__) is dict
-            raise TableError(f"table [{key}]" if table else key, "is missing", _nearest(key, values))
-    for key in values:
-        if key not in types:
-            raise TableError(short(key), "is unknown", _nearest(key, types))
+            name = f"table [{key}]" if get_origin(_bare(hint)) is dict else key
+            raise TableError(key, "is missing", _nearest(key, values), name)
+    check_keys(values, kind)
     return msgspec.convert(values, kind, builtin_types=_OF_TOML)
+
+
+def check_keys(values: Mapping[str, object], *kinds: type) -> None:
+    """Refuse a key that stands in none of these TypedDicts.
+
+    Raises:
+        TableError: there is one.
+    """
+    known = {key for kind in kinds for key in _types(kind)}
+    for key in values:
+        if key not in known:
+            raise TableError(short(key)[1:-1], "is unknown", _nearest(key, sorted(known)), short(key))
 
 
 def wrong(key: str, hint: Any, value: object) -> TableError:
     """The error of a value that is not what its type describes."""
-    return TableError(key, f"must be {hint.__metadata__[-1].description}, not {short(value)}")
+    if get_origin(hint) is Literal:
+        allowed = f"one of {', '.join(get_args(hint))}"
+    else:
+        allowed = hint.__metadata__[-1].description
+    return TableError(key, f"must be {allowed}, not {short(value)}")
 
 
 def short(value: object) -> str:
@@ -77,6 +91,10 @@ def _check(key: str, hint: Any, value: object) -> None:
         msgspec.convert(value, hint, builtin_types=_OF_TOML)
     except msgspec.ValidationError:
         raise wrong(key, hint, value) from None
+
+
+def _bare(hint: Any) -> Any:
+    return hint.__origin__ if get_origin(hint) is Annotated else hint
 
 
 def _nearest(key: str, others: Iterable[str]) -> str | None:
