@@ -30,8 +30,9 @@ from rawdenoise.capture.raw import (
     RawImage,
 )
 from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.mosaic_layout import layout_json
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import layout_json, write_mosaic_tiff
+from rawdenoise.formats.tiff import write_mosaic_tiff
 from rawdenoise.formats.tiff_container import (
     BIG,
     CLASSIC,
@@ -42,13 +43,11 @@ from rawdenoise.formats.tiff_container import (
     SHORT,
     SRATIONAL,
     UNDEFINED,
-    Node,
-    Pixels,
     ascii_tag,
     bytes_tag,
     numbers_tag,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 from rawdenoise.training.checkpoint import FILE, Check, Counters, save_checkpoint
 from rawdenoise.training.risk import RiskFigures
 

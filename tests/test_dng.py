@@ -39,15 +39,13 @@ from rawdenoise.formats.tiff_container import (
     SHORT,
     SRATIONAL,
     UNDEFINED,
-    Node,
-    Pixels,
     ascii_tag,
     bytes_tag,
     numbers,
     numbers_tag,
     text,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 
 MATRIX = ((0.7, -0.2, -0.05), (-0.4, 1.2, 0.25), (-0.05, 0.15, 0.6))
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.75, "model-7", "sha256:abc", ((2e-4, 3e-6),) * 4)

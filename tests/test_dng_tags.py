@@ -26,8 +26,6 @@ from rawdenoise.formats.tiff_container import (
     RATIONAL,
     SHORT,
     UNDEFINED,
-    Node,
-    Pixels,
     ascii_tag,
     bytes_tag,
     numbers,
@@ -35,8 +33,8 @@ from rawdenoise.formats.tiff_container import (
     read_directory,
     read_header,
     text,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 from rawdenoise.formats.xmp_packet import read_packet
 from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe

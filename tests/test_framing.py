@@ -23,11 +23,12 @@ from rawdenoise.formats.framing import (
     user_crop,
 )
 from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.mosaic_layout import layout_json, parse_layout
 from rawdenoise.formats.plain import read_plain
 from rawdenoise.formats.preview import preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import layout_json, parse_layout, write_mosaic_tiff
+from rawdenoise.formats.tiff import write_mosaic_tiff
 from rawdenoise.formats.tiff_container import RATIONAL, SHORT, numbers, numbers_tag
 
 ACTIVE = Area(10, 20, 110, 220)

@@ -278,7 +278,7 @@ def test_a_tiff_whose_pixels_are_out_of_proportion_takes_no_memory(tmp_path: Pat
 def test_a_layout_is_held_against_its_types(
     tmp_path: Path, spoil: Callable[[dict[str, object]], object]
 ) -> None:
-    from rawdenoise.formats.tiff import layout_json
+    from rawdenoise.formats.mosaic_layout import layout_json
 
     image = make_raw(8, 12)
     said = json.loads(layout_json(image))

@@ -31,7 +31,8 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.libraw import _orientation, read_libraw
 from rawdenoise.formats.shooting import camera_by_signature
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import LONG, SHORT, Node, numbers_tag, write_tree
+from rawdenoise.formats.tiff_container import LONG, SHORT, numbers_tag
+from rawdenoise.formats.tiff_writer import Node, write_tree
 
 DECODABLE = {
     "canon-eos-d30.crw": (

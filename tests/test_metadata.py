@@ -20,14 +20,13 @@ from rawdenoise.formats.tiff_container import (
     RATIONAL,
     SHORT,
     UNDEFINED,
-    Node,
     ascii_tag,
     bytes_tag,
     numbers,
     numbers_tag,
     text,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, write_tree
 
 NOTE = b"a maker note with offsets of its own"
 

@@ -210,6 +210,10 @@ def newer_format(folder: Path) -> None:
     change_card(folder, format=99)
 
 
+def nests_without_end(folder: Path) -> None:
+    (folder / "card.json").write_text('{"format": 1, "options": ' + "[" * 100_000)
+
+
 def evil_id(folder: Path) -> None:
     change_card(folder, id="../../evil")
 
@@ -269,6 +273,7 @@ HARMS = [
     card_lacks_a_field,
     unknown_network,
     newer_format,
+    nests_without_end,
     evil_id,
     negative_noise,
     other_tensors,
@@ -288,6 +293,57 @@ def test_a_harmed_model_is_refused_in_one_line(store: ModelStore, harm: Callable
     assert "\n" not in str(caught.value)
     store.remove(model.card.id)
     assert not list(store.folder.iterdir())
+
+
+EVIDENCE = {
+    "iso": 100, "tiles": 3, "pixels": 300, "gain_db": 4.5, "error_db": 0.1, "mean": 0.0, "chi2": 0.9,
+    "divergence": 0.1, "structure": 0.0, "autocorrelation": [0.1, -0.1],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"camera": {"make": "", "model": "M", "mode": ""}}, "`serial` - at `$.camera`"),
+        ({"camera": {"make": 1, "model": "M", "serial": "", "mode": ""}}, "$.camera.make"),
+        ({"seed": "1"}, "$.seed"),
+        ({"seed": 1.0}, "$.seed"),
+        ({"iso_range": [100]}, "$.iso_range"),
+        ({"captures": "ab"}, "$.captures"),
+        ({"captures": [1]}, "$.captures[0]"),
+        ({"versions": {"torch": 2}}, "$.versions"),
+        ({"figures": {"chi2": "0.8"}}, "$.figures"),
+        ({"history": [{"loss": None}]}, "$.history[0]"),
+        ({"noise": [{"iso": 100, "captures": 1}]}, "`noise` - at `$.noise[0]`"),
+        (
+            {"noise": [{"iso": 1, "captures": 1, "noise": {"shot": [1] * 3, "read_variance": [1] * 4}}]},
+            "shot",
+        ),
+        ({"evidence": [EVIDENCE, {**EVIDENCE, "iso": "100"}]}, "$.evidence[1].iso"),
+        ({"evidence": [{**EVIDENCE, "autocorrelation": [1]}]}, "$.evidence[0].autocorrelation"),
+        ({"created": "yesterday"}, "yesterday"),
+        ({"format": "1\n2"}, "a card of format '1"),
+    ],
+)
+def test_what_is_wrong_with_a_card_is_named(
+    store: ModelStore, changes: dict[str, object], field: str
+) -> None:
+    change_card(store.save(trained()), **changes)
+    (error,) = store.broken()
+    assert field in str(error)
+    assert "\n" not in str(error)
+
+
+def test_cards_of_old_and_newer_ones_are_read(store: ModelStore) -> None:
+    model = trained()
+    folder = store.save(model)
+    change_card(folder, newer={"of": 1}, evidence=[{**EVIDENCE, "gain_db": 4, "newer": 1}])
+    (card,) = store.cards()
+    assert card == replace(model.card, evidence=({**EVIDENCE, "gain_db": 4.0},))
+    old = json.loads((folder / "card.json").read_text())
+    del old["evidence"], old["history"]
+    (folder / "card.json").write_text(json.dumps(old))
+    assert store.cards() == [model.card]
 
 
 def test_broken_cards_are_listed_apart(store: ModelStore) -> None:

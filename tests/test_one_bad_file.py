@@ -20,7 +20,8 @@ from rawdenoise.errors import UNFORESEEN
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import DOUBLE, RATIONAL, SHORT, Node, Pixels, numbers_tag, write_tree
+from rawdenoise.formats.tiff_container import DOUBLE, RATIONAL, SHORT, numbers_tag
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 from rawdenoise.isolation.reader import IsolatedReader
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene

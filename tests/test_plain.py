@@ -23,8 +23,9 @@ from rawdenoise.capture.raw import (
 )
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, TruncatedError
 from rawdenoise.formats import read_raw
+from rawdenoise.formats.mosaic_layout import layout_json
 from rawdenoise.formats.plain import PlainLayout, possible_sizes, read_plain
-from rawdenoise.formats.tiff import layout_json, write_mosaic_tiff
+from rawdenoise.formats.tiff import write_mosaic_tiff
 
 FOURTEEN_BITS = PlainLayout(cfa=Cfa.GBRG, black=600.0, white=16383.0, bits=14, size=(12, 8))
 LAYOUT = PlainLayout(cfa=Cfa.RGGB)

@@ -18,9 +18,10 @@ from rawdenoise.errors import DiskFullError, VerificationError
 from rawdenoise.formats import tiff as tiff_module
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.mosaic_layout import layout_json, parse_layout
 from rawdenoise.formats.plain import read_plain
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import layout_json, parse_layout, write_mosaic_tiff, write_tiff
+from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
 from rawdenoise.formats.tiff_container import numbers, text
 
 

@@ -18,8 +18,6 @@ from rawdenoise.formats.tiff_container import (
     SHORT,
     SRATIONAL,
     UNDEFINED,
-    Node,
-    Pixels,
     ascii_tag,
     bytes_tag,
     numbers,
@@ -27,9 +25,8 @@ from rawdenoise.formats.tiff_container import (
     read_directory,
     read_header,
     text,
-    write_directories,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_directories, write_tree
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8, 129: 1}

@@ -208,6 +208,10 @@ def _cut(file: Path) -> None:
     file.write_bytes(b"")
 
 
+def _misspell(file: Path) -> None:
+    file.write_bytes(file.read_bytes().replace(b'"index": 0', b'"index": "0"', 1))
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -215,6 +219,7 @@ def _cut(file: Path) -> None:
         ("00001.valid.npy", Path.unlink),
         ("tiles.json", _cut),
         ("tiles.json", Path.unlink),
+        ("tiles.json", _misspell),
     ],
 )
 def test_tiles_that_a_power_loss_has_cut_short_are_made_again(

@@ -23,16 +23,8 @@ from rawdenoise.formats.dng_pixels import equal_mosaics
 from rawdenoise.formats.libraw import libraw_source
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import (
-    BIG,
-    CLASSIC,
-    LONG,
-    SHORT,
-    Pixels,
-    numbers,
-    numbers_tag,
-    write_tree,
-)
+from rawdenoise.formats.tiff_container import BIG, CLASSIC, LONG, SHORT, numbers, numbers_tag
+from rawdenoise.formats.tiff_writer import Pixels, write_tree
 
 __all__ = ["compromises", "dng_bytes", "write_dng"]
 

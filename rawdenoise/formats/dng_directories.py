@@ -40,15 +40,13 @@ from rawdenoise.formats.tiff_container import (
     SHORT,
     SRATIONAL,
     UNDEFINED,
-    Node,
-    Pixels,
     ascii_tag,
     bytes_tag,
     numbers,
     numbers_tag,
     text,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 from rawdenoise.formats.xmp import is_readable, with_provenance
 
 _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop

@@ -6,15 +6,8 @@ from rawdenoise.capture.raw import RawImage, Tag
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.dng_codes import EXIF_CODES, PIXEL_CODES, POINTER_CODES
 from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import (
-    RATIONAL,
-    SHORT,
-    UNDEFINED,
-    Node,
-    ascii_tag,
-    bytes_tag,
-    numbers_tag,
-)
+from rawdenoise.formats.tiff_container import RATIONAL, SHORT, UNDEFINED, ascii_tag, bytes_tag, numbers_tag
+from rawdenoise.formats.tiff_writer import Node
 
 
 def exif_node(image: RawImage) -> Node | None:

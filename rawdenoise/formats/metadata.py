@@ -23,7 +23,6 @@ from rawdenoise.formats.tiff_container import (
     PROFILE,
     UNDEFINED,
     Directory,
-    Node,
     TiffHeader,
     ascii_tag,
     bytes_tag,
@@ -34,8 +33,8 @@ from rawdenoise.formats.tiff_container import (
     read_header,
     text,
     walk_directories,
-    write_directories,
 )
+from rawdenoise.formats.tiff_writer import Node, write_directories
 from rawdenoise.formats.xmp import history
 
 _CFA = 32803  # a PhotometricInterpretation

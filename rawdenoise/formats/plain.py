@@ -15,8 +15,8 @@ from jaxtyping import Float32, Shaped, UInt16
 
 from rawdenoise.capture.raw import Area, Camera, Cfa, Levels, RawImage
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, RawDenoiseError, TruncatedError
+from rawdenoise.formats.mosaic_layout import parse_layout
 from rawdenoise.formats.refusals import LEAST_RANGE
-from rawdenoise.formats.tiff import parse_layout
 
 FULL_SCALE = 65535
 NPY_MAGIC = b"\x93NUMPY"

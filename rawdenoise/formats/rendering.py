@@ -20,13 +20,11 @@ from rawdenoise.formats.tiff_container import (
     RATIONAL,
     SHORT,
     SRATIONAL,
-    Node,
-    Pixels,
     ascii_tag,
     bytes_tag,
     numbers_tag,
-    write_tree,
 )
+from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 
 _WHITE = 65535
 _MARGIN = 12  # mirrored pixels around a mosaic, even: edges are demosaiced as all else, and LibRaw wants 22

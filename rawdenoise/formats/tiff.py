@@ -2,94 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import rawpy
 import tifffile
-from jaxtyping import Float64, UInt16
+from jaxtyping import UInt16
 from PIL import ImageCms
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.capture.raw import (
-    Area,
-    Camera,
-    Cfa,
-    Color,
-    Exposure,
-    Ifd,
-    Levels,
-    Metadata,
-    Provenance,
-    RawImage,
-    Tag,
-)
-from rawdenoise.capture.records import record_of, value_of
+from rawdenoise.capture.raw import Ifd, Provenance, RawImage, Tag
 from rawdenoise.errors import OutputError, VerificationError
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.dng_directories import provenance_packet
 from rawdenoise.formats.dng_exif import exif_node
-from rawdenoise.formats.framing import sound_scale
+from rawdenoise.formats.mosaic_layout import layout_json
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
-    RATIONAL,
     SHORT,
     UNDEFINED,
-    Node,
     ascii_tag,
     bytes_tag,
     numbers_tag,
     read_directory,
     read_header,
-    write_directories,
 )
-from rawdenoise.formats.xmp import with_provenance
+from rawdenoise.formats.tiff_writer import Node, write_directories
 
-LAYOUT_FORMAT = "rawdenoise mosaic 1"
 _THREADS = min(8, os.cpu_count() or 1)
 # Of IFD0; the numbers are ImageDescription, Artist, Rating, Copyright and IPTC.
 _KEPT = (Code.Make, Code.Model, Code.DateTime, 270, 315, 18246, 33432, 33723)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MosaicLayout:
-    """All of a `RawImage` but its pixels, as a mosaic TIFF carries it in its ImageDescription."""
-
-    cfa: Cfa
-    active: Area
-    levels: Levels
-    camera: Camera
-    exposure: Exposure
-    color: Color
-    orientation: int
-    crop: Area | None
-    pixel_scale: tuple[float, float]
-    notes: tuple[str, ...]
-    provenance: Provenance | None
-
-    def image(self, mosaic: UInt16[np.ndarray, "h w"], source: Path) -> RawImage:
-        """The raw image with these pixels, whose tags say what was done to it."""
-        return RawImage(
-            mosaic=mosaic,
-            cfa=self.cfa,
-            active=self.active,
-            levels=self.levels,
-            source=source,
-            camera=self.camera,
-            exposure=self.exposure,
-            color=self.color,
-            orientation=self.orientation,
-            crop=self.crop,
-            pixel_scale=self.pixel_scale,
-            notes=self.notes,
-            metadata=_stated(self.provenance),
-        )
 
 
 def write_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace: bool = True) -> None:
@@ -144,62 +88,6 @@ def write_mosaic_tiff(image: RawImage, output: Path, *, provenance: Provenance, 
         _verify(temporary, image.mosaic, output)
 
 
-def layout_json(image: RawImage, provenance: Provenance | None = None) -> str:
-    """Everything about an image but its pixels and its source's tags, as ASCII JSON; see `parse_layout`."""
-    levels = image.levels
-    return json.dumps(
-        {
-            "format": LAYOUT_FORMAT,
-            "cfa": image.cfa.value,
-            "active_area": asdict(image.active),
-            "black_level": levels.black,
-            "white_level": levels.white,
-            "black_delta_rows": None if levels.black_delta_rows is None else levels.black_delta_rows.tolist(),
-            "black_delta_columns": None
-            if levels.black_delta_columns is None
-            else levels.black_delta_columns.tolist(),
-            "black_repeat": None if levels.black_repeat is None else levels.black_repeat.tolist(),
-            "camera": asdict(image.camera),
-            "exposure": asdict(image.exposure),
-            "color": asdict(image.color),
-            "orientation": image.orientation,
-            "crop": None if image.crop is None else asdict(image.crop),
-            "pixel_scale": image.pixel_scale,
-            "notes": image.notes,
-            "provenance": None if provenance is None else asdict(provenance),
-        }
-    )
-
-
-def parse_layout(text: str) -> MosaicLayout:
-    """Read what `layout_json` wrote.
-
-    Raises:
-        ValueError: the text is not such a layout, or a broken one.
-    """
-    try:
-        found = json.loads(text)
-        if not isinstance(found, dict) or found.get("format") != LAYOUT_FORMAT:
-            raise ValueError("it does not say its layout")
-        return MosaicLayout(
-            cfa=Cfa(value_of(str, found["cfa"])),
-            active=record_of(Area, found["active_area"]),
-            levels=_levels(found),
-            camera=record_of(Camera, found["camera"]),
-            exposure=record_of(Exposure, found["exposure"]),
-            color=_color(found["color"]),
-            orientation=_orientation(found["orientation"]),
-            crop=_crop(found.get("crop"), record_of(Area, found["active_area"])),
-            pixel_scale=_scale(found.get("pixel_scale", [1.0, 1.0])),
-            notes=value_of(tuple[str, ...], found["notes"]),
-            provenance=value_of(Provenance | None, found["provenance"]),
-        )
-    except KeyError as error:
-        raise ValueError(f"its layout is broken: it has no {error}") from error
-    except RecursionError as error:
-        raise ValueError("its layout is broken: it has no end of brackets") from error
-
-
 def _verify(temporary: Path, pixels: UInt16[np.ndarray, "h w *c"], output: Path) -> None:
     """Read a file back before it gets its name."""
     try:
@@ -210,19 +98,6 @@ def _verify(temporary: Path, pixels: UInt16[np.ndarray, "h w *c"], output: Path)
         raise VerificationError(output, f"did not read back ({error}); nothing was kept") from error
     if not np.array_equal(found, pixels):
         raise VerificationError(output, "did not read back as it was written; nothing was kept")
-
-
-def _stated(provenance: Provenance | None) -> Metadata:
-    """The tags by which an output is known as ours, and how strongly it was denoised."""
-    if provenance is None:
-        return Metadata()
-    return Metadata(
-        root={
-            Code.Software: ascii_tag(f"rawdenoise {provenance.version}"),
-            Code.XMP: bytes_tag(with_provenance(b"", provenance) or b""),
-        },
-        raw={Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength)},
-    )
 
 
 def _srgb_profile() -> bytes:
@@ -274,58 +149,3 @@ def _add_tags(path: Path, tags: Ifd, exif: Node, gps: Ifd) -> None:
         first = write_directories(file, root, start=start, big=header.big)
         file.seek(8 if header.big else 4)
         file.write(first.to_bytes(8 if header.big else 4, "little"))
-
-
-def _crop(found: object, active: Area) -> Area | None:
-    """The crop, where it lies in the active area."""
-    if found is None:
-        return None
-    crop: Area = record_of(Area, found)
-    if not (
-        active.top <= crop.top < crop.bottom <= active.bottom
-        and active.left <= crop.left < crop.right <= active.right
-    ):
-        raise ValueError(f"its crop {found} lies outside the active area")
-    return crop
-
-
-def _scale(found: object) -> tuple[float, float]:
-    down, across = value_of(tuple[float, float], found)
-    if not sound_scale(down, across):
-        raise ValueError(f"its pixel scale {found} is impossible")
-    return down, across
-
-
-def _levels(found: Mapping[str, Any]) -> Levels:
-    rows, columns = (
-        None if values is None else np.asarray(value_of(tuple[float, ...], values), np.float64)
-        for values in (found["black_delta_rows"], found["black_delta_columns"])
-    )
-    black = value_of(tuple[float, float, float, float], found["black_level"])
-    white, repeat = value_of(float, found["white_level"]), _grid(found.get("black_repeat"))
-    return Levels(black, white, rows, columns, repeat)
-
-
-def _grid(values: object) -> Float64[np.ndarray, "rows columns"] | None:
-    if values is None:
-        return None
-    rows = value_of(tuple[tuple[float, ...], ...], values)
-    if not rows or not rows[0] or any(len(row) != len(rows[0]) for row in rows):
-        raise ValueError("a pattern of black levels that is no grid")
-    return np.asarray(rows, np.float64)
-
-
-def _orientation(found: object) -> int:
-    orientation: int = value_of(int, found)
-    if not 1 <= orientation <= 8:
-        raise ValueError("an orientation that EXIF does not know")
-    return orientation
-
-
-def _color(found: object) -> Color:
-    color = record_of(Color, found)
-    if any(len(each.matrix) != 3 for each in color.matrices):
-        raise ValueError("a colour matrix of other than three rows")
-    if any(min(neutral) <= 0 for neutral in (color.as_shot_neutral, color.daylight_neutral) if neutral):
-        raise ValueError("a neutral that is not positive")
-    return color

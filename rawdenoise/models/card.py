@@ -9,10 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, guarded
+from rawdenoise.files.tables import short
 from rawdenoise.nets import NETS
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
@@ -21,7 +25,6 @@ FORMAT = 1
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
 CLEAN = "clean"  # the option of a card that lists, by digest, the captures that were taken for clean
-T = TypeVar("T")
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,120}")
 
 
@@ -99,12 +102,13 @@ def parse_card(data: bytes, path: Path) -> ModelCard:
         ModelFileError: it is none that this version reads.
     """
     try:
-        fields = json.loads(data)
-        if fields["format"] != FORMAT:
-            raise ModelFileError(f"{path}: a card of format {fields['format']}; this version reads {FORMAT}")
-        card = _card(fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        raise ModelFileError(f"{path}: not a model's card ({type(error).__name__}: {error})") from error
+        stated = json.loads(data)
+        version = msgspec.convert(stated, _OfSomeFormat).format
+        if version != FORMAT:
+            raise ModelFileError(f"{path}: a card of format {short(version)}; this version reads {FORMAT}")
+        card = _parse(stated)
+    except (ValueError, RecursionError, msgspec.ValidationError) as error:
+        raise ModelFileError(f"{path}: not a model's card ({error})") from error
     if not MODEL_ID.fullmatch(card.id):
         raise ModelFileError(f"{path}: {card.id[:40]!r} cannot be a model's id")
     if card.net not in NETS:
@@ -112,72 +116,74 @@ def parse_card(data: bytes, path: Path) -> ModelCard:
     return card
 
 
-def _card(fields: dict[str, Any]) -> ModelCard:
-    camera = fields["camera"]
-    return ModelCard(
-        id=typed(fields["id"], str),
-        camera=Camera(**{name: typed(camera[name], str) for name in ("make", "model", "serial", "mode")}),
-        net=typed(fields["net"], str),
-        iso_range=_pair(fields["iso_range"]),
-        noise=tuple(_iso_noise(entry) for entry in fields["noise"]),
-        captures=tuple(typed(digest, str) for digest in fields["captures"]),
-        objective=typed(fields["objective"], str),
-        options=typed(fields["options"], dict),
-        seed=typed(fields["seed"], int),
-        versions={name: typed(version, str) for name, version in fields["versions"].items()},
-        created=datetime.fromisoformat(fields["created"]).isoformat(),
-        figures=_numbers(fields["figures"]),
-        weights_sha256=typed(fields["weights_sha256"], str),
-        # Cards made before these were known do not speak of them.
-        history=tuple(_numbers(check) for check in fields.get("history", [])),
-        evidence=tuple(_evidence(entry) for entry in fields.get("evidence", [])),
+def stated_camera(data: bytes) -> Camera | None:
+    """The camera that a card of whatever format states, if it does."""
+    try:
+        return _camera(json.loads(data))
+    except (ValueError, RecursionError, msgspec.ValidationError):
+        return None
+
+
+# What a card's JSON must say, besides what the record's own types ask for. Cards of old lack what has a
+# default there, and what a newer card says beyond that is passed over.
+
+
+class _OfSomeFormat(msgspec.Struct):
+    format: object
+
+
+class _Camera(msgspec.Struct):
+    make: str
+    model: str
+    serial: str
+    mode: str
+
+
+class _OfSomeCamera(msgspec.Struct):
+    camera: _Camera
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    iso: int | None
+    tiles: int
+    pixels: int
+    gain_db: float
+    error_db: float
+    mean: float
+    chi2: float
+    divergence: float
+    structure: float
+    autocorrelation: Annotated[list[float], Meta(min_length=2, max_length=2)]
+
+
+class _OfEvidence(msgspec.Struct):
+    evidence: tuple[_Evidence, ...] = ()
+
+
+def _parse(stated: dict[str, Any]) -> ModelCard:
+    card = msgspec.convert(stated, ModelCard)
+    for entry in card.noise:
+        _check_noise(entry.noise)
+    evidence = msgspec.convert(stated, _OfEvidence).evidence
+    return replace(
+        card,
+        camera=_camera(stated),
+        created=datetime.fromisoformat(card.created).isoformat(),
+        evidence=tuple(asdict(entry) for entry in evidence),
     )
 
 
-def _evidence(entry: dict[str, Any]) -> dict[str, object]:
-    """Check what stands in a card of held-out captures at one ISO."""
-    across, down = (float(value) for value in entry["autocorrelation"])
-    figures = ("gain_db", "error_db", "mean", "chi2", "divergence", "structure")
-    return {
-        "iso": None if entry["iso"] is None else typed(entry["iso"], int),
-        **{name: typed(entry[name], int) for name in ("tiles", "pixels")},
-        **_numbers({name: entry[name] for name in figures}),
-        "autocorrelation": [across, down],
-    }
+def _camera(stated: object) -> Camera:
+    """The camera of a card, which states all of it."""
+    camera = msgspec.convert(stated, _OfSomeCamera).camera
+    return Camera(camera.make, camera.model, camera.serial, camera.mode)
 
 
-def _numbers(entry: dict[str, Any]) -> dict[str, float]:
-    return {name: float(value) for name, value in entry.items()}
-
-
-def _iso_noise(entry: dict[str, Any]) -> IsoNoise:
-    iso = None if entry["iso"] is None else typed(entry["iso"], int)
-    shot, read = (tuple(float(v) for v in entry["noise"][name]) for name in ("shot", "read_variance"))
-    if len(shot) != 4 or len(read) != 4 or not all(0 < v < 1e6 for v in shot + read):
+def _check_noise(noise: NoiseModel) -> None:
+    if not all(0 < variance < 1e6 for variance in noise.shot + noise.read_variance):
         raise ValueError("noise must be four positive numbers per kind")
-    # Cards made before row noise was known do not speak of it.
-    row, step = (float(entry["noise"].get(name, 0.0)) for name in ("row_variance", "step"))
-    if not (0 <= row < 1e6 and 0 <= step < 1e3):
+    if not (0 <= noise.row_variance < 1e6 and 0 <= noise.step < 1e3):
         raise ValueError("row noise and quantisation step must not be negative")
-    tail = entry["noise"].get("tail")
-    if tail is not None and not -0.4 < (tail := float(tail)) < 1:
+    if noise.tail is not None and not -0.4 < noise.tail < 1:
         raise ValueError("the tails of the read noise are none that read noise has")
-    return IsoNoise(iso, NoiseModel(shot, read, row, step, tail), typed(entry["captures"], int))
-
-
-def _pair(value: Any) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    low, high = value
-    return typed(low, int), typed(high, int)
-
-
-def typed(value: Any, kind: type[T]) -> T:
-    """Give a value of JSON that must be of this type.
-
-    Raises:
-        TypeError: it is of another.
-    """
-    if not isinstance(value, kind):
-        raise TypeError(f"{str(value)[:40]!r} is no {kind.__name__}")
-    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import shutil
 from contextlib import suppress
@@ -25,7 +24,7 @@ from rawdenoise.models.card import (
     guarded_model,
     parse_card,
     read_part,
-    typed,
+    stated_camera,
 )
 from rawdenoise.models.model import Model, parse_weights, weights_bytes
 
@@ -43,19 +42,11 @@ def _may_be_newest_of(camera: Camera, broken: Path, own: ModelCard | None) -> bo
     day = named["day"] if named else ""
     if own is not None and day and day < f"{datetime.fromisoformat(own.created):%Y%m%d}":
         return False
-    whose = _stated_camera(broken)
-    if whose is not None:
-        return whose.is_like(camera)
+    with suppress(ModelFileError):
+        whose = stated_camera(read_part(broken, LARGEST[CARD]))
+        if whose is not None:
+            return whose.is_like(camera)
     return named is None or named["slug"] == camera_slug(camera)
-
-
-def _stated_camera(path: Path) -> Camera | None:
-    """The camera that a card of whatever format states, if it does."""
-    try:
-        stated = json.loads(read_part(path, LARGEST[CARD]))["camera"]
-        return Camera(**{name: typed(stated[name], str) for name in ("make", "model", "serial", "mode")})
-    except (ModelFileError, ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 class ModelStore:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from rawdenoise.errors import (
     guarded_file,
 )
 from rawdenoise.formats import raw_suffixes
+from rawdenoise.formats.records import to_record
 from rawdenoise.formats.sidd import is_note, is_reference
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.isolation.untouched import read_untouched, taken_by
@@ -448,25 +449,27 @@ def _balanced(tiles: list[tuple[Tile, float]]) -> list[Tile]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The index of a folder of tiles: the store, and the sizes of its files by their names."""
+
+    folder: str
+    tiles: tuple[Tile, ...]
+    held_out: tuple[Tile, ...]
+    noise: tuple[IsoNoise, ...]
+    largest_crop: int
+    sizes: Mapping[str, int]
+
+
 def _opened(index: Path) -> TileStore | None:
     """Open what an earlier run left; None where it left nothing, or not all of it is there."""
     try:
-        fields = json.loads(index.read_bytes())
-        if any((index.parent / name).stat().st_size != size for name, size in fields["sizes"].items()):
+        left = to_record(json.loads(index.read_bytes()), _Index)
+        if any((index.parent / name).stat().st_size != size for name, size in left.sizes.items()):
             return None
-        noise = [
-            IsoNoise(entry["iso"], NoiseModel(**_as_tuples(entry["noise"])), entry["captures"])
-            for entry in fields["noise"]
-        ]
-        tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
-        return TileStore(index.parent, tiles, held_out, tuple(noise), fields["largest_crop"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None
-
-
-def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Give JSON's lists back as the tuples they were."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+    return TileStore(index.parent, left.tiles, left.held_out, left.noise, left.largest_crop)
 
 
 @contextmanager

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
-import math
 import os
 import tomllib
-import types
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypedDict, TypeVar
 
 import platformdirs
+from msgspec import Meta
 
 from rawdenoise.errors import RawDenoiseError, guarded
 from rawdenoise.extensions.registry import extensions
 from rawdenoise.files.names import absolute
+from rawdenoise.files.tables import LARGEST_NUMBER, TableError, Text, check_keys, read_table, short
+from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.recipe import Recipe
 
-TRAIN = ("never", "idle", "now")
-_CHOICES = {
-    "levels": ("auto", "sensor", "fine"),
-    "bundled": ("fast", "best"),
-    "train": TRAIN,
-    "lost": ("again", "leave"),
-}
-_LEAST: dict[str, float] = {
-    "settle_s": 0.0, "poll_s": 0.1, "rescan_s": 1.0, "attempts": 1, "train_after": 3, "train_minutes": 0.01,
-    "jobs": 1,
-}  # fmt: skip
+T = TypeVar("T")
 
 
 class ConfigError(RawDenoiseError):
@@ -93,24 +82,23 @@ def read_config(path: Path) -> WatchConfig:
 def _read_config(path: Path) -> WatchConfig:
     try:
         with path.open("rb") as file:
-            told = tomllib.load(file)
+            stated = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:  # TOML's own errors, and dates and numbers that are none
         raise ConfigError(f"{path}: is no TOML ({error})") from error
-    reader = _Reader(path)
-    tables = told.pop("root", None)
-    if not isinstance(tables, list) or not tables or not all(isinstance(each, dict) for each in tables):
+    tables = stated.pop("root", None)
+    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{path}: there is no [[root]] table; each has at least `in` and `out`")
-    service = reader.known(told, {"state", "jobs", "device"} | _ROOT_KEYS | _RECIPE_KEYS)
-    defaults = {key: value for key, value in service.items() if key in _ROOT_KEYS | _RECIPE_KEYS}
-    roots = tuple(reader.root({**defaults, **each}, number) for number, each in enumerate(tables, 1))
-    chosen = reader.values(
-        WatchConfig, {key: service[key] for key in ("state", "jobs", "device") if key in service}
-    )
-    config = WatchConfig(**{"state": default_state(), **chosen, "roots": roots})
-    check_roots(config.roots)
-    return config
+    stated, *tables = (_by_today_s_keys(table) for table in (stated, *tables))
+    service = {key: stated.pop(key) for key in _Service.__annotations__ if key in stated}
+    top = _Place(path)
+    top.check({**service, **stated})
+    options: dict[str, Any] = dict(top.read(service, _Service))
+    options["state"] = top.folder("state", service["state"]) if "state" in service else default_state()
+    roots = tuple(_Place(path, f"root {n}: ").root({**stated, **table}) for n, table in enumerate(tables, 1))
+    check_roots(roots)
+    return WatchConfig(roots, **options)
 
 
 def configure(
@@ -121,10 +109,10 @@ def configure(
     Raises:
         ConfigError: the folders make no sense.
     """
-    fields_of_root = {_ROOT_NAMES[key]: value for key, value in options.items() if key in _ROOT_KEYS}
-    if fields_of_root["failed_dir"] is not None:
-        fields_of_root["failed_dir"] = absolute(fields_of_root["failed_dir"])
-    root = Root(absolute(source), absolute(output), recipe, **fields_of_root)
+    fields = {_FIELDS.get(key, key): options[key] for key in _Options.__annotations__}
+    if fields["failed_dir"] is not None:
+        fields["failed_dir"] = absolute(fields["failed_dir"])
+    root = Root(absolute(source), absolute(output), recipe, **fields)
     check_roots((root,))
     folder = default_state() if state is None else absolute(state)
     return WatchConfig((root,), folder, options["jobs"], options["device"])
@@ -161,80 +149,107 @@ def check_roots(roots: Sequence[Root]) -> None:
                 )
 
 
-class _Reader:
-    """Reads tables of one file; every refusal names the file and the key."""
+# What may stand in the file: in `[[root]]` tables, above them for all roots, and of the service.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._place = ""
 
-    def root(self, table: dict[str, Any], number: int) -> Root:
-        self._place = f"root {number}: "
-        told = self.known(table, _ROOT_KEYS | _RECIPE_KEYS)
-        for key in ("in", "out"):
-            if key not in told:
-                raise self._error(key, "is missing")
-        recipe = self.values(Recipe, {key: told[key] for key in told if key in _RECIPE_KEYS})
-        chosen = self.values(Root, {_ROOT_NAMES[key]: told[key] for key in told if key in _ROOT_KEYS})
-        self._place = ""
-        return Root(**{**chosen, "recipe": Recipe(**recipe)})
+def _at_least(least: float) -> Meta:
+    return Meta(ge=least, le=LARGEST_NUMBER, description=f"a finite number of at least {least:g}")
 
-    def known(self, table: dict[str, Any], keys: set[str]) -> dict[str, Any]:
-        table = {_FORMER.get(key, key): value for key, value in table.items()}
-        for key in table:
-            if key not in keys:
-                near = difflib.get_close_matches(key, sorted(keys), 1)
-                raise self._error(key, f"is unknown{f'; `{near[0]}` is meant?' if near else ''}")
-        return table
 
-    def values(self, kind: type, told: dict[str, Any]) -> dict[str, Any]:
-        hints = get_type_hints(kind)
-        return {name: self._value(name, hints[name], value) for name, value in told.items()}
+Folder = Annotated[str, Meta(min_length=1, pattern=r"\A[^\0]*\Z", description="a path")]
+Flag = Annotated[bool, Meta(description="true or false")]
+Count = Annotated[int, Meta(ge=1, description="a whole number of at least 1")]
 
-    def _value(self, name: str, wanted: Any, value: Any) -> Any:
-        key = _SPELLED.get(name, name)
-        kinds = [each for each in _kinds(wanted) if each is not types.NoneType]
-        if Path in kinds and isinstance(value, str):
-            return self._folder(key, value)
-        if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if issubclass(kinds[0], StrEnum) and isinstance(value, str):
-            kinds = [str]
-        if not any(type(value) is kind for kind in kinds):
-            names = {
-                Path: "a path",
-                str: "text",
-                float: "a number",
-                int: "a whole number",
-                bool: "true or false",
-            }
-            raise self._error(key, f"must be {names[kinds[0]]}, not {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise self._error(key, f"must be a finite number, not {value!r}")
-        if name in _CHOICES and value not in _CHOICES[name]:
-            raise self._error(key, f"must be one of {', '.join(_CHOICES[name])}, not {value!r}")
-        if name == "format" and value not in extensions("writers"):
-            raise self._error(key, f"must be one of {', '.join(extensions('writers'))}, not {value!r}")
-        if name in _LEAST and value < _LEAST[name]:
-            raise self._error(key, f"must be at least {_LEAST[name]:g}, not {value!r}")
-        if name == "strength" and not 0 <= value <= 1:
-            raise self._error(key, f"must be from 0 to 1, not {value!r}")
-        return hint(value) if isinstance(hint := wanted, type) and issubclass(hint, StrEnum) else value
 
-    def _folder(self, key: str, value: str) -> Path:
-        if not value or "\0" in value:
-            raise self._error(key, f"must be a path, not {value!r}")
+class _Recipe(TypedDict, total=False):
+    method: Text
+    model: Text
+    bundled: Literal["fast", "best"]
+    strength: Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+    format: Text
+    levels: Annotated[OutputLevels, Meta(description=f"one of {', '.join(OutputLevels)}")]
+    keep_hot_pixels: Flag
+    keep_row_noise: Flag
+    min_gain: Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER, description="a finite number")]
+
+
+class _Options(TypedDict, total=False):
+    recursive: Flag
+    settle: Annotated[float, _at_least(0)]
+    poll: Annotated[float, _at_least(0.1)]
+    rescan: Annotated[float, _at_least(1)]
+    sidecars: Flag
+    failed_dir: Folder
+    attempts: Count
+    lost: Literal["again", "leave"]
+    train: Literal["never", "idle", "now"]
+    train_after: Annotated[int, Meta(ge=3, description="a whole number of at least 3")]
+    train_minutes: Annotated[float, _at_least(0.01)]
+
+
+_Folders = TypedDict("_Folders", {"in": Folder, "out": Folder})  # `in` is a word of Python's
+
+
+class _Root(_Folders, _Options, _Recipe, total=False):
+    pass
+
+
+class _Service(TypedDict, total=False):
+    state: Folder
+    jobs: Count
+    device: Text
+
+
+_FIELDS = {"in": "source", "out": "output", "settle": "settle_s", "poll": "poll_s", "rescan": "rescan_s"}
+_FORMER = {"base": "bundled"}  # keys that files of old have
+_FOLDERS = ("in", "out", "failed_dir")
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A part of a file; every refusal names both and the key."""
+
+    path: Path
+    part: str = ""
+
+    def check(self, values: dict[str, Any]) -> None:
+        """Refuse what may stand nowhere in the file."""
         try:
-            return Path(os.path.normpath(self._path.absolute().parent / Path(value).expanduser()))
+            check_keys(values, _Root, _Service)
+        except TableError as error:
+            raise self._refuse(error) from None
+
+    def read(self, values: dict[str, Any], kind: type[T]) -> T:
+        try:
+            return read_table(values, kind)
+        except TableError as error:
+            raise self._refuse(error) from None
+
+    def root(self, values: dict[str, Any]) -> Root:
+        table: dict[str, Any] = dict(self.read(values, _Root))
+        if (format := table.get("format")) is not None and format not in extensions("writers"):
+            allowed = ", ".join(extensions("writers"))
+            raise self._refuse(TableError("format", f"must be one of {allowed}, not {short(format)}"))
+        recipe = Recipe(**{key: table.pop(key) for key in _Recipe.__annotations__ if key in table})
+        folders = {key: self.folder(key, table[key]) for key in _FOLDERS if key in table}
+        return Root(
+            recipe=recipe, **{_FIELDS.get(key, key): value for key, value in (table | folders).items()}
+        )
+
+    def folder(self, key: str, value: str) -> Path:
+        """A folder by its path, which is relative to that of the file."""
+        try:
+            return Path(os.path.normpath(self.path.absolute().parent / Path(value).expanduser()))
         except RuntimeError as error:
-            raise self._error(key, f"names no user's home: {value!r}") from error
+            raise self._refuse(TableError(key, f"names no user's home: {value!r}")) from error
 
-    def _error(self, key: str, reason: str) -> ConfigError:
-        return ConfigError(f"{self._path}: {self._place}`{key}` {reason}")
+    def _refuse(self, error: TableError) -> ConfigError:
+        meant = f"; `{error.nearest}` is meant?" if error.nearest else ""
+        return ConfigError(f"{self.path}: {self.part}`{error.key}` {error.reason}{meant}")
 
 
-def _kinds(hint: Any) -> tuple[Any, ...]:
-    return get_args(hint) if get_origin(hint) is types.UnionType else (hint,)
+def _by_today_s_keys(table: dict[str, Any]) -> dict[str, Any]:
+    return {_FORMER.get(key, key): value for key, value in table.items()}
 
 
 def _is_other_than_folder(path: Path) -> bool:
@@ -246,13 +261,3 @@ def _is_other_than_folder(path: Path) -> bool:
 
 def _real(path: Path) -> Path:
     return Path(os.path.realpath(path))
-
-
-# Keys of the file, and the fields they stand for.
-_SPELLED = {"source": "in", "output": "out", "settle_s": "settle", "poll_s": "poll", "rescan_s": "rescan"}
-_FORMER = {"base": "bundled"}
-_ROOT_NAMES = {
-    _SPELLED.get(each.name, each.name): each.name for each in fields(Root) if each.name != "recipe"
-}
-_ROOT_KEYS = set(_ROOT_NAMES)
-_RECIPE_KEYS = {each.name for each in fields(Recipe)} - {"estimate"}

@@ -1,1 +1,1 @@
-"""The noise profiles of cameras: the record, its TOML, and the folder they lie in."""
+"""The noise profiles of cameras: the record, its TOML read and written, and the folder they lie in."""

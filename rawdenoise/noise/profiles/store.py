@@ -19,7 +19,8 @@ from rawdenoise.noise.profiles.profile import (
     merged,
     profile_id,
 )
-from rawdenoise.noise.profiles.toml import format_profile, parse_profile
+from rawdenoise.noise.profiles.reading import parse_profile
+from rawdenoise.noise.profiles.writing import format_profile
 
 __all__ = [
     "CameraProfile",
