@@ -108,6 +108,10 @@ class LayoutError(FileError):
     """A headerless or array file does not fit the layout given on the command line."""
 
 
+class NamelessScenesError(FileError):
+    """Blocks of scenes that nothing names, so that their cameras are not known."""
+
+
 class OutputError(FileError):
     """An output could not be written; nothing was left behind."""
 
@@ -154,6 +158,22 @@ class TrainingError(RawDenoiseError):
 
 class CalibrationError(RawDenoiseError):
     """Darks, flats or captures that tell nothing, or nothing true, about a camera's noise."""
+
+
+class MissingFlatsError(CalibrationError):
+    """There are darks alone, which do not tell the gain."""
+
+
+class UnusableFlatsError(CalibrationError):
+    """Frames that were sorted as flats tell nothing; as ordinary captures they may."""
+
+
+class NamelessCameraError(CalibrationError):
+    """The files do not say which camera they are of, and no name was given."""
+
+
+class SeveralCamerasError(CalibrationError):
+    """The frames are of several cameras, where one was asked for."""
 
 
 class SetupError(RawDenoiseError):

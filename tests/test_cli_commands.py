@@ -160,13 +160,13 @@ class _Failing:
 def test_errors_are_one_line(
     error: BaseException, exit_code: int, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rawdenoise.cli.checks.show", _Failing(error))
+    monkeypatch.setattr("rawdenoise.app.doctor.check_installation", _Failing(error))
     result = CliRunner().invoke(main, ["doctor"])
     assert (result.exit_code, result.stdout, result.stderr) == (exit_code, "", line + "\n")
 
 
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rawdenoise.cli.checks.show", _Failing(ZeroDivisionError("oh")))
+    monkeypatch.setattr("rawdenoise.app.doctor.check_installation", _Failing(ZeroDivisionError("oh")))
     with pytest.raises(ZeroDivisionError):
         CliRunner().invoke(main, ["--debug", "doctor"], catch_exceptions=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Int
 
 from rawdenoise.calibration.records import CalibrationPoint
-from rawdenoise.errors import CalibrationError
+from rawdenoise.errors import MissingFlatsError
 from rawdenoise.noise.model import FourFloats
 from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, ProfilePoint, Site, sorted_points
 
@@ -24,11 +24,11 @@ def profile_of(
     `size` is that of the mosaic (width, height), in which the faulty pixels lie; None where nobody looked.
 
     Raises:
-        CalibrationError: no point knows the gain.
+        MissingFlatsError: no point knows the gain.
     """
     complete = [point for point in points if point.complete]
     if not complete:
-        raise CalibrationError("darks alone do not tell the gain: add flats (--flat) or ordinary captures")
+        raise MissingFlatsError("darks alone do not tell the gain: add flats or ordinary captures")
     camera = complete[0].camera
     hot, dead = (_sites(getattr(point.defects, kind) for point in points) for kind in ("hot", "dead"))
     defects = None if size is None else KnownDefects(camera.serial, size, hot, dead)

@@ -14,6 +14,7 @@ from rawdenoise import __version__
 from rawdenoise.cli.signals import Ended, end_on_signal
 from rawdenoise.cli.streams import BROKEN_PIPE, discard, standard_streams
 from rawdenoise.cli.text import one_line
+from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import RawDenoiseError
 
 COMMANDS = {
@@ -83,7 +84,7 @@ class Commands(click.Group):
 
 def _line(error: Exception) -> str:
     if isinstance(error, RawDenoiseError):
-        return one_line(str(error))
+        return one_line(name_options(error))
     what = one_line(f"{type(error).__name__}: {error}")
     return f"unexpected {what} (a bug; `rawdenoise --debug ...` shows where)"
 

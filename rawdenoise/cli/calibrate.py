@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import given_paths, layout_options, path_options
 from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.text import counted, one_line, table
+from rawdenoise.cli.wording import name_options
+from rawdenoise.errors import RawDenoiseError, explained, is_damage
+
+if TYPE_CHECKING:
+    from rawdenoise.app.calibrate import Calibration
 
 
 @click.command("calibrate", short_help=COMMANDS["calibrate"])
@@ -39,18 +45,70 @@ from rawdenoise.cli.paths import GivenPath
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool,
     darks: tuple[Path, ...], flats: tuple[Path, ...], as_captures: bool, camera: str | None,
-    cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
-    **options: Any,
+    output: Path | None, plot: Path | None, dry_run: bool, source: str | None,
+    **layout: Any,
 ) -> None:  # fmt: skip
     """Measure a camera's noise and keep it in the camera's profile.
 
     Best from darks and flats: `--dark darks/ --flat flats/`, or one folder of both, which is sorted by
     content. A dozen ordinary captures of any scenes will do too, less exactly; darks beside them help.
     """
-    from rawdenoise.cli import calibrations
+    from rawdenoise.app.calibrate import SOURCE, CalibrationRequest, calibrate, find_cameras
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli.layout import plain_layout
 
     given = given_paths(paths, files_from, null=null) if paths or files_from or not (darks or flats) else []
-    layout = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
-    frames = calibrations.Given(tuple(given), darks, flats, as_captures, camera, layout)
-    ctx.exit(calibrations.run(frames, calibrations.Wanted(**options)))
+    request = CalibrationRequest(
+        tuple(given), darks, flats, as_captures, camera, plain_layout(**layout), output, plot, dry_run,
+        source or SOURCE,
+    )  # fmt: skip
+    stores = user_stores()
+    failures: list[Exception] = []
+
+    def left_out(error: RawDenoiseError) -> None:
+        """A file that is damaged makes the command fail in the end."""
+        _say(f"left out: {error}")
+        if is_damage(error):
+            failures.append(error)
+
+    cameras = find_cameras(request, on_left_out=left_out)
+    for number, frames in enumerate(cameras):
+        if len(cameras) > 1:
+            click.echo(("\n" if number else "") + one_line(frames.name))
+        calibration = calibrate(frames, request, stores)
+        _show(calibration)
+        failures += calibration.refusals
+        if calibration.error is not None:
+            if len(cameras) == 1:
+                raise calibration.error
+            failures.append(calibration.error)
+            _say(f"failed: {frames.name}: {_reason(calibration.error)}")
+    ctx.exit(1 if failures else 0)
+
+
+def _show(calibration: Calibration) -> None:
+    """Say what was measured, and what became of it."""
+    from rawdenoise.app.cameras import POINT_COLUMNS, point_row
+
+    for refusal in calibration.refusals:
+        _say(f"refused: {refusal}")
+    if (measured := calibration.measured) is not None:
+        for line in table([POINT_COLUMNS, *map(point_row, measured.points)]):
+            click.echo(line)
+        if measured.defects is not None:
+            hot, dead = len(measured.defects.hot), len(measured.defects.dead)
+            click.echo(f"{counted(hot, 'hot pixel')}, {dead} dead")
+        for note in calibration.notes:
+            _say(note)
+    if calibration.output is not None and (profile := calibration.profile) is not None:
+        click.echo(f"{one_line(calibration.output)} ({profile.camera.name}, {len(profile.points)} ISO)")
+    if calibration.page is not None:
+        click.echo(f"pictures: {one_line(calibration.page)}")
+
+
+def _reason(error: Exception) -> str:
+    return name_options(error) if isinstance(error, RawDenoiseError) else explained(error)
+
+
+def _say(line: str) -> None:
+    click.echo(one_line(line), err=True)

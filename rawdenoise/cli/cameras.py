@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.text import one_line, table
+
+if TYPE_CHECKING:
+    from rawdenoise.noise.profiles.store import ProfileStore
 
 
 @click.group("cameras", short_help=COMMANDS["cameras"])
@@ -23,9 +29,17 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a profile on standard output.")
 def list_(as_json: bool) -> None:
     """List the cameras whose noise is known."""
-    from rawdenoise.cli import profiles
+    from rawdenoise.app.cameras import PROFILE_COLUMNS, profile_json, profile_row
 
-    profiles.show_all(as_json=as_json)
+    store = _store()
+    if as_json:
+        lines = [json.dumps(profile_json(stored)) for stored in store.profiles()]
+    else:
+        lines = table([PROFILE_COLUMNS, *map(profile_row, store.profiles())])
+    for line in lines:
+        click.echo(line)
+    for error in store.broken():
+        click.echo(f"broken: {one_line(str(error))}", err=True)
 
 
 @command.command()
@@ -34,9 +48,17 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole profile as JSON.")
 def show(camera: str, iso: int | None, as_json: bool) -> None:
     """Show what is known of a camera's noise."""
-    from rawdenoise.cli import profiles
+    from rawdenoise.app.cameras import POINT_COLUMNS, look_up_profile, point_row, profile_lines
 
-    profiles.show(camera, iso, as_json=as_json)
+    answer = look_up_profile(camera, _store(), iso=iso)
+    if as_json:
+        click.echo(json.dumps(answer.as_json(), indent=2))
+        return
+    points = table([POINT_COLUMNS, *map(point_row, answer.stored.profile.points)])
+    unit = "gain in DN per electron; read and row noise in DN"
+    at = ["", answer.noise_line()] if iso else []
+    for line in (*profile_lines(answer.stored), "", *points, "", unit, *at):
+        click.echo(one_line(line))
 
 
 @command.command()
@@ -44,9 +66,7 @@ def show(camera: str, iso: int | None, as_json: bool) -> None:
 @click.argument("target", type=GivenPath(), default=".")
 def export(camera: str, target: Path) -> None:
     """Copy a camera's profile into TARGET (a file or folder; default here)."""
-    from rawdenoise.app.stores import user_stores
-
-    click.echo(user_stores().profiles.export(camera, target))
+    click.echo(_store().export(camera, target))
 
 
 @command.command("import")
@@ -54,10 +74,9 @@ def export(camera: str, target: Path) -> None:
 @click.option("--replace", is_flag=True, help="Overwrite profiles of the same cameras.")
 def import_(files: tuple[Path, ...], replace: bool) -> None:
     """Take in profiles; those that are incomplete or absurd are refused."""
-    from rawdenoise.app.stores import user_stores
-
+    store = _store()
     for file in files:
-        profile = user_stores().profiles.import_file(file, replace=replace)
+        profile = store.import_file(file, replace=replace)
         click.echo(f"{profile.id}  ({profile.camera.name})")
 
 
@@ -66,11 +85,15 @@ def import_(files: tuple[Path, ...], replace: bool) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(cameras: tuple[str, ...], yes: bool) -> None:
     """Delete profiles of your own, after asking."""
-    from rawdenoise.app.stores import user_stores
-
-    store = user_stores().profiles
+    store = _store()
     for camera in cameras:
         path = store.own(camera)
         if not yes:
             click.confirm(f"Delete {path}?", abort=True)
         store.remove(path)
+
+
+def _store() -> ProfileStore:
+    from rawdenoise.app.stores import user_stores
+
+    return user_stores().profiles

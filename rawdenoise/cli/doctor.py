@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict
+
 import click
+from click import style
 
 from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.text import one_line
+from rawdenoise.errors import SetupError
+
+MARKS = {
+    True: style("ok  ", fg="green"),
+    False: style("FAIL", fg="red", bold=True),
+    None: style("--  ", dim=True),
+}
 
 
 @click.command("doctor", short_help=COMMANDS["doctor"])
@@ -15,6 +27,14 @@ def command(ctx: click.Context, as_json: bool) -> None:
 
     Exit code 3 if something that is needed is missing or broken.
     """
-    from rawdenoise.cli.checks import show
+    from rawdenoise.app.doctor import check_installation
+    from rawdenoise.app.stores import user_stores
 
-    ctx.exit(show(as_json=as_json))
+    checks = list(check_installation(user_stores()))
+    is_well = all(check.ok is not False for check in checks)
+    if as_json:
+        click.echo(json.dumps({"ok": is_well, "checks": [asdict(check) for check in checks]}, indent=2))
+    else:
+        for check in checks:
+            click.echo(f"{MARKS[check.ok]} {check.name + ':':<15} {one_line(check.detail)}")
+    ctx.exit(0 if is_well else SetupError.exit_code)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import layout_options
 from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.text import one_line
+from rawdenoise.errors import ModelError, RawDenoiseError
 
 
 @click.command("inspect", short_help=COMMANDS["inspect"])
@@ -27,7 +30,25 @@ def command(
 
     Exit code 1 if one of them cannot be denoised at all, 3 if its camera's model cannot be read.
     """
-    from rawdenoise.cli.facts import show
+    from rawdenoise.app.inspect import inspect
+    from rawdenoise.app.stores import user_stores
     from rawdenoise.cli.layout import plain_layout
 
-    ctx.exit(show(files, plain_layout(**layout), as_json=as_json, estimate=estimate))
+    stores, plain, isolated = user_stores(), plain_layout(**layout), len(files) > 1
+    refused = lacks_model = False
+    for number, file in enumerate(files):
+        try:
+            facts = inspect(file, stores, layout=plain, estimate=estimate, isolated=isolated)
+        except RawDenoiseError as error:
+            refused = True
+            if as_json:
+                click.echo(json.dumps({"file": str(file), "error": str(error)}))
+            else:
+                click.echo(f"error: {one_line(str(error))}", err=True)
+            continue
+        lacks_model |= facts.model.id is None
+        if as_json:
+            click.echo(json.dumps(facts.as_json()))
+        else:
+            click.echo(("\n" if number else "") + "\n".join(map(one_line, facts.lines())))
+    ctx.exit(int(refused) or (ModelError.exit_code if lacks_model else 0))

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.text import one_line, table
+from rawdenoise.errors import ModelError
+
+if TYPE_CHECKING:
+    from rawdenoise.models.store import ModelStore
 
 
 @click.group("models", short_help=COMMANDS["models"])
@@ -23,15 +29,19 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model on standard output.")
 def list_(as_json: bool) -> None:
     """List the models, newest first."""
-    from rawdenoise.app.stores import user_stores
-    from rawdenoise.cli import cards
+    from rawdenoise.app.models import COLUMNS, card_json, card_row
 
-    store = user_stores().models
+    store = _store()
+    cards = store.cards()
     if as_json:
-        for card in store.cards():
-            click.echo(json.dumps(cards.to_json(card)))
-    else:
-        cards.show_table(store.cards(), store.folder)
+        for card in cards:
+            click.echo(json.dumps(card_json(card)))
+    elif not cards:
+        folder = one_line(store.folder)
+        click.echo(f"no models in {folder}: train one with `rawdenoise train FOLDER`", err=True)
+    else:  # ids stand first and are never cut
+        for line in table([COLUMNS, *map(card_row, cards)]):
+            click.echo(line)
     for error in store.broken():
         click.echo(f"broken: {error}", err=True)
 
@@ -42,16 +52,17 @@ def list_(as_json: bool) -> None:
 @click.option("--html", "as_html", is_flag=True, help="The path of its page, with curves and pictures.")
 def show(id: str, as_json: bool, as_html: bool) -> None:
     """Show a model's card."""
-    from rawdenoise.app.stores import user_stores
-    from rawdenoise.cli import cards
+    from rawdenoise.app.models import card_json, card_lines
 
+    store = _store()
     if as_html:
         from rawdenoise.pages.model_page import ensure_page
 
-        click.echo(ensure_page(user_stores().models, id))
-        return
-    card = user_stores().models.verify(id)
-    click.echo(json.dumps(cards.to_json(card), indent=2) if as_json else cards.describe(card))
+        click.echo(ensure_page(store, id))
+    elif as_json:
+        click.echo(json.dumps(card_json(store.verify(id)), indent=2))
+    else:
+        click.echo("\n".join(map(one_line, card_lines(store.verify(id)))))
 
 
 @command.command()
@@ -59,19 +70,16 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
 @click.argument("target", type=GivenPath(), default=".")
 def export(id: str, target: Path) -> None:
     """Write a model as one file into TARGET (a file or folder; default here)."""
-    from rawdenoise.app.stores import user_stores
-
-    click.echo(user_stores().models.export(id, target))
+    click.echo(_store().export(id, target))
 
 
 @command.command("import")
 @click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
 def import_(files: tuple[Path, ...]) -> None:
     """Take in models that were exported; altered or foreign files are refused."""
-    from rawdenoise.app.stores import user_stores
-
+    store = _store()
     for file in files:
-        card = user_stores().models.import_file(file)
+        card = store.import_file(file)
         click.echo(f"{card.id}  ({card.camera.name})")
 
 
@@ -80,10 +88,17 @@ def import_(files: tuple[Path, ...]) -> None:
 @click.pass_context
 def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
     """Check models whole, digests and shapes; all of them if no ID is given."""
-    from rawdenoise.app.stores import user_stores
-    from rawdenoise.cli import cards
+    from rawdenoise.app.models import verify_models
 
-    ctx.exit(cards.verify(user_stores().models, ids))
+    broken = []
+    for model in verify_models(ids, _store()):
+        if model.error is None:
+            click.echo(f"ok: {model.id}")
+        else:
+            broken.append(model.error)
+    for error in broken:
+        click.echo(f"broken: {one_line(str(error))}", err=True)
+    ctx.exit(ModelError.exit_code if broken else 0)
 
 
 @command.command()
@@ -91,12 +106,18 @@ def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(ids: tuple[str, ...], yes: bool) -> None:
     """Delete models from the store, after asking."""
-    from rawdenoise.app.stores import user_stores
+    from rawdenoise.app.models import fitting_names
 
-    store = user_stores().models
+    store = _store()
     for id in ids:
-        fitting = ", ".join(card.id for card in store.cards() if card.id.startswith(id)) or id
+        fitting = fitting_names(id, store)
         if not yes:
             click.confirm(f"Delete model {fitting}?", abort=True)
         store.remove(id)
         click.echo(f"removed {fitting}")
+
+
+def _store() -> ModelStore:
+    from rawdenoise.app.stores import user_stores
+
+    return user_stores().models

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rawdenoise.capture.raw import Camera, Cfa
-from rawdenoise.errors import FileError, NotAnImageError
+from rawdenoise.errors import FileError, NamelessScenesError, NotAnImageError
 from rawdenoise.formats.sidd import CAMERAS, SCENE_NAME, SIDD_CFA, parse_scene_name
 from rawdenoise.isolation.reader import shared_reader
 
@@ -85,10 +85,10 @@ def find_scenes(folder: Path, count: int, names_file: Path | None = None) -> tup
             return _counted(tuple(_scene_in(path) for path in found), count, benchmark)
     if count == len(SCENE_NAMES):
         return tuple(map(scene_named, SCENE_NAMES))
-    raise FileError(
+    raise NamelessScenesError(
         folder,
         f"has blocks of {count} scenes, not SIDD's {len(SCENE_NAMES)}, and no {BENCHMARK_FOLDER} beside them "
-        "to name their cameras; give --scenes FILE with the name of a scene on each line",
+        "to name their cameras; give a list with the name of a scene on each line",
     )
 
 

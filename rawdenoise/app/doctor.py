@@ -1,32 +1,29 @@
-"""What `rawdenoise doctor` looks at."""
+"""Whether all that the program needs is here, and works: a check for each thing, as it is looked at."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-import click
 import numpy as np
 import rawpy
 import torch
-from click import style
 
 from rawdenoise import __version__
-from rawdenoise.app.stores import user_stores
+from rawdenoise.app.stores import Stores
 from rawdenoise.capture.raw import Area, Camera, Cfa, Levels, Provenance, RawImage
-from rawdenoise.cli.text import one_line
 from rawdenoise.errors import RawDenoiseError, SetupError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
+from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import NETS, build_net
 
 LITTLE_SPACE = 1 << 30  # bytes: less than this fills up within a shooting
@@ -34,7 +31,7 @@ EXTRAS = {"sidd": ("h5py", "scipy")}
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class InstallationCheck:
     """One thing looked at; `ok` is None for what is only said, or missing but not needed."""
 
     name: str
@@ -42,83 +39,59 @@ class Check:
     detail: str
 
 
-def show(*, as_json: bool) -> int:
-    """Print all checks; returns the exit code."""
-    checks = list(all_checks())
-    broken = any(check.ok is False for check in checks)
-    if as_json:
-        click.echo(json.dumps({"ok": not broken, "checks": [asdict(check) for check in checks]}, indent=2))
-    else:
-        for check in checks:
-            click.echo(f"{_MARKS[check.ok]} {check.name + ':':<15} {one_line(check.detail)}")
-    return SetupError.exit_code if broken else 0
-
-
-_MARKS = {
-    True: style("ok  ", fg="green"),
-    False: style("FAIL", fg="red", bold=True),
-    None: style("--  ", dim=True),
-}
-
-
-def all_checks() -> Iterator[Check]:
+def check_installation(stores: Stores) -> Iterator[InstallationCheck]:
     """Look at everything; a check that breaks is a failed check, not the end of the rest."""
-    yield Check("rawdenoise", True, f"{__version__} in {Path(__file__).parents[1]}")
-    yield Check(
-        "python", sys.version_info >= (3, 11), f"{platform.python_version()} on {platform.platform()}"
-    )
-    yield from _libraries()
-    yield _guarded("LibRaw", _libraw)
-    yield _guarded("devices", _devices)
-    yield from _store()
-    yield from _extras()
-    yield _guarded("write and read", _round_trip)
-    yield _guarded("network", _forward)
+    yield InstallationCheck("rawdenoise", True, f"{__version__} in {Path(__file__).parents[1]}")
+    python = f"{platform.python_version()} on {platform.platform()}"
+    yield InstallationCheck("python", sys.version_info >= (3, 11), python)
+    yield from _check_libraries()
+    yield _check("LibRaw", _describe_libraw)
+    yield _check("devices", _describe_devices)
+    yield from _check_models(stores.models)
+    yield from _check_extras()
+    yield _check("write and read", _write_and_read)
+    yield _check("network", _run_networks)
 
 
-def _guarded(name: str, look: Callable[[], str]) -> Check:
+def _check(name: str, look: Callable[[], str]) -> InstallationCheck:
     try:
-        return Check(name, True, look())
+        return InstallationCheck(name, True, look())
     except Exception as error:
-        said = str(error) if isinstance(error, RawDenoiseError) else f"{type(error).__name__}: {error}"
-        return Check(name, False, said)
+        reason = str(error) if isinstance(error, RawDenoiseError) else f"{type(error).__name__}: {error}"
+        return InstallationCheck(name, False, reason)
 
 
-def _libraries() -> Iterator[Check]:
+def _check_libraries() -> Iterator[InstallationCheck]:
     """The dependencies as the installed package states them."""
     for requirement in requires("rawdenoise") or []:
         name = requirement.partition(";")[0].split(">")[0].split("=")[0].strip()
         if "extra ==" in requirement:
             continue
         try:
-            yield Check(name, True, version(name))
+            yield InstallationCheck(name, True, version(name))
         except PackageNotFoundError:
-            yield Check(name, False, f"missing; pip install '{requirement}'")
+            yield InstallationCheck(name, False, f"missing; pip install '{requirement}'")
 
 
-def _libraw() -> str:
-    flags = (
-        ", ".join(name for name, there in sorted(rawpy.flags.items()) if there)
-        if rawpy.flags
-        else "none known"
-    )
-    return f"{'.'.join(map(str, rawpy.libraw_version))}; built with {flags}"
+def _describe_libraw() -> str:
+    parts = [name for name, is_there in sorted((rawpy.flags or {}).items()) if is_there]
+    known = ", ".join(parts) if rawpy.flags else "none known"
+    return f"{'.'.join(map(str, rawpy.libraw_version))}; built with {known}"
 
 
-def _devices() -> str:
-    found = [f"cpu ({torch.get_num_threads()} threads, {os.cpu_count()} cores)"]
-    found += [f"cuda:{n} ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]
-    found += ["mps"] if torch.backends.mps.is_available() else []
-    return ", ".join(found)
+def _describe_devices() -> str:
+    devices = [f"cpu ({torch.get_num_threads()} threads, {os.cpu_count()} cores)"]
+    devices += [f"cuda:{n} ({torch.cuda.get_device_name(n)})" for n in range(torch.cuda.device_count())]
+    devices += ["mps"] if torch.backends.mps.is_available() else []
+    return ", ".join(devices)
 
 
-def _store() -> Iterator[Check]:
-    store = user_stores().models
-    there = next(folder for folder in (store.folder, *store.folder.absolute().parents) if folder.exists())
-    writable = os.access(there, os.W_OK)
-    yield Check(
-        "model store", writable, f"{store.folder}" + ("" if writable else f" ({there} cannot be written to)")
-    )
+def _check_models(store: ModelStore) -> Iterator[InstallationCheck]:
+    """The store's folder, its models, and the space that is left there."""
+    folder = next(place for place in (store.folder, *store.folder.absolute().parents) if place.exists())
+    writable = os.access(folder, os.W_OK)
+    refusal = "" if writable else f" ({folder} cannot be written to)"
+    yield InstallationCheck("model store", writable, f"{store.folder}{refusal}")
     broken = [str(error) for error in store.broken()]
     whole = []
     for card in store.cards():
@@ -126,21 +99,22 @@ def _store() -> Iterator[Check]:
             whole.append(store.verify(card.id).id)
         except RawDenoiseError as error:
             broken.append(str(error))
-    yield Check("models", True if whole else None, ", ".join(whole) or "none yet: `rawdenoise train FOLDER`")
-    for line in broken:
-        yield Check("broken model", False, line)
-    free = shutil.disk_usage(there).free
-    yield Check("disk", free >= LITTLE_SPACE or None, f"{free / 1e9:.1f} GB free at {there}")
+    names = ", ".join(whole) or "none yet: `rawdenoise train FOLDER`"
+    yield InstallationCheck("models", True if whole else None, names)
+    for reason in broken:
+        yield InstallationCheck("broken model", False, reason)
+    free = shutil.disk_usage(folder).free
+    yield InstallationCheck("disk", free >= LITTLE_SPACE or None, f"{free / 1e9:.1f} GB free at {folder}")
 
 
-def _extras() -> Iterator[Check]:
+def _check_extras() -> Iterator[InstallationCheck]:
     for extra, modules in EXTRAS.items():
         missing = [module for module in modules if find_spec(module) is None]
         detail = f"needs {', '.join(missing)}: pip install 'rawdenoise[{extra}]'" if missing else "there"
-        yield Check(f"extra {extra}", None if missing else True, detail)
+        yield InstallationCheck(f"extra {extra}", None if missing else True, detail)
 
 
-def _round_trip() -> str:
+def _write_and_read() -> str:
     """Write a small DNG and read it back, bit for bit."""
     mosaic = np.random.default_rng(0).integers(256, 4096, (64, 96), dtype=np.uint16)
     image = RawImage(
@@ -161,7 +135,7 @@ def _round_trip() -> str:
     return f"a DNG of {size / 1e3:.0f} kB came back bit for bit"
 
 
-def _forward() -> str:
+def _run_networks() -> str:
     """Run every network once; untrained ones are the identity."""
     stabilized = torch.randn(1, 4, 64, 64, generator=torch.Generator().manual_seed(0))
     for name in NETS:

@@ -1,45 +1,43 @@
-"""Model cards as tables, text and JSON."""
+"""The models of a store as rows, lines and JSON's own types; and whether they are whole."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 
-import click
-
-from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError
 from rawdenoise.models.card import CLEAN, ModelCard
 from rawdenoise.models.store import ModelStore
 from rawdenoise.quality.residuals import read_residual_tests
 from rawdenoise.quality.verdicts import judge_residual
 
+COLUMNS = ("ID", "CAMERA", "MODE", "ISO", "NETWORK", "CAPTURES", "TRAINED")
 
-def to_json(card: ModelCard) -> dict[str, object]:
+
+@dataclass(frozen=True, slots=True)
+class ModelState:
+    """A model that was checked whole; `error` says what is wrong with it, if anything is."""
+
+    id: str
+    error: ModelError | None = None
+
+
+def card_json(card: ModelCard) -> dict[str, object]:
     """Give a card as JSON's own types."""
     fields: dict[str, object] = json.loads(json.dumps(asdict(card), default=dict))
     return fields
 
 
-def show_table(cards: Sequence[ModelCard], folder: Path) -> None:
-    """Print the models, one a line; ids stand first and are never cut."""
-    if not cards:
-        click.echo(f"no models in {one_line(folder)}: train one with `rawdenoise train FOLDER`", err=True)
-        return
-    rows = [["ID", "CAMERA", "MODE", "ISO", "NETWORK", "CAPTURES", "TRAINED"]]
-    for card in cards:
-        cells = (card.id, card.camera.name, card.camera.mode, _isos(card), card.net, str(len(card.captures)))
-        rows.append([one_line(cell) for cell in (*cells, card.created[:10])])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+def card_row(card: ModelCard) -> tuple[str, ...]:
+    """A card as a row of `COLUMNS`."""
+    camera, count = card.camera, str(len(card.captures))
+    return (card.id, camera.name, camera.mode, _isos(card), card.net, count, card.created[:10])
 
 
-def describe(card: ModelCard) -> str:
-    """Say a card in lines of `name: value`."""
-    lines = {
+def card_lines(card: ModelCard) -> list[str]:
+    """Say a card in lines of `name: value`, and what the model did to held-out captures."""
+    facts = {
         "id": card.id,
         "camera": card.camera.name,
         "mode": card.camera.mode,
@@ -56,25 +54,27 @@ def describe(card: ModelCard) -> str:
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "weights": f"sha256 {card.weights_sha256}",
     }
-    text = "\n".join(f"{name + ':':<12} {one_line(value)}" for name, value in lines.items())
-    return "\n".join([text, *_describe_held_out(card)])
+    return [*(f"{name + ':':<12} {value}" for name, value in facts.items()), *_evidence_lines(card)]
 
 
-def verify(store: ModelStore, ids: Iterable[str]) -> int:
-    """Check models and say which are whole; returns the exit code."""
-    chosen = list(ids)
-    errors = [] if chosen else [str(error) for error in store.broken()]
-    for id in chosen or [card.id for card in store.cards()]:
+def verify_models(ids: Sequence[str], store: ModelStore) -> Iterator[ModelState]:
+    """Check models one after the other, digests and shapes; all of the store where `ids` is empty."""
+    if not ids:
+        for broken in store.broken():
+            yield ModelState(broken.path.parent.name, broken)
+    for id in ids or [card.id for card in store.cards()]:
         try:
-            click.echo(f"ok: {store.verify(id).id}")
+            yield ModelState(store.verify(id).id)
         except ModelError as error:
-            errors.append(str(error))
-    for line in errors:
-        click.echo(f"broken: {one_line(line)}", err=True)
-    return ModelError.exit_code if errors else 0
+            yield ModelState(id, error)
 
 
-def _describe_held_out(card: ModelCard) -> list[str]:
+def fitting_names(id: str, store: ModelStore) -> str:
+    """The ids of the readable models that begin like this, or else the word itself."""
+    return ", ".join(card.id for card in store.cards() if card.id.startswith(id)) or id
+
+
+def _evidence_lines(card: ModelCard) -> list[str]:
     """Say what the model did to held-out captures: a line for each ISO, and one for each complaint."""
     if not card.evidence:
         return []

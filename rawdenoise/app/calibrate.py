@@ -1,0 +1,347 @@
+"""Frames in, a camera's noise profile out: sorted, measured, merged with what is known, and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rawdenoise.app.stores import Stores
+from rawdenoise.calibration import (
+    CalibrationPoint,
+    Capture,
+    Frame,
+    Frames,
+    calibrate_from_frames,
+    completed,
+    look_at_captures,
+    points_of,
+    sort_frames,
+)
+from rawdenoise.calibration.frames import frame_files, full_name
+from rawdenoise.calibration.profile import profile_of
+from rawdenoise.capture.raw import Camera
+from rawdenoise.errors import (
+    CalibrationError,
+    FileError,
+    NamelessCameraError,
+    RawDenoiseError,
+    SeveralCamerasError,
+    UnusableFlatsError,
+)
+from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.isolation.reader import read_isolated
+from rawdenoise.noise.profiles.profile import off_scale, profile_id
+from rawdenoise.noise.profiles.store import CameraProfile, ProfileStore, load_profile, merged, save_profile
+
+SOURCE = "rawdenoise calibrate"
+
+LeftOut = Callable[[RawDenoiseError], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationRequest:
+    """Frames to calibrate cameras from, and what becomes of their profiles.
+
+    `paths` hold frames of any kind, which are sorted by content, or taken for ordinary captures where
+    `as_captures`; `darks` and `flats` hold what the user takes for such. `camera` leaves out frames of other
+    cameras, and names those that do not say theirs. `layout` tells how plain mosaics are to be read. A
+    profile goes into the file `output`, by default into the store, and nowhere in a `dry_run`; pictures go
+    into the folder `pictures`. `source` is what the profile says of where its figures come from.
+    """
+
+    paths: tuple[Path, ...] = ()
+    darks: tuple[Path, ...] = ()
+    flats: tuple[Path, ...] = ()
+    as_captures: bool = False
+    camera: str | None = None
+    layout: PlainLayout | None = None
+    output: Path | None = None
+    pictures: Path | None = None
+    dry_run: bool = False
+    source: str = SOURCE
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CameraFrames:
+    """What there is of one camera in one mode; `pictures` is the folder for what is drawn of it."""
+
+    camera: Camera
+    darks: tuple[Frame, ...]
+    flats: tuple[Frame, ...]
+    captures: tuple[Capture, ...]
+    pictures: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The camera's name, with its mode."""
+        return full_name(self.camera)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Calibration:
+    """What came of the frames of one camera; what an `error` kept from being reached is None.
+
+    `refusals` are of ISOs that could not be measured. `measured` is the profile of these frames alone,
+    `former` what was known before, `profile` both merged. `output` is the file that was written, `page` shows
+    the pictures.
+    """
+
+    frames: CameraFrames
+    points: tuple[CalibrationPoint, ...] = ()
+    refusals: tuple[CalibrationError, ...] = ()
+    measured: CameraProfile | None = None
+    former: CameraProfile | None = None
+    profile: CameraProfile | None = None
+    output: Path | None = None
+    page: Path | None = None
+    error: Exception | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is to be said of the points, and which of them went or stayed where others were known."""
+        notes = [(point.iso, note) for point in self.points for note in point.notes]
+        if self.measured is not None and self.profile is not None:
+            if self.former is not None:
+                gone = "what was known is in the scale of another bit depth, and goes"
+                notes += [(point.iso, gone) for point in off_scale(self.measured, self.former)]
+            stays = "what is known already is stronger evidence, and stays"
+            kept = self.profile.points
+            notes += [(point.iso, stays) for point in self.measured.points if point not in kept]
+        return tuple(f"ISO {iso or 'unstated'}: {note}" for iso, note in notes)
+
+
+# ---------------------------------------------------------------- which frames there are
+
+
+def find_cameras(
+    request: CalibrationRequest, *, on_left_out: LeftOut = lambda error: None
+) -> tuple[CameraFrames, ...]:
+    """Look at all frames and put together what is of one camera in one mode.
+
+    Files that cannot be used are told to `on_left_out`.
+
+    Raises:
+        CalibrationError: there is nothing to calibrate from, or the profiles of several cameras were to be
+            one file.
+    """
+    cameras = _group(request, _sort(request, on_left_out), on_left_out)
+    if len(cameras) == 1 or request.pictures is None:
+        folders = [request.pictures] * len(cameras)
+    else:
+        folders = [request.pictures / profile_id(frames.camera) for frames in cameras]
+    if len(cameras) > 1 and request.output is not None:
+        names = ", ".join(frames.name for frames in cameras)
+        raise SeveralCamerasError(f"these are several cameras ({names}): a profile is of one, name it")
+    return tuple(replace(frames, pictures=folder) for frames, folder in zip(cameras, folders, strict=True))
+
+
+def _sort(request: CalibrationRequest, on_left_out: LeftOut) -> Frames:
+    """Tell darks from flats; ordinary captures are among the others."""
+    darks = sort_frames(request.darks, request.layout, meant_as="dark")
+    flats = sort_frames(request.flats, request.layout, meant_as="flat")
+    meant = darks.joined(flats)
+    if (request.darks and not meant.darks) or (request.flats and not meant.flats):
+        raise CalibrationError(str(meant.others[0]))
+    for error in meant.others:
+        on_left_out(error)
+    meant = replace(meant, others=())
+    if request.as_captures or not request.paths:
+        return _select_camera(meant, request.camera)
+    mixed = sort_frames(request.paths, request.layout)
+    # Smooth scenes among ordinary captures are no flats: those come in numbers, and with darks.
+    if not (meant.darks or mixed.darks) or len(mixed.flats) < len(mixed.ordinary):
+        mixed = replace(mixed, flats=())
+    return _select_camera(meant.joined(mixed), request.camera)
+
+
+def _select_camera(frames: Frames, name: str | None) -> Frames:
+    """Leave out the frames of other cameras, where one is named."""
+    darks, flats = (
+        tuple(frame for frame in kind if _may_be(frame.camera, name)) for kind in (frames.darks, frames.flats)
+    )
+    return replace(frames, darks=darks, flats=flats)
+
+
+def _may_be(camera: Camera | None, name: str | None) -> bool:
+    """Whether a frame counts: where no camera is named, or it is this one's, or does not say its own."""
+    if name is None or camera is None or not (camera.make or camera.model):
+        return True
+    return camera.name.lower() == name.lower()
+
+
+def _group(request: CalibrationRequest, frames: Frames, on_left_out: LeftOut) -> list[CameraFrames]:
+    """Put together what is of one camera in one mode; cameras that have flats need no captures.
+
+    Raises:
+        CalibrationError: there is nothing to calibrate from.
+    """
+    if frames.flats:
+        lit = [frame.camera for frame in frames.flats]
+        files = [path for path, camera in frames.ordinary if not any(map(camera.is_like, lit))]
+        for error in frames.others:
+            if not (isinstance(error, FileError) and error.path in files):
+                on_left_out(error)
+    else:
+        files = _find_captures(request, frames)
+    captures: list[Capture] = []
+    try:
+        captures = _look_at_captures(files, request.layout, on_left_out) if files else []
+    except CalibrationError:
+        if not (frames.darks or frames.flats):
+            raise
+    stated = [frame.camera for frame in (*frames.darks, *frames.flats)]
+    cameras: list[Camera] = []
+    for camera in (*stated, *(capture.camera for capture in captures)):
+        if not any(camera.is_like(other) for other in cameras):
+            cameras.append(camera)
+    if not cameras:
+        raise CalibrationError(
+            str(frames.others[0]) if frames.others else "there is nothing to calibrate from"
+        )
+    return [
+        CameraFrames(
+            camera,
+            tuple(dark for dark in frames.darks if dark.camera.is_like(camera)),
+            tuple(flat for flat in frames.flats if flat.camera.is_like(camera)),
+            tuple(capture for capture in captures if capture.camera.is_like(camera)),
+        )
+        for camera in cameras
+    ]
+
+
+def _find_captures(request: CalibrationRequest, frames: Frames) -> list[Path]:
+    """The files to take for ordinary captures: all but the darks found among them, and other cameras'."""
+    dark = {frame.source for frame in frames.darks}
+    files = [path for path in frame_files(request.paths, request.layout, []) if path not in dark]
+    if request.camera is None:
+        return files
+    return [path for path in files if _may_be(_camera_of(path, request.layout), request.camera)]
+
+
+def _camera_of(path: Path, layout: PlainLayout | None) -> Camera | None:
+    """The camera of a file; None where it cannot be read, which is for the calibration to say."""
+    try:
+        return read_isolated(path, layout=layout).camera
+    except RawDenoiseError:
+        return None
+
+
+def _look_at_captures(
+    files: Sequence[Path], layout: PlainLayout | None, on_left_out: LeftOut
+) -> list[Capture]:
+    def on_file(path: Path, error: RawDenoiseError | None) -> None:
+        if error is not None:
+            on_left_out(error)
+
+    return look_at_captures(files, layout, on_file=on_file)
+
+
+# ---------------------------------------------------------------- what they tell
+
+
+def calibrate(frames: CameraFrames, request: CalibrationRequest, stores: Stores) -> Calibration:
+    """Measure one camera, merge the points with its former profile and keep it.
+
+    Never raises: what went wrong, a bug that one camera's frames bring to light too, is the result's `error`.
+    """
+    result = Calibration(frames)
+    try:
+        points, refusals = measure(frames, request)
+        result = replace(result, points=tuple(points), refusals=tuple(refusals))
+        measured = profile_of(
+            points, size=_mosaic_size(frames), source=request.source, measured_on=datetime.now(UTC).date()
+        )
+        result = replace(result, measured=measured)
+        former = _find_former(measured, request.output, stores.profiles)
+        profile = merged(measured, former)
+        result = replace(result, former=former, profile=profile)
+        if not request.dry_run:
+            result = replace(result, output=_keep(profile, request.output, stores.profiles))
+        if frames.pictures is not None:
+            # Loaded only where asked for: templates take a while to load.
+            from rawdenoise.pages.calibration_page import plot_calibration
+
+            result = replace(result, page=plot_calibration(points, frames.pictures))
+    except Exception as error:
+        return replace(result, error=error)
+    return result
+
+
+def measure(
+    frames: CameraFrames, request: CalibrationRequest
+) -> tuple[list[CalibrationPoint], list[CalibrationError]]:
+    """Measure what there is: flats and darks by photon transfer, else captures, with darks beside them.
+
+    Returns the points and, of ISOs that could not be measured, why.
+
+    Raises:
+        CalibrationError: nothing could be measured, or the camera has no name.
+    """
+    refusals: list[CalibrationError] = []
+    if frames.flats:
+        points = calibrate_from_frames(frames.darks, frames.flats, on_refusal=refusals.append)
+        if not points:
+            if request.flats:
+                raise CalibrationError(str(refusals[0]))
+            raise UnusableFlatsError(f"{refusals[0]} (as ordinary captures they may do)")
+    else:
+        darks = calibrate_from_frames(frames.darks, []) if frames.darks else []
+        points = _complete(darks, points_of(frames.captures) if frames.captures else [])
+    return [_name_camera(point, request.camera) for point in points], refusals
+
+
+def _complete(darks: list[CalibrationPoint], captures: list[CalibrationPoint]) -> list[CalibrationPoint]:
+    """Let darks speak for the dark and captures for the light."""
+    points = {point.iso: point for point in captures}
+    for dark in darks:
+        points[dark.iso] = completed(dark, points[dark.iso]) if dark.iso in points else dark
+    return list(points.values())
+
+
+def _name_camera(point: CalibrationPoint, name: str | None) -> CalibrationPoint:
+    """Name the camera where its files do not.
+
+    Raises:
+        NamelessCameraError: they do not, and no name was given.
+    """
+    if point.camera.make or point.camera.model:
+        return point
+    if name is None:
+        raise NamelessCameraError("the files do not say which camera they are of: give its name")
+    return replace(point, camera=replace(point.camera, model=name))
+
+
+def _mosaic_size(frames: CameraFrames) -> tuple[int, int] | None:
+    """Width and height of the frames' mosaics; None where there are only captures."""
+    for frame in (*frames.darks, *frames.flats):
+        height, width = frame.read().mosaic.shape
+        return width, height
+    return None
+
+
+def _find_former(
+    measured: CameraProfile, output: Path | None, profiles: ProfileStore
+) -> CameraProfile | None:
+    """The profile to add to: that of the output, or the camera's.
+
+    Raises:
+        CalibrationError: it is another camera's. ProfileError: it cannot be understood.
+    """
+    if output is None:
+        stored = profiles.find(measured.camera)
+        return None if stored is None else stored.profile
+    if not output.exists():
+        return None
+    former = load_profile(output)
+    if not former.is_of(measured.camera):
+        raise CalibrationError(f"{output} is the profile of another camera, {former.camera.name}")
+    return former
+
+
+def _keep(profile: CameraProfile, output: Path | None, profiles: ProfileStore) -> Path:
+    if output is None:
+        return profiles.save(profile)
+    save_profile(profile, output)
+    return output

@@ -1,0 +1,31 @@
+"""What the library asks for in plain words, as the options of the command line that give it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from rawdenoise.errors import (
+    MissingFlatsError,
+    NamelessCameraError,
+    NamelessScenesError,
+    RawDenoiseError,
+    SeveralCamerasError,
+    UnusableFlatsError,
+)
+
+OPTIONS: Mapping[type[RawDenoiseError], tuple[str, str]] = {
+    MissingFlatsError: ("add flats", "add flats (--flat)"),
+    UnusableFlatsError: ("as ordinary captures they may do", "--captures takes PATHs for ordinary captures"),
+    NamelessCameraError: ("give its name", "give --camera NAME"),
+    SeveralCamerasError: ("a profile is of one, name it", "-o takes one, see --camera"),
+    NamelessScenesError: ("give a list", "give --scenes FILE"),
+}
+
+
+def name_options(error: RawDenoiseError) -> str:
+    """The error's line, with the options that would mend it."""
+    line = str(error)
+    if type(error) not in OPTIONS:
+        return line
+    before, words, after = line.rpartition(OPTIONS[type(error)][0])
+    return f"{before}{OPTIONS[type(error)][1]}{after}" if words else line
