@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from rawdenoise.calibration import (
     CalibrationPoint,
+    add_gain,
     calibrate_from_captures,
     calibrate_from_frames,
-    completed,
     sort_frames,
 )
-from rawdenoise.calibration.frames import Frame, unevenness
-from rawdenoise.calibration.quantisation import averaged_variance
+from rawdenoise.calibration.frames import Frame, measure_unevenness
+from rawdenoise.calibration.quantisation import average_variance
 from rawdenoise.calibration.transfer import fit_line
 from rawdenoise.capture.raw import Area, Camera, Cfa, RawImage
 from rawdenoise.errors import CalibrationError, RawDenoiseError
@@ -230,7 +230,7 @@ def test_noise_finer_than_a_step_is_the_same_wherever_black_lies(
 ) -> None:
     rng = np.random.default_rng(0)
     rounded = np.rint(rng.normal(mean, sigma, 200_000)) * step
-    found = averaged_variance(float(rounded.var()), np.array([float(rounded.mean())]), step)
+    found = average_variance(float(rounded.var()), np.array([float(rounded.mean())]), step)
     assert np.sqrt(found) == pytest.approx(step * np.sqrt(sigma**2 + 1 / 12), rel=0.02)
 
 
@@ -266,11 +266,11 @@ def test_linearity_is_measured_against_the_shutter(shutter: Callable[[float], fl
     times = (0.08, 0.2, 0.4, 0.6, 0.8)
     flats = [evenly_lit(camera, ISO, shutter(t), rng, exposure_s=t) for t in times for _ in range(2)]
     (point,) = calibrate_from_frames(frames(camera)[0], flats)
-    assert point.linearity_error is not None
+    assert point.linearity_error_percent is not None
     times_s, signal = np.array(times), np.array([shutter(t) for t in times])
     terms = np.stack([np.ones(5), times_s], axis=1) / signal[:, None]
     expected = np.abs(1 / (terms @ np.linalg.lstsq(terms, np.ones(5), rcond=None)[0]) - 1).max()
-    assert point.linearity_error == pytest.approx(100 * expected, abs=0.1)
+    assert point.linearity_error_percent == pytest.approx(100 * expected, abs=0.1)
 
 
 def test_linearity_is_not_told_where_the_lamp_was_dimmed() -> None:
@@ -278,7 +278,7 @@ def test_linearity_is_not_told_where_the_lamp_was_dimmed() -> None:
     rng = np.random.default_rng(7)
     flats = [evenly_lit(camera, ISO, level, rng, exposure_s=0.1) for level in LEVELS for _ in range(2)]
     (point,) = calibrate_from_frames(frames(camera)[0], flats)
-    assert point.linearity_error is None
+    assert point.linearity_error_percent is None
     assert len(point.curve) == 5
 
 
@@ -290,7 +290,7 @@ def test_vignetting_is_even_and_a_scene_is_not() -> None:
     assert not Frame.of(picture).is_even
     assert all(Frame.of(dark).is_dark for dark in darks)
     assert not any(Frame.of(flat).is_dark for flat in flats)
-    assert unevenness(np.full((60, 90), 0.5, np.float32)) < 1e-9
+    assert measure_unevenness(np.full((60, 90), 0.5, np.float32)) < 1e-9
 
 
 # ---------------------------------------------------------------- refusals
@@ -448,7 +448,7 @@ def test_frames_are_held_to_what_they_were_given_as(tmp_path: Path) -> None:
     darks, flats = frames(sensor(), (0.1, 0.5))
     save(tmp_path / "d", [darks[0], flats[-1]], "frame")
     save(tmp_path / "f", [darks[1], flats[-2]], "frame")
-    sorted_ = sort_frames([tmp_path / "d"], LAYOUT, meant_as="dark").joined(
+    sorted_ = sort_frames([tmp_path / "d"], LAYOUT, meant_as="dark").join(
         sort_frames([tmp_path / "f"], LAYOUT, meant_as="flat")
     )
     assert [frame.source.name for frame in sorted_.darks] == ["frame-0.npy"]
@@ -489,12 +489,12 @@ def test_captures_tell_gain_and_read_noise(tmp_path: Path) -> None:
 def test_darks_and_captures_complete_each_other(tmp_path: Path) -> None:
     (dark,) = calibrate_from_frames(frames(sensor(width=480, height=320))[0], [])
     (captures,) = calibrate_from_captures(save(tmp_path, scenes(2), "scene"), LAYOUT)
-    both = completed(dark, captures)
+    both = add_gain(dark, captures)
     assert both.complete
     assert both.noise.shot == captures.noise.shot
     assert both.noise.read_variance == dark.noise.read_variance
     assert both.captures == 4
-    assert completed(both, captures) is both
+    assert add_gain(both, captures) is both
 
 
 @pytest.mark.parametrize("level", [0, 4095])

@@ -135,7 +135,7 @@ def test_defects_lie_where_they_are(points: list[CalibrationPoint], tmp_path: Pa
     chart = read_charts(tmp_path)["defects"]
     frame, hot, dead = (re.findall(r"M([\d.]+) ([\d.]+)", path) for path in paths_of(chart))
     ((left, top),) = np.array(frame, float)
-    joined = points[0].defects.joined(points[1].defects)
+    joined = points[0].defects.join(points[1].defects)
     rows, columns = joined.shape
     assert (len(hot), len(dead)) == (len(joined.hot), len(joined.dead))
     right = float(re.findall(r"H([\d.]+)", paths_of(chart)[0])[0])

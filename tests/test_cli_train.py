@@ -16,7 +16,7 @@ from test_cli_denoise import CAMERA, _one_thread, a_capture, denoise, start
 
 from rawdenoise.app.denoise import DenoiseRequest, plan_batch
 from rawdenoise.app.stores import user_stores
-from rawdenoise.calibration.frames import frame_files
+from rawdenoise.calibration.frames import find_frame_files
 from rawdenoise.capture.raw import Camera, Cfa
 from rawdenoise.cli import main
 from rawdenoise.errors import DiskFullError
@@ -271,7 +271,7 @@ def test_a_folder_is_searched_for_the_same_plain_mosaics_by_every_command(tmp_pa
     names = ["a.npy", "b.tif", "c.tiff", "d.bin", "e.raw"]
     assert sorted(capture.path.name for capture in trained.captures) == names
     assert sorted(job.source.name for job in jobs) == names
-    assert sorted(path.name for path in frame_files([folder], layout, [])) == names
+    assert sorted(path.name for path in find_frame_files([folder], layout, [])) == names
 
 
 @pytest.mark.parametrize("command", ["train", "demo"])

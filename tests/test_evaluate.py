@@ -21,17 +21,18 @@ from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import MARK
 from rawdenoise.capture.raw import Camera
 from rawdenoise.cli import main
-from rawdenoise.errors import FileError, ModelMissingError
+from rawdenoise.cli.wording import name_options
+from rawdenoise.errors import FileError, ModelMissingError, NamelessScenesError
 from rawdenoise.evaluation import sidd as evaluation
 from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY, title
-from rawdenoise.evaluation.scenes import SCENE_NAMES, Scene, find_scenes, scene_named
+from rawdenoise.evaluation.scenes import SCENE_NAMES, Scene, find_scenes, parse_scene
 from rawdenoise.evaluation.sidd import (
     DenoisedScene,
+    choose_models,
     denoise_scene,
     evaluate,
-    figures,
-    figures_by_camera,
-    models_by_scene,
+    summarize,
+    summarize_cameras,
 )
 from rawdenoise.formats.sidd import SIDD_CFA, read_sidd_blocks
 from rawdenoise.models.bundled import load_bundled
@@ -67,9 +68,9 @@ def noisy_of(clean: np.ndarray, seed: int = 0) -> np.ndarray:
     return (clean + noise).clip(0, 1).astype(np.float32)
 
 
-CLEAN_BLOCKS = np.stack([coloured(scene_named(name).code) for name in NAMES])
+CLEAN_BLOCKS = np.stack([coloured(parse_scene(name).code) for name in NAMES])
 NOISY_BLOCKS = np.stack([noisy_of(blocks, seed) for seed, blocks in enumerate(CLEAN_BLOCKS)])
-SCENES = tuple(scene_named(name) for name in NAMES)
+SCENES = tuple(parse_scene(name) for name in NAMES)
 
 
 def save_blocks(folder: Path, **blocks: np.ndarray) -> None:
@@ -127,7 +128,7 @@ def test_what_changes_nothing_has_the_figures_of_the_noisy_blocks() -> None:
     for score, (noisy, clean) in zip(scores, pairs, strict=True):
         assert score.psnr == score.noisy_psnr == pytest.approx(expected_psnr(noisy, clean), abs=1e-6)
         assert score.ssim == score.noisy_ssim == pytest.approx(expected_ssim(noisy, clean), abs=1e-6)
-    overall = figures(results, "all")
+    overall = summarize(results, "all")
     # The mean of the blocks' PSNR is not the PSNR of their mean error.
     assert overall.psnr == pytest.approx(np.mean([expected_psnr(*pair) for pair in pairs]), abs=1e-6)
     assert abs(overall.psnr - expected_psnr(NOISY_BLOCKS, CLEAN_BLOCKS)) > 0.05
@@ -147,7 +148,7 @@ def test_before_and_after_are_not_confused() -> None:
 def test_cameras_are_grouped_whatever_the_order_of_their_scenes() -> None:
     scenes = (SCENES[0], SCENES[1], replace(SCENES[0], name=NAMES[2]))
     results = list(evaluate(NOISY_BLOCKS, CLEAN_BLOCKS, scenes, identity))
-    pixel, samsung = figures_by_camera(results)
+    pixel, samsung = summarize_cameras(results)
     assert [(each.name, each.scenes, each.blocks) for each in (pixel, samsung)] == [
         ("GP", 1, 2),
         ("S6", 2, 4),
@@ -200,7 +201,7 @@ def test_the_bundled_model_makes_blocks_better() -> None:
     def denoise(blocks: np.ndarray, scene: Scene) -> DenoisedScene:
         return denoise_scene(blocks, scene, load_bundled("fast"))
 
-    overall = figures(list(evaluate(NOISY_BLOCKS, CLEAN_BLOCKS, SCENES, denoise)), "all")
+    overall = summarize(list(evaluate(NOISY_BLOCKS, CLEAN_BLOCKS, SCENES, denoise)), "all")
     assert overall.psnr > overall.noisy_psnr + 5
     assert overall.noise_from == ("capture",)
 
@@ -259,7 +260,7 @@ def saved(*cameras: Camera) -> list[str]:
 
 
 def chosen(*ids: str, base: str = "fast") -> list[str]:
-    choose: Callable[[Scene], Model] = models_by_scene(ids, user_stores().models, bundled=base, device="cpu")
+    choose: Callable[[Scene], Model] = choose_models(ids, user_stores().models, bundled=base, device="cpu")
     return [choose(scene).card.id for scene in SCENES]
 
 
@@ -282,8 +283,11 @@ def test_scenes_without_a_list_are_those_of_the_published_files(tmp_path: Path) 
     assert tuple(scene.name for scene in scenes) == SCENE_NAMES == tuple(sorted(set(SCENE_NAMES)))
     assert [scene.code for scene in scenes[:6]] == ["S6", "GP", "N6", "G4", "IP", "GP"]
     assert scenes[0].camera == Camera("samsung", "Galaxy S6 edge")
-    with pytest.raises(FileError, match="give --scenes FILE"):
+    with pytest.raises(
+        NamelessScenesError, match="give a list with the name of a scene on each line"
+    ) as error:
         find_scenes(tmp_path, 39)
+    assert "give --scenes FILE with the name of a scene on each line" in name_options(error.value)
 
 
 def test_the_benchmark_s_folders_name_scenes_and_phones(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from conftest import TEST_CAMERA, make_raw
 from test_noise import noisy, ramps, textured
 
-from rawdenoise.calibration.captures import Capture, points_of
+from rawdenoise.calibration.captures import Capture, pool_captures
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Exposure, Levels, Metadata, RawImage
 from rawdenoise.errors import CalibrationError, ProfileError, TrainingError
@@ -258,9 +258,9 @@ def test_where_noise_cannot_be_told_from_texture_nothing_is_learnt_or_calibrated
     captures = [
         Capture(Path(f"{iso}.dng"), TEST_CAMERA, iso, levels, WHITE, seen) for iso, (seen,) in samples.items()
     ]
-    assert [point.iso for point in points_of(captures)] == [800]
+    assert [point.iso for point in pool_captures(captures)] == [800]
     assert (
         len([line for line in caplog.messages if "of ISO 100 cannot be told from their texture" in line]) == 2
     )
     with pytest.raises(CalibrationError, match="of ISO 100 cannot be told from their texture"):
-        points_of(captures[:1])
+        pool_captures(captures[:1])

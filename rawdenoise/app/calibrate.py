@@ -13,14 +13,14 @@ from rawdenoise.calibration import (
     Capture,
     Frame,
     Frames,
+    add_gain,
     calibrate_from_frames,
-    completed,
     look_at_captures,
-    points_of,
+    pool_captures,
     sort_frames,
 )
-from rawdenoise.calibration.frames import frame_files, full_name
-from rawdenoise.calibration.profile import profile_of
+from rawdenoise.calibration.frames import find_frame_files, full_name
+from rawdenoise.calibration.profile import make_profile
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import (
     CalibrationError,
@@ -141,7 +141,7 @@ def _sort(request: CalibrationRequest, on_left_out: LeftOut) -> Frames:
     """Tell darks from flats; ordinary captures are among the others."""
     darks = sort_frames(request.darks, request.layout, meant_as="dark")
     flats = sort_frames(request.flats, request.layout, meant_as="flat")
-    meant = darks.joined(flats)
+    meant = darks.join(flats)
     if (request.darks and not meant.darks) or (request.flats and not meant.flats):
         raise CalibrationError(str(meant.others[0]))
     for error in meant.others:
@@ -153,7 +153,7 @@ def _sort(request: CalibrationRequest, on_left_out: LeftOut) -> Frames:
     # Smooth scenes among ordinary captures are no flats: those come in numbers, and with darks.
     if not (meant.darks or mixed.darks) or len(mixed.flats) < len(mixed.ordinary):
         mixed = replace(mixed, flats=())
-    return _select_camera(meant.joined(mixed), request.camera)
+    return _select_camera(meant.join(mixed), request.camera)
 
 
 def _select_camera(frames: Frames, name: str | None) -> Frames:
@@ -214,7 +214,7 @@ def _group(request: CalibrationRequest, frames: Frames, on_left_out: LeftOut) ->
 def _find_captures(request: CalibrationRequest, frames: Frames) -> list[Path]:
     """The files to take for ordinary captures: all but the darks found among them, and other cameras'."""
     dark = {frame.source for frame in frames.darks}
-    files = [path for path in frame_files(request.paths, request.layout, []) if path not in dark]
+    files = [path for path in find_frame_files(request.paths, request.layout, []) if path not in dark]
     if request.camera is None:
         return files
     return [path for path in files if _may_be(_camera_of(path, request.layout), request.camera)]
@@ -250,7 +250,7 @@ def calibrate(frames: CameraFrames, request: CalibrationRequest, stores: Stores)
     try:
         points, refusals = measure(frames, request)
         result = replace(result, points=tuple(points), refusals=tuple(refusals))
-        measured = profile_of(
+        measured = make_profile(
             points, size=_mosaic_size(frames), source=request.source, measured_on=datetime.now(UTC).date()
         )
         result = replace(result, measured=measured)
@@ -288,7 +288,7 @@ def measure(
             raise UnusableFlatsError(f"{refusals[0]} (as ordinary captures they may do)")
     else:
         darks = calibrate_from_frames(frames.darks, []) if frames.darks else []
-        points = _complete(darks, points_of(frames.captures) if frames.captures else [])
+        points = _complete(darks, pool_captures(frames.captures) if frames.captures else [])
     return [_name_camera(point, request.camera) for point in points], refusals
 
 
@@ -296,7 +296,7 @@ def _complete(darks: list[CalibrationPoint], captures: list[CalibrationPoint]) -
     """Let darks speak for the dark and captures for the light."""
     points = {point.iso: point for point in captures}
     for dark in darks:
-        points[dark.iso] = completed(dark, points[dark.iso]) if dark.iso in points else dark
+        points[dark.iso] = add_gain(dark, points[dark.iso]) if dark.iso in points else dark
     return list(points.values())
 
 

@@ -32,11 +32,11 @@ from rawdenoise.evaluation.sidd import (
     Figures,
     SceneDenoiser,
     SceneResult,
+    choose_models,
     evaluate,
-    figures,
-    figures_by_camera,
-    models_by_scene,
-    scene_denoiser,
+    make_denoiser,
+    summarize,
+    summarize_cameras,
 )
 
 OVERALL = "all"
@@ -147,8 +147,8 @@ def choose_denoiser(request: EvaluationRequest, stores: Stores) -> SceneDenoiser
     """
     if request.submission is not None:
         check_submission(request.submission.output)
-    models = models_by_scene(request.models, stores.models, bundled=request.bundled, device=request.device)
-    return scene_denoiser(models, stores.profiles, device=request.device, limit=request.limit_blocks)
+    models = choose_models(request.models, stores.models, bundled=request.bundled, device=request.device)
+    return make_denoiser(models, stores.profiles, device=request.device, limit=request.limit_blocks)
 
 
 def read_validation_set(request: EvaluationRequest) -> ValidationSet | None:
@@ -177,7 +177,7 @@ def validate(
         results.append(result)
         on_scene(result.scene.name, len(results), len(blocks.scenes))
     return Validation(
-        blocks.title, blocks.is_full, tuple(results), figures_by_camera(results), figures(results, OVERALL)
+        blocks.title, blocks.is_full, tuple(results), summarize_cameras(results), summarize(results, OVERALL)
     )
 
 

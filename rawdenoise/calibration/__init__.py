@@ -7,10 +7,10 @@ the mean signal. Its slope is the gain, its value in the dark the read noise.
 
 from rawdenoise.calibration.captures import (
     Capture,
+    add_gain,
     calibrate_from_captures,
-    completed,
     look_at_captures,
-    points_of,
+    pool_captures,
 )
 from rawdenoise.calibration.frames import Frame, Frames, sort_frames
 from rawdenoise.calibration.records import (
@@ -31,10 +31,10 @@ __all__ = [
     "Frame",
     "Frames",
     "RowSpectrum",
+    "add_gain",
     "calibrate_from_captures",
     "calibrate_from_frames",
-    "completed",
     "look_at_captures",
-    "points_of",
+    "pool_captures",
     "sort_frames",
 ]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rawdenoise.calibration.frames import FrameReport, frame_files, full_name, iso_labels
+from rawdenoise.calibration.frames import FrameReport, find_frame_files, full_name, label_isos
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.capture.packing import clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Levels
@@ -55,7 +55,7 @@ def calibrate_from_captures(
     """
     captures = look_at_captures(paths, layout, camera_name=camera_name, on_file=on_file)
     _check_one_camera(captures)
-    return points_of(captures)
+    return pool_captures(captures)
 
 
 def look_at_captures(
@@ -76,7 +76,7 @@ def look_at_captures(
     captures: list[Capture] = []
     seen: set[str] = set()
     unusable: list[RawDenoiseError] = []
-    files = list(frame_files(paths, layout, unusable))
+    files = list(find_frame_files(paths, layout, unusable))
     for error in unusable:
         if isinstance(error, FileError):
             on_file(error.path, error)
@@ -94,27 +94,27 @@ def look_at_captures(
     return captures
 
 
-def points_of(captures: Sequence[Capture]) -> list[CalibrationPoint]:
+def pool_captures(captures: Sequence[Capture]) -> list[CalibrationPoint]:
     """Pool the captures of one camera over each of its ISOs, by rising ISO."""
-    labels = iso_labels(capture.iso for capture in captures)
+    labels = label_isos(capture.iso for capture in captures)
     by_iso: dict[int | None, list[Capture]] = defaultdict(list)
     for capture in captures:
         by_iso[labels[capture.iso]].append(capture)
     points: list[CalibrationPoint] = []
-    untold: list[CalibrationError] = []
+    refusals: list[CalibrationError] = []
     for iso in sorted(by_iso, key=lambda iso: iso or 0):
         try:
             points.append(_point(iso, by_iso[iso]))
         except CalibrationError as error:
-            untold.append(error)
+            refusals.append(error)
     if not points:
-        raise untold[0]
-    for each in untold:
-        log.warning("%s", each)
+        raise refusals[0]
+    for refusal in refusals:
+        log.warning("%s", refusal)
     return points
 
 
-def completed(dark: CalibrationPoint, captures: CalibrationPoint) -> CalibrationPoint:
+def add_gain(dark: CalibrationPoint, captures: CalibrationPoint) -> CalibrationPoint:
     """Give a calibration from darks alone the gain that captures of the same ISO show."""
     if dark.complete or not captures.complete:
         return dark
@@ -157,7 +157,7 @@ def _check_one_camera(captures: Sequence[Capture]) -> None:
     first = captures[0]
     for capture in captures[1:]:
         if not capture.camera.is_like(first.camera):
-            mixed = (f"{each.source} is of {full_name(each.camera)}" for each in (first, capture))
+            mixed = (f"{one.source} is of {full_name(one.camera)}" for one in (first, capture))
             raise CalibrationError(
                 f"captures of several cameras: {', '.join(mixed)}; calibrate one at a time"
             )

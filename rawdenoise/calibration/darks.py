@@ -10,8 +10,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool
 
-from rawdenoise.calibration.defects import DarkStack, defect_map
-from rawdenoise.calibration.frames import LEAKING, Frame
+from rawdenoise.calibration.defects import DarkStack, map_defects
+from rawdenoise.calibration.frames import LIT_SIGNAL, Frame
 from rawdenoise.calibration.pairs import Pair, measure_pair
 from rawdenoise.calibration.records import DarkPattern, DefectMap, RowSpectrum
 from rawdenoise.capture.packing import pack
@@ -19,8 +19,8 @@ from rawdenoise.capture.raw import Levels, RawImage
 from rawdenoise.errors import CalibrationError
 from rawdenoise.noise.model import FourFloats
 
-CUT_OFF = 0.3  # share of pixels at the lowest value from which the noise is cut off there
-WARMING = 1.1  # growth of the read noise with exposure time from which the user is told
+CUT_OFF_SHARE = 0.3  # share of pixels at the lowest value from which the noise is cut off there
+NOTABLE_GROWTH = 1.1  # growth of the read noise with exposure time from which the user is told
 
 Mask = Bool[np.ndarray, "4 h w"]
 
@@ -57,7 +57,7 @@ def measure_darks(darks: Sequence[Frame]) -> Darks:
     for dark in darks:
         raw = dark.read()
         _check_noise_shows(raw)
-        step = max(step, quantisation_step(raw))
+        step = max(step, measure_step(raw))
         stack.add(pack(raw))
     levels, zero, hot = raw.levels, stack.black(), stack.hot
     exposures = [
@@ -65,7 +65,7 @@ def measure_darks(darks: Sequence[Frame]) -> Darks:
             measure_pair(first, second, ~hot, levels, zero=zero, step=step)
             for first, second in pairwise(pack(frame.read()) for frame in group)
         )
-        for group in _by_exposure(darks)
+        for group in _group_by_exposure(darks)
         if len(group) > 1
     ]
     pairs = exposures[0] if exposures else ()
@@ -79,24 +79,24 @@ def measure_darks(darks: Sequence[Frame]) -> Darks:
         zero=zero,
         step=step,
         hot=hot,
-        defects=defect_map(raw, hot, np.zeros_like(hot)),
+        defects=map_defects(raw, hot, np.zeros_like(hot)),
         pairs=pairs,
         row_variance=row_variance,
-        pattern=stack.pattern(_variance(everything), row_variance, range_dn) if everything else None,
-        spectrum=row_spectrum(everything, range_dn) if everything else None,
+        pattern=stack.pattern(_mean_variance(everything), row_variance, range_dn) if everything else None,
+        spectrum=measure_row_spectrum(everything, range_dn) if everything else None,
         frames=len(darks),
-        notes=_notes(exposures),
+        notes=_note_growth(exposures),
     )
 
 
-def quantisation_step(raw: RawImage) -> float:
+def measure_step(raw: RawImage) -> float:
     """The smallest difference between two values that occur, in DN; 0 where there is but one."""
     sample = raw.mosaic[raw.active.slices].reshape(-1)
     values = np.unique(sample[:: max(1, sample.size // 2**18)])
     return float(np.diff(values).min()) if values.size > 1 else 0.0
 
 
-def row_spectrum(pairs: Sequence[Pair], range_dn: float) -> RowSpectrum:
+def measure_row_spectrum(pairs: Sequence[Pair], range_dn: float) -> RowSpectrum:
     """Average the power spectra of the row offsets of several pairs, in DN^2."""
     profiles = np.stack([pair.row_profile - pair.row_profile.mean() for pair in pairs]) * range_dn
     rows = profiles.shape[1]
@@ -107,7 +107,7 @@ def row_spectrum(pairs: Sequence[Pair], range_dn: float) -> RowSpectrum:
 
 def _check_darkness(darks: Sequence[Frame]) -> None:
     for dark in darks:
-        if max(dark.signal) >= LEAKING:
+        if max(dark.signal) >= LIT_SIGNAL:
             share = f"{100 * max(dark.signal):.3g} % of the range"
             raise CalibrationError(f"{dark.source}: a dark that holds light ({share}); cover the lens")
 
@@ -119,28 +119,28 @@ def _check_noise_shows(raw: RawImage) -> None:
     if values.size == 1:
         raise CalibrationError(f"{raw.source}: holds no noise at all, every pixel is {values[0]}")
     tail = share[2:].sum() > 0.01  # rounding alone leaves two values, never a long tail on one side only
-    if share[0] > CUT_OFF and (values[0] == 0 or tail):
+    if share[0] > CUT_OFF_SHARE and (values[0] == 0 or tail):
         raise CalibrationError(
             f"{raw.source}: {share[0]:.0%} of its pixels are cut off at {values[0]}, their noise with them; "
             "this camera's darks tell nothing, use its captures"
         )
 
 
-def _by_exposure(darks: Sequence[Frame]) -> list[list[Frame]]:
+def _group_by_exposure(darks: Sequence[Frame]) -> list[list[Frame]]:
     groups: dict[float, list[Frame]] = defaultdict(list)
     for dark in darks:
         groups[dark.exposure.exposure_s or 0.0].append(dark)
     return [groups[exposure_s] for exposure_s in sorted(groups)]
 
 
-def _variance(pairs: Sequence[Pair]) -> float:
+def _mean_variance(pairs: Sequence[Pair]) -> float:
     return float(np.mean([pair.variance for pair in pairs]))
 
 
-def _notes(exposures: Sequence[Sequence[Pair]]) -> tuple[str, ...]:
+def _note_growth(exposures: Sequence[Sequence[Pair]]) -> tuple[str, ...]:
     if not exposures:
         return ("no two darks of one exposure: they tell the black level, not the noise",)
-    growth = float(np.sqrt(_variance(exposures[-1]) / _variance(exposures[0])))
-    if growth > WARMING:
+    growth = float(np.sqrt(_mean_variance(exposures[-1]) / _mean_variance(exposures[0])))
+    if growth > NOTABLE_GROWTH:
         return (f"read noise grows {growth:.2f} times from the shortest darks to the longest (dark current)",)
     return ()

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
 DARK_SIGNAL, DARK_DN = 0.004, 2.0  # a frame whose mean is below either shows no light
-LEAKING = 0.05  # mean signal from which a frame that was given as a dark is none
-UNEVEN = 0.025  # structure that vignetting does not explain, relative to the signal
+LIT_SIGNAL = 0.05  # mean signal from which a frame that was given as a dark is none
+UNEVEN_STRUCTURE = 0.025  # structure that vignetting does not explain, relative to the signal
 SAME_ISO = 0.02  # a third of a stop, the finest step that is meant, is 0.26
-MOSTLY = 0.5  # share of saturated pixels from which nothing else can be said of a frame
+MOSTLY_SATURATED = 0.5  # share of saturated pixels from which nothing else can be said of a frame
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +65,7 @@ class Frame:
             range_dn=raw.levels.white - min(raw.levels.black),
             saturation=saturation_level(raw),
             saturated=float(clipped(raw).mean()),
-            structure=unevenness(brightest),
+            structure=measure_unevenness(brightest),
             read=(lambda: raw) if read is None else read,
         )
 
@@ -77,7 +77,7 @@ class Frame:
     @property
     def is_even(self) -> bool:
         """Whether what it shows is as smooth as a lit wall out of focus."""
-        return self.saturated > MOSTLY or self.structure < UNEVEN
+        return self.saturated > MOSTLY_SATURATED or self.structure < UNEVEN_STRUCTURE
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ class Frames:
     others: tuple[RawDenoiseError, ...] = ()
     ordinary: tuple[tuple[Path, Camera], ...] = ()
 
-    def joined(self, more: Frames) -> Frames:
+    def join(self, more: Frames) -> Frames:
         """The frames of both, in their order."""
-        return Frames(*(getattr(self, each.name) + getattr(more, each.name) for each in fields(Frames)))
+        return Frames(*(getattr(self, kind.name) + getattr(more, kind.name) for kind in fields(Frames)))
 
 
 FrameReport = Callable[[Path, RawDenoiseError | None], None]
@@ -118,13 +118,13 @@ def sort_frames(
     flats: list[Frame] = []
     others: list[RawDenoiseError] = []
     ordinary: list[tuple[Path, Camera]] = []
-    for path in frame_files(paths, layout, others):
+    for path in find_frame_files(paths, layout, others):
         frame = None
         try:
             raw = read_untouched(path, layout, camera_name)
             with guarded_file(path):
                 frame = Frame.of(raw, partial(read_isolated, path, layout=layout))
-            kind = _kind(frame, meant_as)
+            kind = _tell_kind(frame, meant_as)
         except RawDenoiseError as error:
             others.append(error)
             on_file(path, error)
@@ -136,7 +136,7 @@ def sort_frames(
     return Frames(tuple(darks), tuple(flats), tuple(others), tuple(ordinary))
 
 
-def iso_labels(isos: Iterable[int | None]) -> dict[int | None, int | None]:
+def label_isos(isos: Iterable[int | None]) -> dict[int | None, int | None]:
     """Give ISOs that differ by rounding alone one label, that of most frames.
 
     Cameras that tell their gain in fine steps write 101 here and 100 there for one setting.
@@ -154,7 +154,7 @@ def full_name(camera: Camera) -> str:
     return f"{camera.name} ({camera.mode})" if camera.mode else camera.name
 
 
-def frame_files(
+def find_frame_files(
     paths: Iterable[Path], layout: PlainLayout | None, others: list[RawDenoiseError]
 ) -> Iterator[Path]:
     """Find the files under the paths; what is no raw file by its name is put with the others."""
@@ -173,7 +173,7 @@ def frame_files(
             others.append(NotFoundError(path, "there is no such file or folder"))
 
 
-def _kind(frame: Frame, meant_as: Literal["dark", "flat"] | None) -> Literal["dark", "flat"]:
+def _tell_kind(frame: Frame, meant_as: Literal["dark", "flat"] | None) -> Literal["dark", "flat"]:
     """Decide what a frame is.
 
     Raises:
@@ -181,7 +181,7 @@ def _kind(frame: Frame, meant_as: Literal["dark", "flat"] | None) -> Literal["da
     """
     percent = f"{100 * max(frame.signal):.3g} % of the range"
     if meant_as == "dark":
-        if max(frame.signal) >= LEAKING:
+        if max(frame.signal) >= LIT_SIGNAL:
             raise FileError(frame.source, f"was given as a dark but holds light ({percent}); cover the lens")
         return "dark"
     if meant_as == "flat":
@@ -198,7 +198,7 @@ def _kind(frame: Frame, meant_as: Literal["dark", "flat"] | None) -> Literal["da
     )
 
 
-def unevenness(plane: Float32[np.ndarray, "h w"]) -> float:
+def measure_unevenness(plane: Float32[np.ndarray, "h w"]) -> float:
     """How much a plane differs from a smooth surface, relative to its mean, noise not counted.
 
     The means of some 24x24 blocks are fitted with a polynomial of degree 4 in both directions, which follows

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from rawdenoise.calibration.quantisation import averaged_variance
+from rawdenoise.calibration.quantisation import average_variance
 from rawdenoise.calibration.records import four
 from rawdenoise.capture.raw import Levels
 from rawdenoise.noise.model import FourFloats
 
-BLOCK = 16  # packed pixels
-FILLED = 0.75  # share of usable pixels a block needs to count
-LEAST_BLOCKS = 8
-OUTLYING = 6.0  # robust standard deviations
+BLOCK_SIDE = 16  # packed pixels
+MINIMUM_FILLED = 0.75  # share of usable pixels a block needs to count
+MINIMUM_BLOCKS = 8
+OUTLIER_SIGMAS = 6.0  # robust standard deviations
 
 Planes = Float32[np.ndarray, "4 h w"]
 Mask = Bool[np.ndarray, "4 h w"]
@@ -78,7 +78,7 @@ def measure_pair(
     saturated pixels, `limit` the blocks whose signal above `zero` is larger. `step` is the quantisation step
     in DN.
     """
-    mean_first, mean_second = _means(first, usable, zero), _means(second, usable, zero)
+    mean_first, mean_second = _mean_signals(first, usable, zero), _mean_signals(second, usable, zero)
     gain = mean_first.sum() / mean_second.sum() if min(mean_first.sum(), mean_second.sum()) > 0.02 else 1.0
     planes = []
     for plane in range(4):
@@ -108,7 +108,7 @@ def measure_pair(
     )
 
 
-def _means(planes: Planes, usable: Mask, zero: FourFloats) -> Float64[np.ndarray, "4"]:
+def _mean_signals(planes: Planes, usable: Mask, zero: FourFloats) -> Float64[np.ndarray, "4"]:
     sums = [
         float(plane.sum(where=mask, dtype=np.float64)) for plane, mask in zip(planes, usable, strict=True)
     ]
@@ -133,43 +133,45 @@ def _measure_plane(
     rows = difference.sum(axis=1, dtype=np.float64) / np.maximum(in_row, 1)
     difference -= np.where(usable, rows[:, None], 0).astype(np.float32)
 
-    count = _block_sums(usable.astype(np.float32))
+    count = _sum_blocks(usable.astype(np.float32))
     share = np.maximum(count, 2)
-    level_first = _block_sums(np.where(usable, first, 0)) / share
-    level_second = _block_sums(np.where(usable, second, 0)) / share
-    sums, squares = _block_sums(difference), _block_sums(difference**2)
+    level_first = _sum_blocks(np.where(usable, first, 0)) / share
+    level_second = _sum_blocks(np.where(usable, second, 0)) / share
+    sums, squares = _sum_blocks(difference), _sum_blocks(difference**2)
     variances = (squares - sums**2 / share) / (share - 1) * scale
     below = np.maximum(level_first, level_second) < limit
-    kept = (count >= FILLED * BLOCK**2) & below
+    kept = (count >= MINIMUM_FILLED * BLOCK_SIDE**2) & below
     part = float(below.mean()) if below.size else 0.0
-    if np.count_nonzero(kept) < LEAST_BLOCKS:
+    if np.count_nonzero(kept) < MINIMUM_BLOCKS:
         level = float(first.mean(dtype=np.float64, where=usable)) if usable.any() else limit
         return _PlanePair(level, 0.0, 0.0, rows, 0.0, 0.0, 0.0)
     low, high, variances = level_first[kept], level_second[kept] / gain, variances[kept]
-    sound, error = _sound_blocks(variances, low)
+    sound, error = _select_sound_blocks(variances, low)
     in_a_row = max(float(np.median(in_row)), 2.0)
     seen = float(variances[sound].mean()) * in_a_row / (in_a_row - 1)  # a row's mean takes some along
     signal = float((low[sound] + high[sound]).mean() / 2)
     return _PlanePair(
         signal=signal,
-        variance=averaged_variance(seen, np.concatenate([low[sound], high[sound]]) + offset, step),
+        variance=average_variance(seen, np.concatenate([low[sound], high[sound]]) + offset, step),
         error=error,
         rows=(rows - rows.mean())
         * np.sqrt(scale),  # black that drifts by itself in one plane is no row noise
         row_white=seen / in_a_row,
-        structure=_still(first, second, usable) / max(signal, 1e-6),
+        structure=_measure_structure(first, second, usable) / max(signal, 1e-6),
         usable=part,
     )
 
 
-def _block_sums(values: Float32[np.ndarray, "h w"]) -> Float64[np.ndarray, " blocks"]:
-    rows, columns = (length // BLOCK for length in values.shape)
-    blocks = values[: rows * BLOCK, : columns * BLOCK].reshape(rows, BLOCK, columns, BLOCK)
+def _sum_blocks(values: Float32[np.ndarray, "h w"]) -> Float64[np.ndarray, " blocks"]:
+    rows, columns = (length // BLOCK_SIDE for length in values.shape)
+    blocks = values[: rows * BLOCK_SIDE, : columns * BLOCK_SIDE].reshape(
+        rows, BLOCK_SIDE, columns, BLOCK_SIDE
+    )
     sums: Float64[np.ndarray, " blocks"] = blocks.sum(axis=(1, 3), dtype=np.float64).reshape(-1)
     return sums
 
 
-def _sound_blocks(
+def _select_sound_blocks(
     variances: Float64[np.ndarray, " n"], levels: Float64[np.ndarray, " n"]
 ) -> tuple[Bool[np.ndarray, " n"], float]:
     """Tell the blocks that do not stick out among those of about their level; and the error of their mean."""
@@ -178,18 +180,18 @@ def _sound_blocks(
     for group in np.array_split(np.argsort(levels), max(1, min(16, variances.size // 32))):
         middle = np.median(variances[group])
         spread = 1.4826 * np.median(np.abs(variances[group] - middle))
-        sound[group] = np.abs(variances[group] - middle) <= OUTLYING * max(spread, 1e-3 * middle)
+        sound[group] = np.abs(variances[group] - middle) <= OUTLIER_SIGMAS * max(spread, 1e-3 * middle)
         inside = variances[group][sound[group]]
         scatter += float(((inside - inside.mean()) ** 2).sum()) * inside.size / max(inside.size - 1, 1)
     count = np.count_nonzero(sound)
     return sound, float(np.sqrt(scatter) / count)
 
 
-def _still(
+def _measure_structure(
     first: Float32[np.ndarray, "h w"], second: Float32[np.ndarray, "h w"], usable: Bool[np.ndarray, "h w"]
 ) -> float:
     """Standard deviation of what both frames show alike from pixel to pixel: noise has no part in it."""
     both = usable[:, 1:] & usable[:, :-1]
     product = np.where(both, np.diff(first) * np.diff(second) / 2, 0)
-    means = _block_sums(product) / np.maximum(_block_sums(both.astype(np.float32)), 1)
+    means = _sum_blocks(product) / np.maximum(_sum_blocks(both.astype(np.float32)), 1)
     return float(np.sqrt(max(float(np.median(means)), 0.0))) if means.size else 0.0

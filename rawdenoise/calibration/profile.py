@@ -16,7 +16,7 @@ from rawdenoise.noise.model import FourFloats
 from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, ProfilePoint, Site, sorted_points
 
 
-def profile_of(
+def make_profile(
     points: Sequence[CalibrationPoint], *, size: tuple[int, int] | None, source: str, measured_on: date
 ) -> CameraProfile:
     """Make a profile of the points of one camera that know both gain and read noise.
@@ -40,6 +40,7 @@ def _point(point: CalibrationPoint, source: str, measured_on: date) -> ProfilePo
     assert point.gain is not None  # it is complete
     span = fmean(point.spans)
     full_well = fmean(point.full_well_e) if point.full_well_e and point.saturated else None
+    percent = point.linearity_error_percent
     return ProfilePoint(
         iso=point.iso,
         gain=_planes(point.gain),
@@ -53,15 +54,15 @@ def _point(point: CalibrationPoint, source: str, measured_on: date) -> ProfilePo
         measured_on=measured_on,
         captures=point.captures,
         full_well=None if full_well is None else _short(full_well),
-        linearity_error=None if point.linearity_error is None else _short(point.linearity_error / 100),
+        linearity_error=None if percent is None else _short(percent / 100),
         gain_interval=_interval(point.shot_interval),
         read_interval=_interval(point.read_interval),
     )
 
 
 def _sites(maps: Iterable[Int[np.ndarray, "n 2"]]) -> tuple[Site, ...]:
-    found = {(int(row), int(column)) for each in maps for row, column in each}
-    return tuple(sorted(found))
+    sites = {(int(row), int(column)) for pixels in maps for row, column in pixels}
+    return tuple(sorted(sites))
 
 
 def _short(value: float) -> float:

@@ -7,13 +7,13 @@ import math
 import numpy as np
 from jaxtyping import Float64
 
-COARSE = 1.0  # steps: above it, rounding adds step^2 / 12 wherever the mean lies, to 1 in 10^7
-FINEST = 0.1  # steps: a smaller sigma is told by next to no pixel
+COARSEST_SIGMA = 1.0  # steps: above it, rounding adds step^2 / 12 wherever the mean lies, to 1 in 10^7
+FINEST_SIGMA = 0.1  # steps: a smaller sigma is told by next to no pixel
 
 _erf = np.vectorize(math.erf, otypes=[float])
 
 
-def averaged_variance(variance: float, levels: Float64[np.ndarray, " n"], step: float) -> float:
+def average_variance(variance: float, levels: Float64[np.ndarray, " n"], step: float) -> float:
     """Correct a variance of rounded values for where their means lie between two steps.
 
     Noise well below a step is rounded away where the mean lies on a step and doubled between two. What
@@ -21,9 +21,9 @@ def averaged_variance(variance: float, levels: Float64[np.ndarray, " n"], step: 
     Gaussian noise that explains `variance` at these `levels` (means of rounded values, in units of `step`
     from one of its multiples).
     """
-    if step <= 0 or variance >= (COARSE * step) ** 2:
+    if step <= 0 or variance >= (COARSEST_SIGMA * step) ** 2:
         return variance
-    low, high = FINEST, COARSE
+    low, high = FINEST_SIGMA, COARSEST_SIGMA
     fractions = np.mod(levels / step, 1.0)
     wanted = variance / step**2
     for _ in range(24):

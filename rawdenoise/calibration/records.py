@@ -31,7 +31,7 @@ class DefectMap:
         """How many pixels are faulty."""
         return len(self.hot) + len(self.dead)
 
-    def joined(self, other: DefectMap) -> DefectMap:
+    def join(self, other: DefectMap) -> DefectMap:
         """The faulty pixels of both maps."""
         return DefectMap(
             max(self.shape, other.shape),
@@ -89,7 +89,7 @@ class CalibrationPoint:
 
     `noise` is on the packed scale of `levels`, the file's; its shot noise is 0, and must not be used, where
     nothing lit was measured. `black` and `saturation` are what was seen, in DN; `saturated` tells whether a
-    frame has reached the latter or the file only says so. `linearity_error` is EMVA 1288's, in percent;
+    frame has reached the latter or the file only says so. `linearity_error_percent` is EMVA 1288's;
     `response_sigma` how much pixels differ in their answer to light, relative. The intervals hold 95 % and
     are relative, to the shot noise and to the standard deviation of the read noise. `captures` counts the
     frames that spoke.
@@ -106,7 +106,7 @@ class CalibrationPoint:
     shot_interval: tuple[float, float] | None = None
     read_interval: tuple[float, float] | None = None
     saturated: bool = False
-    linearity_error: float | None = None
+    linearity_error_percent: float | None = None
     response_sigma: float | None = None
     dark: DarkPattern | None = None
     spectrum: RowSpectrum | None = None

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 
 from rawdenoise.calibration.darks import Darks, measure_darks
 from rawdenoise.calibration.flats import Flats, measure_flats
-from rawdenoise.calibration.frames import Frame, full_name, iso_labels
+from rawdenoise.calibration.frames import Frame, full_name, label_isos
 from rawdenoise.calibration.pairs import Pair
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint, four
 from rawdenoise.capture.raw import Camera, Levels, RawImage
@@ -22,9 +22,9 @@ from rawdenoise.noise.profiles.profile import Method
 
 LINE_ERROR = 0.005  # how far a real sensor strays from the line, relative
 TWO_SIDED_95 = 1.96
-CAUCHY = 2.385  # standard errors; 95 % efficient where every point is sound
+CAUCHY_SCALE = 2.385  # standard errors; 95 % efficient where every point is sound
 
-NO_DARKS = ("no darks: black is the file's, the read noise where the flats' line meets it",)
+WITHOUT_DARKS = ("no darks: black is the file's, the read noise where the flats' line meets it",)
 
 Refusal = Callable[[CalibrationError], None]
 
@@ -44,13 +44,13 @@ def calibrate_from_frames(
     Raises:
         CalibrationError: frames of several cameras, none at all, or nothing that can be measured.
     """
-    dark_frames, flat_frames = [_frame(dark) for dark in darks], [_frame(flat) for flat in flats]
+    dark_frames, flat_frames = [_as_frame(dark) for dark in darks], [_as_frame(flat) for flat in flats]
     everything = dark_frames + flat_frames
     if not everything:
         raise CalibrationError("there are no darks and no flats to calibrate from")
     _check_one_camera(everything)
     points = []
-    labels = iso_labels(frame.exposure.iso for frame in everything)
+    labels = label_isos(frame.exposure.iso for frame in everything)
     for iso in sorted(set(labels.values()), key=lambda iso: iso or 0):
         try:
             points.append(
@@ -67,7 +67,7 @@ def calibrate_from_frames(
     return points
 
 
-def _frame(given: Frame | RawImage) -> Frame:
+def _as_frame(given: Frame | RawImage) -> Frame:
     return given if isinstance(given, Frame) else Frame.of(given)
 
 
@@ -75,10 +75,10 @@ def _check_one_camera(frames: Sequence[Frame]) -> None:
     first = frames[0]
     for frame in frames[1:]:
         if not frame.camera.is_like(first.camera):
-            names = [f"{each.source} is of {full_name(each.camera)}" for each in (first, frame)]
+            names = [f"{one.source} is of {full_name(one.camera)}" for one in (first, frame)]
             raise CalibrationError(f"frames of several cameras: {', '.join(names)}; calibrate one at a time")
         if frame.shape != first.shape:
-            sizes = [f"{each.source} has {each.shape[1]}x{each.shape[0]} pixels" for each in (first, frame)]
+            sizes = [f"{one.source} has {one.shape[1]}x{one.shape[0]} pixels" for one in (first, frame)]
             raise CalibrationError(f"frames of several sizes: {', '.join(sizes)}; calibrate one at a time")
 
 
@@ -96,7 +96,7 @@ def _calibrate_iso(iso: int | None, darks: Sequence[Frame], flats: Sequence[Fram
 
 def _dark_point(camera: Camera, iso: int | None, dark: Darks) -> CalibrationPoint:
     """What darks tell without flats: everything but the gain."""
-    variance = _over_pairs(dark.pairs, "variance")
+    variance = _average_pairs(dark.pairs, "variance")
     doubt = max(e / v for pair in dark.pairs for e, v in zip(pair.error, pair.variance, strict=True))
     half = TWO_SIDED_95 * math.hypot(doubt, LINE_ERROR)
     return CalibrationPoint(
@@ -129,7 +129,7 @@ def _lit_point(
             f"{name}: flats of a single exposure and no darks; take darks, or more exposures"
         )
     floor = max((flats.step / _mean_span(levels)) ** 2 / 12, FLOOR)
-    lines = [_plane_line(plane, dark_pairs, used, floor, name) for plane in range(4)]
+    lines = [_fit_plane(plane, dark_pairs, used, floor, name) for plane in range(4)]
     row_variance = min(pair.row_variance for pairs in used for pair in pairs)  # a flicker adds to it
     noise = NoiseModel(
         shot=four(line.slope for line in lines),
@@ -151,13 +151,13 @@ def _lit_point(
             TWO_SIDED_95 * max(line.intercept_error / line.intercept for line in lines)
         ),
         saturated=flats.saturated,
-        linearity_error=flats.linearity_error,
+        linearity_error_percent=flats.linearity_error_percent,
         response_sigma=flats.response_sigma,
         dark=None if dark is None else dark.pattern,
         spectrum=None if dark is None else dark.spectrum,
-        defects=flats.defects if dark is None else dark.defects.joined(flats.defects),
+        defects=flats.defects if dark is None else dark.defects.join(flats.defects),
         curve=_curve(dark_pairs, flats),
-        notes=(*(NO_DARKS if dark is None else dark.notes), *flats.notes),
+        notes=(*(WITHOUT_DARKS if dark is None else dark.notes), *flats.notes),
     )
 
 
@@ -192,17 +192,17 @@ def _curve_point(
     exposure_s: float | None, pairs: Sequence[Pair], levels: Levels, *, used: bool
 ) -> CurvePoint:
     spans = [levels.white - black for black in levels.black]
-    signal, variance = _over_pairs(pairs, "signal"), _over_pairs(pairs, "variance")
+    signal, variance = _average_pairs(pairs, "signal"), _average_pairs(pairs, "variance")
     return CurvePoint(
         exposure_s=exposure_s,
-        signal=four(each * span for each, span in zip(signal, spans, strict=True)),
-        variance=four(each * span**2 for each, span in zip(variance, spans, strict=True)),
+        signal=four(level * span for level, span in zip(signal, spans, strict=True)),
+        variance=four(square * span**2 for square, span in zip(variance, spans, strict=True)),
         pairs=len(pairs),
         used=used,
     )
 
 
-def _over_pairs(pairs: Sequence[Pair], what: Literal["signal", "variance"]) -> FourFloats:
+def _average_pairs(pairs: Sequence[Pair], what: Literal["signal", "variance"]) -> FourFloats:
     return four(np.mean([getattr(pair, what) for pair in pairs], axis=0))
 
 
@@ -219,7 +219,7 @@ class Line:
     intercept_error: float
 
 
-def _plane_line(
+def _fit_plane(
     plane: int,
     dark_pairs: Sequence[Pair],
     exposures: Sequence[Sequence[Pair]],
@@ -260,7 +260,7 @@ def fit_line(
         root = np.sqrt(weight)[:, None]
         solution = np.linalg.lstsq(terms * root, wanted * root[:, 0], rcond=None)[0]
         left = wanted - terms @ solution
-        weight = 1 / (1 + (left / CAUCHY) ** 2)
+        weight = 1 / (1 + (left / CAUCHY_SCALE) ** 2)
     covariance = np.linalg.inv((terms * weight[:, None]).T @ terms)
     freedom = max(weight.sum() - 2, 1.0)
     scatter = max(float(weight @ left**2) / freedom, 1.0)

@@ -17,7 +17,7 @@ from rawdenoise.isolation.reader import shared_reader
 
 NOISY, CLEAN, BENCHMARK = "ValidationNoisyBlocksRaw", "ValidationGtBlocksRaw", "BenchmarkNoisyBlocksRaw"
 FULL_SET = (40, 32, 256, 256)
-LEAST_SIDE = 32  # pixels
+MINIMUM_SIDE = 32  # pixels
 ABOUT = ("MethodName", "Authors", "PaperTitle", "Venue", "MachineSpecs")
 STAND_IN = "stand-in"  # how the first line begins of the README.txt of a folder that only looks like SIDD
 
@@ -47,7 +47,7 @@ def read_blocks(path: Path) -> Blocks:
     """
     blocks: Blocks = shared_reader().call("read_sidd_blocks", path)
     height, width = blocks.shape[2:]
-    if not blocks.size or height % 2 or width % 2 or min(height, width) < LEAST_SIDE:
+    if not blocks.size or height % 2 or width % 2 or min(height, width) < MINIMUM_SIDE:
         raise NotAnImageError(path, f"holds {blocks.shape}, not scenes of raw blocks of even size")
     lowest, highest = float(blocks.min()), float(blocks.max())
     if not (lowest >= -0.001 and highest <= 1.001):  # also true of NaN

@@ -17,7 +17,7 @@ from rawdenoise.formats.sidd import CAMERAS, SCENE_NAME, SIDD_CFA, parse_scene_n
 from rawdenoise.isolation.reader import shared_reader
 
 BENCHMARK_FOLDER = "SIDD_Benchmark_Data"
-METADATA = "*METADATA_RAW*"
+METADATA_FILES = "*METADATA_RAW*"
 SCENE_NAMES = tuple(
     """
     0009_001_S6_00800_00350_3200_L 0021_001_GP_10000_05000_5500_N 0024_001_N6_03200_01500_5500_N
@@ -37,7 +37,7 @@ SCENE_NAMES = tuple(
     """.split()
 )
 # As the phones name themselves in their files, in lower case; "pixel 2" and "nexus 6p" are others.
-MODELS = {
+PHONE_MODELS = {
     "GP": re.compile("pixel"),
     "IP": re.compile("iphone 7"),
     "S6": re.compile("galaxy s6 edge|sm-g925.*"),
@@ -66,7 +66,9 @@ class Scene:
             return True
         named = replace(camera, model=CAMERAS[self.code].model)  # as the dataset spells it
         model = camera.model.strip().lower()
-        return named.is_same_model(CAMERAS[self.code]) and MODELS[self.code].fullmatch(model) is not None
+        return (
+            named.is_same_model(CAMERAS[self.code]) and PHONE_MODELS[self.code].fullmatch(model) is not None
+        )
 
 
 def find_scenes(folder: Path, count: int, names_file: Path | None = None) -> tuple[Scene, ...]:
@@ -76,15 +78,15 @@ def find_scenes(folder: Path, count: int, names_file: Path | None = None) -> tup
         FileError: they cannot be named, or a list names other than `count`.
     """
     if names_file is not None:
-        return _counted(_listed(names_file), count, names_file)
+        return _check_count(_read_list(names_file), count, names_file)
     for benchmark in sorted(folder.rglob(BENCHMARK_FOLDER)):
-        found = sorted(
+        folders = sorted(
             path for path in benchmark.rglob("*") if path.is_dir() and SCENE_NAME.fullmatch(path.name)
         )
-        if found:
-            return _counted(tuple(_scene_in(path) for path in found), count, benchmark)
+        if folders:
+            return _check_count(tuple(_read_scene(path) for path in folders), count, benchmark)
     if count == len(SCENE_NAMES):
-        return tuple(map(scene_named, SCENE_NAMES))
+        return tuple(map(parse_scene, SCENE_NAMES))
     raise NamelessScenesError(
         folder,
         f"has blocks of {count} scenes, not SIDD's {len(SCENE_NAMES)}, and no {BENCHMARK_FOLDER} beside them "
@@ -92,7 +94,7 @@ def find_scenes(folder: Path, count: int, names_file: Path | None = None) -> tup
     )
 
 
-def scene_named(name: str) -> Scene:
+def parse_scene(name: str) -> Scene:
     """What the name of a scene says.
 
     Raises:
@@ -104,24 +106,24 @@ def scene_named(name: str) -> Scene:
     return Scene(name, parsed.camera_code, parsed.iso, CAMERAS[parsed.camera_code])
 
 
-def _scene_in(folder: Path) -> Scene:
+def _read_scene(folder: Path) -> Scene:
     """A scene by its folder, its camera named as its metadata names it."""
-    scene = scene_named(folder.name)
-    metadata = next((path for path in sorted(folder.rglob(METADATA)) if path.is_file()), None)
+    scene = parse_scene(folder.name)
+    metadata = next((path for path in sorted(folder.rglob(METADATA_FILES)) if path.is_file()), None)
     camera = None if metadata is None else shared_reader().call("metadata_camera", metadata)
     return scene if camera is None else replace(scene, camera=camera)
 
 
-def _listed(path: Path) -> tuple[Scene, ...]:
+def _read_list(path: Path) -> tuple[Scene, ...]:
     try:
-        return tuple(map(scene_named, path.read_text(encoding="utf-8").split()))
+        return tuple(map(parse_scene, path.read_text(encoding="utf-8").split()))
     except (OSError, UnicodeDecodeError) as error:
         raise FileError(path, f"cannot be read as a list of scenes ({error})") from error
     except NotAnImageError as error:
         raise FileError(path, f"{error.path} {error.reason}") from error
 
 
-def _counted(scenes: tuple[Scene, ...], count: int, source: Path) -> tuple[Scene, ...]:
+def _check_count(scenes: tuple[Scene, ...], count: int, source: Path) -> tuple[Scene, ...]:
     if len(scenes) != count:
         raise FileError(source, f"names {len(scenes)} scenes, but the files of blocks hold {count}")
     return scenes

@@ -93,7 +93,7 @@ SceneDenoiser = Callable[[SceneBlocks, Scene], DenoisedScene]
 # ---------------------------------------------------------------- denoising
 
 
-def scene_denoiser(
+def make_denoiser(
     models: Callable[[Scene], Model],
     profiles: ProfileStore | None = None,
     *,
@@ -121,28 +121,28 @@ def denoise_scene(
     the noise.
     """
     start = time.perf_counter()
-    upright = mirrored(blocks, scene.cfa)
+    upright = mirror(blocks, scene.cfa)
     planes = [pack_rggb(block) for block in upright]
     unclipped = np.split(~clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
     evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model, profiles)
-    noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pooled(planes, unclipped)
+    noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pool_noise(planes, unclipped)
     clean = np.empty_like(blocks[:limit])
     judged = (time.perf_counter() - start) * len(clean) / len(blocks)
     start = time.perf_counter()
-    for each, valid, out in zip(planes[:limit], unclipped[:limit], mirrored(clean, scene.cfa), strict=True):
-        signal = denoise_planes(cleared(each, noise, valid=valid).planes, noise, model, device=device)
-        out[:] = mosaic_rggb(np.where(valid, signal, each).clip(0, 1))
+    for noisy, valid, out in zip(planes[:limit], unclipped[:limit], mirror(clean, scene.cfa), strict=True):
+        signal = denoise_planes(cleared(noisy, noise, valid=valid).planes, noise, model, device=device)
+        out[:] = mosaic_rggb(np.where(valid, signal, noisy).clip(0, 1))
     return DenoisedScene(clean, model.card.id, evidence.kind, judged + time.perf_counter() - start)
 
 
-def _pooled(
+def _pool_noise(
     planes: Sequence[Float32[np.ndarray, "4 h w"]], unclipped: Sequence[Bool[np.ndarray, "4 h w"]]
 ) -> NoiseModel:
     """What the pixels of all blocks show of their noise; block by block, as they are not one picture."""
-    return fit_noise(sample_sound(each, valid=valid) for each, valid in zip(planes, unclipped, strict=True))
+    return fit_noise(sample_sound(block, valid=valid) for block, valid in zip(planes, unclipped, strict=True))
 
 
-def mirrored(blocks: SceneBlocks, cfa: Cfa) -> SceneBlocks:
+def mirror(blocks: SceneBlocks, cfa: Cfa) -> SceneBlocks:
     """A view of blocks of even size that turns this phase into RGGB, and RGGB into it."""
     row, column = cfa.red
     return blocks[:, :: -1 if row else 1, :: -1 if column else 1]
@@ -169,12 +169,12 @@ def _as_capture(upright: SceneBlocks, scene: Scene, model: Model) -> RawImage:
 # ---------------------------------------------------------------- choosing models
 
 
-def models_by_scene(
+def choose_models(
     ids: Sequence[str], store: ModelStore, *, bundled: str, device: str
 ) -> Callable[[Scene], Model]:
     """Choose a model for each scene: the only one given; of several, or of the store, that of its phone.
 
-    Where none is of its phone it is a base among those given, or else the bundled one called `bundled`.
+    Where none is of its phone it is a bundled one among those given, or else the one called `bundled`.
 
     Raises:
         SetupError: the device is absent.
@@ -185,14 +185,14 @@ def models_by_scene(
     if len(given) == 1:
         return lambda scene: given[0]
     cards = [model.card for model in given] or store.cards()
-    bases = [model for model in given if is_bundled(model.card.id)]
+    for_all = [model for model in given if is_bundled(model.card.id)]
     load = cache(store.load)
 
     def choose(scene: Scene) -> Model:
         for card in cards:
             if not is_bundled(card.id) and scene.is_by(card.camera):
                 return load(card.id)
-        return bases[0] if bases else load_bundled(bundled)
+        return for_all[0] if for_all else load_bundled(bundled)
 
     return choose
 
@@ -219,29 +219,32 @@ def score(
 ) -> BlockScore:
     """Compare a block before and after with the truth."""
     noisy_ssim, clean_ssim = (
-        ssim(255 * each[None], 255 * truth[None], peak=255) for each in (noisy, denoised)
+        ssim(255 * block[None], 255 * truth[None], peak=255) for block in (noisy, denoised)
     )
     return BlockScore(psnr(noisy, truth), psnr(denoised, truth), noisy_ssim, clean_ssim)
 
 
-def figures_by_camera(results: Sequence[SceneResult]) -> tuple[Figures, ...]:
+def summarize_cameras(results: Sequence[SceneResult]) -> tuple[Figures, ...]:
     """The means of each camera, in order of code."""
     codes = sorted({result.scene.code for result in results})
-    return tuple(figures([each for each in results if each.scene.code == code], code) for code in codes)
+    return tuple(
+        summarize([result for result in results if result.scene.code == code], code) for code in codes
+    )
 
 
-def figures(results: Sequence[SceneResult], name: str) -> Figures:
+def summarize(results: Sequence[SceneResult], name: str) -> Figures:
     """The means over all blocks of some scenes."""
     scores = [score for result in results for score in result.scores]
     return Figures(
         name=name,
         scenes=len(results),
         blocks=len(scores),
-        noisy_psnr=float(np.mean([each.noisy_psnr for each in scores])),
-        psnr=float(np.mean([each.psnr for each in scores])),
-        noisy_ssim=float(np.mean([each.noisy_ssim for each in scores])),
-        ssim=float(np.mean([each.ssim for each in scores])),
-        seconds_per_megapixel=sum(r.seconds for r in results) / sum(r.megapixels for r in results),
-        models=tuple(sorted({each.model_id for each in results})),
-        noise_from=tuple(sorted({each.noise_from.value for each in results})),
+        noisy_psnr=float(np.mean([score.noisy_psnr for score in scores])),
+        psnr=float(np.mean([score.psnr for score in scores])),
+        noisy_ssim=float(np.mean([score.noisy_ssim for score in scores])),
+        ssim=float(np.mean([score.ssim for score in scores])),
+        seconds_per_megapixel=sum(result.seconds for result in results)
+        / sum(result.megapixels for result in results),
+        models=tuple(sorted({result.model_id for result in results})),
+        noise_from=tuple(sorted({result.noise_from.value for result in results})),
     )

@@ -123,7 +123,7 @@ def draw_defects(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
         return ()
     defects = DefectMap()
     for defect_map in maps:
-        defects = defects.joined(defect_map)
+        defects = defects.join(defect_map)
     height, width = defects.shape
     small, large = MARKS
     radius = min(large, max(small, 40 / math.sqrt(len(defects) + 1)))

@@ -121,7 +121,7 @@ def _list_cells(point: CalibrationPoint) -> tuple[str, ...]:
         write_plain(fmean(point.black), 5),
         f"{point.saturation:.0f}",
         ("" if point.saturated else "≥ ") + write_plain(point.full_well_e and fmean(point.full_well_e), 4),
-        DASH if point.linearity_error is None else f"{point.linearity_error:.2f}",
+        DASH if point.linearity_error_percent is None else f"{point.linearity_error_percent:.2f}",
         write_plain((point.dark and point.dark.pixel_sigma) or None, 2),
         write_plain(point.response_sigma and 100 * point.response_sigma, 2),
         f"{len(point.defects.hot)}, {len(point.defects.dead)}",
