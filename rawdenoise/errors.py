@@ -152,6 +152,10 @@ class ProfileError(RawDenoiseError):
     exit_code = 3
 
 
+class ProfileExistsError(ProfileError):
+    """There is another profile of this camera already, and it was not to be replaced."""
+
+
 class TrainingError(RawDenoiseError):
     """Training cannot start or cannot go on."""
 

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Camera, Levels
-from rawdenoise.errors import ProfileError
+from rawdenoise.cli.wording import name_options
+from rawdenoise.errors import ProfileError, ProfileExistsError
 from rawdenoise.noise.profiles.profile import off_scale, point_at
 from rawdenoise.noise.profiles.store import (
     CameraProfile,
@@ -488,8 +489,9 @@ def test_profiles_are_shared_as_they_stand(tmp_path: Path) -> None:
     assert (other.folder / f"{profile.id}.toml").read_text() == commented
     other.import_file(exported)  # the same again is no conflict
     exported.write_text(SOUND)
-    with pytest.raises(ProfileError, match="--replace"):
+    with pytest.raises(ProfileExistsError, match="is another profile of Test One: replace it") as error:
         other.import_file(exported)
+    assert name_options(error.value).endswith("is another profile of Test One: --replace overwrites it")
     other.import_file(exported, replace=True)
     assert (other.folder / f"{profile.id}.toml").read_text() == SOUND
 

@@ -8,6 +8,7 @@ from rawdenoise.errors import (
     MissingFlatsError,
     NamelessCameraError,
     NamelessScenesError,
+    ProfileExistsError,
     RawDenoiseError,
     SeveralCamerasError,
     UnusableFlatsError,
@@ -18,6 +19,7 @@ OPTIONS: Mapping[type[RawDenoiseError], tuple[str, str]] = {
     UnusableFlatsError: ("as ordinary captures they may do", "--captures takes PATHs for ordinary captures"),
     NamelessCameraError: ("give its name", "give --camera NAME"),
     SeveralCamerasError: ("a profile is of one, name it", "-o takes one, see --camera"),
+    ProfileExistsError: ("replace it, or keep it", "--replace overwrites it"),
     NamelessScenesError: ("give a list", "give --scenes FILE"),
 }
 

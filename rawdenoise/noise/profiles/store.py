@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rawdenoise.atomic import atomic_output, remove_abandoned, write_bytes
 from rawdenoise.capture.raw import Camera, Levels
-from rawdenoise.errors import ProfileError, guarded
+from rawdenoise.errors import ProfileError, ProfileExistsError, guarded
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import (
     CameraProfile,
@@ -131,8 +131,8 @@ class ProfileStore:
         profile = parse_profile(data, path)
         output = self.folder / (profile.id + SUFFIX)
         if output.exists() and not replace and _read(output) != data:
-            raise ProfileError(
-                f"{path}: {output} is another profile of {profile.camera.name}: --replace overwrites it"
+            raise ProfileExistsError(
+                f"{path}: {output} is another profile of {profile.camera.name}: replace it, or keep it"
             )
         remove_abandoned(self.folder)
         write_bytes(output, data)
