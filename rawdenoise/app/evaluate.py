@@ -40,6 +40,7 @@ from rawdenoise.evaluation.sidd import (
 )
 
 OVERALL = "all"
+NOT_FULL = f"this is not the full set ({' x '.join(map(str, FULL_SET))})"
 COLUMNS = (
     "camera", "scenes", "blocks", "noisy dB", "dB", "gain", "noisy SSIM", "SSIM", "s/MP", "model",
     "noise from",

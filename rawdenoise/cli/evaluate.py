@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
@@ -65,59 +64,42 @@ def sidd(
     Each scene is denoised as `rawdenoise denoise` would a capture: with the newest model of its phone, or
     else the bundled one.
     """
-    from rawdenoise.app.evaluate import (
-        COLUMNS,
-        EvaluationRequest,
-        Submission,
-        choose_denoiser,
-        denoise_benchmark,
-        read_validation_set,
-        validate,
-    )
+    from rawdenoise.app import evaluate as app
     from rawdenoise.app.stores import user_stores
-    from rawdenoise.evaluation.blocks import FULL_SET
 
     if submit is not None and limit_blocks is not None:
         raise click.UsageError("--submit needs all blocks: leave --limit-blocks out")
     if submit is None and about:
         raise click.UsageError("--about is for --submit")
-    described = _parse_about(about)
-    submission = None if submit is None else Submission(submit, described)
-    request = EvaluationRequest(data, models, bundled, scenes, limit_blocks, device, csv, submission)
-    denoise = choose_denoiser(request, user_stores())
-    if (blocks := read_validation_set(request)) is not None:
+    texts = dict(map(_parse_about, about))
+    submission = None if submit is None else app.Submission(submit, texts)
+    request = app.EvaluationRequest(data, models, bundled, scenes, limit_blocks, device, csv, submission)
+    denoise = app.choose_denoiser(request, user_stores())
+    if (blocks := app.read_validation_set(request)) is not None:
         if not blocks.is_full:
-            size = " x ".join(map(str, FULL_SET))
-            click.echo(f"note: this is not the full set ({size}): no figures to publish", err=True)
-        validation = validate(blocks, denoise, on_scene=partial(_report, "validation"))
+            click.echo(f"note: {app.NOT_FULL}: no figures to publish", err=True)
+        validation = app.validate(blocks, denoise, on_scene=partial(_report, "validation"))
         if as_json:
             click.echo(json.dumps(validation.as_json(), indent=2))
         else:
-            for line in (one_line(validation.heading), *table([COLUMNS, *validation.rows()])):
+            for line in (one_line(validation.heading), *table([app.COLUMNS, *validation.rows()])):
                 click.echo(line)
         if csv is not None:
             validation.write_csv(csv)
     if submission is not None:
-        denoise_benchmark(request, submission, denoise, on_scene=partial(_report, "benchmark"))
+        app.denoise_benchmark(request, submission, denoise, on_scene=partial(_report, "benchmark"))
         click.echo(f"wrote {one_line(submission.output)}", err=True)
 
 
-def _parse_about(entries: Iterable[str]) -> dict[str, str]:
-    """Take NAME=TEXT apart.
-
-    Raises:
-        click.UsageError: it is not that, or the benchmark knows no such name.
-    """
+def _parse_about(entry: str) -> tuple[str, str]:
+    """Take NAME=TEXT apart; the benchmark knows but a few names."""
     from rawdenoise.evaluation.blocks import ABOUT
 
-    texts = {}
-    for entry in entries:
-        name, equals, text = entry.partition("=")
-        if not equals or name not in ABOUT:
-            names = ", ".join(ABOUT)
-            raise click.UsageError(f"--about {one_line(entry)}: give one of {names}, as in Venue=none")
-        texts[name] = text
-    return texts
+    name, equals, text = entry.partition("=")
+    if not equals or name not in ABOUT:
+        names = ", ".join(ABOUT)
+        raise click.UsageError(f"--about {one_line(entry)}: give one of {names}, as in Venue=none")
+    return name, text
 
 
 def _report(part: str, scene: str, done: int, count: int) -> None:
