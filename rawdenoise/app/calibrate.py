@@ -127,14 +127,14 @@ def find_cameras(
             one file.
     """
     cameras = _group(request, _sort(request, on_left_out), on_left_out)
-    if len(cameras) == 1 or request.pictures is None:
-        folders = [request.pictures] * len(cameras)
-    else:
-        folders = [request.pictures / profile_id(frames.camera) for frames in cameras]
-    if len(cameras) > 1 and request.output is not None:
+    if len(cameras) == 1:
+        return (replace(cameras[0], pictures=request.pictures),)
+    if request.output is not None:
         names = ", ".join(frames.name for frames in cameras)
         raise SeveralCamerasError(f"these are several cameras ({names}): a profile is of one, name it")
-    return tuple(replace(frames, pictures=folder) for frames, folder in zip(cameras, folders, strict=True))
+    if request.pictures is None:
+        return tuple(cameras)
+    return tuple(replace(one, pictures=request.pictures / profile_id(one.camera)) for one in cameras)
 
 
 def _sort(request: CalibrationRequest, on_left_out: LeftOut) -> Frames:
@@ -284,7 +284,7 @@ def measure(
         points = calibrate_from_frames(frames.darks, frames.flats, on_refusal=refusals.append)
         if not points:
             if request.flats:
-                raise CalibrationError(str(refusals[0]))
+                raise refusals[0]
             raise UnusableFlatsError(f"{refusals[0]} (as ordinary captures they may do)")
     else:
         darks = calibrate_from_frames(frames.darks, []) if frames.darks else []
