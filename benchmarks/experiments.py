@@ -43,7 +43,7 @@ from rawdenoise.pipeline import denoise_planes
 from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Batch
-from rawdenoise.training.captures import mosaic_rggb
+from rawdenoise.training.crops import mosaic_rggb
 from rawdenoise.training.loop import Fitted, fit
 from rawdenoise.training.risk import estimate_risk
 

@@ -49,7 +49,7 @@ from rawdenoise.quality.metrics import psnr
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.batches import Batch, Source
-from rawdenoise.training.captures import pack_rggb
+from rawdenoise.training.crops import pack_rggb
 from rawdenoise.training.loop import TrainingOptions, fit
 from rawdenoise.training.synthetic import paint_scenes
 

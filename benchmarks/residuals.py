@@ -29,8 +29,10 @@ from rawdenoise.quality.verdicts import judge_residual
 from rawdenoise.simulation.camera import SIMULATED_IMX385, SimulatedCamera, capture
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training import TrainingOptions, scan
-from rawdenoise.training.captures import TileStore, build_store, mosaic_rggb, pack_rggb
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb
 from rawdenoise.training.loop import fit
+from rawdenoise.training.tile_building import build_store
+from rawdenoise.training.tiles import TileStore
 
 ISOS = (1600, 6400, 25600)
 HELD_OUT = 6  # tiles of each ISO

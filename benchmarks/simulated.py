@@ -30,7 +30,7 @@ from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_wh
 from rawdenoise.noise.tukey import tukey_lambda_deviation
 from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
 from rawdenoise.training.batches import Batch
-from rawdenoise.training.captures import mosaic_rggb, pack_rggb, turned
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turned
 
 COLUMNS, ROWS = 5, 2  # of photographs in a capture to train on
 HEIGHT, WIDTH = 160, 240  # of each

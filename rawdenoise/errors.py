@@ -160,6 +160,22 @@ class TrainingError(RawDenoiseError):
     """Training cannot start or cannot go on."""
 
 
+class ScratchError(TrainingError):
+    """The folder for tiles and checkpoints cannot be written."""
+
+
+class TooFewCapturesError(TrainingError):
+    """No camera has captures enough."""
+
+
+class NoCleanCapturesError(TrainingError):
+    """Unpaired learning was asked for, and no capture is clean."""
+
+
+class UnfinishableError(TrainingError):
+    """There is no network yet of which a model could be made."""
+
+
 class CalibrationError(RawDenoiseError):
     """Darks, flats or captures that tell nothing, or nothing true, about a camera's noise."""
 

@@ -10,8 +10,9 @@ from rawdenoise.noise.artefacts import cleared, sample_sound
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.training import captures
-from rawdenoise.training.captures import Capture, CaptureSet, build_store
+from rawdenoise.training import tile_building
+from rawdenoise.training.captures import Capture, CaptureSet
+from rawdenoise.training.tile_building import build_store
 
 ROW_SIGMA = 1e-3
 NOISE = NoiseModel((4e-4,) * 4, (9e-6,) * 4, row_variance=ROW_SIGMA**2)
@@ -63,7 +64,7 @@ def test_training_sees_neither_and_learns_from_no_defect(
     mosaic = np.rint(512 + 15871 * dim(256, 256)[0]).astype(np.uint16)
     mosaic[100, 101] = 9000
     raw = make_raw(256, 256, mosaic=mosaic)
-    monkeypatch.setattr(captures, "read_isolated", lambda path, layout: raw)
+    monkeypatch.setattr(tile_building, "read_isolated", lambda path, layout: raw)
     group = CaptureSet(raw.camera, (Capture(tmp_path / "a.dng", "0", 800),))
     store = build_store(group, tmp_path / "tiles", seed=0)
     file = store.folder / store.tiles[0].file

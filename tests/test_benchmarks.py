@@ -17,7 +17,7 @@ from rawdenoise.formats.sidd import SIDD_CFA, read_sidd
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, unstabilize
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training.captures import mosaic_rggb, pack_rggb, turned
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turned
 from rawdenoise.training.objectives import NEED_PAIRS
 
 NOISE = NoiseModel((2e-3, 1.9e-3, 1.8e-3, 2.1e-3), (1e-5,) * 4)

@@ -18,7 +18,8 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.noise.profiles.store import load_profile
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, evenly_lit, make_fixed_pattern
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training.captures import build_store, scan
+from rawdenoise.training.captures import scan
+from rawdenoise.training.tile_building import build_store
 
 UNTOUCHED = Provenance(__version__, "none", 0.0)
 CAMERA = SIMULATED_IMX385.resized(256, 192)

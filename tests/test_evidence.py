@@ -20,7 +20,7 @@ from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import CameraProfile, Method, ProfilePoint, ProfileStore
 from rawdenoise.noise.samples import NoiseSamples
-from rawdenoise.training.captures import _noise_by_iso
+from rawdenoise.training.pooled_noise import pool_noise
 
 BYTE, RATIONAL, DOUBLE = 1, 5, 12
 GAIN, READ, BLACK, WHITE = 8.0, 10.0, 512.0, 16383.0
@@ -247,12 +247,12 @@ def test_where_noise_cannot_be_told_from_texture_nothing_is_learnt_or_calibrated
     textures = sample_noise(noisy(textured(3, 0.1, 0), 4 / SPAN, (6 / SPAN) ** 2))
     shows = sample_noise(noisy(ramps(), GAIN / SPAN, (READ / SPAN) ** 2))
     samples = {100: [textures], 800: [shows]}
-    (known,) = _noise_by_iso(TEST_CAMERA, samples, {100: None, 800: None})
+    (known,) = pool_noise(TEST_CAMERA, samples, {100: None, 800: None})
     assert known.iso == 800
-    calibrated = _noise_by_iso(TEST_CAMERA, samples, {100: TRUE, 800: None})
+    calibrated = pool_noise(TEST_CAMERA, samples, {100: TRUE, 800: None})
     assert [each.noise == TRUE for each in calibrated] == [True, False]
     with pytest.raises(TrainingError, match=r"captures of ISO 100 cannot be told.*rawdenoise calibrate"):
-        list(_noise_by_iso(TEST_CAMERA, {100: [textures]}, {100: None}))
+        list(pool_noise(TEST_CAMERA, {100: [textures]}, {100: None}))
 
     levels = Levels((BLACK,) * 4, WHITE)
     captures = [

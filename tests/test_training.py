@@ -15,25 +15,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import rawdenoise.training.captures as captures_module
-from rawdenoise.app.stores import user_stores
+import rawdenoise.training.tile_building as tile_building
 from rawdenoise.capture.raw import Cfa
-from rawdenoise.errors import NotFoundError, RawDenoiseError, TrainingError
+from rawdenoise.errors import NotFoundError, RawDenoiseError, ScratchError, TrainingError
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean
 from rawdenoise.training.camera import Trained, forget, run_id, train
-from rawdenoise.training.captures import (
-    CaptureSet,
-    TileStore,
-    build_store,
-    mosaic_rggb,
-    pack_rggb,
-    scan,
-    turned,
-)
+from rawdenoise.training.captures import CaptureSet, scan
 from rawdenoise.training.checkpoint import Check, Counters, load_checkpoint, save_checkpoint
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turned
 from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, NEED_PAIRS, OBJECTIVES, Step
 from rawdenoise.training.objectives.gr2r import (
@@ -44,6 +36,8 @@ from rawdenoise.training.objectives.gr2r import (
 from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
 from rawdenoise.training.redraw import gaussianity, redraw
 from rawdenoise.training.risk import RiskFigures
+from rawdenoise.training.tile_building import build_store
+from rawdenoise.training.tiles import TileStore
 
 LAYOUT = PlainLayout(cfa=Cfa.GBRG, black=100.0, white=4095.0, bits=12, size=None)
 QUICK = TrainingOptions(images=24, minutes=None, batch=4, crop=32, device="cpu", checkpoint_s=1e9)
@@ -199,7 +193,7 @@ def test_crops_are_the_same_for_the_same_seed(captures: CaptureSet, store: TileS
 def test_a_reopened_store_reads_no_capture(
     captures: CaptureSet, tiles: Path, store: TileStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(captures_module, "read_isolated")
+    monkeypatch.delattr(tile_building, "read_isolated")
     again = build_store(captures, tiles, seed=0)
     assert (again.tiles, again.held_out, again.noise) == (store.tiles, store.held_out, store.noise)
 
@@ -265,7 +259,7 @@ def test_a_full_disk_is_one_clear_line_and_is_made_room_on(
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(TrainingError, match=r"training.*no space left.*--scratch"):
+    with pytest.raises(ScratchError, match=r"training.*no space left"):
         train(captures, QUICK, folder=tmp_path / "training")
     assert not list((tmp_path / "training").iterdir())
 
@@ -546,18 +540,17 @@ def test_another_version_trains_afresh(
     captures: CaptureSet, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     base = run_id(captures, QUICK)
-    monkeypatch.setattr(captures_module, name, "another")
+    monkeypatch.setattr(tile_building, name, "another")
     assert run_id(captures, QUICK) != base
 
 
 def test_a_new_calibration_trains_afresh(captures: CaptureSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    profiles = user_stores().profiles
-    base = run_id(captures, QUICK, profiles=profiles)
+    base = run_id(captures, QUICK)
     known = NoiseModel((1e-3,) * 4, (1e-6,) * 4)
     monkeypatch.setattr(ProfileStore, "noise_of", lambda self, camera, iso, levels: known)
-    calibrated = run_id(captures, QUICK, profiles=profiles)
+    calibrated = run_id(captures, QUICK)
     known = replace(known, row_variance=1e-7)
-    assert len({base, calibrated, run_id(captures, QUICK, profiles=profiles)}) == 3
+    assert len({base, calibrated, run_id(captures, QUICK)}) == 3
 
 
 @pytest.mark.usefixtures("few_crops")

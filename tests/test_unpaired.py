@@ -21,9 +21,11 @@ from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_wh
 from rawdenoise.training import camera
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.camera import Trained
-from rawdenoise.training.captures import Tile, TileStore, build_store, scan, tile_file
+from rawdenoise.training.captures import scan
 from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
+from rawdenoise.training.tile_building import build_store
+from rawdenoise.training.tiles import Tile, TileStore, tile_file
 from rawdenoise.training.unpaired import (
     FIRST_SHARE,
     CleanCaptures,

@@ -32,7 +32,7 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.pipeline import denoise_planes, evidence_of
 from rawdenoise.quality.metrics import psnr, ssim
-from rawdenoise.training.captures import mosaic_rggb, pack_rggb
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb
 
 MEGAPIXEL = 1024 * 1024  # as the benchmark's own code counts
 

@@ -21,9 +21,9 @@ from rawdenoise.models.bundled import BUNDLED, load_bundled
 from rawdenoise.models.card import CLEAN, ModelCard
 from rawdenoise.models.model import Model, new_model
 from rawdenoise.noise.profiles.store import ProfileStore
-from rawdenoise.pages.model_page import render_model
-from rawdenoise.quality.held_out import measure_held_out
-from rawdenoise.training.captures import CaptureSet, TileStore, build_store, tile_file, tiles_digest
+from rawdenoise.pages.model_page import render
+from rawdenoise.quality.residuals import gather
+from rawdenoise.training.captures import CaptureSet
 from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.loop import (
     Alone,
@@ -37,6 +37,8 @@ from rawdenoise.training.loop import (
 )
 from rawdenoise.training.objectives import NEED_PAIRS
 from rawdenoise.training.risk import RiskFigures, crop_sums, difference, summarise
+from rawdenoise.training.tile_building import build_store, tiles_digest
+from rawdenoise.training.tiles import TileStore, tile_file
 from rawdenoise.training.unpaired import FIRST, SECOND, CleanCaptures, Unpaired, clean_captures, fit_unpaired
 
 DEFAULTS = TrainingOptions()
@@ -224,10 +226,10 @@ def _judged(
         error *= math.sqrt(1 + drawn / (max(1, len(store.held_out)) * (store.largest_crop + 1) ** 2))
         better = bool(store.held_out) and gained > 2 * error
     better = better and risk.gain_db >= 0
-    evidence = measure_held_out(fitted.net, store, seed=options.seed)
+    evidence = gather(fitted.net, store, seed=options.seed)
     model = new_model(fitted.net, _card(captures, store, fitted, options, start, risk, unpaired))
     model = replace(model, card=replace(model.card, evidence=tuple(each.as_json() for each in evidence)))
-    page, rival_id = render_model(model.card, evidence), rival.card.id if rival else ""
+    page, rival_id = render(model.card, evidence), rival.card.id if rival else ""
     return Trained(model, page, risk, before, better, rival_id, fitted.stopped)
 
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
 from rawdenoise.atomic import remove_abandoned
-from rawdenoise.errors import TrainingError
+from rawdenoise.errors import ScratchError, TrainingError
 from rawdenoise.inference.devices import pick_device, prefers_bfloat16
 from rawdenoise.nets import BLIND_SPOTS, NETS, BlindSpotDenoiser, Network, build_net
 from rawdenoise.nets.gaussians import Prediction
@@ -226,7 +226,7 @@ class Alone:
             raise TrainingError(reason) from None
         except OSError as error:
             reason = f"cannot be written ({error.strerror or error})"
-            raise TrainingError(f"{self._folder}: {reason}; choose another folder with --scratch") from error
+            raise ScratchError(f"{self._folder}: {reason}") from error
 
     def __exit__(self, *_: object) -> None:
         with suppress(OSError):  # Windows keeps it while it is open

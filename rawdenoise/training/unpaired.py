@@ -29,17 +29,11 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilized_mean
 from rawdenoise.pipeline import denoise_planes
 from rawdenoise.training.batches import Batch, Source
-from rawdenoise.training.captures import (
-    CaptureSet,
-    Tile,
-    TileStore,
-    crop_rggb,
-    draw_tiles,
-    mosaic_rggb,
-    tile_file,
-)
+from rawdenoise.training.captures import CaptureSet
+from rawdenoise.training.crops import crop_rggb, mosaic_rggb
 from rawdenoise.training.loop import Fitted, Progress, TrainingOptions, TrainingStopped, fit
 from rawdenoise.training.redraw import redraw
+from rawdenoise.training.tiles import Tile, TileStore, draw_tiles, tile_file
 
 FIRST, SECOND = "first", "second"  # folders of the stages' checkpoints
 FIRST_SHARE = 0.1  # of the budget, for the blind-spot network
