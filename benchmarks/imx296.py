@@ -33,7 +33,7 @@ from rawdenoise.models.model import Model
 from rawdenoise.pipeline import denoise, denoise_planes, noise_for
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.recipe import Recipe
-from rawdenoise.training import TrainingOptions, scan, train
+from rawdenoise.training import CameraTraining, TrainingOptions, scan, train
 
 SCALE = 64  # of the reference
 BLURS = (1, 2, 4)  # sigmas, packed pixels
@@ -79,7 +79,7 @@ def trained(captures: Path, options: TrainingOptions, start: Model | None) -> Mo
     """Train on the largest group among the captures (one of them states another make and model)."""
     largest = scan([captures])[0]
     with tempfile.TemporaryDirectory() as folder:
-        return train(largest, options, folder=Path(folder), start=start).model
+        return train(CameraTraining(largest, options, start), folder=Path(folder)).model
 
 
 def compare(model: Model, base: Model | None, burst: Path) -> None:

@@ -117,8 +117,8 @@ def make_trainings_short() -> None:
         return fit(source, replace(options, checkpoint_s=0.0, crop=16), **more)
 
     camera.fit = fit_and_save
-    camera.JUDGED = (1, 4)
-    sys.modules["rawdenoise.training.loop"].LOOKED_AT = (1, 4)  # type: ignore[attr-defined]
+    sys.modules["rawdenoise.training.comparison"].JUDGED = (1, 4)  # type: ignore[attr-defined]
+    sys.modules["rawdenoise.training.judging"].LOOKED_AT = (1, 4)  # type: ignore[attr-defined]
 
 
 def start(case: Case, *, kill_at: int | None = None, count_in: Path | None = None) -> int:

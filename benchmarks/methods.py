@@ -28,7 +28,7 @@ from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Source
 from rawdenoise.training.loop import Fitted, fit
 from rawdenoise.training.objectives.self2self import FILLED_FROM, averaged
-from rawdenoise.training.unpaired import CleanSource, Unpaired, fit_unpaired
+from rawdenoise.training.unpaired import CleanSource, Unpaired, UnpairedCrops, fit_unpaired
 
 NET = "fast"
 GAMMAS = (0, 1, 2, 5, 10, 20)
@@ -127,7 +127,7 @@ def fit_method(method: Method, ground: Ground, options: TrainingOptions, **how: 
     if ground.clean is None:
         return fit(ground.source, options, **how)
     unpaired = Unpaired(blind_spot=BLIND_SPOT, learned_noise=method.learned_noise)
-    return fit_unpaired(ground.source, ground.clean, options, unpaired, **how)
+    return fit_unpaired(UnpairedCrops(ground.source, ground.clean), options, unpaired, **how)
 
 
 # ---------------------------------------------------------------- networks, and what is used as one

@@ -50,7 +50,8 @@ from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.crops import pack_rggb
-from rawdenoise.training.loop import TrainingOptions, fit
+from rawdenoise.training.loop import fit
+from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.synthetic import paint_scenes
 
 ISOS = (1600, 6400, 25600)  # of the simulated camera

@@ -45,7 +45,8 @@ from rawdenoise.quality.metrics import psnr
 from rawdenoise.quality.picture_quality import PictureQuality
 from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training.loop import TrainingOptions, fit
+from rawdenoise.training.loop import fit
+from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.synthetic import paint_scenes
 
 EXPOSURES = (0.1, 0.5)  # of one that brings the highlights to white

@@ -38,7 +38,7 @@ from commands import at_least, ended_in_a_line
 from trials import ROWS
 
 from rawdenoise.nets import NETS
-from rawdenoise.training.loop import SMALLEST_CROP
+from rawdenoise.training.options import SMALLEST_CROP
 
 TABLES = {
     "table1": table1,

@@ -38,7 +38,8 @@ from rawdenoise.errors import TrainingError
 from rawdenoise.nets import Network, build_net
 from rawdenoise.training import TrainingOptions, TrainingStopped
 from rawdenoise.training.checkpoint import load_checkpoint
-from rawdenoise.training.loop import Fitted, Progress
+from rawdenoise.training.loop import Fitted
+from rawdenoise.training.progress import Progress
 
 GR2R = "gr2r"
 # What is trained from nothing to the end of its budget, and what is not trained: each of METHODS is a row.

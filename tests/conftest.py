@@ -78,9 +78,8 @@ def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def few_crops(monkeypatch: pytest.MonkeyPatch) -> None:
     """Judge networks by a few crops: most of the time of a short training is in judging it well."""
-    monkeypatch.setattr("rawdenoise.training.loop.LOOKED_AT", (1, 4))
-    monkeypatch.setattr("rawdenoise.training.camera.JUDGED", (1, 8))
-    monkeypatch.setattr("rawdenoise.training.bundled.JUDGED", (1, 8))
+    monkeypatch.setattr("rawdenoise.training.judging.LOOKED_AT", (1, 4))
+    monkeypatch.setattr("rawdenoise.training.comparison.JUDGED", (1, 8))
 
 
 PATIENCE_S = 300.0  # how long a loaded machine may take for what takes a second

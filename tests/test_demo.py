@@ -20,8 +20,8 @@ SMALL = DemoPlan(size=(256, 192), training_captures=3, unseen_captures=2, images
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoResult, Path, list[str]]:
     output, lines = tmp_path_factory.mktemp("demo") / "out", list[str]()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("rawdenoise.training.loop.LOOKED_AT", (1, 4))
-        patched.setattr("rawdenoise.training.camera.JUDGED", (1, 8))
+        patched.setattr("rawdenoise.training.judging.LOOKED_AT", (1, 4))
+        patched.setattr("rawdenoise.training.comparison.JUDGED", (1, 8))
         return run_demo(output, seed=1, on_line=lines.append, plan=SMALL), output, lines
 
 

@@ -24,9 +24,12 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean, unstabilize
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.bundled import train_base
-from rawdenoise.training.loop import TrainingOptions, TrainingStopped, fit
+from rawdenoise.training.judging import FlatLimits
+from rawdenoise.training.loop import fit
 from rawdenoise.training.objectives import Step
 from rawdenoise.training.objectives.pairs import noise2noise, supervised
+from rawdenoise.training.options import TrainingOptions
+from rawdenoise.training.progress import TrainingStopped
 from rawdenoise.training.redraw import redraw
 from rawdenoise.training.risk import crop_sums, difference, estimate_risk, summarise
 from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
@@ -149,7 +152,7 @@ def test_a_rising_risk_ends_the_training_with_the_best_kept(
     def ruin(step: Step) -> torch.Tensor:
         return -supervised(step).clamp_max(100)
 
-    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"r2r": ruin})
+    monkeypatch.setattr("rawdenoise.training.learner.OBJECTIVES", {"r2r": ruin})
     options = replace(TINY, objective="r2r", images=1000)
     fitted = fit(Slopes(), options, folder=tmp_path / "guarded", run="a")
     assert "rises" in fitted.stopped
@@ -161,8 +164,8 @@ def test_a_rising_risk_ends_the_training_with_the_best_kept(
 
 @pytest.mark.usefixtures("few_crops")
 def test_where_nothing_more_is_gained_it_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rawdenoise.training.loop.FLAT", (2, 0.002, 100))
-    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"r2r": lambda step: 0 * supervised(step)})
+    monkeypatch.setattr("rawdenoise.training.judging.FLAT", FlatLimits(2, 0.002, 100))
+    monkeypatch.setattr("rawdenoise.training.learner.OBJECTIVES", {"r2r": lambda step: 0 * supervised(step)})
     fitted = fit(Slopes(), replace(TINY, objective="r2r", images=1000), folder=tmp_path, run="a")
     assert fitted.images < 500
 

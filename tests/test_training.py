@@ -22,11 +22,11 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean
-from rawdenoise.training.camera import Trained, forget, run_id, train
+from rawdenoise.training.camera import Trained, forget, train
+from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import CaptureSet, scan
 from rawdenoise.training.checkpoint import Check, Counters, load_checkpoint, save_checkpoint
 from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turned
-from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, NEED_PAIRS, OBJECTIVES, Step
 from rawdenoise.training.objectives.gr2r import (
     fidelity_loss,
@@ -34,6 +34,8 @@ from rawdenoise.training.objectives.gr2r import (
     recorruption_loss,
 )
 from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
+from rawdenoise.training.options import TrainingOptions
+from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.redraw import gaussianity, redraw
 from rawdenoise.training.risk import RiskFigures
 from rawdenoise.training.tile_building import build_store
@@ -86,7 +88,7 @@ def store(captures: CaptureSet, tiles: Path) -> TileStore:
 
 def with_tiles(folder: Path, captures: CaptureSet, options: TrainingOptions, tiles: Path) -> Path:
     """Put the tiles where a training would cut them."""
-    shutil.copytree(tiles, folder / run_id(captures, options))
+    shutil.copytree(tiles, folder / CameraTraining(captures, options).run_id())
     return folder
 
 
@@ -260,7 +262,7 @@ def test_a_full_disk_is_one_clear_line_and_is_made_room_on(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ScratchError, match=r"training.*no space left"):
-        train(captures, QUICK, folder=tmp_path / "training")
+        train(CameraTraining(captures, QUICK), folder=tmp_path / "training")
     assert not list((tmp_path / "training").iterdir())
 
 
@@ -431,7 +433,7 @@ def test_checkpoints_are_of_one_run_and_never_trusted_blindly(tmp_path: Path) ->
 @pytest.mark.usefixtures("few_crops")
 def test_training_gives_a_model_with_its_card(captures: CaptureSet, tmp_path: Path) -> None:
     told: list[Progress] = []
-    trained = train(captures, QUICK, folder=tmp_path / "training", on_progress=told.append)
+    trained = train(CameraTraining(captures, QUICK), folder=tmp_path / "training", on_progress=told.append)
     model = trained.model
     assert trained.better
     assert trained.before is None
@@ -446,7 +448,7 @@ def test_training_gives_a_model_with_its_card(captures: CaptureSet, tmp_path: Pa
     assert told[-1].done == 1
     assert [p.images for p in told if p.stage == "training"] == [4, 8, 12, 16, 20, 24]
     assert all(a.done <= b.done for a, b in pairwise(told) if a.stage == b.stage)
-    forget(captures, QUICK, folder=tmp_path / "training")
+    forget(CameraTraining(captures, QUICK), folder=tmp_path / "training")
     assert list((tmp_path / "training").iterdir()) == []
 
 
@@ -456,7 +458,9 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     captures: CaptureSet, tiles: Path, tmp_path: Path, objective: str
 ) -> None:
     options = replace(QUICK, objective=objective)
-    whole = train(captures, options, folder=with_tiles(tmp_path / "one", captures, options, tiles))
+    whole = train(
+        CameraTraining(captures, options), folder=with_tiles(tmp_path / "one", captures, options, tiles)
+    )
     with_tiles(tmp_path / "two", captures, options, tiles)
     seen: list[int] = []
 
@@ -467,10 +471,14 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 
     calls = iter([False] * 2 + [True])
     with pytest.raises(TrainingStopped, match="same command"):
-        train(captures, options, folder=tmp_path / "two", stop=lambda: next(calls, True))
+        train(CameraTraining(captures, options), folder=tmp_path / "two", stop=lambda: next(calls, True))
     with pytest.raises(TrainingStopped, match=r"16 crops.*same command"):
-        train(captures, options, folder=tmp_path / "two", on_progress=interrupt)
-    resumed = train(captures, options, folder=tmp_path / "two", on_progress=lambda p: seen.append(p.images))
+        train(CameraTraining(captures, options), folder=tmp_path / "two", on_progress=interrupt)
+    resumed = train(
+        CameraTraining(captures, options),
+        folder=tmp_path / "two",
+        on_progress=lambda p: seen.append(p.images),
+    )
     assert digest(resumed) == digest(whole)
     assert seen[-2:] == [20, 24]
 
@@ -478,7 +486,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 @pytest.mark.usefixtures("few_crops")
 def test_another_seed_gives_another_model(captures: CaptureSet, tmp_path: Path) -> None:
     one, other = (
-        train(captures, replace(QUICK, images=4, seed=seed), folder=tmp_path / "same") for seed in (0, 1)
+        train(CameraTraining(captures, replace(QUICK, images=4, seed=seed)), folder=tmp_path / "same")
+        for seed in (0, 1)
     )
     assert digest(one) != digest(other)
 
@@ -491,11 +500,11 @@ def test_two_processes_do_not_train_the_same_at_once(
 
     def meanwhile(progress: Progress) -> None:
         if progress.images == 8:
-            forget(captures, QUICK, folder=folder)  # what the other one does when it is done
+            forget(CameraTraining(captures, QUICK), folder=folder)  # what the other one does when it is done
             with pytest.raises(TrainingError, match="another process is training on these captures"):
-                train(captures, QUICK, folder=folder)
+                train(CameraTraining(captures, QUICK), folder=folder)
 
-    assert train(captures, QUICK, folder=folder, on_progress=meanwhile).model.card.captures
+    assert train(CameraTraining(captures, QUICK), folder=folder, on_progress=meanwhile).model.card.captures
     assert not list(folder.glob("*.lock"))
 
 
@@ -504,25 +513,25 @@ def test_a_checkpoint_of_another_network_is_started_over(
     captures: CaptureSet, tiles: Path, tmp_path: Path
 ) -> None:
     folder = with_tiles(tmp_path / "training", captures, QUICK, tiles)
-    whole = train(captures, QUICK, folder=folder)
-    run = run_id(captures, QUICK)
+    whole = train(CameraTraining(captures, QUICK), folder=folder)
+    run = CameraTraining(captures, QUICK).run_id()
     found = load_checkpoint(folder / run, run)
     assert found is not None
     changed = {**found[1], "net.backbone.exit.weight": torch.zeros(3)}
     save_checkpoint(folder / run, found[0], changed)
-    assert digest(train(captures, QUICK, folder=folder)) == digest(whole)
+    assert digest(train(CameraTraining(captures, QUICK), folder=folder)) == digest(whole)
 
 
 def test_the_run_depends_on_what_is_trained_not_on_for_how_long(captures: CaptureSet) -> None:
-    base = run_id(captures, QUICK)
-    assert run_id(captures, replace(QUICK, images=999, device="auto")) == base
+    base = CameraTraining(captures, QUICK).run_id()
+    assert CameraTraining(captures, replace(QUICK, images=999, device="auto")).run_id() == base
     for other in (replace(QUICK, gamma=2.0), replace(QUICK, net="paper"), replace(QUICK, seed=4)):
-        assert run_id(captures, other) != base
-    assert run_id(replace(captures, captures=captures.captures[1:]), QUICK) != base
+        assert CameraTraining(captures, other).run_id() != base
+    assert CameraTraining(replace(captures, captures=captures.captures[1:]), QUICK).run_id() != base
 
 
 def test_captures_that_are_read_in_another_way_are_trained_on_afresh(captures: CaptureSet) -> None:
-    base = run_id(captures, QUICK)
+    base = CameraTraining(captures, QUICK).run_id()
     for layout in (
         replace(LAYOUT, cfa=Cfa.RGGB),
         replace(LAYOUT, black=90.0),
@@ -532,25 +541,28 @@ def test_captures_that_are_read_in_another_way_are_trained_on_afresh(captures: C
             {capture.path for capture in captures.captures}, camera_name="Bench Camera", layout=layout
         )
         assert again.digest == captures.digest
-        assert run_id(again, QUICK) != base
+        assert CameraTraining(again, QUICK).run_id() != base
 
 
 @pytest.mark.parametrize("name", ["TILE_FORMAT", "__version__"])
 def test_another_version_trains_afresh(
     captures: CaptureSet, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    base = run_id(captures, QUICK)
+    base = CameraTraining(captures, QUICK).run_id()
     monkeypatch.setattr(tile_building, name, "another")
-    assert run_id(captures, QUICK) != base
+    assert CameraTraining(captures, QUICK).run_id() != base
 
 
-def test_a_new_calibration_trains_afresh(captures: CaptureSet, monkeypatch: pytest.MonkeyPatch) -> None:
-    base = run_id(captures, QUICK)
+def test_a_new_calibration_trains_afresh(
+    captures: CaptureSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = CameraTraining(captures, QUICK, profiles=ProfileStore(tmp_path))
+    base = training.run_id()
     known = NoiseModel((1e-3,) * 4, (1e-6,) * 4)
     monkeypatch.setattr(ProfileStore, "noise_of", lambda self, camera, iso, levels: known)
-    calibrated = run_id(captures, QUICK)
+    calibrated = training.run_id()
     known = replace(known, row_variance=1e-7)
-    assert len({base, calibrated, run_id(captures, QUICK)}) == 3
+    assert len({base, calibrated, training.run_id()}) == 3
 
 
 @pytest.mark.usefixtures("few_crops")
@@ -567,12 +579,12 @@ def test_a_loss_that_is_no_number_is_backed_off_from_then_refused(
         calls += 1
         return good(given_step) * (float("nan") if calls == 3 else 1.0)
 
-    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"gr2r": sometimes})
-    model = train(captures, QUICK, folder=tmp_path / "once").model
+    monkeypatch.setattr("rawdenoise.training.learner.OBJECTIVES", {"gr2r": sometimes})
+    model = train(CameraTraining(captures, QUICK), folder=tmp_path / "once").model
     assert model.card.figures["images"] == 24
-    monkeypatch.setattr("rawdenoise.training.loop.OBJECTIVES", {"gr2r": lambda s: good(s) * float("nan")})
+    monkeypatch.setattr("rawdenoise.training.learner.OBJECTIVES", {"gr2r": lambda s: good(s) * float("nan")})
     with pytest.raises(TrainingError, match="diverged"):
-        train(captures, QUICK, folder=tmp_path / "always")
+        train(CameraTraining(captures, QUICK), folder=tmp_path / "always")
 
 
 @pytest.mark.parametrize(
@@ -590,14 +602,14 @@ def test_what_cannot_be_trained_is_refused(
     captures: CaptureSet, tmp_path: Path, options: TrainingOptions, words: str
 ) -> None:
     with pytest.raises(TrainingError, match=words):
-        train(captures, options, folder=tmp_path / "training")
+        train(CameraTraining(captures, options), folder=tmp_path / "training")
 
 
 def test_captures_that_are_too_small_are_refused(tmp_path: Path) -> None:
     write_captures(tmp_path / "small", 3, height=20, width=24)
     (found,) = scan([tmp_path / "small"], camera_name="Small", layout=LAYOUT)
     with pytest.raises(TrainingError, match="too small"):
-        train(found, QUICK, folder=tmp_path / "training")
+        train(CameraTraining(found, QUICK), folder=tmp_path / "training")
 
 
 @pytest.mark.usefixtures("few_crops")
@@ -606,7 +618,7 @@ def test_it_learns(tmp_path: Path) -> None:
     write_captures(tmp_path / "captures", 4, height=200, width=220)
     (found,) = scan([tmp_path / "captures"], camera_name="Bench", layout=LAYOUT)
     options = replace(QUICK, images=160)
-    model = train(found, options, folder=tmp_path / "training").model
+    model = train(CameraTraining(found, options), folder=tmp_path / "training").model
     assert model.card.figures["gain_db"] > 8
     assert abs(model.card.figures["bias"]) < 0.1
     assert 0.5 < model.card.figures["chi2"] < 1.3

@@ -21,9 +21,11 @@ from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_wh
 from rawdenoise.training import camera
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.camera import Trained
+from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import scan
 from rawdenoise.training.checkpoint import load_checkpoint
-from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
+from rawdenoise.training.options import TrainingOptions
+from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.tile_building import build_store
 from rawdenoise.training.tiles import Tile, TileStore, tile_file
 from rawdenoise.training.unpaired import (
@@ -31,6 +33,7 @@ from rawdenoise.training.unpaired import (
     CleanCaptures,
     Distillation,
     Unpaired,
+    UnpairedCrops,
     clean_captures,
     clean_isos,
     fit_unpaired,
@@ -161,11 +164,11 @@ def test_clean_are_those_with_a_tenth_of_the_noise_variance() -> None:
     middle = NoiseModel((5e-4,) * 4, (5e-6,) * 4)
     assert clean_isos([LOW, middle, NOISE]) == [0]
     assert clean_isos([NOISE, replace(LOW, shot=(5e-5,) * 4), LOW]) == [1, 2]
-    with pytest.raises(TrainingError, match=r"by a factor of 2\.0, and 10 is needed.*--clean"):
+    with pytest.raises(TrainingError, match=r"by a factor of 2\.0, and 10 is needed.*at base ISO"):
         clean_isos([middle, NOISE])
     with pytest.raises(TrainingError):
         clean_isos([NOISE])
-    with pytest.raises(TrainingError, match=r"captures under --clean is clean .* 10 is needed$"):
+    with pytest.raises(TrainingError, match=r"captures given as clean is clean .* 10 is needed$"):
         clean_isos([middle, NOISE], named=True)
 
 
@@ -198,7 +201,7 @@ def test_named_clean_captures_are_taken_but_for_those_held_out(captures: Path, t
     assert clean_captures(store, group, Unpaired()).tiles == clean.tiles  # found by their noise
     noisy = [capture.digest for capture in group.captures if capture.digest not in of_base]
     for digests in (noisy, ["none of them"]):
-        with pytest.raises(TrainingError, match="under --clean"):
+        with pytest.raises(TrainingError, match="given as clean"):
             clean_captures(store, group, Unpaired(clean=tuple(digests)))
 
 
@@ -267,7 +270,7 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
             done = progress.done if progress.stage != "reading captures" else 0.0
 
         return camera.train(
-            group, replace(options, **changes), folder=folder, start=start, unpaired=Unpaired(),
+            CameraTraining(group, replace(options, **changes), start, Unpaired()), folder=folder,
             on_progress=note, stop=lambda: done >= stop_at,
         )  # fmt: skip
 
@@ -276,7 +279,7 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
         trained(tmp_path / "parts", share)
     assert stopped.value.images == 4 * math.ceil(share * 48 / 4)  # of both stages, in whole steps
     if share < FIRST_SHARE:
-        with pytest.raises(TrainingError, match="still learning the noise: to go on, leave --finish out"):
+        with pytest.raises(TrainingError, match="still learning the noise"):
             trained(tmp_path / "parts", images=None, minutes=0.0)
     parts = trained(tmp_path / "parts")
     assert parts.model.card.weights_sha256 == whole.model.card.weights_sha256
@@ -295,7 +298,7 @@ def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(
     monkeypatch.setattr("rawdenoise.training.unpaired.FIRST_SHARE", 0.9)  # the second is of no interest here
     options = TrainingOptions(images=224, minutes=None, batch=4, crop=24, device="cpu")
     how = Unpaired(learned_noise=True)
-    fit_unpaired(double, CleanGrey(0.5), options, how, folder=tmp_path, run="run")
+    fit_unpaired(UnpairedCrops(double, CleanGrey(0.5)), options, how, folder=tmp_path, run="run")
     found = load_checkpoint(tmp_path / "first", "run")
     assert found is not None
     kind, net = "average.", build_net("d-bsn-light").eval()

@@ -29,7 +29,8 @@ from rawdenoise.simulation.camera import SIMULATED_IMX385, SimulatedCamera, capt
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import scan
-from rawdenoise.training.loop import Progress, TrainingOptions
+from rawdenoise.training.options import TrainingOptions
+from rawdenoise.training.progress import Progress
 
 Planes = Float32[np.ndarray, "4 h w"]
 Mosaic = Float32[np.ndarray, "h w"]

@@ -30,8 +30,9 @@ from rawdenoise.models.model import Model
 from rawdenoise.training.bundled import train_base
 from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.captures import CaptureSet, scan
-from rawdenoise.training.loop import Progress as Training
-from rawdenoise.training.loop import TrainingOptions, TrainingStopped
+from rawdenoise.training.options import TrainingOptions
+from rawdenoise.training.progress import Progress as Training
+from rawdenoise.training.progress import TrainingStopped
 from rawdenoise.training.unpaired import Unpaired
 
 PLAIN_LINE_S = 10.0

@@ -108,7 +108,7 @@ def command(
     """
     from rawdenoise.cli import sessions
     from rawdenoise.cli.layout import plain_layout
-    from rawdenoise.training.loop import TrainingOptions
+    from rawdenoise.training.options import TrainingOptions
     from rawdenoise.training.unpaired import Unpaired
 
     others = ("objective", "gamma") if method == "unpaired" else ("clean", "blind_spot", "learned_noise")

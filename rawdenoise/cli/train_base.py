@@ -52,7 +52,7 @@ def command(
     The same command goes on after an interruption, and with a larger budget goes on where it ended.
     """
     from rawdenoise.cli import sessions
-    from rawdenoise.training.loop import TrainingOptions
+    from rawdenoise.training.options import TrainingOptions
 
     if (minutes is None) == (images is None):
         raise click.UsageError("give --minutes or --images")

@@ -1,11 +1,14 @@
 """Training: a camera's captures in, its model out."""
 
 from rawdenoise.training.camera import Trained, forget, train
+from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import Capture, CaptureSet, scan
-from rawdenoise.training.loop import Progress, TrainingOptions, TrainingStopped
+from rawdenoise.training.options import TrainingOptions
+from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.unpaired import Unpaired
 
 __all__ = [
+    "CameraTraining",
     "Capture",
     "CaptureSet",
     "Progress",

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-
 from rawdenoise.capture.raw import Camera
 from rawdenoise.models.card import ModelCard
 from rawdenoise.models.model import Model, new_model
-from rawdenoise.training.camera import figures_of, history_of, versions
-from rawdenoise.training.loop import Alone, Fitted, Progress, TrainingOptions, TrainingStopped, fit, kind_of
+from rawdenoise.training.card_fields import list_figures, list_history, list_versions
+from rawdenoise.training.comparison import draw_judging_crops
+from rawdenoise.training.lock import TrainingLock
+from rawdenoise.training.loop import Fitted, fit
+from rawdenoise.training.options import TrainingOptions, kind_of
+from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.risk import estimate_risk
 from rawdenoise.training.synthetic import paint_scenes, scenes_digest
-
-JUDGED = (8, 16)  # batches, and crops in each, for the figures of the card
 
 
 def train_base(
@@ -47,7 +47,7 @@ def train_base(
         if stop():
             raise KeyboardInterrupt
 
-    with Alone(folder, run):
+    with TrainingLock(folder, run):
         try:
             source = paint_scenes(
                 folder / "scenes", scenes, seed=options.seed, images=images, on_scene=on_scene
@@ -55,9 +55,8 @@ def train_base(
         except KeyboardInterrupt:
             raise TrainingStopped(0, "while painting scenes") from None
         fitted = fit(source, options, folder=folder / run, run=run, on_progress=on_progress, stop=stop)
-    rng = np.random.default_rng([options.seed, 1 << 41])
-    batches = [source.draw(rng, JUDGED[1], fitted.crop, held_out=True) for _ in range(JUDGED[0])]
-    figures = figures_of(fitted, estimate_risk(fitted.net, batches, options.seed))
+    batches = draw_judging_crops(source, fitted.crop, options.seed)
+    figures = list_figures(fitted, estimate_risk(fitted.net, batches, options.seed))
     return new_model(fitted.net, _card(fitted, options, scenes, digest, images, figures))
 
 
@@ -84,9 +83,9 @@ def _card(
         objective=options.objective,
         options={**asdict(options), **learned},
         seed=options.seed,
-        versions=versions(),
+        versions=list_versions(),
         created="",
         figures=figures,
         weights_sha256="",
-        history=history_of(fitted),
+        history=list_history(fitted),
     )

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float16, Float32
 from numpy.random import Generator
 from torch import Tensor
 
-from rawdenoise.errors import TrainingError
+from rawdenoise.errors import NoCleanCapturesError
 from rawdenoise.models.model import Model
 from rawdenoise.nets import BlindSpotDenoiser, Network
 from rawdenoise.nets.gaussians import mixed
@@ -31,7 +31,9 @@ from rawdenoise.pipeline import denoise_planes
 from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.captures import CaptureSet
 from rawdenoise.training.crops import crop_rggb, mosaic_rggb
-from rawdenoise.training.loop import Fitted, Progress, TrainingOptions, TrainingStopped, fit
+from rawdenoise.training.loop import Fitted, fit
+from rawdenoise.training.options import TrainingOptions
+from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.redraw import redraw
 from rawdenoise.training.tiles import Tile, TileStore, draw_tiles, tile_file
 
@@ -124,13 +126,13 @@ class Distillation:
         if held_out:
             return batch
         pseudo = torch.from_numpy(rng.random(count) < PSEUDO)
-        noisy, valid, target = self._synthesised(rng, batch, size)
+        noisy, valid, target = self._synthesize(rng, batch, size)
         if pseudo.any():
             target[pseudo] = self.first(batch.noisy[pseudo], batch.white[pseudo])
             noisy[pseudo], valid[pseudo] = batch.noisy[pseudo], batch.valid[pseudo]
         return Batch(noisy, valid, batch.white, target, batch.noise)
 
-    def _synthesised(
+    def _synthesize(
         self, rng: Generator, like: Batch, size: int
     ) -> tuple[Float32[Tensor, "b 4 h w"], Bool[Tensor, "b 4 h w"], Float32[Tensor, "b 4 h w"]]:
         """Expose clean crops anew with the noise of others."""
@@ -153,9 +155,16 @@ def _stabilized_mean(planes: Float32[Tensor, "b 4 h w"], like: Batch) -> Float32
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class UnpairedCrops:
+    """What unpaired learning learns from: noisy crops, and clean ones of whatever else."""
+
+    noisy: Source
+    clean: CleanSource
+
+
 def fit_unpaired(
-    noisy: Source,
-    clean: CleanSource,
+    crops: UnpairedCrops,
     options: TrainingOptions,
     unpaired: Unpaired,
     *,
@@ -185,16 +194,16 @@ def fit_unpaired(
         on_progress(replace(progress, done=done, images=images, elapsed_s=elapsed_s))
 
     # To the end, and the end: the estimated risk believes in the calibration, which this stage is to mend.
-    blind = replace(_budgeted(options, FIRST_SHARE), net=unpaired.blind_spot, objective="unpaired")
+    blind = replace(_take_share(options, FIRST_SHARE), net=unpaired.blind_spot, objective="unpaired")
     first = fit(
-        noisy, replace(blind, learning_rate=None, guard=False),
+        crops.noisy, replace(blind, learning_rate=None, guard=False),
         folder=folder / FIRST, run=run, on_progress=on_first, stop=stop,
     )  # fmt: skip
     assert isinstance(first.last, BlindSpotDenoiser)
     try:
         second = fit(
-            Distillation(noisy, clean, first.last, unpaired.learned_noise),
-            replace(_budgeted(options, 1 - FIRST_SHARE), objective="supervised"),
+            Distillation(crops.noisy, crops.clean, first.last, unpaired.learned_noise),
+            replace(_take_share(options, 1 - FIRST_SHARE), objective="supervised"),
             folder=folder / SECOND, run=run, start=start, on_progress=on_second, stop=stop,
         )  # fmt: skip
     except TrainingStopped as stopped:
@@ -207,7 +216,7 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
     """The tiles of a camera's captures that are clean.
 
     Raises:
-        TrainingError: there are none, or none that is not held out.
+        NoCleanCapturesError: there are none, or none that is not held out.
     """
     named = unpaired.clean
     found = set(clean_isos([each.noise for each in store.noise], named=named is not None))
@@ -218,11 +227,13 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
 
     tiles = tuple(filter(is_clean, store.tiles))
     if not tiles and named is not None and not any(map(is_clean, store.held_out)):
-        raise TrainingError(
-            f"of the {len(files)} captures under --clean none has a tenth of the others' noise variance"
+        raise NoCleanCapturesError(
+            f"of the {len(files)} captures given as clean none has a tenth of the others' noise variance"
         )
     if not tiles:
-        raise TrainingError("the only clean capture is held out, to judge by; add captures at base ISO")
+        raise NoCleanCapturesError(
+            "the only clean capture is held out, to judge by; add captures at base ISO"
+        )
     return replace(store, tiles=tiles[:MOST_CLEAN], held_out=())
 
 
@@ -230,7 +241,7 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
     """Which of a camera's noise models are clean against the noisiest; `named` captures are meant to be.
 
     Raises:
-        TrainingError: none is.
+        NoCleanCapturesError: none is.
     """
     variances = [float(np.mean(each.variance(np.full((4, 1, 1), GREY, np.float32)))) for each in noise]
     noisiest = max(variances)
@@ -238,18 +249,18 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
     if not found:
         ratio = noisiest / min(variances)
         what = (
-            "none of the captures under --clean is clean beside the others" if named
+            "none of the captures given as clean is clean beside the others" if named
             else "no capture here is clean"
         )  # fmt: skip
-        remedy = "" if named else "; add captures at base ISO (--clean where they lie elsewhere)"
-        raise TrainingError(
+        remedy = "" if named else "; add captures at base ISO"
+        raise NoCleanCapturesError(
             f"{what}: the noise variance differs by a factor of {ratio:.1f}, and "
             f"{1 / CLEAN_ENOUGH:.0f} is needed{remedy}"
         )
     return found
 
 
-def _budgeted(options: TrainingOptions, share: float) -> TrainingOptions:
+def _take_share(options: TrainingOptions, share: float) -> TrainingOptions:
     minutes = None if options.minutes is None else share * options.minutes
     images = None if options.images is None else max(1, round(share * options.images))
     return replace(options, minutes=minutes, images=images)
