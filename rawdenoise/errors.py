@@ -146,6 +146,12 @@ class ModelFileError(ModelError):
         self.path = path
 
 
+class NothingMatchedError(RawDenoiseError):
+    """There is no file to work on."""
+
+    exit_code = 4
+
+
 class ProfileError(RawDenoiseError):
     """A camera's noise profile is missing, or its file cannot be understood."""
 

@@ -97,6 +97,41 @@ def test_a_model_that_loses_by_its_own_estimate_is_not_kept_though_the_present_o
     assert user_stores().models.cards()
 
 
+def test_json_is_an_object_for_each_camera_and_nothing_else(captures: Path, tmp_path: Path) -> None:
+    other = Camera("Other", "Other 2")
+    for number in range(3):  # too small to train on
+        a_capture(captures / "other" / f"{number}.dng", 30, 30, seed=number, camera=other)
+    scratch = ["--scratch", str(tmp_path / "scratch"), "--device", "cpu", "--crops", "16", "--json"]
+    result = CliRunner().invoke(main, ["train", str(captures), "--from-nothing", *scratch])
+    assert result.exit_code == 1, result.output
+    told = {each["camera"]: each for each in map(json.loads, result.stdout.splitlines())}
+    assert told.keys() == {CAMERA.name, other.name}
+    mine, failed = told[CAMERA.name], told[other.name]
+    assert (mine["outcome"], mine["model"], mine["captures"]) == ("not better", None, 3)
+    assert mine["reason"] == "the present one is as good on held-out captures"
+    assert mine["against"] == load_bundled("fast").card.id
+    assert mine["gain_db"] < mine["against_gain_db"]
+    assert mine["scratch"] == str(tmp_path / "scratch")
+    assert (failed["outcome"], failed["exit_code"], failed["figures"]) == ("failed", 1, None)
+    assert "too small" in failed["reason"]
+    kept = CliRunner().invoke(main, ["train", str(captures), "--keep-if-worse", *scratch])
+    mine = next(each for each in map(json.loads, kept.stdout.splitlines()) if each["camera"] == CAMERA.name)
+    assert (mine["outcome"], mine["reason"], mine["scratch"]) == ("kept", None, None)
+    (card,) = user_stores().models.cards()
+    assert (mine["model"], mine["figures"]) == (card.id, card.figures)
+
+
+def test_former_names_still_work(captures: Path, tmp_path: Path) -> None:
+    assert train(tmp_path, captures, "--images", "16").exit_code == 0
+    said = CliRunner().invoke(main, ["train-base", str(tmp_path / "base.rawdenoise")])
+    assert (said.exit_code, "--minutes or --crops" in said.stderr) == (2, True)
+    helped = (
+        CliRunner().invoke(main, ["train", "--help"]).output + CliRunner().invoke(main, ["--help"]).output
+    )
+    assert "--images" not in helped
+    assert "train-base" not in helped
+
+
 def test_a_store_that_takes_no_model_is_named_before_the_training(
     captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,14 +194,14 @@ def test_a_base_is_made_by_a_command_and_goes_on(tmp_path: Path, monkeypatch: py
     output = tmp_path / "base.rawdenoise"
     options = ["--scenes", "20", "--scratch", str(tmp_path / "scratch"), "--device", "cpu"]
     for images in ("16", "32"):
-        result = CliRunner().invoke(main, ["train-base", str(output), "--images", images, *options])
+        result = CliRunner().invoke(main, ["train-bundled", str(output), "--images", images, *options])
         assert result.exit_code == 0, result.output
     assert "images: 32" in result.stdout
     assert result.stdout.splitlines()[-1] == f"next: rawdenoise models import {output}"
     assert CliRunner().invoke(main, ["models", "import", str(output)]).exit_code == 0
     assert user_stores().models.cards()[0].options["scenes"] == 20
-    neither = CliRunner().invoke(main, ["train-base", str(output), *options])
-    assert (neither.exit_code, "--minutes or --images" in neither.stderr) == (2, True)
+    neither = CliRunner().invoke(main, ["train-bundled", str(output), *options])
+    assert (neither.exit_code, "--minutes or --crops" in neither.stderr) == (2, True)
 
 
 def test_what_cannot_be_used_is_said_and_left_out(captures: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from rawdenoise.nets import StabilisedDenoiser, build_net
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean, unstabilize
 from rawdenoise.training.batches import Batch
-from rawdenoise.training.bundled import train_base
+from rawdenoise.training.bundled import train_bundled
 from rawdenoise.training.judging import FlatLimits
 from rawdenoise.training.loop import fit
 from rawdenoise.training.objectives import Step
@@ -281,8 +281,8 @@ def test_a_base_is_trained_written_and_read_back(
 ) -> None:
     folder, _ = scenes
     options = replace(QUICK, objective="supervised-decibels", images=16, seed=3)
-    model = train_base(options, folder=folder, scenes=2)
-    again = train_base(options, folder=folder, scenes=2)
+    model = train_bundled(options, folder=folder, scenes=2)
+    again = train_bundled(options, folder=folder, scenes=2)
     assert again.card.weights_sha256 == model.card.weights_sha256
     file = export_halved(model, tmp_path / "base.rawdenoise")
     halved = read_model(file)

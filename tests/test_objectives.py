@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib.metadata import EntryPoint
+from pathlib import Path
 
+import click
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rawdenoise.cli.train import ObjectiveName
+from rawdenoise.errors import TrainingError
 from rawdenoise.nets import StabilisedDenoiser, build_net
-from rawdenoise.training.objectives import OBJECTIVES, Step
+from rawdenoise.training import objectives
+from rawdenoise.training.objectives import BUILT_IN, GROUP, OBJECTIVES, Step
 from rawdenoise.training.objectives.blind2unblind import from_neighbours, through_blind_spots, visibility
 from rawdenoise.training.objectives.noise2grad import transferred
 from rawdenoise.training.objectives.noise2void import hide
@@ -381,3 +388,63 @@ def test_an_average_over_masks_is_better_than_one_pass() -> None:
     one = sampled(y, everywhere(y), torch.Generator().manual_seed(1))[0]
     many = averaged(lambda z, sigma=1.0: z, y, everywhere(y), torch.Generator().manual_seed(1))
     assert (many - scene).square().mean() < 0.8 * (one - scene).square().mean()
+
+
+# Objectives by name
+
+
+def an_entry(name: str, value: str) -> EntryPoint:
+    return EntryPoint(name, value, GROUP)
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
+    """What packages have registered: the test's own."""
+    entries: list[EntryPoint] = []
+    monkeypatch.setattr(objectives, "entry_points", lambda *, group: entries if group == GROUP else [])
+    found_once = objectives._foreign_entries, objectives._load_foreign
+    for once in found_once:
+        once.cache_clear()
+    yield entries
+    for once in found_once:
+        once.cache_clear()
+
+
+def half_squared(given: Step) -> torch.Tensor:
+    """An objective of somebody else's package."""
+    return 0.5 * given.noisy.square().mean()
+
+
+def test_ours_are_registered_as_anybodys_are() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][GROUP] == dict(BUILT_IN)
+    for name in BUILT_IN:
+        assert callable(OBJECTIVES[name])
+
+
+def test_somebody_elses_objective_is_found_by_its_name(registered: list[EntryPoint]) -> None:
+    registered.append(an_entry("half-squared", f"{__name__}:half_squared"))
+    assert "half-squared" in OBJECTIVES
+    assert [*OBJECTIVES] == [*BUILT_IN, "half-squared"]
+    assert float(OBJECTIVES["half-squared"](step(around, 2 * torch.ones(1, 4, 2, 2)))) == 2
+    choice = click.Option(["--objective"], type=ObjectiveName(["gr2r"])).type
+    assert choice.convert("half-squared", None, None) == "half-squared"
+    for wrong in ("nonsense", "laine19"):
+        with pytest.raises(click.BadParameter):
+            choice.convert(wrong, None, None)
+
+
+def test_an_objective_that_cannot_be_imported_is_named(registered: list[EntryPoint]) -> None:
+    registered += [an_entry("gone", "no_such_package:loss"), an_entry("number", "math:pi")]
+    for name in ("gone", "number"):
+        with pytest.raises(TrainingError, match=f"the objective '{name}'"):
+            OBJECTIVES[name]
+    with pytest.raises(KeyError):
+        OBJECTIVES["nonsense"]
+
+
+def test_names_of_ours_are_ours(registered: list[EntryPoint]) -> None:
+    ours = OBJECTIVES["gr2r"]
+    registered.append(an_entry("gr2r", f"{__name__}:half_squared"))
+    assert OBJECTIVES["gr2r"] is ours
+    assert list(OBJECTIVES).count("gr2r") == 1

@@ -909,7 +909,7 @@ def trained_on(
 @pytest.mark.parametrize("train", ["idle", "now"])
 def test_a_camera_is_trained_when_enough_has_come(root: Root, train: str) -> None:
     root = replace(root, train=train, train_after=3, train_minutes=2.0, recipe=Recipe())
-    made, told, commands = trained_on(root, 3, "model test-one-1")
+    made, told, commands = trained_on(root, 3, '{"outcome": "kept", "model": "test-one-1"}')
     made.step(100.0, idle=train == "idle")
     assert bool(commands) == (train == "now")
     made.step(200.0, idle=True)
@@ -928,7 +928,7 @@ def test_a_camera_is_trained_when_enough_has_come(root: Root, train: str) -> Non
 
 def test_a_training_that_makes_nothing_better_changes_nothing(root: Root) -> None:
     root = replace(root, train="now", train_after=3, recipe=Recipe())
-    made, told, _ = trained_on(root, 3, "no new model: the present one is as good")
+    made, told, _ = trained_on(root, 3, '{"outcome": "not better", "reason": "the present one is as good"}')
     made.step(100.0, idle=False)
     assert soon(lambda: made.step(101.0, idle=False) or told.all("trained"))
     assert told.all("trained")[0]["result"].startswith("no new model")

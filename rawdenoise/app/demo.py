@@ -14,6 +14,8 @@ from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from rawdenoise import __version__
+from rawdenoise.app.train import train_and_keep
+from rawdenoise.app.training_events import Event
 from rawdenoise.atomic import atomic_output
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Color, Provenance
@@ -27,7 +29,8 @@ from rawdenoise.pipeline import denoise, write
 from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.simulation.camera import SIMULATED_IMX385, SimulatedCamera, capture
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training.camera import Trained, forget, train
+from rawdenoise.training.camera import Trained
+from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import scan
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress
@@ -175,15 +178,14 @@ def _train(
 ) -> Trained:
     """Train as `rawdenoise train` does, but into a store of the demo's own, and with the result kept."""
     (captures,) = scan(paths)
-    checkpoints = output / "training"
-    base = load_bundled(options.net)
-    trained = train(
-        captures, options, folder=checkpoints, start=base, rival=base, on_progress=_every_tenth(on_line)
-    )
-    page = ModelStore(output / "models").save(trained.model, trained.page) / PAGE
-    forget(captures, options, folder=checkpoints, start=base)
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    on_line(f"   its card: {page}")
+    bundled, models, scratch = load_bundled(options.net), ModelStore(output / "models"), output / "training"
+    trained = train_and_keep(
+        CameraTraining(captures, options, bundled), models, scratch=scratch, rival=bundled,
+        keep_if_worse=True, on_event=_every_tenth(on_line),
+    ).trained  # fmt: skip
+    assert trained is not None
+    shutil.rmtree(scratch, ignore_errors=True)
+    on_line(f"   its card: {models.folder / trained.model.card.id / PAGE}")
     on_line(f"   judged by noisy captures held out: {_verdict(trained)}")
     return trained
 
@@ -195,19 +197,21 @@ def _verdict(trained: Trained) -> str:
     return f"own model {own:+.2f} dB, bundled {bundled:+.2f} dB; {used}"
 
 
-def _every_tenth(on_line: Callable[[str], None]) -> Callable[[Progress], None]:
+def _every_tenth(on_line: Callable[[str], None]) -> Callable[[Event], None]:
     """Turn the stream of progress into a line for every tenth of the training."""
     told = 0
 
-    def on_progress(progress: Progress) -> None:
+    def on_event(event: Event) -> None:
         nonlocal told
-        tenth = int(10 * progress.done)
-        if progress.stage == "training" and tenth > told:
+        if not isinstance(event, Progress) or event.stage != "training":
+            return
+        tenth = int(10 * event.done)
+        if tenth > told:
             told = tenth
-            left = "" if not progress.remaining_s else f", {progress.remaining_s:.0f} s left"
-            on_line(f"   {10 * tenth} %: {progress.images} crops{left}")
+            left = "" if not event.remaining_s else f", {event.remaining_s:.0f} s left"
+            on_line(f"   {10 * tenth} %: {event.images} crops{left}")
 
-    return on_progress
+    return on_event
 
 
 def _denoise(path: Path, clean: Mosaic, trained: Trained, folder: Path) -> _Example:

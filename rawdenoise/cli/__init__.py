@@ -28,10 +28,11 @@ COMMANDS = {
     "models": "List, share, check and remove trained models.",
     "methods": "List what denoises, reads and writes, built in or of other packages.",
     "evaluate": "Measure models on a public benchmark (SIDD).",
-    "train-base": "Make a model for all cameras, as the bundled ones were made.",
+    "train-bundled": "Make a model for all cameras, as the bundled ones were made.",
     "doctor": "Check the installation.",
     "demo": "See it all work on simulated captures, in minutes.",
 }
+FORMER_NAMES = {"train-base": "train-bundled"}  # which work, and are not listed
 INTERRUPTED = 130
 
 
@@ -44,9 +45,10 @@ class Commands(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; its module imports nothing heavy until it is called."""
-        if cmd_name not in COMMANDS:
+        name = FORMER_NAMES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"rawdenoise.cli.{cmd_name.replace('-', '_')}").command
+        command: click.Command = import_module(f"rawdenoise.cli.{name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

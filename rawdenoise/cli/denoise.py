@@ -74,9 +74,9 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     from rawdenoise.app.denoise import DenoiseRequest, denoise_batch, plan_batch
     from rawdenoise.app.jobs import IfExists
     from rawdenoise.app.stores import user_stores
-    from rawdenoise.cli.arguments import NothingMatchedError
     from rawdenoise.cli.layout import plain_layout
     from rawdenoise.cli.report import BatchReport
+    from rawdenoise.errors import NothingMatchedError
     from rawdenoise.files.digests import Digests
     from rawdenoise.files.names import parse_pattern
     from rawdenoise.formats.writers import writer_for

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 from rawdenoise.capture.raw import Cfa
@@ -29,6 +31,17 @@ def plain_layout(
         bits=16 if bits is None else bits,
         size=None if size is None else _size(size),
     )
+
+
+def spell_layout(layout: PlainLayout) -> Iterator[str]:
+    """Spell a layout as the options that make it."""
+    black = layout.black if isinstance(layout.black, tuple) else (layout.black,)
+    yield from ("--cfa", str(layout.cfa), "--bits", str(layout.bits))
+    yield from ("--black", ",".join(f"{level:g}" for level in black))
+    if layout.white is not None:
+        yield from ("--white", f"{layout.white:g}")
+    if layout.size is not None:
+        yield from ("--size", "x".join(map(str, layout.size)))
 
 
 def _black(text: str) -> float | tuple[float, float, float, float]:

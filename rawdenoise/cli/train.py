@@ -9,9 +9,32 @@ import click
 from click.core import ParameterSource
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, SEED, given_paths, layout_options, path_options
+from rawdenoise.cli.arguments import (
+    DEVICE_HELP,
+    SEED,
+    RenamedOption,
+    given_paths,
+    layout_options,
+    path_options,
+)
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.text import one_line
+
+BLIND_SPOTS = {"light": "d-bsn-light", "full": "d-bsn"}
+LEARNED_NOISE = {"image": "-image", "planes": "-planes"}  # what it adds to the name of the network
+
+
+class ObjectiveName(click.Choice[str]):
+    """One of our objectives, or of those that other packages register."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Take a name that is known."""
+        if value not in self.choices:
+            from rawdenoise.training.objectives import BUILT_IN, OBJECTIVES
+
+            if value in OBJECTIVES and value not in BUILT_IN:
+                return str(value)
+        return super().convert(value, param, ctx)
 
 
 @click.command("train", short_help=COMMANDS["train"])
@@ -30,7 +53,7 @@ from rawdenoise.cli.text import one_line
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.  [default: 10]"
 )
 @click.option(
-    "--images", type=click.IntRange(min=1), metavar="N",
+    "--crops", "--images", cls=RenamedOption, type=click.IntRange(min=1), metavar="N",
     help="How many crops to train on, instead of a time: the same seed then gives the same model.",
 )  # fmt: skip
 @click.option(
@@ -53,11 +76,11 @@ from rawdenoise.cli.text import one_line
 )  # fmt: skip
 @click.option(
     "--objective", default="gr2r", show_default=True,
-    type=click.Choice(
+    type=ObjectiveName(
         ["gr2r", "gr2r-paper", "r2r", "neighbor2neighbor", "noise2void", "noisier2noise", "blind2unblind",
          "noise2grad"]
     ),
-    help="The loss: GR2R guarded against collapse, the paper's own, or other papers'.",
+    help="The loss: GR2R guarded against collapse, the paper's own, or other papers' or packages'.",
 )  # fmt: skip
 @click.option(
     "--gamma", type=click.FloatRange(min=0), default=1.0, show_default=True,
@@ -79,6 +102,7 @@ from rawdenoise.cli.text import one_line
     "--precision", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto", show_default=True,
     help="What the network is multiplied in while training; auto takes bfloat16 where it is faster.",
 )  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a camera on standard output.")
 @click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
 @click.option(
     "--scratch", type=GivenPath(), metavar="DIR",
@@ -89,7 +113,7 @@ from rawdenoise.cli.text import one_line
 def command(
     ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, camera: str | None,
     method: str, clean: tuple[str, ...], learned_noise: str | None, blind_spot: str,
-    minutes: float | None, images: int | None, device: str, scratch: Path | None,
+    minutes: float | None, crops: int | None, scratch: Path | None, as_json: bool,
     from_nothing: bool, keep_if_worse: bool, finish: bool,
     cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
     **options: Any,
@@ -106,11 +130,50 @@ def command(
     Ctrl-C keeps what was learned: the same command goes on, and with --finish it makes a
     model of the best so far.
     """
-    from rawdenoise.cli import sessions
+    from rawdenoise.app.stores import user_stores
+    from rawdenoise.app.train import TrainRequest, find_cameras, train_cameras
     from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.cli.signals import stop_on_signal
+    from rawdenoise.cli.training import TrainingReport, remedy
+    from rawdenoise.errors import TooFewCapturesError, TrainingError
     from rawdenoise.training.options import TrainingOptions
+    from rawdenoise.training.progress import TrainingStopped
     from rawdenoise.training.unpaired import Unpaired
 
+    _check(ctx, method, clean)
+    if sum((bool(minutes), bool(crops), finish)) > 1:
+        raise click.UsageError("give one of --minutes, --crops and --finish")
+    inputs = given_paths(paths, files_from, null=null)
+    layout = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
+    budget = None if crops else 0.0 if finish else minutes or 10.0
+    name = BLIND_SPOTS[blind_spot] + LEARNED_NOISE.get(learned_noise or "", "")
+    how = Unpaired(blind_spot=name, learned_noise=learned_noise is not None)
+    request = TrainRequest(
+        tuple(inputs), TrainingOptions(minutes=budget, images=crops, **options), camera, layout,
+        not from_nothing, how if method == "unpaired" else None,
+        tuple(Path(path) for path in clean if path != "auto"), keep_if_worse, scratch,
+    )  # fmt: skip
+    report = TrainingReport()
+    try:
+        found = find_cameras(request, on_event=report)
+    except TooFewCapturesError as error:
+        raise TrainingError(f"{error}{remedy(error)}") from error
+    with stop_on_signal(lambda: None) as stop:
+        try:
+            for result in train_cameras(request, found, user_stores(), on_event=report, stop=stop):
+                report.show(result, request, as_json=as_json)
+        except TrainingStopped as stopped:
+            report.say(str(stopped))
+            ctx.exit(stop.exit_code if stop() else stopped.exit_code)
+    ctx.exit(report.exit_code())
+
+
+def _check(ctx: click.Context, method: str, clean: tuple[str, ...]) -> None:
+    """Refuse what contradicts itself.
+
+    Raises:
+        click.UsageError: it does.
+    """
     others = ("objective", "gamma") if method == "unpaired" else ("clean", "blind_spot", "learned_noise")
     for name in others:
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
@@ -120,16 +183,3 @@ def command(
         raise click.UsageError(f"--clean {one_line(repr(lost[0]))}: there is no such file or folder")
     if "auto" in clean and len(clean) > 1:
         raise click.UsageError("--clean auto is to find them, and not for more paths beside it")
-    if sum((bool(minutes), bool(images), finish)) > 1:
-        raise click.UsageError("give one of --minutes, --images and --finish")
-    inputs = given_paths(paths, files_from, null=null)
-    plain = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
-    budget = None if images else 0.0 if finish else minutes or 10.0
-    training = TrainingOptions(minutes=budget, images=images, device=device, **options)
-    name = {"light": "d-bsn-light", "full": "d-bsn"}[blind_spot]
-    name += {"image": "-image", "planes": "-planes"}.get(learned_noise or "", "")
-    how = Unpaired(blind_spot=name, learned_noise=learned_noise is not None)
-    unpaired = how if method == "unpaired" else None
-    named = tuple(Path(path) for path in clean if path != "auto")
-    session = sessions.SessionOptions(not from_nothing, keep_if_worse, scratch, unpaired, named)
-    ctx.exit(sessions.run(inputs, camera, plain, training, session))

@@ -21,25 +21,25 @@ from rawdenoise.training.risk import estimate_risk
 from rawdenoise.training.synthetic import paint_scenes, scenes_digest
 
 
-def train_base(
+def train_bundled(
     options: TrainingOptions,
     *,
     folder: Path,
     scenes: int,
-    images: Sequence[Path] = (),
+    pictures: Sequence[Path] = (),
     on_progress: Callable[[Progress], None] = lambda progress: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Model:
-    """Train a base on `scenes` procedural scenes and a user's `images`, against the truth they hold.
+    """Train a model on `scenes` procedural scenes and a user's `pictures`, against the truth they hold.
 
     Scenes and checkpoint lie under `folder`. The same options go on where an earlier call stopped, or, with a
     larger budget, where it ended.
 
     Raises:
         TrainingStopped: `stop` answered true, or Ctrl-C. TrainingError: unknown options, or a loss that
-        diverges. UnreadableError: one of the images is none. OutputError: `folder` cannot be written.
+        diverges. UnreadableError: one of the pictures is none. OutputError: `folder` cannot be written.
     """
-    digest = scenes_digest(scenes, options.seed, images)
+    digest = scenes_digest(scenes, options.seed, pictures)
     run = _run_id(options, digest)
 
     def on_scene(done: int, count: int) -> None:
@@ -50,14 +50,14 @@ def train_base(
     with TrainingLock(folder, run):
         try:
             source = paint_scenes(
-                folder / "scenes", scenes, seed=options.seed, images=images, on_scene=on_scene
+                folder / "scenes", scenes, seed=options.seed, images=pictures, on_scene=on_scene
             )
         except KeyboardInterrupt:
             raise TrainingStopped(0, "while painting scenes") from None
         fitted = fit(source, options, folder=folder / run, run=run, on_progress=on_progress, stop=stop)
     batches = draw_judging_crops(source, fitted.crop, options.seed)
     figures = list_figures(fitted, estimate_risk(fitted.net, batches, options.seed))
-    return new_model(fitted.net, _card(fitted, options, scenes, digest, images, figures))
+    return new_model(fitted.net, _card(fitted, options, scenes, digest, pictures, figures))
 
 
 def _run_id(options: TrainingOptions, digest: str) -> str:
@@ -69,10 +69,10 @@ def _card(
     options: TrainingOptions,
     scenes: int,
     digest: str,
-    images: Sequence[Path],
+    pictures: Sequence[Path],
     figures: dict[str, float],
 ) -> ModelCard:
-    learned = {"scenes": scenes, "scenes_sha256": digest, "pictures": len(images), "crop": fitted.crop}
+    learned = {"scenes": scenes, "scenes_sha256": digest, "pictures": len(pictures), "crop": fitted.crop}
     return ModelCard(
         id="",
         camera=Camera(make="", model=f"base {options.net}"),

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float16, Float32
 from numpy.random import Generator
 from torch import Tensor
 
-from rawdenoise.errors import NoCleanCapturesError
+from rawdenoise.errors import NoCleanCapturesError, TrainingError
 from rawdenoise.models.model import Model
 from rawdenoise.nets import BlindSpotDenoiser, Network
 from rawdenoise.nets.gaussians import mixed
@@ -216,7 +216,7 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
     """The tiles of a camera's captures that are clean.
 
     Raises:
-        NoCleanCapturesError: there are none, or none that is not held out.
+        TrainingError: there are none, or none that is not held out.
     """
     named = unpaired.clean
     found = set(clean_isos([each.noise for each in store.noise], named=named is not None))
@@ -227,13 +227,11 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
 
     tiles = tuple(filter(is_clean, store.tiles))
     if not tiles and named is not None and not any(map(is_clean, store.held_out)):
-        raise NoCleanCapturesError(
+        raise TrainingError(
             f"of the {len(files)} captures given as clean none has a tenth of the others' noise variance"
         )
     if not tiles:
-        raise NoCleanCapturesError(
-            "the only clean capture is held out, to judge by; add captures at base ISO"
-        )
+        raise TrainingError("the only clean capture is held out, to judge by; add captures at base ISO")
     return replace(store, tiles=tiles[:MOST_CLEAN], held_out=())
 
 
@@ -241,7 +239,7 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
     """Which of a camera's noise models are clean against the noisiest; `named` captures are meant to be.
 
     Raises:
-        NoCleanCapturesError: none is.
+        TrainingError: none is.
     """
     variances = [float(np.mean(each.variance(np.full((4, 1, 1), GREY, np.float32)))) for each in noise]
     noisiest = max(variances)
@@ -253,7 +251,7 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
             else "no capture here is clean"
         )  # fmt: skip
         remedy = "" if named else "; add captures at base ISO"
-        raise NoCleanCapturesError(
+        raise (TrainingError if named else NoCleanCapturesError)(
             f"{what}: the noise variance differs by a factor of {ratio:.1f}, and "
             f"{1 / CLEAN_ENOUGH:.0f} is needed{remedy}"
         )

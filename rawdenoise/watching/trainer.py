@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import OutputError
@@ -108,22 +110,23 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         name = hashlib.sha256(camera.encode()).hexdigest()[:16]
         # The same list until its training has ended: a training goes on only with the same captures.
-        files, log = folder / f"{name}.files", folder / f"{name}.log"
+        files, log, results = (folder / f"{name}.{kind}" for kind in ("files", "log", "json"))
         if not files.exists():
             write_bytes(files, b"".join(os.fsencode(path) + b"\0" for path in captures))
         command = [
             sys.executable, "-m", "rawdenoise", "train", "--files-from", str(files), "--null",
             "--minutes", f"{root.train_minutes:g}", "--net", root.recipe.bundled,
-            "--device", self._config.device,
+            "--device", self._config.device, "--json",
         ]  # fmt: skip
         low = getattr(subprocess, "IDLE_PRIORITY_CLASS", 0)
-        with log.open("wb") as out:
+        with results.open("wb") as output, log.open("wb") as progress:
             self._process = self.popen(
-                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, creationflags=low
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=progress, creationflags=low
             )
         with suppress(OSError, AttributeError):
             os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST)
-        self.camera, self._captures, self._files, self._log = camera, len(captures), files, log
+        self.camera, self._captures = camera, len(captures)
+        self._files, self._log, self._results = files, log, results
         self._report.say("training", camera=camera, captures=len(captures), minutes=root.train_minutes)
 
     def _look_after(self) -> None:
@@ -132,15 +135,33 @@ class Trainer:
         if code is None:
             return
         self._process = None
-        lines = self._log.read_text(errors="replace").splitlines()
-        result = next((line for line in lines if line.startswith(("model ", "no new model"))), "")
-        if code == 0 or result:  # 1 with a result: one capture among them was damaged
-            result = f"its own {result} is used from now on" if result.startswith("model ") else result
-        else:
-            result = f"training failed ({lines[-1] if lines else f'exit code {code}'})"
+        result = describe_result(read_results(self._results), self._log, code)
         self._files.unlink(missing_ok=True)
         self._ledger.facts.set(f"trained {self.camera}", str(self._captures))
         self._report.say(
             "trained", camera=self.camera, result=result, exit_code=code, time_s=round(time.time())
         )
         self.camera = ""
+
+
+def read_results(path: Path) -> list[dict[str, Any]]:
+    """Read what `rawdenoise train --json` has printed: one object a camera, as docs/cli.md describes them."""
+    results = []
+    for line in path.read_bytes().splitlines():
+        with suppress(ValueError):  # half a line, of a process that was killed
+            results.append(json.loads(line))
+    return [result for result in results if isinstance(result, dict)]
+
+
+def describe_result(results: list[dict[str, Any]], log: Path, code: int) -> str:
+    """Say what a training came to: the new model, why there is none, or why it failed."""
+    # Captures of one camera's name may be of several modes. One that was damaged makes the exit code 1.
+    for result in results:
+        match result.get("outcome"):
+            case "kept":
+                return f"its own model {result.get('model')} is used from now on"
+            case "loses" | "not better":
+                return f"no new model: {result.get('reason')}"
+    reasons = [str(result["reason"]) for result in results if result.get("reason")]
+    lines = log.read_text(errors="replace").splitlines()
+    return f"training failed ({(reasons or lines or [f'exit code {code}'])[-1]})"

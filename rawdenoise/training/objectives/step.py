@@ -51,7 +51,20 @@ class Step:
     predict: Callable[[Tensor], Prediction] | None = None
 
 
-Objective = Callable[[Step], Tensor]  # the loss, a scalar
+@runtime_checkable
+class Objective(Protocol):
+    """What a training minimises.
+
+    It gets a `Step`: a batch of stabilised crops, float32 of (b, 4, h, w), whose noise has unit variance,
+    with the mask of what is valid, the network in training and its running average. It returns the loss: a
+    scalar tensor with a gradient to the network's weights, a mean over what is valid, so that it does not
+    grow with the crops. Pixels that are not valid must have no say. The same step with a generator of the
+    same state gives the same loss. The loop clips the gradient, and answers a loss that is no number by going back.
+    """
+
+    def __call__(self, step: Step, /) -> Tensor:
+        """The loss of a step."""
+        ...
 
 
 def squared_error(one: Planes, other: Planes, valid: Mask | Planes) -> Float32[Tensor, ""]:

@@ -1,17 +1,18 @@
-"""`rawdenoise train-base`: make the bundled models, or one of one's own kind."""
+"""`rawdenoise train-bundled`: make the bundled models, or one of one's own kind."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, SEED
+from rawdenoise.cli.arguments import DEVICE_HELP, SEED, RenamedOption
 from rawdenoise.cli.paths import GivenPath
 
 
-@click.command("train-base", short_help=COMMANDS["train-base"])
+@click.command("train-bundled", short_help=COMMANDS["train-bundled"])
 @click.argument("output", type=GivenPath(dir_okay=False))
 @click.option(
     "--net", type=click.Choice(["fast", "best", "paper"]), default="fast", show_default=True,
@@ -19,7 +20,7 @@ from rawdenoise.cli.paths import GivenPath
 )  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.")
 @click.option(
-    "--images", type=click.IntRange(min=1), metavar="N",
+    "--crops", "--images", cls=RenamedOption, type=click.IntRange(min=1), metavar="N",
     help="How many crops to train on, instead of a time: the same seed then gives the same model.",
 )  # fmt: skip
 @click.option(
@@ -40,23 +41,39 @@ from rawdenoise.cli.paths import GivenPath
 )  # fmt: skip
 @click.pass_context
 def command(
-    ctx: click.Context, output: Path, net: str, minutes: float | None, images: int | None, scenes: int,
+    ctx: click.Context, output: Path, net: str, minutes: float | None, crops: int | None, scenes: int,
     pictures: Path | None, seed: int, device: str, scratch: Path | None,
 ) -> None:  # fmt: skip
-    """Train a base model on procedural scenes and write it to OUTPUT (float16; `models import` takes it).
+    """Train a model for all cameras and write it to OUTPUT (float16; `models import` takes it).
 
-    A base serves any camera, before it has a model of its own and as the start of one. It learns from painted
+    It serves any camera, before it has a model of its own and as the start of one. It learns from painted
     scenes, photographed by simulated cameras of all noise levels; nobody's pictures are in it unless --add
     gives some.
 
     The same command goes on after an interruption, and with a larger budget goes on where it ended.
     """
-    from rawdenoise.cli import sessions
+    from rawdenoise.app.stores import user_stores
+    from rawdenoise.app.train_bundled import TrainBundledRequest, train_bundled
+    from rawdenoise.app.training_events import list_figures
+    from rawdenoise.cli.signals import stop_on_signal
+    from rawdenoise.cli.training import TrainingReport
     from rawdenoise.training.options import TrainingOptions
+    from rawdenoise.training.progress import TrainingStopped
 
-    if (minutes is None) == (images is None):
-        raise click.UsageError("give --minutes or --images")
+    if (minutes is None) == (crops is None):
+        raise click.UsageError("give --minutes or --crops")
     options = TrainingOptions(
-        net=net, objective="supervised-decibels", minutes=minutes, images=images, seed=seed, device=device
+        net=net, objective="supervised-decibels", minutes=minutes, images=crops, seed=seed, device=device
     )
-    ctx.exit(sessions.run_base(output, options, scenes, pictures, scratch))
+    request = TrainBundledRequest(output, options, scenes, pictures, scratch)
+    report = TrainingReport()
+    with stop_on_signal(lambda: None) as stop:
+        try:
+            card = train_bundled(request, user_stores(), on_event=report, stop=stop)
+        except TrainingStopped as stopped:
+            report.say(str(stopped))
+            ctx.exit(stop.exit_code if stop() else stopped.exit_code)
+    report.clear()
+    for line in (f"model {card.id}", *list_figures(card)):
+        click.echo(line)
+    click.echo(f"next: {shlex.join(('rawdenoise', 'models', 'import', str(output)))}")

@@ -1,0 +1,169 @@
+"""What a training says in a terminal: events and results in, lines out."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+
+import click
+
+from rawdenoise.app.train import TrainRequest
+from rawdenoise.app.training_events import (
+    CameraBegun,
+    CameraFound,
+    CameraTrained,
+    Event,
+    FileRefused,
+    FilesRead,
+    ModelUnsaved,
+    Outcome,
+    TrainingResumed,
+    name_isos,
+)
+from rawdenoise.cli.layout import spell_layout
+from rawdenoise.cli.live import LiveLine
+from rawdenoise.cli.text import counted, duration, one_line
+from rawdenoise.errors import (
+    NoCleanCapturesError,
+    RawDenoiseError,
+    ScratchError,
+    TooFewCapturesError,
+    UnfinishableError,
+    is_damage,
+)
+from rawdenoise.training.progress import Progress
+
+# What can be done about an error, in options of the command.
+REMEDIES = {
+    ScratchError: "; choose another folder with --scratch",
+    TooFewCapturesError: "; add some, or lower --min-captures",
+    NoCleanCapturesError: " (--clean where they lie elsewhere)",
+    UnfinishableError: "; to go on, leave --finish out",
+}
+
+
+class TrainingReport:
+    """Prints events and results as they come, and knows the exit code they come to."""
+
+    def __init__(self) -> None:
+        self._is_damaged = False
+        self._results: list[CameraTrained] = []
+        self._line = LiveLine()
+
+    def __call__(self, event: Event) -> None:
+        """Say what happened."""
+        match event:
+            case Progress():
+                self._line.update("training", event.done, describe_progress(event))
+            case FilesRead(count):
+                self._line.update("reading captures", None, counted(count, "file"))
+            case FileRefused(error):
+                self._is_damaged |= is_damage(error)
+                self.say(f"refused: {one_line(str(error))}")
+            case CameraFound(camera, captures, isos, needed):
+                name = f"{one_line(camera.name)} ({one_line(camera.mode)})"
+                left_out = f"; left out, {needed} are needed (--min-captures)"
+                more = "" if event.is_enough else left_out
+                self.say(f"{name}: {counted(captures, 'capture')}, {name_isos(isos)}{more}")
+            case CameraBegun(number, count, camera):
+                self.say(f"\n[{number}/{count}] {one_line(camera.name)}")
+            case TrainingResumed(crops):
+                self.say(f"going on after {crops} crops of an earlier run")
+            case ModelUnsaved(folder):
+                self.say(f"the training is kept in {one_line(folder)}: the same command goes on there")
+
+    def clear(self) -> None:
+        """Take the progress away."""
+        self._line.clear()
+
+    def say(self, line: str) -> None:
+        """Print a line where the progress stands."""
+        self._line.clear()
+        click.echo(line, err=True)
+
+    def show(self, result: CameraTrained, request: TrainRequest, *, as_json: bool) -> None:
+        """Print what came of a camera, to standard output, and what failed to standard error."""
+        self._line.clear()
+        self._results.append(result)
+        if result.error is not None:
+            self.say(f"failed: {one_line(result.reason)}{remedy(result.error)}")
+        if as_json:
+            click.echo(json.dumps(json_of(result)))
+        elif result.error is None:
+            for line in (*result.describe(), *_next_steps(result, request)):
+                click.echo(line)
+
+    def exit_code(self) -> int:
+        """0 nothing failed, that of the failures where all failed alike, else 1."""
+        codes = [exit_code_of(result.error) for result in self._results if result.error is not None]
+        if codes and len(codes) == len(self._results) and len(set(codes)) == 1:
+            return codes[0]
+        return int(bool(codes or self._is_damaged))
+
+
+def exit_code_of(error: Exception) -> int:
+    """The exit code of an error; that of a bug is 1."""
+    return error.exit_code if isinstance(error, RawDenoiseError) else 1
+
+
+def remedy(error: Exception) -> str:
+    """Say what can be done about an error, where an option of the command can."""
+    return next((text for kind, text in REMEDIES.items() if isinstance(error, kind)), "")
+
+
+def describe_progress(progress: Progress) -> str:
+    """Say how far a training is, in one line."""
+    parts = [progress.stage]
+    if progress.images:
+        speed = progress.images / max(progress.elapsed_s, 1e-3)
+        parts += [f"{progress.images} crops", f"{speed:.0f} crops/s"]
+    if progress.gain_db is not None:
+        parts.append(f"estimated gain {progress.gain_db:.2f} dB")
+    if progress.remaining_s is not None:
+        parts.append(f"{duration(progress.remaining_s)} left")
+    return ", ".join(parts)
+
+
+def json_of(result: CameraTrained) -> dict[str, object]:
+    """Give a result as what `--json` prints; estimates in dB."""
+    captures, trained, card = result.captures, result.trained, result.card
+    before = trained.before if trained else None
+    return {
+        "camera": captures.camera.name,
+        "mode": captures.camera.mode,
+        "captures": len(captures.captures),
+        "outcome": str(result.outcome),
+        "reason": result.reason or None,
+        "model": card.id if card and result.is_kept else None,
+        "figures": dict(card.figures) if card else None,
+        "gain_db": round(trained.risk.gain_db, 2) if trained else None,
+        "against": (trained.rival_id or None) if trained else None,
+        "against_gain_db": round(before.gain_db, 2) if before else None,
+        "ended_early": (trained.ended or None) if trained else None,
+        "scratch": None if result.outcome is Outcome.KEPT else str(result.scratch),
+        "exit_code": 0 if result.error is None else exit_code_of(result.error),
+    }
+
+
+def _next_steps(result: CameraTrained, request: TrainRequest) -> Iterator[str]:
+    """Say what to type next."""
+    if result.outcome is Outcome.KEPT:
+        yield f"next: {shlex.join(_denoise_command(result, request))}"
+        return
+    yield "--keep-if-worse keeps it nevertheless; more captures or minutes may make a better one"
+    yield f"for that, what it has learned stays in {one_line(result.scratch)}; remove it to free the disk"
+
+
+def _denoise_command(result: CameraTrained, request: TrainRequest) -> Iterator[str]:
+    """Spell the command that denoises the captures of the first of the inputs that has any."""
+    captures = result.captures.captures
+    paths = [capture.path for capture in captures]
+    source = next(given for given in request.inputs if any(path.is_relative_to(given) for path in paths))
+    yield from ("rawdenoise", "denoise", one_line(source), "-o", "out")
+    if any(path.is_relative_to(source) and source not in (path, path.parent) for path in paths):
+        yield "-r"
+    if result.card and not all(capture.named for capture in captures):
+        yield from ("--model", result.card.id)
+    if request.layout is not None:
+        yield from spell_layout(request.layout)
