@@ -59,7 +59,7 @@ class Objective(Protocol):
     with the mask of what is valid, the network in training and its running average. It returns the loss: a
     scalar tensor with a gradient to the network's weights, a mean over what is valid, so that it does not
     grow with the crops. Pixels that are not valid must have no say. The same step with a generator of the
-    same state gives the same loss. The loop clips the gradient, and answers a loss that is no number by going back.
+    same state gives the same loss. The loop clips the gradient, and goes back from a loss that is no number.
     """
 
     def __call__(self, step: Step, /) -> Tensor:
