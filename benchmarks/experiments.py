@@ -169,7 +169,7 @@ def carry_out(experiment: Experiment, data: Data, results: Results, device: str)
     }
     if fitted is None:
         return Result(isos)
-    return Result(isos, fitted.training_s, fitted.images)
+    return Result(isos, fitted.training_s, fitted.crops)
 
 
 def trained(experiment: Experiment, data: Data, results: Results, device: str) -> Fitted:
@@ -181,7 +181,7 @@ def trained(experiment: Experiment, data: Data, results: Results, device: str) -
         net=method.net,
         objective=method.objective,
         gamma=method.gamma,
-        images=experiment.crops,
+        crops=experiment.crops,
         minutes=experiment.minutes,
         seed=experiment.conditions.seed,
         device=device,
@@ -246,7 +246,7 @@ def alone(planes: Planes, noise: NoiseModel, experiment: Experiment, device: str
     everywhere = np.ones_like(mosaic, bool)
     pairs = (Pair(noise, mosaic, everywhere, mosaic, everywhere, mosaic),)
     options = TrainingOptions(
-        net=NET, objective="self2self", images=experiment.crops, minutes=experiment.minutes, seed=seed,
+        net=NET, objective="self2self", crops=experiment.crops, minutes=experiment.minutes, seed=seed,
         device=device, guard=False,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:

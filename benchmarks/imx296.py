@@ -59,7 +59,7 @@ def main() -> None:
         model = user_stores().models.load(arguments.model)
     else:
         options = TrainingOptions(
-            net=arguments.net, minutes=arguments.minutes, images=arguments.images, seed=arguments.seed
+            net=arguments.net, minutes=arguments.minutes, crops=arguments.images, seed=arguments.seed
         )
         model = trained(arguments.data / "train", options, None if arguments.from_nothing else base)
     figures = ", ".join(f"{name} {value:g}" for name, value in model.card.figures.items())

@@ -114,7 +114,7 @@ def make_trainings_short() -> None:
     fit = camera.fit
 
     def fit_and_save(source: Any, options: Any, **more: Any) -> Any:
-        return fit(source, replace(options, checkpoint_s=0.0, crop=16), **more)
+        return fit(source, replace(options, checkpoint_s=0.0, crop_size=16), **more)
 
     camera.fit = fit_and_save
     sys.modules["rawdenoise.training.comparison"].JUDGED = (1, 4)  # type: ignore[attr-defined]

@@ -386,7 +386,7 @@ def train(
         net = StabilisedDenoiser(CANDIDATES[name][1]())
     wanted = TrainingOptions(
         objective="supervised",
-        images=None if options.minutes else options.images_seen,
+        crops=None if options.minutes else options.images_seen,
         minutes=options.minutes,
         learning_rate=1e-3,
         seed=options.seed,
@@ -395,7 +395,7 @@ def train(
     folder = Path(options.work) / "runs" / file.stem
     folder.mkdir(parents=True, exist_ok=True)
     fitted = fit(source, wanted, folder=folder, run=file.stem, start=net)
-    figures: dict[str, Any] = {"images": fitted.images, "training_s": fitted.training_s}
+    figures: dict[str, Any] = {"images": fitted.crops, "training_s": fitted.training_s}
     for test, scenes in tests.items():
         for iso in ISOS:
             figures[f"{test} {iso}"] = fmean(

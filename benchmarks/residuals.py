@@ -51,7 +51,7 @@ def main() -> None:
     chosen = parser.parse_args()
     camera = SIMULATED_IMX385.resized(1024, 768)
     store = take(chosen.folder, camera, chosen.seed)
-    options = TrainingOptions(net=chosen.net, images=chosen.images, seed=chosen.seed, guard=False)
+    options = TrainingOptions(net=chosen.net, crops=chosen.images, seed=chosen.seed, guard=False)
     print("| noise model | ISO | gain dB | mean | chi2 | chi2 + divergence | across | down | structure | |")
     print("|---|---|---|---|---|---|---|---|---|---|")
     for name in chosen.only:

@@ -182,8 +182,8 @@ def trained(net: str, images: int, seed: int) -> list[StabilisedDenoiser]:
             options = TrainingOptions(
                 net=net,
                 objective="supervised",
-                images=round(images * stage),
-                crop=CROP,
+                crops=round(images * stage),
+                crop_size=CROP,
                 seed=seed,
                 guard=False,
             )

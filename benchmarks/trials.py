@@ -102,10 +102,10 @@ class Trial:
             net=net_of(self.method, self.net),
             objective=ROWS[self.method].objective or "",
             gamma=ROWS[self.method].gamma,
-            images=self.crops,
+            crops=self.crops,
             minutes=self.minutes,
             batch=self.batch,
-            crop=self.crop,
+            crop_size=self.crop,
             seed=self.seed,
             guard=False,
         )
@@ -246,8 +246,8 @@ def train(
     fitted = _fit(trial, kept, crops, device)
     curve = kept.curve(trial)
     if look is not None:
-        curve.append(Point(fitted.images, look(fitted.last)))
-    trained = Trained(fitted.images, fitted.training_s, tuple(curve), versions())
+        curve.append(Point(fitted.crops, look(fitted.last)))
+    trained = Trained(fitted.crops, fitted.training_s, tuple(curve), versions())
     kept.save_trained(trial, trained, fitted.last)
     shutil.rmtree(kept.scratch(trial), ignore_errors=True)
     end = f"; {curve[-1].psnr:.2f} dB" if curve else ""
@@ -291,7 +291,7 @@ def _trained_until(due: float, trial: Trial, kept: Kept, ground: Ground, device:
     kind = "average."
     weights = {name: tensor for name, tensor in tensors.items() if name.startswith(kind)}
     net.load_state_dict({name.removeprefix(kind): tensor for name, tensor in weights.items()})
-    return net.eval(), counters.images
+    return net.eval(), counters.crops
 
 
 def _reached(trial: Trial, kept: Kept) -> float:
@@ -299,7 +299,7 @@ def _reached(trial: Trial, kept: Kept) -> float:
     found = load_checkpoint(kept.scratch(trial), trial.name)
     if found is None:
         return 0.0
-    return found[0].images / trial.crops if trial.crops else found[0].elapsed_s / (60 * (trial.minutes or 1))
+    return found[0].crops / trial.crops if trial.crops else found[0].elapsed_s / (60 * (trial.minutes or 1))
 
 
 def _fit(

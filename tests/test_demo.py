@@ -13,7 +13,7 @@ from rawdenoise.formats import read_raw
 from rawdenoise.models.store import ModelStore
 from rawdenoise.quality.metrics import psnr
 
-SMALL = DemoPlan(size=(256, 192), training_captures=3, unseen_captures=2, images=64)
+SMALL = DemoPlan(size=(256, 192), training_captures=3, unseen_captures=2, crops=64)
 
 
 @pytest.fixture(scope="module")

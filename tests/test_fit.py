@@ -34,8 +34,8 @@ from rawdenoise.training.redraw import redraw
 from rawdenoise.training.risk import crop_sums, difference, estimate_risk, summarise
 from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
 
-QUICK = TrainingOptions(images=320, minutes=None, batch=8, crop=32, device="cpu", precision="float32")
-TINY = replace(QUICK, batch=2, crop=16, images=60)  # where it does not matter what is learned
+QUICK = TrainingOptions(crops=320, minutes=None, batch=8, crop_size=32, device="cpu", precision="float32")
+TINY = replace(QUICK, batch=2, crop_size=16, crops=60)  # where it does not matter what is learned
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,14 @@ def test_invalid_pixels_have_no_say() -> None:
 
 
 def test_it_keeps_the_look_with_the_least_risk(tmp_path: Path) -> None:
-    fitted = fit(Slopes(), replace(QUICK, objective="r2r", images=480), folder=tmp_path, run="a")
+    fitted = fit(Slopes(), replace(QUICK, objective="r2r", crops=480), folder=tmp_path, run="a")
     risks = [check.figures.risk for check in fitted.history]
     assert fitted.figures.risk == min(risks) < 0.5 * risks[0]
-    assert fitted.images == 480
+    assert fitted.crops == 480
     assert not fitted.net.training
-    images = [check.images for check in fitted.history]
-    assert images == sorted(set(images))
-    assert (images[0], images[-1]) == (0, 480)
+    crops = [check.crops for check in fitted.history]
+    assert crops == sorted(set(crops))
+    assert (crops[0], crops[-1]) == (0, 480)
 
 
 @pytest.mark.usefixtures("few_crops")
@@ -153,27 +153,27 @@ def test_a_rising_risk_ends_the_training_with_the_best_kept(
         return -supervised(step).clamp_max(100)
 
     monkeypatch.setattr("rawdenoise.training.learner.OBJECTIVES", {"r2r": ruin})
-    options = replace(TINY, objective="r2r", images=1000)
+    options = replace(TINY, objective="r2r", crops=1000)
     fitted = fit(Slopes(), options, folder=tmp_path / "guarded", run="a")
     assert "rises" in fitted.stopped
-    assert fitted.images < 1000
+    assert fitted.crops < 1000
     assert fitted.figures.risk == min(check.figures.risk for check in fitted.history)
-    to_the_end = fit(Slopes(), replace(options, images=200, guard=False), folder=tmp_path / "not", run="a")
-    assert (to_the_end.images, to_the_end.stopped) == (200, "")
+    to_the_end = fit(Slopes(), replace(options, crops=200, guard=False), folder=tmp_path / "not", run="a")
+    assert (to_the_end.crops, to_the_end.stopped) == (200, "")
 
 
 @pytest.mark.usefixtures("few_crops")
 def test_where_nothing_more_is_gained_it_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rawdenoise.training.judging.FLAT", FlatLimits(2, 0.002, 100))
     monkeypatch.setattr("rawdenoise.training.learner.OBJECTIVES", {"r2r": lambda step: 0 * supervised(step)})
-    fitted = fit(Slopes(), replace(TINY, objective="r2r", images=1000), folder=tmp_path, run="a")
-    assert fitted.images < 500
+    fitted = fit(Slopes(), replace(TINY, objective="r2r", crops=1000), folder=tmp_path, run="a")
+    assert fitted.crops < 500
 
 
 def test_a_budget_of_nothing_gives_what_it_began_with(tmp_path: Path) -> None:
     start = build_net("fast")
-    fitted = fit(Slopes(), replace(QUICK, images=None, minutes=0.0), folder=tmp_path, run="a", start=start)
-    assert fitted.images == 0
+    fitted = fit(Slopes(), replace(QUICK, crops=None, minutes=0.0), folder=tmp_path, run="a", start=start)
+    assert fitted.crops == 0
     for name, tensor in start.state_dict().items():
         assert torch.equal(fitted.net.state_dict()[name], tensor)
 
@@ -181,10 +181,10 @@ def test_a_budget_of_nothing_gives_what_it_began_with(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("few_crops")
 def test_a_larger_budget_goes_on_where_the_smaller_ended(tmp_path: Path) -> None:
     seen: list[int] = []
-    fit(Slopes(), replace(TINY, images=40), folder=tmp_path, run="a")
+    fit(Slopes(), replace(TINY, crops=40), folder=tmp_path, run="a")
     fit(
-        Slopes(), replace(TINY, images=80), folder=tmp_path, run="a",
-        on_progress=lambda progress: seen.append(progress.images),
+        Slopes(), replace(TINY, crops=80), folder=tmp_path, run="a",
+        on_progress=lambda progress: seen.append(progress.crops),
     )  # fmt: skip
     assert (seen[0], seen[-1]) == (42, 80)
 
@@ -264,7 +264,7 @@ def test_a_users_pictures_are_halved_in_linear_light(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (301, 260), (188, 0, 255)).save(tmp_path / "one.png")
-    source = paint_scenes(tmp_path / "scenes", 1, seed=3, images=[tmp_path / "one.png"])
+    source = paint_scenes(tmp_path / "scenes", 1, seed=3, pictures=[tmp_path / "one.png"])
     (painted,) = [path for path in source.scenes + source.held_out if path.name.startswith("image-")]
     scene = np.load(painted)
     assert scene.shape == (130, 150, 3)
@@ -272,7 +272,7 @@ def test_a_users_pictures_are_halved_in_linear_light(tmp_path: Path) -> None:
     assert source.draw(np.random.default_rng(0), 4, source.largest_crop).noisy.shape == (4, 4, 64, 64)
     Image.new("RGB", (301, 200)).save(tmp_path / "small.png")
     with pytest.raises(UnreadableError, match="too small"):
-        paint_scenes(tmp_path / "scenes", 1, seed=3, images=[tmp_path / "small.png"])
+        paint_scenes(tmp_path / "scenes", 1, seed=3, pictures=[tmp_path / "small.png"])
 
 
 @pytest.mark.usefixtures("few_crops")
@@ -280,7 +280,7 @@ def test_a_base_is_trained_written_and_read_back(
     scenes: tuple[Path, SyntheticCaptures], tmp_path: Path
 ) -> None:
     folder, _ = scenes
-    options = replace(QUICK, objective="supervised-decibels", images=16, seed=3)
+    options = replace(QUICK, objective="supervised-decibels", crops=16, seed=3)
     model = train_bundled(options, folder=folder, scenes=2)
     again = train_bundled(options, folder=folder, scenes=2)
     assert again.card.weights_sha256 == model.card.weights_sha256

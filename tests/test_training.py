@@ -42,7 +42,7 @@ from rawdenoise.training.tile_building import build_store
 from rawdenoise.training.tiles import TileStore
 
 LAYOUT = PlainLayout(cfa=Cfa.GBRG, black=100.0, white=4095.0, bits=12, size=None)
-QUICK = TrainingOptions(images=24, minutes=None, batch=4, crop=32, device="cpu", checkpoint_s=1e9)
+QUICK = TrainingOptions(crops=24, minutes=None, batch=4, crop_size=32, device="cpu", checkpoint_s=1e9)
 
 
 def write_captures(
@@ -446,7 +446,7 @@ def test_training_gives_a_model_with_its_card(captures: CaptureSet, tmp_path: Pa
     assert card.figures["images"] == 24
     assert not model.net.training
     assert told[-1].done == 1
-    assert [p.images for p in told if p.stage == "training"] == [4, 8, 12, 16, 20, 24]
+    assert [p.crops for p in told if p.stage == "training"] == [4, 8, 12, 16, 20, 24]
     assert all(a.done <= b.done for a, b in pairwise(told) if a.stage == b.stage)
     forget(CameraTraining(captures, QUICK), folder=tmp_path / "training")
     assert list((tmp_path / "training").iterdir()) == []
@@ -465,8 +465,8 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     seen: list[int] = []
 
     def interrupt(progress: Progress) -> None:
-        seen.append(progress.images)
-        if progress.images == 16:
+        seen.append(progress.crops)
+        if progress.crops == 16:
             raise KeyboardInterrupt
 
     calls = iter([False] * 2 + [True])
@@ -477,7 +477,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     resumed = train(
         CameraTraining(captures, options),
         folder=tmp_path / "two",
-        on_progress=lambda p: seen.append(p.images),
+        on_progress=lambda p: seen.append(p.crops),
     )
     assert digest(resumed) == digest(whole)
     assert seen[-2:] == [20, 24]
@@ -486,7 +486,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
 @pytest.mark.usefixtures("few_crops")
 def test_another_seed_gives_another_model(captures: CaptureSet, tmp_path: Path) -> None:
     one, other = (
-        train(CameraTraining(captures, replace(QUICK, images=4, seed=seed)), folder=tmp_path / "same")
+        train(CameraTraining(captures, replace(QUICK, crops=4, seed=seed)), folder=tmp_path / "same")
         for seed in (0, 1)
     )
     assert digest(one) != digest(other)
@@ -499,7 +499,7 @@ def test_two_processes_do_not_train_the_same_at_once(
     folder = with_tiles(tmp_path / "training", captures, QUICK, tiles)
 
     def meanwhile(progress: Progress) -> None:
-        if progress.images == 8:
+        if progress.crops == 8:
             forget(CameraTraining(captures, QUICK), folder=folder)  # what the other one does when it is done
             with pytest.raises(TrainingError, match="another process is training on these captures"):
                 train(CameraTraining(captures, QUICK), folder=folder)
@@ -524,7 +524,7 @@ def test_a_checkpoint_of_another_network_is_started_over(
 
 def test_the_run_depends_on_what_is_trained_not_on_for_how_long(captures: CaptureSet) -> None:
     base = CameraTraining(captures, QUICK).run_id()
-    assert CameraTraining(captures, replace(QUICK, images=999, device="auto")).run_id() == base
+    assert CameraTraining(captures, replace(QUICK, crops=999, device="auto")).run_id() == base
     for other in (replace(QUICK, gamma=2.0), replace(QUICK, net="paper"), replace(QUICK, seed=4)):
         assert CameraTraining(captures, other).run_id() != base
     assert CameraTraining(replace(captures, captures=captures.captures[1:]), QUICK).run_id() != base
@@ -593,7 +593,7 @@ def test_a_loss_that_is_no_number_is_backed_off_from_then_refused(
         (replace(QUICK, min_captures=4), "at least 4"),
         (replace(QUICK, net="nonsense"), "no network"),
         (replace(QUICK, objective="nonsense"), "no objective"),
-        (replace(QUICK, images=None), "budget"),
+        (replace(QUICK, crops=None), "budget"),
         (replace(QUICK, precision="half"), "no precision"),
         (replace(QUICK, objective="supervised"), "pairs"),
     ],
@@ -617,7 +617,7 @@ def test_it_learns(tmp_path: Path) -> None:
     """A slope under noise: a few steps must already take away most of it, and leave the level alone."""
     write_captures(tmp_path / "captures", 4, height=200, width=220)
     (found,) = scan([tmp_path / "captures"], camera_name="Bench", layout=LAYOUT)
-    options = replace(QUICK, images=160)
+    options = replace(QUICK, crops=160)
     model = train(CameraTraining(found, options), folder=tmp_path / "training").model
     assert model.card.figures["gain_db"] > 8
     assert abs(model.card.figures["bias"]) < 0.1

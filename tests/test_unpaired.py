@@ -227,7 +227,7 @@ def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_
 
 
 def test_from_noisy_and_clean_captures_to_a_model_of_ones_own(captures: Path, tmp_path: Path) -> None:
-    trained = train(tmp_path, captures, "--images", 32, "--keep-if-worse")
+    trained = train(tmp_path, captures, "--crops", 32, "--keep-if-worse")
     assert trained.exit_code == 0, trained.output
     (card,) = user_stores().models.cards()
     assert card.objective == "unpaired"
@@ -249,7 +249,7 @@ def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path)
     (tmp_path / "base").mkdir()
     for file in folder.glob("base-*"):
         file.rename(tmp_path / "base" / file.name)
-    arguments = ["--clean", tmp_path / "base", "--images", 16, "--from-nothing", "--learned-noise", "planes"]
+    arguments = ["--clean", tmp_path / "base", "--crops", 16, "--from-nothing", "--learned-noise", "planes"]
     result = train(tmp_path, folder, *arguments)
     assert result.exit_code == 0, result.output
     assert result.stdout.startswith("no new model")
@@ -259,7 +259,7 @@ def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path)
 @pytest.mark.parametrize("share", [0.05, 0.6])
 def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path, share: float) -> None:
     (group,) = scan([captures])
-    options = TrainingOptions(images=48, minutes=None, batch=4, crop=24, device="cpu", seed=3)
+    options = TrainingOptions(crops=48, minutes=None, batch=4, crop_size=24, device="cpu", seed=3)
     start = load_bundled("fast")
 
     def trained(folder: Path, stop_at: float = 2.0, **changes: object) -> Trained:
@@ -277,16 +277,16 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
     whole = trained(tmp_path / "whole")
     with pytest.raises(TrainingStopped) as stopped:
         trained(tmp_path / "parts", share)
-    assert stopped.value.images == 4 * math.ceil(share * 48 / 4)  # of both stages, in whole steps
+    assert stopped.value.crops == 4 * math.ceil(share * 48 / 4)  # of both stages, in whole steps
     if share < FIRST_SHARE:
         with pytest.raises(TrainingError, match="still learning the noise"):
-            trained(tmp_path / "parts", images=None, minutes=0.0)
+            trained(tmp_path / "parts", crops=None, minutes=0.0)
     parts = trained(tmp_path / "parts")
     assert parts.model.card.weights_sha256 == whole.model.card.weights_sha256
     if share > FIRST_SHARE:
         with pytest.raises(TrainingStopped):
             trained(tmp_path / "finished", share)
-        finished = trained(tmp_path / "finished", images=None, minutes=0.0)
+        finished = trained(tmp_path / "finished", crops=None, minutes=0.0)
         assert 0 < finished.model.card.figures["images"] < 48
 
 
@@ -296,7 +296,7 @@ def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(
     """The calibration says 1 where the noise is 1.6: chosen by estimated risk it would hardly be trained."""
     double = flat(0.5, replace(NOISE, shot=(2.56e-3,) * 4, read_variance=(2.56e-5,) * 4), NOISE)
     monkeypatch.setattr("rawdenoise.training.unpaired.FIRST_SHARE", 0.9)  # the second is of no interest here
-    options = TrainingOptions(images=224, minutes=None, batch=4, crop=24, device="cpu")
+    options = TrainingOptions(crops=224, minutes=None, batch=4, crop_size=24, device="cpu")
     how = Unpaired(learned_noise=True)
     fit_unpaired(UnpairedCrops(double, CleanGrey(0.5)), options, how, folder=tmp_path, run="run")
     found = load_checkpoint(tmp_path / "first", "run")
@@ -316,7 +316,7 @@ def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(
         (["--clean", "auto", "--clean", "."], 2, "--clean auto is to find them"),
         (["--clean", "no-such-folder"], 2, "--clean 'no-such-folder': there is no such file or folder"),
         (["--clean", ""], 2, "--clean '': there is no such file or folder"),
-        (["--images", "16"], 1, "no capture here is clean"),
+        (["--crops", "16"], 1, "no capture here is clean"),
     ],
 )
 def test_what_cannot_be_done_is_said(
@@ -337,6 +337,6 @@ def test_clean_captures_are_for_unpaired_learning(captures: Path) -> None:
 
 def test_clean_captures_of_another_camera_are_refused(captures: Path, tmp_path: Path) -> None:
     other = a_capture(tmp_path / "other.dng", 200, 256, seed=3)
-    result = train(tmp_path, captures, "--clean", other, "--images", "16")
+    result = train(tmp_path, captures, "--clean", other, "--crops", "16")
     assert result.exit_code == 1
     assert "none of the captures under --clean is of Test One" in result.stderr

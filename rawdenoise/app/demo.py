@@ -46,7 +46,7 @@ HEADER = "{:<18}{:>6}{:>10}{:>9}{:>11}{:>7}{:>15}{:>7}".format(*COLUMNS)
 
 @dataclass(frozen=True, slots=True)
 class DemoPlan:
-    """What the demo simulates: captures of `size` (width, height), ISO by turns; `images` as in training.
+    """What the demo simulates: captures of `size` (width, height), ISO by turns; `crops` as in training.
 
     `exposure` scales the light: half a stop under full exposure, which keeps most highlights from clipping.
     Those at `clean_iso` take part in nothing: they are for a try of unpaired learning.
@@ -60,7 +60,7 @@ class DemoPlan:
     unseen_captures: int = 4
     clean_iso: int = 1600
     clean_captures: int = 4
-    images: int | None = None
+    crops: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ def run_demo(
     taken("base-iso", plan.clean_captures, (plan.clean_iso,))
 
     on_line(f"2. Training on {len(seen)} noisy captures, without any clean one")
-    trained = _train(seen, output, TrainingOptions(minutes=minutes, images=plan.images, seed=seed), on_line)
+    trained = _train(seen, output, TrainingOptions(minutes=minutes, crops=plan.crops, seed=seed), on_line)
 
     on_line(f"3. Denoising {len(unseen)} captures it has not seen")
     examples = [_denoise(path, clean, trained, output / "denoised") for path, clean in unseen]
@@ -209,7 +209,7 @@ def _every_tenth(on_line: Callable[[str], None]) -> Callable[[Event], None]:
         if tenth > told:
             told = tenth
             left = "" if not event.remaining_s else f", {event.remaining_s:.0f} s left"
-            on_line(f"   {10 * tenth} %: {event.images} crops{left}")
+            on_line(f"   {10 * tenth} %: {event.crops} crops{left}")
 
     return on_event
 

@@ -213,9 +213,9 @@ def _noting_resumption(on_event: OnEvent, batch: int) -> Callable[[Progress], No
 
     def on_progress(progress: Progress) -> None:
         nonlocal before
-        if not before and progress.images > batch:
-            on_event(TrainingResumed(progress.images - batch))
-        before = progress.images or before
+        if not before and progress.crops > batch:
+            on_event(TrainingResumed(progress.crops - batch))
+        before = progress.crops or before
         on_event(progress)
 
     return on_progress

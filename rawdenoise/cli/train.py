@@ -149,7 +149,7 @@ def command(
     name = BLIND_SPOTS[blind_spot] + LEARNED_NOISE.get(learned_noise or "", "")
     how = Unpaired(blind_spot=name, learned_noise=learned_noise is not None)
     request = TrainRequest(
-        tuple(inputs), TrainingOptions(minutes=budget, images=crops, **options), camera, layout,
+        tuple(inputs), TrainingOptions(minutes=budget, crops=crops, **options), camera, layout,
         not from_nothing, how if method == "unpaired" else None,
         tuple(Path(path) for path in clean if path != "auto"), keep_if_worse, scratch,
     )  # fmt: skip

@@ -63,7 +63,7 @@ def command(
     if (minutes is None) == (crops is None):
         raise click.UsageError("give --minutes or --crops")
     options = TrainingOptions(
-        net=net, objective="supervised-decibels", minutes=minutes, images=crops, seed=seed, device=device
+        net=net, objective="supervised-decibels", minutes=minutes, crops=crops, seed=seed, device=device
     )
     request = TrainBundledRequest(output, options, scenes, pictures, scratch)
     report = TrainingReport()

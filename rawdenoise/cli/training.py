@@ -115,9 +115,9 @@ def remedy(error: Exception) -> str:
 def describe_progress(progress: Progress) -> str:
     """Say how far a training is, in one line."""
     parts = [progress.stage]
-    if progress.images:
-        speed = progress.images / max(progress.elapsed_s, 1e-3)
-        parts += [f"{progress.images} crops", f"{speed:.0f} crops/s"]
+    if progress.crops:
+        speed = progress.crops / max(progress.elapsed_s, 1e-3)
+        parts += [f"{progress.crops} crops", f"{speed:.0f} crops/s"]
     if progress.gain_db is not None:
         parts.append(f"estimated gain {progress.gain_db:.2f} dB")
     if progress.remaining_s is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from rawdenoise.capture.raw import Camera
@@ -15,7 +14,7 @@ from rawdenoise.training.card_fields import list_figures, list_history, list_ver
 from rawdenoise.training.comparison import draw_judging_crops
 from rawdenoise.training.lock import TrainingLock
 from rawdenoise.training.loop import Fitted, fit
-from rawdenoise.training.options import TrainingOptions, kind_of
+from rawdenoise.training.options import TrainingOptions, kind_of, record_options
 from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.risk import estimate_risk
 from rawdenoise.training.synthetic import paint_scenes, scenes_digest
@@ -50,12 +49,12 @@ def train_bundled(
     with TrainingLock(folder, run):
         try:
             source = paint_scenes(
-                folder / "scenes", scenes, seed=options.seed, images=pictures, on_scene=on_scene
+                folder / "scenes", scenes, seed=options.seed, pictures=pictures, on_scene=on_scene
             )
         except KeyboardInterrupt:
             raise TrainingStopped(0, "while painting scenes") from None
         fitted = fit(source, options, folder=folder / run, run=run, on_progress=on_progress, stop=stop)
-    batches = draw_judging_crops(source, fitted.crop, options.seed)
+    batches = draw_judging_crops(source, fitted.crop_size, options.seed)
     figures = list_figures(fitted, estimate_risk(fitted.net, batches, options.seed))
     return new_model(fitted.net, _card(fitted, options, scenes, digest, pictures, figures))
 
@@ -72,7 +71,7 @@ def _card(
     pictures: Sequence[Path],
     figures: dict[str, float],
 ) -> ModelCard:
-    learned = {"scenes": scenes, "scenes_sha256": digest, "pictures": len(pictures), "crop": fitted.crop}
+    learned = {"scenes": scenes, "scenes_sha256": digest, "pictures": len(pictures), "crop": fitted.crop_size}
     return ModelCard(
         id="",
         camera=Camera(make="", model=f"base {options.net}"),
@@ -81,7 +80,7 @@ def _card(
         noise=(),
         captures=(),
         objective=options.objective,
-        options={**asdict(options), **learned},
+        options={**record_options(options), **learned},
         seed=options.seed,
         versions=list_versions(),
         created="",

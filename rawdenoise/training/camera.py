@@ -82,7 +82,7 @@ def train(
 
     It is compared with `rival`. The same training goes on where an earlier call stopped, unless the captures
     are now read in another way, a profile says otherwise of their noise, or this is another version of
-    rawdenoise. With a budget in images the result is the same on the same machine, interrupted or not.
+    rawdenoise. With a budget in crops the result is the same on the same machine, interrupted or not.
 
     Raises:
         TrainingStopped: `stop` answered true, or Ctrl-C; a checkpoint was left. TrainingError: too few or too
@@ -100,7 +100,7 @@ def train(
             raise TrainingStopped(0, "while reading the captures") from None
         fitted = _fit(training, store, folder / run, run, on_progress, stop)
         net, options = rival.net if rival else None, training.options
-        comparison = compare(fitted.net, net, store, size=fitted.crop, seed=options.seed)
+        comparison = compare(fitted.net, net, store, size=fitted.crop_size, seed=options.seed)
         model, page = _describe(training, store, fitted, comparison)
         return Trained(model, page, comparison, rival.card.id if rival else "", fitted.stopped)
 

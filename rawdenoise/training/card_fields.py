@@ -12,6 +12,7 @@ from rawdenoise import __version__
 from rawdenoise.models.card import CLEAN, ModelCard
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.loop import Fitted
+from rawdenoise.training.options import record_options
 from rawdenoise.training.risk import RiskFigures
 from rawdenoise.training.tiles import TileStore, tile_file
 from rawdenoise.training.unpaired import clean_captures
@@ -29,11 +30,11 @@ def write_card(training: CameraTraining, store: TileStore, fitted: Fitted, risk:
         captures=tuple(capture.digest for capture in captures.captures),
         objective=training.method,
         options={
-            **asdict(options),
+            **record_options(options),
             **_learned(training, store),
             "objective": training.method,
             "gamma": None if unpaired else options.gamma,
-            "crop": fitted.crop,
+            "crop": fitted.crop_size,
             "start": training.start.card.id if training.start else None,
         },
         seed=options.seed,
@@ -68,7 +69,7 @@ def list_versions() -> dict[str, str]:
 def list_figures(fitted: Fitted, risk: RiskFigures) -> dict[str, float]:
     """What a card says in numbers."""
     return {
-        "images": float(fitted.images),
+        "images": float(fitted.crops),
         "training_s": round(fitted.training_s, 1),
         "chi2": round(risk.chi2, 4),
         "bias": round(risk.bias, 5),
@@ -82,7 +83,7 @@ def list_history(fitted: Fitted) -> tuple[dict[str, float], ...]:
     """The training curve as a card keeps it."""
     return tuple(
         {
-            "images": float(check.images),
+            "images": float(check.crops),
             "elapsed_s": round(check.elapsed_s, 1),
             "loss": round(check.loss, 5),
             "risk": round(check.figures.risk, 5),

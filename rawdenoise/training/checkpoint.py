@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -16,8 +17,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
+from rawdenoise.capture.records import record_of
 from rawdenoise.errors import TrainingError, guarded
-from rawdenoise.formats.records import to_record
 from rawdenoise.training.risk import RiskFigures
 
 log = logging.getLogger(__name__)
@@ -27,9 +28,9 @@ FILE = "checkpoint.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """What the averaged network was worth, in held-out crops, after so many images and seconds."""
+    """What the averaged network was worth, in held-out crops, after so many crops and seconds."""
 
-    images: int
+    crops: int
     elapsed_s: float
     loss: float
     figures: RiskFigures
@@ -45,7 +46,7 @@ class Counters:
 
     run: str
     step: int = 0
-    images: int = 0
+    crops: int = 0
     elapsed_s: float = 0.0
     loss: float = 0.0
     learning_rate_scale: float = 1.0
@@ -57,7 +58,7 @@ class Counters:
 def save_checkpoint(folder: Path, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
     """Write the tensors and, in the same file, the counters and the digest of both."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = json.dumps(asdict(counters))
+    told = json.dumps(_record(counters))
     with atomic_output(folder / FILE) as temporary:
         # Written by us, not by safetensors, whose errors do not tell a full disk from a defect.
         metadata = {"counters": told, "sha256": _digest(told, contiguous)}
@@ -80,7 +81,7 @@ def _load(path: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             told = metadata.get("counters", "")
-            counters = to_record(json.loads(told), Counters, finite=False)
+            counters = record_of(Counters, _unrecord(json.loads(told)), finite=False)
             if counters.run != run:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -89,6 +90,30 @@ def _load(path: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
     if metadata.get("sha256") != _digest(told, tensors):
         raise TrainingError(f"{path}: is damaged: it is not what was written")
     return counters, tensors
+
+
+# Counters are recorded with the name that crops had first, so that checkpoints can be read by all versions.
+
+
+def _record(counters: Counters) -> dict[str, Any]:
+    fields = asdict(counters)
+    for counted in (fields, *fields["history"]):
+        counted["images"] = counted.pop("crops")
+    return fields
+
+
+def _unrecord(fields: dict[str, Any]) -> dict[str, Any]:
+    """Give the fields of counters back.
+
+    Raises:
+        ValueError: these are none.
+    """
+    try:
+        for counted in (fields, *fields["history"]):
+            counted["crops"] = counted.pop("images")
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("these are no counters") from error
+    return fields
 
 
 def _digest(counters: str, tensors: Mapping[str, Tensor]) -> str:

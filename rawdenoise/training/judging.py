@@ -49,7 +49,7 @@ def draw_held_out(source: Source, size: int, seed: int) -> list[Batch]:
 
 def is_look_due(counters: Counters, before: float, options: TrainingOptions) -> bool:
     """Whether the last step, `before` which so much was done, is one to look after."""
-    since = counters.images - counters.history[-1].images
+    since = counters.crops - counters.history[-1].crops
     crossed = math.floor(before * LOOKS) < math.floor(share_done(counters, options) * LOOKS)
     return crossed and since >= STEPS_APART * options.batch
 
@@ -57,7 +57,7 @@ def is_look_due(counters: Counters, before: float, options: TrainingOptions) -> 
 def look(counters: Counters, net: Network, held_out: list[Batch], seed: int) -> Counters:
     """Note the estimated risk of a network; `best` is this look where it is the least so far."""
     figures = summarise(crop_sums(net, held_out, seed))
-    history = (*counters.history, Check(counters.images, counters.elapsed_s, counters.loss, figures))
+    history = (*counters.history, Check(counters.crops, counters.elapsed_s, counters.loss, figures))
     best = counters.best
     if len(history) == 1 or not figures.risk >= history[best].figures.risk:
         best = len(history) - 1
@@ -69,7 +69,7 @@ def why_end(counters: Counters) -> str:
     risks = [check.figures.risk for check in counters.history]
     best = counters.history[counters.best]
     if len(risks) > RISING.looks and min(risks[-RISING.looks :]) > RISING.worse * best.figures.risk > 0:
-        return f"the estimated risk rises; the best was after {best.images} crops"
+        return f"the estimated risk rises; the best was after {best.crops} crops"
     return ""
 
 
@@ -77,7 +77,7 @@ def settle(counters: Counters, done: float, options: TrainingOptions) -> Counter
     """Begin to settle where nothing more is gained; `done` is how far it was before the last step."""
     risks = [check.figures.risk for check in counters.history]
     settled = counters.flat_since or done >= SETTLE
-    enough = counters.images >= FLAT.crops and len(risks) > FLAT.looks
+    enough = counters.crops >= FLAT.crops and len(risks) > FLAT.looks
     if not settled and enough and min(risks[-FLAT.looks :]) > (1 - FLAT.share) * min(risks[: -FLAT.looks]):
         return replace(counters, flat_since=budget_used(counters, options)[0])
     return counters

@@ -18,7 +18,7 @@ from rawdenoise.training.batches import Batch, Prefetch, Source
 from rawdenoise.training.checkpoint import Check, Counters
 from rawdenoise.training.judging import draw_held_out, is_look_due, look, settle, why_end
 from rawdenoise.training.learner import Learner
-from rawdenoise.training.options import TrainingOptions, check_options, crop_size
+from rawdenoise.training.options import TrainingOptions, check_options, limit_crop_size
 from rawdenoise.training.progress import Progress, TrainingStopped, count_step, report, share_done, unsettle
 from rawdenoise.training.risk import RiskFigures
 
@@ -37,9 +37,9 @@ class Fitted:
     last: Network
     figures: RiskFigures
     history: tuple[Check, ...]
-    images: int
+    crops: int
     training_s: float
-    crop: int
+    crop_size: int
     stopped: str = ""
 
 
@@ -55,7 +55,7 @@ def fit(
 ) -> Fitted:
     """Train a network, `start` or a new one, on what `source` draws; the checkpoint lies in `folder`.
 
-    A checkpoint there of the same `run` is taken up, whatever budget it was made for. With a budget in images
+    A checkpoint there of the same `run` is taken up, whatever budget it was made for. With a budget in crops
     the result is the same on the same CPU, interrupted or not.
 
     Raises:
@@ -67,7 +67,7 @@ def fit(
     remove_abandoned(folder)
 
     # Networks and optimiser, the crops that all looks are at, and those of the next step.
-    size = crop_size(options, start or build_net(options.net), source.largest_crop)
+    size = limit_crop_size(options, start or build_net(options.net), source.largest_crop)
     learner = Learner(options, start)
     held_out = draw_held_out(source, size, options.seed)
     ahead = Prefetch(source, seed=options.seed, count=options.batch, size=size)
@@ -116,18 +116,18 @@ def fit(
                     saved = time.monotonic()
 
             # The last look, and the last checkpoint: a larger budget goes on from it.
-            if counters.images > counters.history[-1].images:
+            if counters.crops > counters.history[-1].crops:
                 with learner.updating():
                     counters = _look(learner, counters, held_out, options)
             learner.save(folder, counters)
         except KeyboardInterrupt:
             if not learner.is_updating:  # else the checkpoint that is there is the better one
                 learner.save(folder, counters)
-            raise TrainingStopped(counters.images) from None
+            raise TrainingStopped(counters.crops) from None
 
     best = counters.history[counters.best]
     return Fitted(
-        _finish(learner.best), _finish(learner.average), best.figures, counters.history, counters.images,
+        _finish(learner.best), _finish(learner.average), best.figures, counters.history, counters.crops,
         counters.elapsed_s, size, ended,
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def _back_off(learner: Learner, counters: Counters, options: TrainingOptions, fo
     """
     if counters.learning_rate_scale <= 0.5**RETRIES:
         raise TrainingError(
-            f"training diverged after {counters.images} crops, {RETRIES} times: lower the learning rate"
+            f"training diverged after {counters.crops} crops, {RETRIES} times: lower the learning rate"
         )
     resumed = learner.load(folder, counters.run)
     kept = unsettle(resumed, options) if resumed else counters  # the looks whose weights are still there

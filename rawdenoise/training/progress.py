@@ -18,9 +18,9 @@ class TrainingStopped(TrainingError):  # noqa: N818, not a failure
 
     exit_code = 130
 
-    def __init__(self, images: int, doing: str = "") -> None:
-        self.images = images
-        super().__init__(f"stopped {doing or f'after {images} crops'}; to resume, run the same command again")
+    def __init__(self, crops: int, doing: str = "") -> None:
+        self.crops = crops
+        super().__init__(f"stopped {doing or f'after {crops} crops'}; to resume, run the same command again")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Progress:
 
     stage: str
     done: float
-    images: int = 0
+    crops: int = 0
     elapsed_s: float = 0.0
     remaining_s: float | None = None
     loss: float = 0.0
@@ -40,9 +40,9 @@ class Progress:
 
 
 def budget_used(counters: Counters, options: TrainingOptions) -> tuple[float, float]:
-    """How much of the budget is used, and what it is, in images or in seconds."""
-    if options.images is not None:
-        return float(counters.images), float(options.images)
+    """How much of the budget is used, and what it is, in crops or in seconds."""
+    if options.crops is not None:
+        return float(counters.crops), float(options.crops)
     return counters.elapsed_s, 60 * (options.minutes or 0.0)
 
 
@@ -68,7 +68,7 @@ def report(counters: Counters, options: TrainingOptions) -> Progress:
     done = share_done(counters, options)
     remaining = counters.elapsed_s * (1 - done) / done if done > 0 else None
     gain = counters.history[-1].figures.gain_db if counters.history else None
-    return Progress("training", done, counters.images, counters.elapsed_s, remaining, counters.loss, gain)
+    return Progress("training", done, counters.crops, counters.elapsed_s, remaining, counters.loss, gain)
 
 
 def count_step(counters: Counters, options: TrainingOptions, loss: float, seconds: float) -> Counters:
@@ -77,7 +77,7 @@ def count_step(counters: Counters, options: TrainingOptions, loss: float, second
     return replace(
         counters,
         step=counters.step + 1,
-        images=counters.images + options.batch,
+        crops=counters.crops + options.batch,
         elapsed_s=counters.elapsed_s + seconds,
         loss=counters.loss + share * (loss - counters.loss),
     )

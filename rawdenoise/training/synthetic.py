@@ -69,12 +69,12 @@ def paint_scenes(
     count: int,
     *,
     seed: int = 0,
-    images: Sequence[Path] = (),
+    pictures: Sequence[Path] = (),
     on_scene: Callable[[int, int], None] = lambda done, of: None,
 ) -> SyntheticCaptures:
     """Paint `count` scenes into a folder, unless they are there already, and add a user's pictures.
 
-    `images` are sRGB pictures; they are reduced by two, which takes their noise and compression away. The
+    `pictures` are in sRGB; they are reduced by two, which takes their noise and compression away. The
     same seed paints the same scenes.
 
     Raises:
@@ -87,15 +87,15 @@ def paint_scenes(
             _save(path, make_scene(SCENE, SCENE, np.random.default_rng([seed, number])))
         painted.append(path)
         on_scene(number + 1, count)
-    painted += [_reduced(image, folder) for image in images]
+    painted += [_reduced(picture, folder) for picture in pictures]
     kept = max(1, len(painted) // HELD_OUT)
     order = [painted[i] for i in np.random.default_rng(seed).permutation(len(painted))]
     return SyntheticCaptures(tuple(order[kept:]), tuple(order[:kept]))
 
 
-def scenes_digest(count: int, seed: int, images: Sequence[Path]) -> str:
+def scenes_digest(count: int, seed: int, pictures: Sequence[Path]) -> str:
     """Identify the scenes that `paint_scenes` would give."""
-    files = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in images)
+    files = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures)
     return hashlib.sha256(json.dumps([count, seed, SCENE, files]).encode()).hexdigest()
 
 

@@ -189,9 +189,9 @@ def fit_unpaired(
         on_progress(replace(progress, stage="learning the noise", done=done, remaining_s=whole))
 
     def on_second(progress: Progress) -> None:
-        images, elapsed_s = first.images + progress.images, first.training_s + progress.elapsed_s
+        count, elapsed_s = first.crops + progress.crops, first.training_s + progress.elapsed_s
         done = FIRST_SHARE + (1 - FIRST_SHARE) * progress.done
-        on_progress(replace(progress, done=done, images=images, elapsed_s=elapsed_s))
+        on_progress(replace(progress, done=done, crops=count, elapsed_s=elapsed_s))
 
     # To the end, and the end: the estimated risk believes in the calibration, which this stage is to mend.
     blind = replace(_take_share(options, FIRST_SHARE), net=unpaired.blind_spot, objective="unpaired")
@@ -207,9 +207,9 @@ def fit_unpaired(
             folder=folder / SECOND, run=run, start=start, on_progress=on_second, stop=stop,
         )  # fmt: skip
     except TrainingStopped as stopped:
-        raise TrainingStopped(first.images + stopped.images) from None
-    seconds, images = first.training_s + second.training_s, first.images + second.images
-    return replace(second, training_s=seconds, images=images)
+        raise TrainingStopped(first.crops + stopped.crops) from None
+    seconds, count = first.training_s + second.training_s, first.crops + second.crops
+    return replace(second, training_s=seconds, crops=count)
 
 
 def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -> TileStore:
@@ -260,5 +260,5 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
 
 def _take_share(options: TrainingOptions, share: float) -> TrainingOptions:
     minutes = None if options.minutes is None else share * options.minutes
-    images = None if options.images is None else max(1, round(share * options.images))
-    return replace(options, minutes=minutes, images=images)
+    crops = None if options.crops is None else max(1, round(share * options.crops))
+    return replace(options, minutes=minutes, crops=crops)
