@@ -339,4 +339,4 @@ def test_clean_captures_of_another_camera_are_refused(captures: Path, tmp_path: 
     other = a_capture(tmp_path / "other.dng", 200, 256, seed=3)
     result = train(tmp_path, captures, "--clean", other, "--crops", "16")
     assert result.exit_code == 1
-    assert "none of the captures under --clean is of Test One" in result.stderr
+    assert "none of the captures given as clean is of Test One" in result.stderr

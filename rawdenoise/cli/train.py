@@ -22,6 +22,16 @@ from rawdenoise.cli.text import one_line
 
 BLIND_SPOTS = {"light": "d-bsn-light", "full": "d-bsn"}
 LEARNED_NOISE = {"image": "-image", "planes": "-planes"}  # what it adds to the name of the network
+crops_option = click.option(
+    "--crops", "--images", cls=RenamedOption, type=click.IntRange(min=1), metavar="N",
+    help="How many crops to train on, instead of a time: the same seed then gives the same model.",
+)  # fmt: skip
+seed_option = click.option(
+    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of everything random."
+)
+device_option = click.option(
+    "--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP
+)
 
 
 class ObjectiveName(click.Choice[str]):
@@ -52,10 +62,7 @@ class ObjectiveName(click.Choice[str]):
 @click.option(
     "--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.  [default: 10]"
 )
-@click.option(
-    "--crops", "--images", cls=RenamedOption, type=click.IntRange(min=1), metavar="N",
-    help="How many crops to train on, instead of a time: the same seed then gives the same model.",
-)  # fmt: skip
+@crops_option
 @click.option(
     "--method", type=click.Choice(["gr2r", "unpaired"]), default="gr2r", show_default=True,
     help="gr2r learns from noisy captures alone, unpaired from clean ones of other scenes as well (--clean).",
@@ -86,9 +93,7 @@ class ObjectiveName(click.Choice[str]):
     "--gamma", type=click.FloatRange(min=0), default=1.0, show_default=True,
     help="Weight of the pseudo-supervised term.",
 )  # fmt: skip
-@click.option(
-    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of everything random."
-)
+@seed_option
 @click.option(
     "--min-captures", type=click.IntRange(min=1), default=3, show_default=True, metavar="N",
     help="Cameras with fewer captures are not trained.",
@@ -103,7 +108,7 @@ class ObjectiveName(click.Choice[str]):
     help="What the network is multiplied in while training; auto takes bfloat16 where it is faster.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a camera on standard output.")
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
+@device_option
 @click.option(
     "--scratch", type=GivenPath(), metavar="DIR",
     help="Folder for checkpoints and tiles while training.  [default: the user's cache]",
@@ -133,11 +138,8 @@ def command(
     from rawdenoise.app.stores import user_stores
     from rawdenoise.app.train import TrainRequest, find_cameras, train_cameras
     from rawdenoise.cli.layout import plain_layout
-    from rawdenoise.cli.signals import stop_on_signal
-    from rawdenoise.cli.training import TrainingReport, remedy
-    from rawdenoise.errors import TooFewCapturesError, TrainingError
+    from rawdenoise.cli.training import TrainingReport, remedies
     from rawdenoise.training.options import TrainingOptions
-    from rawdenoise.training.progress import TrainingStopped
     from rawdenoise.training.unpaired import Unpaired
 
     _check(ctx, method, clean)
@@ -154,17 +156,11 @@ def command(
         tuple(Path(path) for path in clean if path != "auto"), keep_if_worse, scratch,
     )  # fmt: skip
     report = TrainingReport()
-    try:
+    with remedies():
         found = find_cameras(request, on_event=report)
-    except TooFewCapturesError as error:
-        raise TrainingError(f"{error}{remedy(error)}") from error
-    with stop_on_signal(lambda: None) as stop:
-        try:
-            for result in train_cameras(request, found, user_stores(), on_event=report, stop=stop):
-                report.show(result, request, as_json=as_json)
-        except TrainingStopped as stopped:
-            report.say(str(stopped))
-            ctx.exit(stop.exit_code if stop() else stopped.exit_code)
+    with report.running() as stop:
+        for result in train_cameras(request, found, user_stores(), on_event=report, stop=stop):
+            report.show(result, request, as_json=as_json)
     ctx.exit(report.exit_code())
 
 

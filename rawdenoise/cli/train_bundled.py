@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import DEVICE_HELP, SEED, RenamedOption
 from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.train import crops_option, device_option, seed_option
 
 
 @click.command("train-bundled", short_help=COMMANDS["train-bundled"])
@@ -19,10 +19,7 @@ from rawdenoise.cli.paths import GivenPath
     help="The network.",
 )  # fmt: skip
 @click.option("--minutes", type=click.FloatRange(min=0, min_open=True), help="How long to train.")
-@click.option(
-    "--crops", "--images", cls=RenamedOption, type=click.IntRange(min=1), metavar="N",
-    help="How many crops to train on, instead of a time: the same seed then gives the same model.",
-)  # fmt: skip
+@crops_option
 @click.option(
     "--scenes", type=click.IntRange(min=20), default=400, show_default=True, metavar="N",
     help="How many procedural scenes to paint; each takes half a second and 3.4 MB of the scratch folder.",
@@ -31,17 +28,14 @@ from rawdenoise.cli.paths import GivenPath
     "--add", "pictures", type=GivenPath(exists=True, file_okay=False), metavar="DIR",
     help="Also learn from the JPEG and PNG pictures of a folder, reduced by two.",
 )  # fmt: skip
-@click.option(
-    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of everything random."
-)
-@click.option("--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP)
+@seed_option
+@device_option
 @click.option(
     "--scratch", type=GivenPath(), metavar="DIR",
     help="Folder for scenes and checkpoint; they stay, to go on from.  [default: the user's cache]",
 )  # fmt: skip
-@click.pass_context
 def command(
-    ctx: click.Context, output: Path, net: str, minutes: float | None, crops: int | None, scenes: int,
+    output: Path, net: str, minutes: float | None, crops: int | None, scenes: int,
     pictures: Path | None, seed: int, device: str, scratch: Path | None,
 ) -> None:  # fmt: skip
     """Train a model for all cameras and write it to OUTPUT (float16; `models import` takes it).
@@ -55,10 +49,8 @@ def command(
     from rawdenoise.app.stores import user_stores
     from rawdenoise.app.train_bundled import TrainBundledRequest, train_bundled
     from rawdenoise.app.training_events import list_figures
-    from rawdenoise.cli.signals import stop_on_signal
     from rawdenoise.cli.training import TrainingReport
     from rawdenoise.training.options import TrainingOptions
-    from rawdenoise.training.progress import TrainingStopped
 
     if (minutes is None) == (crops is None):
         raise click.UsageError("give --minutes or --crops")
@@ -67,13 +59,8 @@ def command(
     )
     request = TrainBundledRequest(output, options, scenes, pictures, scratch)
     report = TrainingReport()
-    with stop_on_signal(lambda: None) as stop:
-        try:
-            card = train_bundled(request, user_stores(), on_event=report, stop=stop)
-        except TrainingStopped as stopped:
-            report.say(str(stopped))
-            ctx.exit(stop.exit_code if stop() else stopped.exit_code)
-    report.clear()
+    with report.running() as stop:
+        card = train_bundled(request, user_stores(), on_event=report, stop=stop)
     for line in (f"model {card.id}", *list_figures(card)):
         click.echo(line)
     click.echo(f"next: {shlex.join(('rawdenoise', 'models', 'import', str(output)))}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
@@ -23,16 +24,18 @@ from rawdenoise.app.training_events import (
 )
 from rawdenoise.cli.layout import spell_layout
 from rawdenoise.cli.live import LiveLine
+from rawdenoise.cli.signals import Stop, stop_on_signal
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.errors import (
     NoCleanCapturesError,
     RawDenoiseError,
     ScratchError,
     TooFewCapturesError,
+    TrainingError,
     UnfinishableError,
     is_damage,
 )
-from rawdenoise.training.progress import Progress
+from rawdenoise.training.progress import Progress, TrainingStopped
 
 # What can be done about an error, in options of the command.
 REMEDIES = {
@@ -73,14 +76,23 @@ class TrainingReport:
             case ModelUnsaved(folder):
                 self.say(f"the training is kept in {one_line(folder)}: the same command goes on there")
 
-    def clear(self) -> None:
-        """Take the progress away."""
-        self._line.clear()
-
     def say(self, line: str) -> None:
         """Print a line where the progress stands."""
         self._line.clear()
         click.echo(line, err=True)
+
+    @contextmanager
+    def running(self) -> Iterator[Stop]:
+        """Stop at the first signal, and end the command with its exit code."""
+        with stop_on_signal(lambda: None) as stop, remedies():
+            try:
+                yield stop
+            except TrainingStopped as stopped:
+                self.say(str(stopped))
+                code = stop.exit_code if stop() else stopped.exit_code
+                raise click.exceptions.Exit(code) from None
+            finally:
+                self._line.clear()
 
     def show(self, result: CameraTrained, request: TrainRequest, *, as_json: bool) -> None:
         """Print what came of a camera, to standard output, and what failed to standard error."""
@@ -100,6 +112,19 @@ class TrainingReport:
         if codes and len(codes) == len(self._results) and len(set(codes)) == 1:
             return codes[0]
         return int(bool(codes or self._is_damaged))
+
+
+@contextmanager
+def remedies() -> Iterator[None]:
+    """Add to an error what can be done about it.
+
+    Raises:
+        TrainingError: with it.
+    """
+    try:
+        yield
+    except tuple(REMEDIES) as error:
+        raise TrainingError(f"{error}{remedy(error)}") from error
 
 
 def exit_code_of(error: Exception) -> int:
