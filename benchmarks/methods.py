@@ -27,7 +27,7 @@ from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.training import TrainingOptions
 from rawdenoise.training.batches import Source
 from rawdenoise.training.loop import Fitted, fit
-from rawdenoise.training.objectives.self2self import FILLED_FROM, averaged
+from rawdenoise.training.objectives.self2self import FILLED_FROM, average_passes
 from rawdenoise.training.unpaired import CleanSource, Unpaired, UnpairedCrops, fit_unpaired
 
 NET = "fast"
@@ -217,4 +217,6 @@ class Alone(Network):
         """Denoise several times."""
         generator = torch.Generator().manual_seed(self.seed)
         everywhere = torch.ones_like(stabilized, dtype=torch.bool)
-        return averaged(lambda noisy, sigma=1.0: self.net(noisy, white), stabilized, everywhere, generator)
+        return average_passes(
+            lambda noisy, sigma=1.0: self.net(noisy, white), stabilized, everywhere, generator
+        )

@@ -30,7 +30,7 @@ from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_wh
 from rawdenoise.noise.tukey import tukey_lambda_deviation
 from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
 from rawdenoise.training.batches import Batch
-from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turned
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turn
 
 COLUMNS, ROWS = 5, 2  # of photographs in a capture to train on
 HEIGHT, WIDTH = 160, 240  # of each
@@ -246,7 +246,7 @@ class PairSource:
         window, way = (slice(top, top + side), slice(left, left + side)), int(rng.integers(8))
 
         def crop(mosaic: np.ndarray) -> Tensor:
-            return torch.from_numpy(pack_rggb(turned(mosaic[window], way)))
+            return torch.from_numpy(pack_rggb(turn(mosaic[window], way)))
 
         noisy, valid = stabilize(crop(pair.noisy), pair.noise), crop(pair.valid)
         white = stabilized_white(pair.noise)
@@ -273,7 +273,7 @@ class CleanScenes:
             mosaic, side = self.mosaics[int(rng.integers(len(self.mosaics)))], 2 * size + 2
             top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in mosaic.shape)
             window = mosaic[top : top + side, left : left + side]
-            crops.append(torch.from_numpy(pack_rggb(turned(window, int(rng.integers(8))))))
+            crops.append(torch.from_numpy(pack_rggb(turn(window, int(rng.integers(8))))))
         planes = torch.stack(crops)
         return planes, planes < 1
 

@@ -17,7 +17,7 @@ from rawdenoise.formats.sidd import SIDD_CFA, read_sidd
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, unstabilize
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turned
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turn
 from rawdenoise.training.objectives import NEED_PAIRS
 
 NOISE = NoiseModel((2e-3, 1.9e-3, 1.8e-3, 2.1e-3), (1e-5,) * 4)
@@ -88,7 +88,7 @@ def test_targets_lie_on_their_crops_however_they_are_turned(simulated: ModuleTyp
     )
     # Were the scene the same in every direction, nothing would have been shown; and all ways are drawn.
     mosaic = mosaic_rggb(clean.noisy[0].numpy())
-    ways = [pack_rggb(turned(mosaic, way)) for way in range(8)]
+    ways = [pack_rggb(turn(mosaic, way)) for way in range(8)]
     assert all(np.abs(ways[i] - ways[j]).max() > 0.5 for i in range(8) for j in range(i))
 
 

@@ -18,11 +18,11 @@ from rawdenoise.nets import StabilisedDenoiser, build_net
 from rawdenoise.training import objectives
 from rawdenoise.training.objectives import BUILT_IN, GROUP, OBJECTIVES, Step
 from rawdenoise.training.objectives.blind2unblind import from_neighbours, through_blind_spots, visibility
-from rawdenoise.training.objectives.noise2grad import transferred
+from rawdenoise.training.objectives.noise2grad import transfer
 from rawdenoise.training.objectives.noise2void import hide
 from rawdenoise.training.objectives.noisier2noise import ALPHA
 from rawdenoise.training.objectives.r2r import recorruption_loss
-from rawdenoise.training.objectives.self2self import averaged, sampled
+from rawdenoise.training.objectives.self2self import average_passes, hide_pixels
 
 ADDED = ["noise2void", "noisier2noise", "blind2unblind", "noise2grad", "self2self"]
 
@@ -312,7 +312,7 @@ def test_blind2unblind_learns_not_to_repeat_what_it_sees() -> None:
 
 def test_transferred_noise_is_that_of_another_crop_whole_and_independent_of_this_one() -> None:
     residual = 1.3 * planes(seed=5, height=48, width=48, count=6) + 0.2
-    noise, known = transferred(residual, everywhere(residual), torch.Generator().manual_seed(3))
+    noise, known = transfer(residual, everywhere(residual), torch.Generator().manual_seed(3))
     assert known.all()
     assert abs(float(noise.mean())) < 1e-6
     assert float(noise.std()) == pytest.approx(1.3, rel=0.02)
@@ -329,7 +329,7 @@ def test_transferred_noise_does_not_count_where_it_is_not_known() -> None:
     valid = everywhere(residual)
     valid[0, :, :7] = False
     wild = torch.where(valid, residual, 1e4)
-    noise, known = transferred(wild, valid, torch.Generator().manual_seed(3))
+    noise, known = transfer(wild, valid, torch.Generator().manual_seed(3))
     assert int((~known).sum()) == int((~valid).sum())
     assert (noise[~known] == 0).all()
     assert float(noise.abs().max()) < 10
@@ -360,11 +360,11 @@ def test_noise2grad_draws_noise_until_there_is_a_teacher() -> None:
 
 def test_hidden_pixels_are_gone_and_filled_from_kept_ones() -> None:
     y = planes(height=64, width=64)
-    filled, hidden = sampled(y, everywhere(y), torch.Generator().manual_seed(4))
+    filled, hidden = hide_pixels(y, everywhere(y), torch.Generator().manual_seed(4))
     assert float(hidden.float().mean()) == pytest.approx(0.3, abs=0.02)
     assert torch.equal(filled[~hidden], y[~hidden])
     changed = torch.where(hidden, 1e6, y)
-    again, _ = sampled(changed, everywhere(y), torch.Generator().manual_seed(4))
+    again, _ = hide_pixels(changed, everywhere(y), torch.Generator().manual_seed(4))
     assert torch.equal(again, filled)
 
 
@@ -377,7 +377,7 @@ def test_the_error_at_hidden_pixels_is_the_true_one_plus_the_noise() -> None:
         return torch.nn.functional.avg_pool2d(z, 5, 1, 2, count_include_pad=False)
 
     loss = float(OBJECTIVES["self2self"](step(blur, scene + noise)))
-    filled, hidden = sampled(scene + noise, everywhere(scene), torch.Generator().manual_seed(2))
+    filled, hidden = hide_pixels(scene + noise, everywhere(scene), torch.Generator().manual_seed(2))
     truth = float((blur(filled) - scene)[hidden].square().mean())
     assert loss == pytest.approx(truth + 1, rel=0.03)
 
@@ -385,8 +385,8 @@ def test_the_error_at_hidden_pixels_is_the_true_one_plus_the_noise() -> None:
 def test_an_average_over_masks_is_better_than_one_pass() -> None:
     scene = torch.full((1, 4, 64, 64), 5.0)
     y = scene + planes(height=64, width=64, count=1)
-    one = sampled(y, everywhere(y), torch.Generator().manual_seed(1))[0]
-    many = averaged(lambda z, sigma=1.0: z, y, everywhere(y), torch.Generator().manual_seed(1))
+    one = hide_pixels(y, everywhere(y), torch.Generator().manual_seed(1))[0]
+    many = average_passes(lambda z, sigma=1.0: z, y, everywhere(y), torch.Generator().manual_seed(1))
     assert (many - scene).square().mean() < 0.8 * (one - scene).square().mean()
 
 

@@ -26,7 +26,7 @@ from rawdenoise.training.camera import Trained, forget, train
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import CaptureSet, scan
 from rawdenoise.training.checkpoint import Check, Counters, load_checkpoint, save_checkpoint
-from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turned
+from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turn
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, NEED_PAIRS, OBJECTIVES, Step
 from rawdenoise.training.objectives.gr2r import (
     fidelity_loss,
@@ -105,18 +105,18 @@ def test_a_turned_crop_is_the_crop_of_the_turned_mosaic(way: int, half: int, see
     whole = whole[:, ::-1] if way & 1 else whole
     colours = np.tile([["R", "G"], ["G", "B"]], (side // 2, side // 2))
     colour_of = dict(zip(mosaic.flat, colours.flat, strict=True))
-    planes = pack_rggb(turned(mosaic, way))
+    planes = pack_rggb(turn(mosaic, way))
     assert planes.shape == (4, half, half)
     for plane, colour in zip(planes, "RGGB", strict=True):
         assert {colour_of[site] for site in plane.flat} == {colour}
-    cut = turned(mosaic, way)
+    cut = turn(mosaic, way)
     starts = [(r, c) for r in (0, 1, 2) for c in (0, 1, 2)]
     assert any(np.array_equal(whole[r : r + side - 2, c : c + side - 2], cut) for r, c in starts)
 
 
 def test_the_eight_turns_differ() -> None:
     mosaic = np.arange(36).reshape(6, 6)
-    assert len({turned(mosaic, way).tobytes() for way in range(8)}) == 8
+    assert len({turn(mosaic, way).tobytes() for way in range(8)}) == 8
 
 
 def test_planes_and_mosaic_are_inverses() -> None:

@@ -79,7 +79,7 @@ def scan(
             continue
         groups[camera.make, camera.model, camera.mode].append((camera, capture))
         on_file(path, None)
-    sets = [_grouped(members) for members in groups.values()]
+    sets = [_group(members) for members in groups.values()]
     return sorted(sets, key=lambda group: (-len(group.captures), group.camera.name))
 
 
@@ -87,16 +87,16 @@ def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileRepor
     suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | LAYOUT_SUFFIXES
     for path in paths:
         if path.is_dir():
-            found = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
-            found = (inner for inner in found if not (is_reference(inner) or is_note(inner)))
-            yield from sorted(inner for inner in found if inner.is_file() and not _hidden(inner, path))
+            raws = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
+            raws = (inner for inner in raws if not (is_reference(inner) or is_note(inner)))
+            yield from sorted(inner for inner in raws if inner.is_file() and not _is_hidden(inner, path))
         elif path.exists():
             yield path
         else:
             on_file(path, NotFoundError(path, "there is no such file or folder"))
 
 
-def _hidden(path: Path, folder: Path) -> bool:
+def _is_hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
@@ -115,7 +115,7 @@ def _digest(path: Path) -> str:
         raise UnreadableError(path, f"cannot be read ({error.strerror or error})") from error
 
 
-def _grouped(members: list[tuple[Camera, Capture]]) -> CaptureSet:
+def _group(members: list[tuple[Camera, Capture]]) -> CaptureSet:
     cameras = {camera for camera, _ in members}
     one_body = len({camera.serial for camera in cameras}) == 1
     camera = members[0][0] if one_body else replace(members[0][0], serial="")

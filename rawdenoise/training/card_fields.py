@@ -31,7 +31,7 @@ def write_card(training: CameraTraining, store: TileStore, fitted: Fitted, risk:
         objective=training.method,
         options={
             **record_options(options),
-            **_learned(training, store),
+            **_describe_unpaired(training, store),
             "objective": training.method,
             "gamma": None if unpaired else options.gamma,
             "crop": fitted.crop_size,
@@ -46,7 +46,7 @@ def write_card(training: CameraTraining, store: TileStore, fitted: Fitted, risk:
     )
 
 
-def _learned(training: CameraTraining, store: TileStore) -> dict[str, object]:
+def _describe_unpaired(training: CameraTraining, store: TileStore) -> dict[str, object]:
     """What unpaired learning was given, and which captures it has taken for clean."""
     if training.unpaired is None:
         return {}

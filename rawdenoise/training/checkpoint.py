@@ -58,10 +58,10 @@ class Counters:
 def save_checkpoint(folder: Path, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
     """Write the tensors and, in the same file, the counters and the digest of both."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    told = json.dumps(_record(counters))
+    recorded = json.dumps(_record(counters))
     with atomic_output(folder / FILE) as temporary:
         # Written by us, not by safetensors, whose errors do not tell a full disk from a defect.
-        metadata = {"counters": told, "sha256": _digest(told, contiguous)}
+        metadata = {"counters": recorded, "sha256": _digest(recorded, contiguous)}
         temporary.write_bytes(safetensors.torch.save(contiguous, metadata))
 
 
@@ -80,14 +80,14 @@ def _load(path: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            told = metadata.get("counters", "")
-            counters = record_of(Counters, _unrecord(json.loads(told)), finite=False)
+            recorded = metadata.get("counters", "")
+            counters = record_of(Counters, _unrecord(json.loads(recorded)), finite=False)
             if counters.run != run:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, ValueError, RecursionError) as error:
         raise TrainingError(f"{path}: is damaged ({error})") from error
-    if metadata.get("sha256") != _digest(told, tensors):
+    if metadata.get("sha256") != _digest(recorded, tensors):
         raise TrainingError(f"{path}: is damaged: it is not what was written")
     return counters, tensors
 

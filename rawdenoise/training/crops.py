@@ -18,10 +18,10 @@ def crop_rggb(
     side = 2 * size + 2  # two more than needed: a mirrored mosaic is cut back to its phase
     top, left = (2 * int(rng.integers((length - side) // 2 + 1)) for length in mosaics[0].shape)
     window, way = (slice(top, top + side), slice(left, left + side)), int(rng.integers(8))
-    return [pack_rggb(turned(mosaic[window], way)) for mosaic in mosaics]
+    return [pack_rggb(turn(mosaic[window], way)) for mosaic in mosaics]
 
 
-def turned(mosaic: Shaped[np.ndarray, "h w"], way: int) -> Shaped[np.ndarray, "h2 w2"]:
+def turn(mosaic: Shaped[np.ndarray, "h w"], way: int) -> Shaped[np.ndarray, "h2 w2"]:
     """Mirror or turn an even-sized RGGB mosaic in one of eight ways (0..7); it stays RGGB.
 
     The mosaic itself is transformed, then cut by two pixels along each axis, one on each side where red has

@@ -35,20 +35,22 @@ def redraw(scene: Planes, noise: Sequence[NoiseModel], generator: torch.Generato
     if not noise:
         return scene + torch.randn(scene.shape, generator=generator).to(scene)
     exposed = torch.empty_like(scene, device="cpu")
-    for crops, model in _alike(noise):
+    for crops, model in _group_alike(noise):
         signal = unstabilize(scene[crops].float().cpu(), model).nan_to_num(0).clamp(0, BRIGHTEST)
         shot = torch.tensor(model.shot, dtype=torch.float32)[:, None, None]
         read = torch.tensor(model.read_variance, dtype=torch.float32)[:, None, None].sqrt()
-        taken = torch.poisson(signal / shot.clamp_min(1e-12), generator=generator) * shot
-        taken = torch.where(shot > 0, taken, signal) + read * _read_noise(signal, model.tail, generator)
-        exposed[crops] = stabilize(taken, model)
+        exposure = torch.poisson(signal / shot.clamp_min(1e-12), generator=generator) * shot
+        exposure = torch.where(shot > 0, exposure, signal) + read * _draw_read_noise(
+            signal, model.tail, generator
+        )
+        exposed[crops] = stabilize(exposure, model)
     return exposed.to(scene)
 
 
 def gaussianity(scene: Planes, noise: Sequence[NoiseModel]) -> Planes:
     """Tell how far the noise of a (stabilised) scene may be taken for Gaussian, from 0 to 1."""
     share = torch.ones_like(scene)
-    for crops, model in _alike(noise):
+    for crops, model in _group_alike(noise):
         signal = unstabilize(scene[crops].float(), model).clamp_min(0)
         shot = torch.tensor(model.shot).to(signal)[:, None, None]
         read = torch.tensor(model.read_variance).to(signal)[:, None, None]
@@ -57,7 +59,7 @@ def gaussianity(scene: Planes, noise: Sequence[NoiseModel]) -> Planes:
     return share
 
 
-def _alike(noise: Sequence[NoiseModel]) -> Iterator[tuple[slice, NoiseModel]]:
+def _group_alike(noise: Sequence[NoiseModel]) -> Iterator[tuple[slice, NoiseModel]]:
     """Give runs of crops that share a model."""
     start = 0
     for model, members in groupby(noise):
@@ -66,7 +68,7 @@ def _alike(noise: Sequence[NoiseModel]) -> Iterator[tuple[slice, NoiseModel]]:
         start = end
 
 
-def _read_noise(like: Tensor, tail: float | None, generator: torch.Generator) -> Tensor:
+def _draw_read_noise(like: Tensor, tail: float | None, generator: torch.Generator) -> Tensor:
     if tail is None:
         return torch.randn(like.shape, generator=generator)
     uniform = torch.rand(like.shape, generator=generator, dtype=torch.float64).clamp(1e-6, 1 - 1e-6)

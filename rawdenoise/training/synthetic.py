@@ -59,8 +59,8 @@ class SyntheticCaptures:
         """Draw crops; every `CROPS_PER_CAMERA` share a camera."""
         scenes = self.held_out if held_out else self.scenes
         shares = (min(CROPS_PER_CAMERA, count - done) for done in range(0, count, CROPS_PER_CAMERA))
-        return _joined(
-            [_captured([_light(rng, scenes, size) for _ in range(share)], rng) for share in shares]
+        return _join(
+            [_capture([_draw_light(rng, scenes, size) for _ in range(share)], rng) for share in shares]
         )
 
 
@@ -87,7 +87,7 @@ def paint_scenes(
             _save(path, make_scene(SCENE, SCENE, np.random.default_rng([seed, number])))
         painted.append(path)
         on_scene(number + 1, count)
-    painted += [_reduced(picture, folder) for picture in pictures]
+    painted += [_reduce_picture(picture, folder) for picture in pictures]
     kept = max(1, len(painted) // HELD_OUT)
     order = [painted[i] for i in np.random.default_rng(seed).permutation(len(painted))]
     return SyntheticCaptures(tuple(order[kept:]), tuple(order[:kept]))
@@ -99,7 +99,7 @@ def scenes_digest(count: int, seed: int, pictures: Sequence[Path]) -> str:
     return hashlib.sha256(json.dumps([count, seed, SCENE, files]).encode()).hexdigest()
 
 
-def _reduced(image: Path, folder: Path) -> Path:
+def _reduce_picture(image: Path, folder: Path) -> Path:
     """Bring a picture to linear sRGB at half its size, in a file of its own."""
     try:
         with Image.open(image) as opened:
@@ -123,7 +123,7 @@ def _save(path: Path, scene: Float32[np.ndarray, "h w 3"]) -> None:
         np.save(file, scene.astype(np.float16))
 
 
-def _light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np.ndarray, "h w 3"]:
+def _draw_light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np.ndarray, "h w 3"]:
     """Draw a crop of a scene, turned or mirrored, in linear sRGB."""
     scene = np.load(scenes[int(rng.integers(len(scenes)))], mmap_mode="r")
     side, factor = 2 * size, 1
@@ -141,17 +141,17 @@ def _light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np.ndar
     return np.ascontiguousarray(light[:: -1 if way & 2 else 1, :: -1 if way & 1 else 1])
 
 
-def _captured(lights: Sequence[Float32[np.ndarray, "h w 3"]], rng: Generator) -> Batch:
+def _capture(lights: Sequence[Float32[np.ndarray, "h w 3"]], rng: Generator) -> Batch:
     """Take crops of light with one camera."""
     full_well = float(np.exp(rng.uniform(*np.log(FULL_WELL))))
     read = READ_NOISE[int(rng.integers(len(READ_NOISE)))]
     tail = TAILS[int(rng.integers(len(TAILS)))]
     noise = NoiseModel((1 / full_well,) * 4, ((read / full_well) ** 2,) * 4, tail=tail)
-    to_camera = _camera_colors(rng)
+    to_camera = _draw_camera_colors(rng)
     dark, bright = np.log(EXPOSURE)
     exposure = np.exp(rng.uniform(dark, bright, (len(lights), 1, 1, 1)))
-    clean = np.stack([_mosaiced(light @ to_camera) for light in lights]) * exposure.astype(np.float32)
-    noisy = rng.poisson(clean * full_well) + read * _read_noise(rng, clean.shape, tail)
+    clean = np.stack([_mosaic(light @ to_camera) for light in lights]) * exposure.astype(np.float32)
+    noisy = rng.poisson(clean * full_well) + read * _draw_read_noise(rng, clean.shape, tail)
     noisy = np.minimum(noisy / full_well, 1).astype(np.float32)
     planes = torch.from_numpy(noisy)
     white = stabilized_white(noise).expand(len(lights), 4)
@@ -159,7 +159,7 @@ def _captured(lights: Sequence[Float32[np.ndarray, "h w 3"]], rng: Generator) ->
     return Batch(stabilize(planes, noise), planes < 1, white, target, (noise,) * len(lights))
 
 
-def _joined(batches: Sequence[Batch]) -> Batch:
+def _join(batches: Sequence[Batch]) -> Batch:
     noisy, valid, white, target = (
         torch.cat([getattr(batch, name) for batch in batches])
         for name in ("noisy", "valid", "white", "target")
@@ -167,18 +167,20 @@ def _joined(batches: Sequence[Batch]) -> Batch:
     return Batch(noisy, valid, white, target, tuple(model for batch in batches for model in batch.noise))
 
 
-def _camera_colors(rng: Generator) -> Float32[np.ndarray, "3 3"]:
+def _draw_camera_colors(rng: Generator) -> Float32[np.ndarray, "3 3"]:
     """Draw a matrix from linear sRGB to raw colours, by multiplication from the right; white's green is 1."""
     mixed = (1 - CROSSTALK) * np.eye(3) + CROSSTALK * rng.dirichlet((1.0, 1.0, 1.0), 3)
     return (mixed * np.array([[rng.uniform(*RED)], [1.0], [rng.uniform(*BLUE)]])).T.astype(np.float32)
 
 
-def _mosaiced(raw: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "4 h2 w2"]:
+def _mosaic(raw: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "4 h2 w2"]:
     red, green, blue = raw[..., 0], raw[..., 1], raw[..., 2]
     return np.stack([red[::2, ::2], green[::2, 1::2], green[1::2, ::2], blue[1::2, 1::2]])
 
 
-def _read_noise(rng: Generator, shape: tuple[int, ...], tail: float | None) -> Float32[np.ndarray, "b 4 h w"]:
+def _draw_read_noise(
+    rng: Generator, shape: tuple[int, ...], tail: float | None
+) -> Float32[np.ndarray, "b 4 h w"]:
     if tail is None:
         return rng.standard_normal(shape, dtype=np.float32)
     uniform = rng.uniform(1e-6, 1 - 1e-6, shape)

@@ -88,7 +88,7 @@ class CleanCaptures:
     ) -> tuple[Float32[Tensor, "b 4 h w"], Bool[Tensor, "b 4 h w"]]:
         """Draw crops on the packed scale, and where they are valid."""
         crops = [crop_rggb(self._clean(tile), rng, size) for tile in draw_tiles(self.store.tiles, rng, count)]
-        planes, valid = (torch.from_numpy(np.stack(each)) for each in zip(*crops, strict=True))
+        planes, valid = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
         factors = torch.from_numpy(np.exp(rng.uniform(np.log(DARKER), 0, (count, 1, 1, 1))))
         return planes.float() * factors.float(), valid
 
@@ -219,11 +219,12 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
         TrainingError: there are none, or none that is not held out.
     """
     named = unpaired.clean
-    found = set(clean_isos([each.noise for each in store.noise], named=named is not None))
-    files = {tile_file(at) for at, each in enumerate(captures.captures) if named and each.digest in named}
+    isos = set(clean_isos([at_iso.noise for at_iso in store.noise], named=named is not None))
+    numbered = enumerate(captures.captures)
+    files = {tile_file(number) for number, capture in numbered if named and capture.digest in named}
 
     def is_clean(tile: Tile) -> bool:
-        return tile.noise in found and (named is None or tile.file in files)
+        return tile.noise in isos and (named is None or tile.file in files)
 
     tiles = tuple(filter(is_clean, store.tiles))
     if not tiles and named is not None and not any(map(is_clean, store.held_out)):
@@ -241,10 +242,10 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
     Raises:
         TrainingError: none is.
     """
-    variances = [float(np.mean(each.variance(np.full((4, 1, 1), GREY, np.float32)))) for each in noise]
+    variances = [float(np.mean(model.variance(np.full((4, 1, 1), GREY, np.float32)))) for model in noise]
     noisiest = max(variances)
-    found = [at for at, variance in enumerate(variances) if variance <= CLEAN_ENOUGH * noisiest]
-    if not found:
+    clean = [at for at, variance in enumerate(variances) if variance <= CLEAN_ENOUGH * noisiest]
+    if not clean:
         ratio = noisiest / min(variances)
         what = (
             "none of the captures given as clean is clean beside the others" if named
@@ -255,7 +256,7 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
             f"{what}: the noise variance differs by a factor of {ratio:.1f}, and "
             f"{1 / CLEAN_ENOUGH:.0f} is needed{remedy}"
         )
-    return found
+    return clean
 
 
 def _take_share(options: TrainingOptions, share: float) -> TrainingOptions:

@@ -35,7 +35,7 @@ def unpaired(step: Step) -> Float32[Tensor, ""]:
     to theirs. Mean and covariance learn by the likelihood itself, the noise given: the bound would have them
     too sure of themselves where the signal is less predictable than its noise.
     """
-    prediction = _predicted(step)
+    prediction = _predict(step)
     if step.done < WARM_UP:
         return squared_error(prediction.mean, step.noisy, step.valid)
     given = replace(prediction, noise=prediction.noise.detach())
@@ -50,7 +50,7 @@ def unpaired(step: Step) -> Float32[Tensor, ""]:
 
 def unpaired_paper(step: Step) -> Float32[Tensor, ""]:
     """The same by the constrained likelihood alone, as published (equation 9)."""
-    prediction = _predicted(step)
+    prediction = _predict(step)
     if step.done < WARM_UP:
         return squared_error(prediction.mean, step.noisy, step.valid)
     return _mean(constrained_negative_log_likelihood(prediction, step.noisy, step.valid), step)
@@ -62,14 +62,14 @@ def laine19(step: Step) -> Float32[Tensor, ""]:
     Stabilised noise is that of their Gaussian case, with a deviation of 1; their Poisson case is what the
     stabilisation turns into it.
     """
-    prediction = _predicted(step)
+    prediction = _predict(step)
     if step.done < WARM_UP:
         return squared_error(prediction.mean, step.noisy, step.valid)
     known = replace(prediction, noise=diagonal_factor(torch.ones_like(step.noisy)))
     return _mean(negative_log_likelihood(known, step.noisy, step.valid), step)
 
 
-def _predicted(step: Step) -> Prediction:
+def _predict(step: Step) -> Prediction:
     if step.predict is None:
         raise ValueError("this objective needs a blind-spot network")
     return step.predict(step.noisy)
@@ -92,6 +92,6 @@ def _flatness(prediction: Prediction) -> Map:
     return weights.reshape(ratio.shape)
 
 
-def _mean(each: Map, step: Step) -> Float32[Tensor, ""]:
+def _mean(values: Map, step: Step) -> Float32[Tensor, ""]:
     """Per value, over all pixels of which any plane is valid."""
-    return (each * step.valid.any(dim=1)).sum() / step.valid.sum().clamp_min(1)
+    return (values * step.valid.any(dim=1)).sum() / step.valid.sum().clamp_min(1)

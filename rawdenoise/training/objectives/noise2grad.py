@@ -23,12 +23,12 @@ def noise2grad(step: Step) -> Float32[Tensor, ""]:
     target = step.teacher(step.noisy)
     noise = redraw(target, step.noise, step.generator) - target
     if step.done >= ALONE or step.taught:
-        moved, known = transferred(step.noisy - target, step.valid, step.generator)
+        moved, known = transfer(step.noisy - target, step.valid, step.generator)
         noise = torch.where(known, moved, noise)
     return squared_error(step.denoise(target + noise), target, step.valid)
 
 
-def transferred(residual: Planes, valid: Mask, generator: torch.Generator) -> tuple[Planes, Mask]:
+def transfer(residual: Planes, valid: Mask, generator: torch.Generator) -> tuple[Planes, Mask]:
     """Give each crop the residual of another one, turned over at random, and where that is known.
 
     Turned over alone, where there is but one crop; its mean is taken off.
@@ -38,5 +38,5 @@ def transferred(residual: Planes, valid: Mask, generator: torch.Generator) -> tu
     centred = (residual - (residual * known).sum(dim=(2, 3), keepdim=True) / count) * known
     flips = [axis for axis in (2, 3) if len(residual) == 1 or torch.rand((), generator=generator) < 0.5]
     shift = int(torch.randint(1, max(2, len(residual)), (), generator=generator))
-    noise, where = (each.roll(shift, dims=0).flip(flips) for each in (centred, valid))
+    noise, where = (planes.roll(shift, dims=0).flip(flips) for planes in (centred, valid))
     return noise, where

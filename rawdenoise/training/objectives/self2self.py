@@ -21,18 +21,18 @@ def self2self(step: Step) -> Float32[Tensor, ""]:
     alone (proposition 1). The paper fills the gaps by partial convolutions, here the kept neighbours do; its
     dropout, which makes the passes at inference differ the more, our networks do not have.
     """
-    filled, hidden = sampled(step.noisy, step.valid, step.generator)
+    filled, hidden = hide_pixels(step.noisy, step.valid, step.generator)
     return squared_error(step.denoise(filled), step.noisy, hidden & step.valid)
 
 
 @torch.no_grad()
-def averaged(denoise: Denoiser, y: Planes, valid: Mask, generator: torch.Generator) -> Planes:
+def average_passes(denoise: Denoiser, y: Planes, valid: Mask, generator: torch.Generator) -> Planes:
     """Denoise with other pixels hidden in each pass, and average (equation 8 there)."""
-    passes = [denoise(sampled(y, valid, generator)[0]) for _ in range(PASSES)]
+    passes = [denoise(hide_pixels(y, valid, generator)[0]) for _ in range(PASSES)]
     return torch.stack(passes).mean(dim=0)
 
 
-def sampled(y: Planes, valid: Mask, generator: torch.Generator) -> tuple[Planes, Mask]:
+def hide_pixels(y: Planes, valid: Mask, generator: torch.Generator) -> tuple[Planes, Mask]:
     """Hide some pixels and put what is kept around them in their place; the mask tells which."""
     hidden = (torch.rand(y.shape, generator=generator) < HIDDEN).to(y.device)
     kept = (valid & ~hidden).to(y)
