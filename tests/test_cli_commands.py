@@ -16,7 +16,9 @@ from click.testing import CliRunner
 from conftest import PATIENCE_S
 
 from rawdenoise import __version__, errors
+from rawdenoise.app.demo import DemoResult, DenoisingBegun
 from rawdenoise.cli import COMMANDS, main
+from rawdenoise.cli.demo import DemoReport
 from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.nets import NETS
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, NEED_PAIRS, OBJECTIVES
@@ -212,13 +214,16 @@ def test_doctor_names_what_is_broken(own_store: Path) -> None:
 def test_demo_passes_on_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     told: dict[str, object] = {}
 
-    def run_demo(output: Path, *, minutes: float, seed: int, on_line: object) -> None:
+    def run_demo(output: Path, *, minutes: float, seed: int, on_event: DemoReport) -> DemoResult:
         told.update(output=output, minutes=minutes, seed=seed)
-        on_line("a line")  # type: ignore[operator]
+        on_event(DenoisingBegun(4))
+        return DemoResult("model", True, (), output / "captures", output / "models", output / "picture.png")
 
     monkeypatch.setattr("rawdenoise.app.demo.run_demo", run_demo)
     result = CliRunner().invoke(main, ["demo", "-o", str(tmp_path), "--minutes", "0.5", "--seed", "3"])
-    assert (result.exit_code, result.stdout) == (0, "a line\n")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("3. Denoising 4 captures it has not seen\n")
+    assert f"{tmp_path / 'picture.png'} (noisy, denoised, clean)" in result.stdout.splitlines()[-1]
     assert told == {"output": tmp_path, "minutes": 0.5, "seed": 3}
 
 

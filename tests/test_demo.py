@@ -1,14 +1,17 @@
 """The demo on a small scale: everything it promises is there, and the numbers are those of the files."""
 
 import hashlib
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from rawdenoise.app.demo import DemoPlan, DemoResult, run_demo
+from rawdenoise.app.demo import DemoEvent, DemoPlan, DemoResult, run_demo
 from rawdenoise.capture.packing import pack
+from rawdenoise.cli.demo import DemoReport, describe_result
 from rawdenoise.formats import read_raw
 from rawdenoise.models.store import ModelStore
 from rawdenoise.quality.metrics import psnr
@@ -18,11 +21,22 @@ SMALL = DemoPlan(size=(256, 192), training_captures=3, unseen_captures=2, crops=
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[DemoResult, Path, list[str]]:
-    output, lines = tmp_path_factory.mktemp("demo") / "out", list[str]()
+    output, events = tmp_path_factory.mktemp("demo") / "out", list[DemoEvent]()
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("rawdenoise.training.judging.LOOKED_AT", (1, 4))
         patched.setattr("rawdenoise.training.comparison.JUDGED", (1, 8))
-        return run_demo(output, seed=1, on_line=lines.append, plan=SMALL), output, lines
+        result = run_demo(output, seed=1, on_event=events.append, plan=SMALL)
+    return result, output, told(events, result, output)
+
+
+def told(events: list[DemoEvent], result: DemoResult, output: Path) -> list[str]:
+    """What the command prints of it."""
+    printed = StringIO()
+    with redirect_stdout(printed):
+        report = DemoReport()
+        for event in events:
+            report(event)
+    return [*printed.getvalue().splitlines(), *describe_result(result, output)]
 
 
 Demo = tuple[DemoResult, Path, list[str]]
@@ -76,6 +90,14 @@ def test_the_written_files_are_denoised_by_no_more_than_the_noise(demo: Demo) ->
 def test_the_table_tells_every_capture(demo: Demo) -> None:
     result, output, lines = demo
     text = "\n".join(lines)
+    steps = [line for line in lines if line[:2] in ("1.", "2.", "3.")]
+    assert steps == [
+        "1. Simulating 9 captures of a Rawdenoise Simulated IMX385",
+        "2. Training on 3 noisy captures, without any clean one",
+        "3. Denoising 2 captures it has not seen",
+    ]
+    assert any(line.startswith("   100 %: 64 crops") for line in lines)
+    assert any(line.startswith("   judged by noisy captures held out: own model") for line in lines)
     for one in result.results:
         (line,) = [line for line in lines if line.startswith(one.output.stem)]
         assert f"{one.noisy_psnr:.2f}" in line

@@ -15,7 +15,7 @@ from conftest import make_raw
 
 from rawdenoise.app import denoise
 from rawdenoise.capture.raw import Camera, Provenance, Tag
-from rawdenoise.cli import main, sessions
+from rawdenoise.cli import main
 from rawdenoise.errors import UNFORESEEN
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
@@ -25,6 +25,7 @@ from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 from rawdenoise.isolation.reader import IsolatedReader
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.training.camera_training import CameraTraining
 
 UNTOUCHED = Provenance("0", "none", 0.0)
 CAMERA = SIMULATED_IMX385.resized(128, 96)
@@ -117,11 +118,11 @@ def test_calibrate_measures_the_others(folder: Path, own_profiles: Path) -> None
 def test_train_trains_the_others(folder: Path, own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
 
-    def note(group: object, *others: object) -> None:
-        seen.append(sorted(capture.path.stem for capture in group.captures))  # type: ignore[attr-defined]
+    def note(training: CameraTraining, *others: object, **more: object) -> None:
+        seen.append(sorted(capture.path.stem for capture in training.captures.captures))
         raise ZeroDivisionError("a bug")
 
-    monkeypatch.setattr(sessions, "_train_one", note)
+    monkeypatch.setattr("rawdenoise.app.train.train_and_keep", note)
     for number in range(3):
         a_capture(folder / f"other{number}.dng", number + 9, Camera("Other", "Other 2"))
     result = run("train", folder, "--images", 8, "--min-captures", 3, "--device", "cpu")
