@@ -18,7 +18,8 @@ from rawdenoise.pages.crops import render_crop
 from rawdenoise.quality.held_out import HeldOutResult, measure_held_out
 from rawdenoise.quality.residuals import ResidualTests
 from rawdenoise.quality.verdicts import judge_residual
-from rawdenoise.training.captures import Tile, TileStore, mosaic_rggb
+from rawdenoise.training.crops import mosaic_rggb
+from rawdenoise.training.tiles import Tile, TileStore
 
 SIGMA = 0.01
 GAUSSIAN = NoiseModel((1e-9,) * 4, (SIGMA**2,) * 4)  # so few photons' worth of noise that all is read noise

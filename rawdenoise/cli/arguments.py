@@ -16,7 +16,6 @@ import click
 
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.streams import is_closed
-from rawdenoise.errors import RawDenoiseError
 
 if TYPE_CHECKING:
     from rawdenoise.recipe import Recipe
@@ -67,12 +66,6 @@ class FormatName(click.ParamType[str]):
             names = ", ".join(repr(name) for name in extensions("writers"))
             self.fail(f"{value!r} is not one of {names}.", param, ctx)
         return str(value)
-
-
-class NothingMatchedError(RawDenoiseError):
-    """There is no file to work on."""
-
-    exit_code = 4
 
 
 def path_options(function: Command) -> Command:

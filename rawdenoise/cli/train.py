@@ -40,9 +40,9 @@ class ObjectiveName(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Take a name that is known."""
         if value not in self.choices:
-            from rawdenoise.training.objectives import BUILT_IN, OBJECTIVES
+            from rawdenoise.extensions.registry import BUILT_IN, extensions
 
-            if value in OBJECTIVES and value not in BUILT_IN:
+            if value in extensions("objectives") and value not in BUILT_IN["objectives"]:
                 return str(value)
         return super().convert(value, param, ctx)
 

@@ -29,7 +29,23 @@ BUILT_IN: Mapping[str, Mapping[str, str]] = MappingProxyType(
             "tiff": "rawdenoise.formats.writers:TIFF",
             "mosaic-tiff": "rawdenoise.formats.writers:MOSAIC_TIFF",
         },
-        "objectives": {},
+        "objectives": {
+            "gr2r": "rawdenoise.training.objectives.gr2r:calibrated",
+            "gr2r-paper": "rawdenoise.training.objectives.gr2r:paper",
+            "r2r": "rawdenoise.training.objectives.r2r:r2r",
+            "neighbor2neighbor": "rawdenoise.training.objectives.neighbor2neighbor:neighbor2neighbor",
+            "noise2void": "rawdenoise.training.objectives.noise2void:noise2void",
+            "noisier2noise": "rawdenoise.training.objectives.noisier2noise:noisier2noise",
+            "blind2unblind": "rawdenoise.training.objectives.blind2unblind:blind2unblind",
+            "noise2grad": "rawdenoise.training.objectives.noise2grad:noise2grad",
+            "self2self": "rawdenoise.training.objectives.self2self:self2self",
+            "unpaired": "rawdenoise.training.objectives.blind_spots:unpaired",
+            "unpaired-paper": "rawdenoise.training.objectives.blind_spots:unpaired_paper",
+            "laine19": "rawdenoise.training.objectives.blind_spots:laine19",
+            "noise2noise": "rawdenoise.training.objectives.pairs:noise2noise",
+            "supervised": "rawdenoise.training.objectives.pairs:supervised",
+            "supervised-decibels": "rawdenoise.training.objectives.pairs:supervised_decibels",
+        },
     }
 )
 

@@ -17,7 +17,7 @@ from rawdenoise.quality.residuals import ResidualSums, ResidualTests
 from rawdenoise.quality.stein import probe_network
 
 if TYPE_CHECKING:
-    from rawdenoise.training.captures import Tile, TileStore
+    from rawdenoise.training.tiles import Tile, TileStore
 
 Planes = Float32[np.ndarray, "4 h w"]
 

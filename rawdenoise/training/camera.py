@@ -11,8 +11,8 @@ from pathlib import Path
 from rawdenoise.errors import RawDenoiseError, TooFewCapturesError, TrainingError, UnfinishableError
 from rawdenoise.models.bundled import BUNDLED, load_bundled
 from rawdenoise.models.model import Model, new_model
-from rawdenoise.pages.model_page import render
-from rawdenoise.quality.residuals import gather
+from rawdenoise.pages.model_page import render_model
+from rawdenoise.quality.held_out import measure_held_out
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.card_fields import write_card
 from rawdenoise.training.checkpoint import load_checkpoint
@@ -192,7 +192,7 @@ def _describe(
     training: CameraTraining, store: TileStore, fitted: Fitted, comparison: Comparison
 ) -> tuple[Model, str]:
     """Give the model its card, with what it does to captures held out, and its page."""
-    evidence = gather(fitted.net, store, seed=training.options.seed)
+    evidence = measure_held_out(fitted.net, store, seed=training.options.seed)
     model = new_model(fitted.net, write_card(training, store, fitted, comparison.risk))
     card = replace(model.card, evidence=tuple(entry.as_json() for entry in evidence))
-    return replace(model, card=card), render(card, evidence)
+    return replace(model, card=card), render_model(card, evidence)

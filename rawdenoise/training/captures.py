@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, UnreadableError
-from rawdenoise.formats import LAYOUT_SUFFIXES, RAW_SUFFIXES
+from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.sidd import is_note, is_reference
 from rawdenoise.isolation.untouched import read_untouched, taken_by
 
@@ -84,7 +84,7 @@ def scan(
 
 
 def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileReport) -> Iterator[Path]:
-    suffixes = RAW_SUFFIXES if layout is None else RAW_SUFFIXES | LAYOUT_SUFFIXES
+    suffixes = raw_suffixes(layout)
     for path in paths:
         if path.is_dir():
             raws = (inner for inner in path.rglob("*") if inner.suffix.lower() in suffixes)
