@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
@@ -11,6 +12,7 @@ from click.core import ParameterSource
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import (
     DEVICE_HELP,
+    LAYOUT,
     SEED,
     RenamedOption,
     given_paths,
@@ -20,8 +22,12 @@ from rawdenoise.cli.arguments import (
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.text import one_line
 
+if TYPE_CHECKING:
+    from rawdenoise.app.train import TrainRequest
+
 BLIND_SPOTS = {"light": "d-bsn-light", "full": "d-bsn"}
 LEARNED_NOISE = {"image": "-image", "planes": "-planes"}  # what it adds to the name of the network
+OPTIONS = ("net", "crops", "objective", "gamma", "seed", "min_captures", "precision", "device")
 crops_option = click.option(
     "--crops", "--images", cls=RenamedOption, type=click.IntRange(min=1), metavar="N",
     help="How many crops to train on, instead of a time: the same seed then gives the same model.",
@@ -115,14 +121,7 @@ class ObjectiveName(click.Choice[str]):
 )  # fmt: skip
 @layout_options
 @click.pass_context
-def command(
-    ctx: click.Context, /, paths: tuple[Path, ...], files_from: Path | None, null: bool, camera: str | None,
-    method: str, clean: tuple[str, ...], learned_noise: str | None, blind_spot: str,
-    minutes: float | None, crops: int | None, scratch: Path | None, as_json: bool,
-    from_nothing: bool, keep_if_worse: bool, finish: bool,
-    cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None,
-    **options: Any,
-) -> None:  # fmt: skip
+def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> None:
     """Train a model for each camera among the captures, on their noise alone: no clean pictures are needed.
 
     PATHs are raw files and folders of them (searched through). A dozen captures of everyday scenes will do;
@@ -136,46 +135,57 @@ def command(
     model of the best so far.
     """
     from rawdenoise.app.stores import user_stores
-    from rawdenoise.app.train import TrainRequest, find_cameras, train_cameras
-    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.app.train import find_cameras, train_cameras
     from rawdenoise.cli.training import TrainingReport, remedies
-    from rawdenoise.training.options import TrainingOptions
-    from rawdenoise.training.unpaired import Unpaired
 
-    _check(ctx, method, clean)
-    if sum((bool(minutes), bool(crops), finish)) > 1:
-        raise click.UsageError("give one of --minutes, --crops and --finish")
-    inputs = given_paths(paths, files_from, null=null)
-    layout = plain_layout(cfa=cfa, black=black, white=white, bits=bits, size=size)
-    budget = None if crops else 0.0 if finish else minutes or 10.0
-    name = BLIND_SPOTS[blind_spot] + LEARNED_NOISE.get(learned_noise or "", "")
-    how = Unpaired(blind_spot=name, learned_noise=learned_noise is not None)
-    request = TrainRequest(
-        tuple(inputs), TrainingOptions(minutes=budget, crops=crops, **options), camera, layout,
-        not from_nothing, how if method == "unpaired" else None,
-        tuple(Path(path) for path in clean if path != "auto"), keep_if_worse, scratch,
-    )  # fmt: skip
+    _check(ctx, options)
+    request = _request(given_paths(paths, options["files_from"], null=options["null"]), options)
     report = TrainingReport()
     with remedies():
         found = find_cameras(request, on_event=report)
     with report.running() as stop:
         for result in train_cameras(request, found, user_stores(), on_event=report, stop=stop):
-            report.show(result, request, as_json=as_json)
+            report.show(result, request, as_json=options["as_json"])
     ctx.exit(report.exit_code())
 
 
-def _check(ctx: click.Context, method: str, clean: tuple[str, ...]) -> None:
+def _check(ctx: click.Context, options: dict[str, Any]) -> None:
     """Refuse what contradicts itself.
 
     Raises:
         click.UsageError: it does.
     """
-    others = ("objective", "gamma") if method == "unpaired" else ("clean", "blind_spot", "learned_noise")
-    for name in others:
+    is_unpaired, clean = options["method"] == "unpaired", options["clean"]
+    for name in ("objective", "gamma") if is_unpaired else ("clean", "blind_spot", "learned_noise"):
         if ctx.get_parameter_source(name) is not ParameterSource.DEFAULT:
-            raise click.UsageError(f"--{name.replace('_', '-')} is not for --method {method}")
+            raise click.UsageError(f"--{name.replace('_', '-')} is not for --method {options['method']}")
     lost = [path for path in clean if path != "auto" and not (path and Path(path).exists())]
     if lost:
         raise click.UsageError(f"--clean {one_line(repr(lost[0]))}: there is no such file or folder")
     if "auto" in clean and len(clean) > 1:
         raise click.UsageError("--clean auto is to find them, and not for more paths beside it")
+    if sum(bool(options[name]) for name in ("minutes", "crops", "finish")) > 1:
+        raise click.UsageError("give one of --minutes, --crops and --finish")
+
+
+def _request(inputs: Sequence[Path], options: dict[str, Any]) -> TrainRequest:
+    """Make a request of the options."""
+    from rawdenoise.app.train import TrainRequest
+    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.training.options import TrainingOptions
+    from rawdenoise.training.unpaired import Unpaired
+
+    minutes = None if options["crops"] else 0.0 if options["finish"] else options["minutes"] or 10.0
+    learned = options["learned_noise"]
+    blind_spot = BLIND_SPOTS[options["blind_spot"]] + LEARNED_NOISE.get(learned, "")
+    return TrainRequest(
+        tuple(inputs),
+        TrainingOptions(minutes=minutes, **{name: options[name] for name in OPTIONS}),
+        options["camera"],
+        layout=plain_layout(**{name: options[name] for name in LAYOUT}),
+        from_bundled=not options["from_nothing"],
+        unpaired=Unpaired(None, blind_spot, learned is not None) if options["method"] == "unpaired" else None,
+        clean=tuple(Path(path) for path in options["clean"] if path != "auto"),
+        keep_if_worse=options["keep_if_worse"],
+        scratch=options["scratch"],
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -35,8 +36,8 @@ from rawdenoise.cli.train import crops_option, device_option, seed_option
     help="Folder for scenes and checkpoint; they stay, to go on from.  [default: the user's cache]",
 )  # fmt: skip
 def command(
-    output: Path, net: str, minutes: float | None, crops: int | None, scenes: int,
-    pictures: Path | None, seed: int, device: str, scratch: Path | None,
+    output: Path, minutes: float | None, crops: int | None, scenes: int, pictures: Path | None,
+    scratch: Path | None, **options: Any,
 ) -> None:  # fmt: skip
     """Train a model for all cameras and write it to OUTPUT (float16; `models import` takes it).
 
@@ -54,10 +55,8 @@ def command(
 
     if (minutes is None) == (crops is None):
         raise click.UsageError("give --minutes or --crops")
-    options = TrainingOptions(
-        net=net, objective="supervised-decibels", minutes=minutes, crops=crops, seed=seed, device=device
-    )
-    request = TrainBundledRequest(output, options, scenes, pictures, scratch)
+    training = TrainingOptions(objective="supervised-decibels", minutes=minutes, crops=crops, **options)
+    request = TrainBundledRequest(output, training, scenes, pictures, scratch)
     report = TrainingReport()
     with report.running() as stop:
         card = train_bundled(request, user_stores(), on_event=report, stop=stop)
