@@ -17,8 +17,8 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.capture.records import record_of
 from rawdenoise.errors import TrainingError, guarded
+from rawdenoise.formats.records import to_record
 from rawdenoise.training.risk import RiskFigures
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _load(path: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             recorded = metadata.get("counters", "")
-            counters = record_of(Counters, _unrecord(json.loads(recorded)), finite=False)
+            counters = to_record(_unrecord(json.loads(recorded)), Counters, finite=False)
             if counters.run != run:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

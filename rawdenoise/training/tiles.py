@@ -5,12 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +19,8 @@ from torch import Tensor
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import OutputError, ScratchError
+from rawdenoise.formats.records import to_record
 from rawdenoise.noise.iso_noise import IsoNoise
-from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.crops import crop_rggb, mosaic_rggb, pack_rggb
@@ -101,20 +100,27 @@ def _mask_file(file: Path) -> Path:
     return file.with_suffix(".valid.npy")
 
 
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """The index of a folder of tiles: the store, and the sizes of its files by their names."""
+
+    folder: str
+    tiles: tuple[Tile, ...]
+    held_out: tuple[Tile, ...]
+    noise: tuple[IsoNoise, ...]
+    largest_crop: int
+    sizes: Mapping[str, int]
+
+
 def open_store(folder: Path) -> TileStore | None:
     """Open what an earlier run left; None where it left nothing, or not all of it is there."""
     try:
-        fields = json.loads((folder / INDEX).read_bytes())
-        if any((folder / name).stat().st_size != size for name, size in fields["sizes"].items()):
+        index = to_record(json.loads((folder / INDEX).read_bytes()), _Index)
+        if any((folder / name).stat().st_size != size for name, size in index.sizes.items()):
             return None
-        noise = [
-            IsoNoise(entry["iso"], NoiseModel(**_as_tuples(entry["noise"])), entry["captures"])
-            for entry in fields["noise"]
-        ]
-        tiles, held_out = (tuple(Tile(**tile) for tile in fields[name]) for name in ("tiles", "held_out"))
-        return TileStore(folder, tiles, held_out, tuple(noise), fields["largest_crop"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return None
+    return TileStore(folder, index.tiles, index.held_out, index.noise, index.largest_crop)
 
 
 def save_index(store: TileStore) -> None:
@@ -127,11 +133,6 @@ def save_index(store: TileStore) -> None:
         sizes = {file.name: file.stat().st_size for file in store.folder.glob("*.npy")}
         fields = {**asdict(store), "folder": "", "sizes": sizes}
         write_bytes(store.folder / INDEX, json.dumps(fields).encode())
-
-
-def _as_tuples(fields: dict[str, Any]) -> dict[str, Any]:
-    """Give JSON's lists back as the tuples they were."""
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
 
 
 @contextmanager
