@@ -37,6 +37,7 @@ test-pythons: $(VENV)/installed
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/ruff check --isolated --select F821 .  # undefined names, which shape strings hide from the first
 	$(BIN)/lint-imports --no-logo
 
 types: $(VENV)/installed

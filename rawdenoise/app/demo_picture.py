@@ -37,7 +37,7 @@ def draw_examples(examples: Sequence[Example], path: Path, *, side: int = 192, z
         Image.fromarray(picture).save(temporary, format="PNG")
 
 
-def _row(example: _Example, side: int, zoom: int) -> Picture:
+def _row(example: Example, side: int, zoom: int) -> Picture:
     window = _find_busiest(example.clean, side)
     versions = (example.noisy, example.denoised, example.clean)
     scale = 0.9 / max(float(np.quantile(example.clean[:, *window], 0.99)), 1e-3)
