@@ -714,3 +714,13 @@ def test_broken_models_are_named_and_exit_3(tmp_path: Path, own_store: Path) -> 
     foreign = tmp_path / "foreign.rawdenoise"
     foreign.write_bytes(b"PK\x05\x06" + bytes(18))
     assert models("import", foreign).exit_code == 3
+
+
+@pytest.mark.parametrize(("format", "said"), [("dng", True), ("tiff", False)])
+def test_what_a_dng_says_that_its_source_does_not_is_a_note(tmp_path: Path, format: str, said: bool) -> None:
+    np.save(tmp_path / "a.npy", make_raw(96, 128).mosaic)
+    layout = ("--cfa", "RGGB", "--black", "512", "--white", "16383")
+    options = ("-o", tmp_path / "out", "--strength", 0, "--format", format, "--json")
+    result = denoise(tmp_path / "a.npy", *options, *layout)
+    (answer,) = lines(result)
+    assert any("the DNG does" in note for note in answer["notes"]) is said

@@ -97,7 +97,7 @@ def denoising(
         raw = read_it(path) if signing is None else read_digested(path, read_it)
         if signing is not None:
             signing.keep(path, raw.source_digest)
-        notes = compromises(raw) if recipe.format is Format.DNG else ()
+        notes = compromises(raw) if recipe.format == Format.DNG else ()
         said = level_notes(raw, recipe.levels, strength=recipe.strength)
         return replace(raw, notes=(*raw.notes, *notes, *said))
 

@@ -148,7 +148,9 @@ def _solved(
     return offset
 
 
-def _mean_of_rows(values: Float64[np.ndarray, " rows *rest"], reach: int) -> Float64[np.ndarray, " rows *rest"]:
+def _mean_of_rows(
+    values: Float64[np.ndarray, " rows *rest"], reach: int
+) -> Float64[np.ndarray, " rows *rest"]:
     """Mean over the rows up to `reach` away; fewer at the ends."""
     summed = np.zeros_like(values)
     count = np.zeros(len(values))
