@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rawdenoise.app.api import calibrate as calibrate
     from rawdenoise.app.api import denoise as denoise
+    from rawdenoise.app.api import inspect as inspect
     from rawdenoise.app.api import load_model as load_model
     from rawdenoise.app.api import read_raw as read_raw
+    from rawdenoise.app.api import train as train
     from rawdenoise.app.api import write as write
+    from rawdenoise.app.inspect import CaptureFacts as CaptureFacts
     from rawdenoise.app.stores import Stores as Stores
     from rawdenoise.capture.raw import Cfa as Cfa
     from rawdenoise.capture.raw import RawImage as RawImage
@@ -30,10 +34,13 @@ if TYPE_CHECKING:
     from rawdenoise.models.method import Method as Method
     from rawdenoise.models.model import Model as Model
     from rawdenoise.noise.model import NoiseModel as NoiseModel
+    from rawdenoise.noise.profiles.profile import CameraProfile as CameraProfile
     from rawdenoise.pipeline import Denoised as Denoised
     from rawdenoise.recipe import Recipe as Recipe
 
 _PLACES = {
+    "CameraProfile": "noise.profiles.profile",
+    "CaptureFacts": "app.inspect",
     "Cfa": "capture.raw",
     "Denoised": "pipeline",
     "Format": "formats.output_format",
@@ -46,9 +53,12 @@ _PLACES = {
     "RawImage": "capture.raw",
     "Recipe": "recipe",
     "Stores": "app.stores",
+    "calibrate": "app.api",
     "denoise": "app.api",
+    "inspect": "app.api",
     "load_model": "app.api",
     "read_raw": "app.api",
+    "train": "app.api",
     "write": "app.api",
 }
 

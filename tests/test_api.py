@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import make_raw
+from test_cli_denoise import a_capture
 
 import rawdenoise
 from rawdenoise.app.stores import user_stores
@@ -72,12 +73,17 @@ def test_importing_it_loads_nothing_heavy_and_changes_nothing() -> None:
     assert run.stdout.strip() == "True []"
 
 
+@pytest.mark.usefixtures("few_crops", "own_store")
 def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     a_dng(tmp_path / "IMG_1.CR2")
+    for folder in ("night", "twenty captures"):
+        for seed in range(3):
+            a_capture(tmp_path / folder / f"{seed}.dng", 288, 320, seed=seed)
     pytest.importorskip("scipy")
     names: dict[str, object] = {}
     for example in examples():
+        example = example.replace("minutes=10", "crops=48")  # all that is changed of them
         exec(compile(example, str(PAGE), "exec"), names)
     assert (tmp_path / "IMG_1.dng").is_file()
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rawdenoise import formats, pipeline
+from rawdenoise.app import calibrate as calibration
+from rawdenoise.app import inspect as inspection
+from rawdenoise.app import train as training
 from rawdenoise.app.stores import Stores, user_stores
+from rawdenoise.app.training_events import OnEvent, ignore
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.errors import OutputError
+from rawdenoise.errors import CalibrationError, OutputError, TrainingError
 from rawdenoise.extensions.registry import extensions
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.writers import writer_for
 from rawdenoise.models.archive import SUFFIX, read_model
+from rawdenoise.models.bundled import BUNDLED
 from rawdenoise.models.choice import model_called, model_for
 from rawdenoise.models.method import Method, method_called
 from rawdenoise.models.model import Model
+from rawdenoise.noise.profiles.profile import CameraProfile
 from rawdenoise.pipeline import Denoised
 from rawdenoise.recipe import Recipe
+from rawdenoise.training.options import TrainingOptions
 
 DEFAULT = Recipe()
 
@@ -114,3 +122,94 @@ def load_model(name: str | Path, *, stores: Stores | None = None) -> Model:
     if str(name).endswith(SUFFIX):
         return read_model(Path(name))
     return model_called(str(name), (user_stores() if stores is None else stores).models)
+
+
+def train(
+    captures: str | Path | Sequence[str | Path],
+    *,
+    minutes: float | None = 10.0,
+    crops: int | None = None,
+    net: str = "fast",
+    seed: int = 0,
+    camera: str | None = None,
+    stores: Stores | None = None,
+    on_event: OnEvent = ignore,
+) -> Model:
+    """Train a camera's own model on its noisy captures, and keep it in the store if it is the better one.
+
+    `captures` are files and folders. The budget is `minutes`, or a number of `crops`, by which the same seed
+    gives the same model. Returns the model that the camera is denoised with from now on: the new one, or
+    the present one where that is as good. The same call goes on where one was stopped. `on_event` is told
+    what was found and how far it is (`rawdenoise.app.training_events`).
+
+    Raises:
+        TrainingError: no capture, or too few, can be used; or they are of several cameras and none is named
+        as `camera`. SetupError: the device is absent. ProfileError: a noise profile cannot be understood.
+    """
+    known = user_stores() if stores is None else stores
+    options = TrainingOptions(net=net, minutes=None if crops else minutes, crops=crops, seed=seed)
+    request = training.TrainRequest(_paths(captures), options, camera=camera)
+    found = training.find_cameras(request, on_event=on_event)
+    if len(found.cameras) > 1:
+        names = ", ".join(group.camera.name for group in found.cameras)
+        raise TrainingError(f"these are captures of several cameras ({names}): name one")
+    (result,) = training.train_cameras(request, found, known, on_event=on_event)
+    if result.trained is None:
+        raise result.error or TrainingError(result.reason)
+    if result.is_kept:
+        return result.trained.model
+    return model_for(result.captures.camera, known.models, bundled=net if net in BUNDLED else "fast")
+
+
+def calibrate(
+    captures: str | Path | Sequence[str | Path] = (),
+    *,
+    darks: str | Path | Sequence[str | Path] = (),
+    flats: str | Path | Sequence[str | Path] = (),
+    camera: str | None = None,
+    save: bool = True,
+    stores: Stores | None = None,
+) -> CameraProfile:
+    """Measure a camera's noise: from darks and flats, or from ordinary captures of one ISO or several.
+
+    What was known of the camera before is merged with what was measured; unless `save` is false the profile
+    is kept in the store, for training and denoising to use from then on.
+
+    Raises:
+        CalibrationError: nothing could be measured, or the frames are of several cameras and none is named
+        as `camera`. ProfileError: the present profile cannot be understood, and stays.
+    """
+    known = user_stores() if stores is None else stores
+    request = calibration.CalibrationRequest(
+        paths=_paths(captures), darks=_paths(darks), flats=_paths(flats), camera=camera, dry_run=not save
+    )
+    cameras = calibration.find_cameras(request)
+    if len(cameras) > 1:
+        names = ", ".join(group.camera.name for group in cameras)
+        raise CalibrationError(f"these are frames of several cameras ({names}): name one")
+    result = calibration.calibrate(cameras[0], request, known)
+    if result.error is not None or result.profile is None:
+        raise result.error or CalibrationError("nothing could be measured")
+    return result.profile
+
+
+def inspect(
+    source: str | Path,
+    *,
+    layout: PlainLayout | None = None,
+    estimate: bool = False,
+    stores: Stores | None = None,
+) -> inspection.CaptureFacts:
+    """Tell what a capture is and what would be done with it, and why.
+
+    With `estimate` it is denoised in memory, to say what it would gain.
+
+    Raises:
+        RawDenoiseError: it cannot be read.
+    """
+    known = user_stores() if stores is None else stores
+    return inspection.inspect(Path(source), known, layout=layout, estimate=estimate)
+
+
+def _paths(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+    return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))
