@@ -33,7 +33,6 @@ from trials import (
 from rawdenoise.atomic import write_bytes
 from rawdenoise.capture.packing import clipped, pack
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.cli.text import counted
 from rawdenoise.evaluation import blocks, sidd
 from rawdenoise.evaluation.scenes import Scene, find_scenes
 from rawdenoise.formats import read_raw
@@ -42,6 +41,7 @@ from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import sample_sound
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.iso_noise import IsoNoise
+from rawdenoise.terminal.text import counted
 
 PHONES = tuple(CAMERAS)
 FRAME, AGAIN, TRUTH = "NOISY_RAW_010", "NOISY_RAW_011", "GT_RAW_010"

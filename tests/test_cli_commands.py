@@ -19,8 +19,8 @@ from rawdenoise import __version__, errors
 from rawdenoise.app.demo import DemoResult, DenoisingBegun
 from rawdenoise.cli import COMMANDS, main
 from rawdenoise.cli.demo import DemoReport
-from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.nets import NETS
+from rawdenoise.terminal.text import counted, duration, one_line
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, NEED_PAIRS, OBJECTIVES
 
 ROOT = Path(__file__).parents[1]

@@ -583,7 +583,7 @@ def test_an_interrupted_run_leaves_nothing_half_done(tmp_path: Path, number: int
 def test_a_second_signal_does_not_wait_and_cleans_up(tmp_path: Path) -> None:
     code = (
         "import os, pathlib, signal, sys\n"
-        "from rawdenoise.cli.signals import stop_on_signal\n"
+        "from rawdenoise.terminal.signals import stop_on_signal\n"
         "with stop_on_signal(pathlib.Path(sys.argv[1]).unlink) as stop:\n"
         "    os.kill(os.getpid(), signal.SIGINT); assert stop()\n"
         "    os.kill(os.getpid(), signal.SIGINT); print('still here')\n"

@@ -177,7 +177,7 @@ def test_finish_makes_a_model_of_what_there_is(captures: Path, tmp_path: Path) -
     assert "nothing to finish" in nothing.stderr
     stops = iter([False] * 6 + [True] * 99)  # three captures are read first
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rawdenoise.cli.signals.Stop.__call__", lambda self: next(stops))
+        patch.setattr("rawdenoise.terminal.signals.Stop.__call__", lambda self: next(stops))
         train(tmp_path, captures, "--images", "800")
     result = train(tmp_path, captures, "--finish")
     assert result.exit_code == 0, result.output

@@ -15,10 +15,12 @@ from conftest import PATIENCE_S
 from rawdenoise.atomic import atomic_output
 from rawdenoise.cli import streams
 from rawdenoise.cli.arguments import given_paths
-from rawdenoise.cli.signals import Ended, end_on_signal, stop_on_signal
+from rawdenoise.terminal.signals import Ended, end_on_signal, stop_on_signal
 
 posix = pytest.mark.skipif(os.name == "nt", reason="streams and signals of POSIX")
-INSIDE = "import os, sys\nfrom rawdenoise.cli.streams import standard_streams\nwith standard_streams():\n    "
+INSIDE = (
+    "import os, sys\nfrom rawdenoise.terminal.streams import standard_streams\nwith standard_streams():\n    "
+)
 
 
 def shell(command: str, code: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from rawdenoise import __version__
-from rawdenoise.cli.signals import Ended, end_on_signal
-from rawdenoise.cli.streams import BROKEN_PIPE, discard, standard_streams
-from rawdenoise.cli.text import one_line
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import RawDenoiseError
+from rawdenoise.terminal.signals import Ended, end_on_signal
+from rawdenoise.terminal.streams import BROKEN_PIPE, discard, standard_streams
+from rawdenoise.terminal.text import one_line
 
 COMMANDS = {
     "train": "Train a camera's model on its own noisy captures.",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.streams import is_closed
+from rawdenoise.terminal.streams import is_closed
 
 if TYPE_CHECKING:
     from rawdenoise.recipe import Recipe

@@ -10,9 +10,9 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import given_paths, layout_options, path_options
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import counted, one_line, table
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import RawDenoiseError, explained, is_damage
+from rawdenoise.terminal.text import counted, one_line, table
 
 if TYPE_CHECKING:
     from rawdenoise.app.calibrate import Calibration

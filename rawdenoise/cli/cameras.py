@@ -10,7 +10,7 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import one_line, table
+from rawdenoise.terminal.text import one_line, table
 
 if TYPE_CHECKING:
     from rawdenoise.noise.profiles.store import ProfileStore

@@ -19,7 +19,7 @@ from rawdenoise.cli.arguments import (
     recipe_options,
 )
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import one_line
+from rawdenoise.terminal.text import one_line
 
 
 @click.command("denoise", short_help=COMMANDS["denoise"])

@@ -9,8 +9,8 @@ import click
 from click import style
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.text import one_line
 from rawdenoise.errors import SetupError
+from rawdenoise.terminal.text import one_line
 
 MARKS = {
     True: style("ok  ", fg="green"),

@@ -11,7 +11,7 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, RenamedOption
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import counted, one_line, table
+from rawdenoise.terminal.text import counted, one_line, table
 
 
 @click.group("evaluate", short_help=COMMANDS["evaluate"])

@@ -11,8 +11,8 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import layout_options
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import one_line
 from rawdenoise.errors import ModelError, RawDenoiseError
+from rawdenoise.terminal.text import one_line
 
 
 @click.command("inspect", short_help=COMMANDS["inspect"])

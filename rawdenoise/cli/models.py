@@ -10,8 +10,8 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import one_line, table
 from rawdenoise.errors import ModelError
+from rawdenoise.terminal.text import one_line, table
 
 if TYPE_CHECKING:
     from rawdenoise.models.store import ModelStore

@@ -11,7 +11,7 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import counted, duration, one_line
+from rawdenoise.terminal.text import counted, duration, one_line
 
 if TYPE_CHECKING:
     from rawdenoise.watching.ledger import Ledger

@@ -24,12 +24,12 @@ from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from rawdenoise.app.jobs import FileResult, Job, Status, result_of
 from rawdenoise.atomic import remove_temporaries
-from rawdenoise.cli.signals import stop_on_signal
-from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.errors import Stop
 from rawdenoise.files.outputs import Standing
 from rawdenoise.models.bundled import is_bundled
 from rawdenoise.quality.picture_quality import Flag
+from rawdenoise.terminal.signals import stop_on_signal
+from rawdenoise.terminal.text import counted, duration, one_line
 
 ENVIRONMENT = 3
 MOST_REASONS = 20

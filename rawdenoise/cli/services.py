@@ -18,9 +18,9 @@ from rich.text import Text
 
 from rawdenoise.app.stores import user_stores
 from rawdenoise.cli.arguments import recipe_from
-from rawdenoise.cli.signals import stop_on_signal
-from rawdenoise.cli.text import duration, one_line
 from rawdenoise.files.names import absolute
+from rawdenoise.terminal.signals import stop_on_signal
+from rawdenoise.terminal.text import duration, one_line
 from rawdenoise.watching.config import WatchConfig, configure, default_state, read_config
 from rawdenoise.watching.ledger import open_existing
 from rawdenoise.watching.ledger.records import State

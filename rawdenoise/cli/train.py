@@ -20,7 +20,7 @@ from rawdenoise.cli.arguments import (
     path_options,
 )
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.cli.text import one_line
+from rawdenoise.terminal.text import one_line
 
 if TYPE_CHECKING:
     from rawdenoise.app.train import TrainRequest

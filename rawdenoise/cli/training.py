@@ -23,9 +23,6 @@ from rawdenoise.app.training_events import (
     name_isos,
 )
 from rawdenoise.cli.layout import spell_layout
-from rawdenoise.cli.live import LiveLine
-from rawdenoise.cli.signals import Stop, stop_on_signal
-from rawdenoise.cli.text import counted, duration, one_line
 from rawdenoise.errors import (
     NoCleanCapturesError,
     RawDenoiseError,
@@ -35,6 +32,9 @@ from rawdenoise.errors import (
     UnfinishableError,
     is_damage,
 )
+from rawdenoise.terminal.live import LiveLine
+from rawdenoise.terminal.signals import Stop, stop_on_signal
+from rawdenoise.terminal.text import counted, duration, one_line
 from rawdenoise.training.progress import Progress, TrainingStopped
 
 # What can be done about an error, in options of the command.
