@@ -23,7 +23,8 @@ from pathlib import Path
 from throughput import SIZES, make_capture
 
 from rawdenoise.app.batch import Read, denoising, run_batch
-from rawdenoise.app.jobs import Job, Status
+from rawdenoise.app.jobs import Job
+from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import Stop
 from rawdenoise.formats import read_raw

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.app.batch import Stopped, Work, denoising, run_batch
-from rawdenoise.app.jobs import FileResult, IfExists, Job, Status, plan
+from rawdenoise.app.jobs import IfExists, Job, plan
+from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Exposure, Provenance, RawImage
 from rawdenoise.errors import DiskFullError, ModelMissingError, TruncatedError
 from rawdenoise.files.names import name_outputs

@@ -21,7 +21,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.app.batch import denoising, run_batch
-from rawdenoise.app.jobs import FileResult, Job, Status
+from rawdenoise.app.jobs import Job
+from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Cfa, Color, ColorMatrix, Exposure, Metadata, Provenance, RawImage, Tag
 from rawdenoise.errors import (
     UNFORESEEN,

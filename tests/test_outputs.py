@@ -14,7 +14,8 @@ import pytest
 from conftest import make_raw
 
 from rawdenoise.app.batch import Signing, denoising, run_batch
-from rawdenoise.app.jobs import IfExists, Job, Naming, Status, plan
+from rawdenoise.app.jobs import IfExists, Job, Naming, plan
+from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Exposure, Metadata, Provenance
 from rawdenoise.files.names import mirror_of, parse_pattern
 from rawdenoise.files.outputs import Judge, Standing, made_by_us

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from rawdenoise.app.jobs import FileResult, Job, Status, result_of
+from rawdenoise.app.jobs import Job, result_of
+from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Camera, RawImage
 from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
 from rawdenoise.files.outputs import OF_ITS_SOURCE

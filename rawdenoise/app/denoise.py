@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from rawdenoise.app.batch import Signing, Work, copying_sidecars, denoising, recipe_digest, run_batch
-from rawdenoise.app.jobs import FileResult, IfExists, Job, Naming, Status, plan
+from rawdenoise.app.jobs import IfExists, Job, Naming, plan
+from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import remove_abandoned
 from rawdenoise.capture.raw import Camera

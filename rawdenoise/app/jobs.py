@@ -9,6 +9,7 @@ from enum import StrEnum
 from itertools import count
 from pathlib import Path
 
+from rawdenoise.app.results import FileResult, Status
 from rawdenoise.errors import FileError, UnreadableError
 from rawdenoise.files.names import (
     Mirror,
@@ -25,17 +26,6 @@ from rawdenoise.files.outputs import OF_ITS_SOURCE, Judge, Standing, made_by_us
 from rawdenoise.files.sources import digest_of, name_of, signature_of
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.provenance import made_of
-from rawdenoise.quality.picture_quality import PictureQuality
-
-
-class Status(StrEnum):
-    """What became of a file."""
-
-    PLANNED = "planned"
-    DONE = "done"
-    SKIPPED = "skipped"
-    FAILED = "failed"
-
 
 SKIPPED, FAILED = Status.SKIPPED, Status.FAILED
 OURS = "was made by rawdenoise; name the file itself to denoise it again"
@@ -65,33 +55,6 @@ class Job:
     note: str = ""
     standing: Standing = Standing.ABSENT
     replaces: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FileResult:
-    """What became of one job; `exit_code` is that of `error`, 0 where nothing failed.
-
-    `quality` is the estimate of how much better the picture became, None where there is none. `left` says why
-    a picture was left as it was, if it was: the estimate is then of an answer that was not written.
-    """
-
-    source: Path
-    output: Path | None
-    status: Status
-    reason: str = ""
-    exit_code: int = 0
-    camera: str = ""
-    model_id: str = ""
-    megapixels: float = 0.0
-    read_s: float = 0.0
-    network_s: float = 0.0
-    write_s: float = 0.0
-    notes: tuple[str, ...] = ()
-    quality: PictureQuality | None = None
-    left: str = ""
-    error: Exception | None = None
-    standing: Standing = Standing.ABSENT
-    sidecars: tuple[Path, ...] = ()
 
 
 def result_of(job: Job) -> FileResult:
@@ -159,9 +122,6 @@ def _digest_anew(source: Path) -> str:
     return digest_of(source, signature)
 
 
-# ---------------------------------------------------------------- sources
-
-
 def _find(path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: Path | None) -> Iterator[Job]:
     """Give a file as it is, whatever its name; of a folder its raw files, sorted, and what refuses."""
     if not is_folder(path):
@@ -202,9 +162,6 @@ def _without_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
         job if job.status is not Status.PLANNED or is_meant(job) else _settled(job, SKIPPED, OURS)
         for job in jobs
     ]
-
-
-# ---------------------------------------------------------------- outputs
 
 
 def _placed(job: Job, folder: Path | None, mirror: Mirror) -> Job:

@@ -120,6 +120,33 @@ class CameraTrained:
         return Outcome.LOSES if self.trained.loses else Outcome.NOT_BETTER
 
     @property
+    def exit_code(self) -> int:
+        """That of its error, 1 of a bug, 0 where there is none."""
+        if self.error is None:
+            return 0
+        return self.error.exit_code if isinstance(self.error, RawDenoiseError) else 1
+
+    def as_json(self) -> dict[str, object]:
+        """Give it as what JSON holds; estimates in dB."""
+        trained, card = self.trained, self.card
+        before = trained.before if trained else None
+        return {
+            "camera": self.captures.camera.name,
+            "mode": self.captures.camera.mode,
+            "captures": len(self.captures.captures),
+            "outcome": str(self.outcome),
+            "reason": self.reason or None,
+            "model": card.id if card and self.is_kept else None,
+            "figures": dict(card.figures) if card else None,
+            "gain_db": round(trained.risk.gain_db, 2) if trained else None,
+            "against": (trained.rival_id or None) if trained else None,
+            "against_gain_db": round(before.gain_db, 2) if before else None,
+            "ended_early": (trained.ended or None) if trained else None,
+            "scratch": None if self.outcome is Outcome.KEPT else str(self.scratch),
+            "exit_code": self.exit_code,
+        }
+
+    @property
     def reason(self) -> str:
         """Why there is no new model, in words; empty where there is one."""
         match self.outcome:

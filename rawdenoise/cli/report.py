@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from statistics import median
 from typing import IO
 
@@ -22,18 +23,16 @@ from rich.progress import (
 )
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-from rawdenoise.app.jobs import FileResult, Job, Status, result_of
+from rawdenoise.app.jobs import Job, result_of
+from rawdenoise.app.results import FileResult, Status, summarize
 from rawdenoise.atomic import remove_temporaries
 from rawdenoise.errors import Stop
-from rawdenoise.files.outputs import Standing
-from rawdenoise.models.bundled import is_bundled
-from rawdenoise.quality.picture_quality import Flag
 from rawdenoise.terminal.signals import stop_on_signal
 from rawdenoise.terminal.text import counted, duration, one_line
 
 ENVIRONMENT = 3
 MOST_REASONS = 20
-MOST_FLAGGED = 5
+MOST_NAMED = 5
 
 
 class BatchReport:
@@ -87,7 +86,7 @@ class BatchReport:
         if self._bar is not None:
             self._bar()
         if self.as_json:
-            self._out(json.dumps(json_of(result)))
+            self._out(json.dumps(result.as_json()))
         elif result.status is Status.FAILED:
             self._err(f"{one_line(result.source)}: failed: {one_line(result.reason)}")
         elif self._bar is None:
@@ -152,100 +151,46 @@ def line_of(result: FileResult) -> str:
             return f"{source}: {status}: {one_line(result.reason)}"
 
 
-def json_of(result: FileResult) -> dict[str, object]:
-    """Give a result as what `--json` prints; times in seconds, the estimates in dB."""
-    quality = result.quality
-    told = quality if quality is not None and quality.told else None
-    return {
-        "source": str(result.source),
-        "output": None if result.output is None else str(result.output),
-        "status": str(result.status),
-        "reason": result.reason or None,
-        "exit_code": result.exit_code,
-        "camera": result.camera or None,
-        "model": result.model_id or None,
-        "megapixels": round(result.megapixels, 6),
-        "read_s": round(result.read_s, 4),
-        "network_s": round(result.network_s, 4),
-        "write_s": round(result.write_s, 4),
-        "psnr_before": None if told is None else round(told.psnr_before, 2),
-        "psnr_after": None if told is None else round(told.psnr_after, 2),
-        "gain_db": None if told is None else round(told.gain_db, 2),
-        "gain_interval": None if told is None else [round(bound, 2) for bound in told.interval],
-        "left_as_it_was": result.left or None,
-        "standing": str(result.standing),
-        "sidecars": [str(path) for path in result.sidecars],
-        "flags": [] if quality is None else [str(flag) for flag in quality.flags],
-        "notes": list(result.notes),
-    }
-
-
 def summary_lines(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
     """Count what became of the files, name the models, and say why files failed, each reason once."""
-    counts = ((status, sum(each.status is status for each in results)) for status in Status)
-    said = ", ".join(f"{number} {status}" for status, number in counts if number) or "nothing done"
-    done = [each for each in results if each.status is Status.DONE]
-    line = f"{said} in {duration(elapsed_s)}"
-    if done:
-        models = sorted({each.model_id for each in done if each.model_id})
-        used = f"{'model' if len(models) == 1 else 'models'} {', '.join(models)}" if models else "no model"
-        line += f"; {_speed(elapsed_s, sum(each.megapixels for each in done))}; {used}"
+    summary = summarize(results)
+    counts = ", ".join(f"{number} {status}" for status, number in summary.counts.items() if number)
+    line = f"{counts or 'nothing done'} in {duration(elapsed_s)}"
+    if summary.counts[Status.DONE]:
+        word = "model" if len(summary.models) == 1 else "models"
+        used = f"{word} {', '.join(summary.models)}" if summary.models else "no model"
+        line += f"; {_speed(elapsed_s, summary.megapixels)}; {used}"
     yield line
-    yield from _base_lines(done)
-    yield from _gain_lines(results)
-    yield from _kept_lines(results)
-    failed: dict[str, list[FileResult]] = {}
-    for each in results:
-        if each.status is Status.FAILED:
-            failed.setdefault(each.reason, []).append(each)
-    for reason, alike in list(failed.items())[:MOST_REASONS]:
-        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
-        yield f"  failed: {one_line(alike[0].source)}{more}: {one_line(reason)}"
-    if len(failed) > MOST_REASONS:
-        yield f"  and {counted(len(failed) - MOST_REASONS, 'other reason')}; --json says all of them"
-
-
-def _kept_lines(results: list[FileResult]) -> Iterator[str]:
-    """Count the outputs that were left as they are though they are not what this run would have made."""
-    skipped = [each.standing for each in results if each.status is Status.SKIPPED]
-    stale = sum(each in (Standing.OTHER_RECIPE, Standing.CHANGED) for each in skipped)
-    if stale:
-        yield (
-            f"  {counted(stale, 'output')} left as made by another recipe, model or method, or before the"
-            " source was changed; --redo makes them anew"
-        )
-    unknown = sum(each is Standing.UNKNOWN for each in skipped)
-    if unknown:
-        yield (
-            f"  {counted(unknown, 'file')} left under the names of outputs, which do not say of what they"
-            " were made; --if-exists rename writes beside them"
-        )
-
-
-def _base_lines(done: list[FileResult]) -> Iterator[str]:
-    """Say which cameras were served by a bundled model."""
-    cameras = sorted({each.camera or "nameless" for each in done if is_bundled(each.model_id)})
-    if cameras:
+    if cameras := summary.bundled_for:
         named = ", ".join(one_line(camera) for camera in cameras[:MOST_REASONS])
         yield f"  bundled model used for {named}; `rawdenoise train` makes one of the camera's own"
-
-
-def _gain_lines(results: list[FileResult]) -> Iterator[str]:
-    """Say what the pictures gained, and which ones should be looked at."""
-    judged = [(each, each.quality) for each in results if each.quality is not None]
-    gains = [quality.gain_db for each, quality in judged if quality.told and not each.left]
-    if gains:
+    if gains := summary.gains_db:
         yield f"  estimated gain: {median(gains):+.1f} dB{'' if len(gains) == 1 else ' in the median'}"
-    left = [one_line(each.source) for each in results if each.left and each.status is Status.DONE]
-    if left:
-        more = f" and {len(left) - MOST_FLAGGED} more" if len(left) > MOST_FLAGGED else ""
-        named = f"{', '.join(left[:MOST_FLAGGED])}{more}"
-        yield f"  left as they were, for they would lose or cannot be judged: {named}"
-    for flag in Flag:
-        flagged = [one_line(each.source) for each, quality in judged if flag in quality.flags]
-        if flagged:
-            more = f" and {len(flagged) - MOST_FLAGGED} more" if len(flagged) > MOST_FLAGGED else ""
-            yield f"  {flag.words}: {', '.join(flagged[:MOST_FLAGGED])}{more}"
+    if summary.left:
+        yield f"  left as they were, for they would lose or cannot be judged: {_name(summary.left)}"
+    for flag, sources in summary.flagged.items():
+        yield f"  {flag.words}: {_name(sources)}"
+    if summary.stale:
+        yield (
+            f"  {counted(summary.stale, 'output')} left as made by another recipe, model or method, or before"
+            " the source was changed; --redo makes them anew"
+        )
+    if summary.unknown:
+        yield (
+            f"  {counted(summary.unknown, 'file')} left under the names of outputs, which do not say of what"
+            " they were made; --if-exists rename writes beside them"
+        )
+    for reason, (first, count) in list(summary.failures.items())[:MOST_REASONS]:
+        more = f" and {count - 1} more" if count > 1 else ""
+        yield f"  failed: {one_line(first)}{more}: {one_line(reason)}"
+    if (others := len(summary.failures) - MOST_REASONS) > 0:
+        yield f"  and {counted(others, 'other reason')}; --json says all of them"
+
+
+def _name(sources: Sequence[Path]) -> str:
+    """Name the first of these, and say how many more there are."""
+    more = f" and {len(sources) - MOST_NAMED} more" if len(sources) > MOST_NAMED else ""
+    return ", ".join(map(one_line, sources[:MOST_NAMED])) + more
 
 
 def _seconds(result: FileResult) -> float:

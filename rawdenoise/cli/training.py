@@ -25,7 +25,6 @@ from rawdenoise.app.training_events import (
 from rawdenoise.cli.layout import spell_layout
 from rawdenoise.errors import (
     NoCleanCapturesError,
-    RawDenoiseError,
     ScratchError,
     TooFewCapturesError,
     TrainingError,
@@ -101,14 +100,14 @@ class TrainingReport:
         if result.error is not None:
             self.say(f"failed: {one_line(result.reason)}{remedy(result.error)}")
         if as_json:
-            click.echo(json.dumps(json_of(result)))
+            click.echo(json.dumps(result.as_json()))
         elif result.error is None:
             for line in (*result.describe(), *_next_steps(result, request)):
                 click.echo(line)
 
     def exit_code(self) -> int:
         """0 nothing failed, that of the failures where all failed alike, else 1."""
-        codes = [exit_code_of(result.error) for result in self._results if result.error is not None]
+        codes = [result.exit_code for result in self._results if result.error is not None]
         if codes and len(codes) == len(self._results) and len(set(codes)) == 1:
             return codes[0]
         return int(bool(codes or self._is_damaged))
@@ -127,11 +126,6 @@ def remedies() -> Iterator[None]:
         raise TrainingError(f"{error}{remedy(error)}") from error
 
 
-def exit_code_of(error: Exception) -> int:
-    """The exit code of an error; that of a bug is 1."""
-    return error.exit_code if isinstance(error, RawDenoiseError) else 1
-
-
 def remedy(error: Exception) -> str:
     """Say what can be done about an error, where an option of the command can."""
     return next((text for kind, text in REMEDIES.items() if isinstance(error, kind)), "")
@@ -148,27 +142,6 @@ def describe_progress(progress: Progress) -> str:
     if progress.remaining_s is not None:
         parts.append(f"{duration(progress.remaining_s)} left")
     return ", ".join(parts)
-
-
-def json_of(result: CameraTrained) -> dict[str, object]:
-    """Give a result as what `--json` prints; estimates in dB."""
-    captures, trained, card = result.captures, result.trained, result.card
-    before = trained.before if trained else None
-    return {
-        "camera": captures.camera.name,
-        "mode": captures.camera.mode,
-        "captures": len(captures.captures),
-        "outcome": str(result.outcome),
-        "reason": result.reason or None,
-        "model": card.id if card and result.is_kept else None,
-        "figures": dict(card.figures) if card else None,
-        "gain_db": round(trained.risk.gain_db, 2) if trained else None,
-        "against": (trained.rival_id or None) if trained else None,
-        "against_gain_db": round(before.gain_db, 2) if before else None,
-        "ended_early": (trained.ended or None) if trained else None,
-        "scratch": None if result.outcome is Outcome.KEPT else str(result.scratch),
-        "exit_code": 0 if result.error is None else exit_code_of(result.error),
-    }
 
 
 def _next_steps(result: CameraTrained, request: TrainRequest) -> Iterator[str]:

@@ -15,8 +15,9 @@ from typing import Any
 
 from rawdenoise.app.batch import Work, denoising, reason_of, take
 from rawdenoise.app.denoise import denoisers_of
-from rawdenoise.app.jobs import OURS, FileResult, Status
+from rawdenoise.app.jobs import OURS
 from rawdenoise.app.jobs import Job as FileJob
+from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import write_bytes
 from rawdenoise.capture.raw import RawImage
