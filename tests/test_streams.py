@@ -13,8 +13,8 @@ import pytest
 from conftest import PATIENCE_S
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.cli import streams
 from rawdenoise.cli.arguments import given_paths
+from rawdenoise.terminal import streams
 from rawdenoise.terminal.signals import Ended, end_on_signal, stop_on_signal
 
 posix = pytest.mark.skipif(os.name == "nt", reason="streams and signals of POSIX")
