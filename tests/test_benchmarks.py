@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
+import re
+import shlex
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 from rawdenoise.evaluation.blocks import read_blocks, read_validation, title
@@ -22,15 +24,25 @@ from rawdenoise.training.objectives import NEED_PAIRS
 
 NOISE = NoiseModel((2e-3, 1.9e-3, 1.8e-3, 2.1e-3), (1e-5,) * 4)
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+COMMAND = r"benchmarks/run\.py ([^`\n]+)"
 FORMULAE = {"V": 959, "K(iso)": "0.0005995267*iso+0.00868861", "sigma2(iso)": "7e-7*iso^2+6e-4*iso+0.1"}
+
+
+def run_table(*words: object) -> None:
+    """Make a table, which must end well."""
+    import run
+
+    with pytest.raises(SystemExit) as ended:
+        run.main([str(word) for word in words])
+    assert not ended.value.code
 
 
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    import simulated
+    from lab import captures
 
-    return simulated
+    return captures
 
 
 def pair_source(simulated: ModuleType, target: str, *, noise: float) -> object:
@@ -73,7 +85,7 @@ def test_all_objectives_see_the_same_crops_and_no_more_than_they_may(
 def test_only_objectives_that_learn_from_pairs_are_given_targets(
     simulated: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import methods
+    from lab import methods
 
     for method in methods.METHODS.values():
         assert (method.target is simulated.Target.NOTHING) == (method.objective not in NEED_PAIRS)
@@ -93,7 +105,7 @@ def test_targets_lie_on_their_crops_however_they_are_turned(simulated: ModuleTyp
 
 
 def test_the_phone_has_the_noise_of_its_formulae(simulated: ModuleType, tmp_path: Path) -> None:
-    from published import published_camera
+    from lab.data import published_camera
 
     table = tmp_path / "published.json"
     table.write_text(json.dumps({"PMRID_OppoReno10x": FORMULAE}))
@@ -104,27 +116,74 @@ def test_the_phone_has_the_noise_of_its_formulae(simulated: ModuleType, tmp_path
     assert (camera.black, camera.white) == (64, 1023)
 
 
-def test_a_result_is_found_by_its_own_settings_alone(simulated: ModuleType, tmp_path: Path) -> None:
-    from experiments import Experiment, Result, Results
-    from sheets import Figures
+def test_a_result_is_found_by_its_own_settings_and_code_alone(simulated: ModuleType, tmp_path: Path) -> None:
+    from lab.store import Store
 
-    results, done = Results(tmp_path), Experiment(simulated.Conditions("A7S2"), "r2r", crops=100)
-    result = Result({1600: Figures((40.0, 42.0), (0.9, 0.8), 3.5)}, 12.5, 100)
-    results.save(done, result)
-    assert results.find(done) == result
-    assert results.find(Experiment(simulated.Conditions("A7S2"), "r2r", crops=1000)) is None
-    assert results.find(Experiment(simulated.Conditions("A7S2", seed=1), "r2r", crops=100)) is None
+    settings = {"kind": "camera", "camera": "A7S2", "method": "r2r", "crops": 100, "seed": 0}
+    figures = {"psnr": [40.0, 42.0], "ssim": [0.9, 0.8], "estimated_gain_db": 3.5}
+    store = Store(tmp_path, "1.0-abc")
+    store.save(settings, figures)
+    assert store.find(settings) == figures
+    assert store.find({**settings, "crops": 1000}) is None
+    assert store.find({**settings, "seed": 1}) is None
+    assert Store(tmp_path, "1.0-abd").find(settings) is None
+
+
+def test_the_code_has_another_version_where_a_figure_may_change(
+    simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lab import store
+
+    package = tmp_path / "rawdenoise"
+    (package / "cli").mkdir(parents=True)
+    (package / "noise.py").write_text("x = 1\n")
+    (package / "cli" / "text.py").write_text("x = 1\n")
+    monkeypatch.setattr(store.rawdenoise, "__file__", f"{package / '__init__.py'}")
+
+    def version() -> str:
+        store.code_version.cache_clear()
+        return store.code_version()
+
+    before = version()
+    (package / "noise.py").write_text('"""What it is."""\n\nx = 1  # why\n')
+    (package / "cli" / "text.py").write_text("x = 2\n")
+    assert version() == before
+    (package / "noise.py").write_text("x = 2\n")
+    assert version() != before
+    store.code_version.cache_clear()
+
+
+def test_every_command_in_the_docs_is_one_and_every_table_is_listed(simulated: ModuleType) -> None:
+    import run
+
+    root = BENCHMARKS.parent
+    texts = [path.read_text() for path in (*root.glob("*.md"), *root.glob("docs/*.md"))]
+    quoted = [words for text in texts for words in re.findall(COMMAND, text.replace("\\\n", " "))]
+    listed = CliRunner().invoke(run.main, ["--list"])
+    assert listed.exit_code == 0
+    quoted += [line.split("run.py ")[1] for line in listed.output.splitlines() if "run.py " in line]
+    assert {words.split()[0] for words in quoted} >= {"quality", "table3", "soak", "fuzz"}
+    for words in quoted:
+        name, *arguments = shlex.split(words.split(" #")[0])
+        if name.startswith("--") or name == "TABLE":
+            continue
+        command = run.main.get_command(None, name)
+        assert command is not None, words
+        command.make_context(name, arguments)
+    for path in re.findall(r"benchmarks/([a-z_/0-9]+\.py)", " ".join(texts)):
+        assert (BENCHMARKS / path).is_file(), path
 
 
 @pytest.fixture
 def stand_in(simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A small stand-in for SIDD, with the table of published noise beside it."""
-    import sidd_standin
+    from lab import standin
 
-    table, out = tmp_path / "published.json", tmp_path / "out"
+    (tmp_path / "noise").mkdir()
+    table, out = tmp_path / "noise" / "published.json", tmp_path / "out"
     sensor = {"black": 64, "white": 1023, "iso": {str(iso): {"K": iso / 1e3, "sigma_gauss": 1.0}
               for iso in (100, 6400)}}  # fmt: skip
-    entries, entry = sidd_standin.SAMSUNG_TAG
+    entries, entry = standin.SAMSUNG_TAG
     table.write_text(
         json.dumps({"PMRID_OppoReno10x": FORMULAE, "IMX686_PNNP": sensor, entries: {entry: [4.8e-4, 0.0]}})
     )
@@ -132,18 +191,17 @@ def stand_in(simulated: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / folder).mkdir()
         grey = np.random.default_rng(seed).integers(60, 200, (13, 13, 3)).astype(np.uint8)
         Image.fromarray(grey).resize((540, 540)).save(tmp_path / folder / "one.png")
-    line = ["--published", table, "--pictures", tmp_path / "shown", "--training", tmp_path / "trained-on"]
-    size = ["--out", out, "--scenes", 10, "--blocks", 2, "--frames", 2]
-    monkeypatch.setattr(sys, "argv", ["sidd_standin.py", *map(str, [*line, *size])])
-    sidd_standin.main()
+    line = ["--data", tmp_path, "--pictures", tmp_path / "shown", "--training", tmp_path / "trained-on"]
+    size = ["--out", out, "--scenes", 10, "--blocks", 2, "--frames", 2, "--work", tmp_path / "work"]
+    run_table("sidd-standin", *line, *size)
     return out
 
 
 @pytest.mark.long
 def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(stand_in: Path) -> None:
-    import sidd_standin
+    from lab import standin
 
-    table, out = stand_in.with_name("published.json"), stand_in
+    table, out = stand_in.parent / "noise" / "published.json", stand_in
     assert title(out) == "stand-in: five simulated phones, not SIDD"
     noisy, clean = read_validation(out)
     assert noisy.shape == clean.shape == (10, 2, 256, 256)
@@ -155,7 +213,7 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(stand_in: 
     assert {scene.code for scene in scenes} == set(SIDD_CFA)
     for scene, one, truth in zip(scenes, noisy, clean, strict=True):
         assert scene.camera.name == f"Simulated {scene.code} stand-in"
-        camera = sidd_standin.phone_camera(table, scene.code)
+        camera = standin.phone_camera(table, scene.code)
         shot = camera.noise[scene.iso].gain / (camera.white - camera.black)
         read = (camera.noise[scene.iso].read_deviation / (camera.white - camera.black)) ** 2
         expected = np.mean(shot * truth + read)
@@ -177,33 +235,32 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(stand_in: 
 def test_table_2_has_every_kind_of_method_and_does_nothing_twice(
     stand_in: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import table2
-    import tables
+    from tables import phones
 
     data, work = stand_in, tmp_path / "work"
     methods = ["noisy", "base-fast", "supervised", "noise2noise", "d-bsn", "d-bsn-mean", "unpaired"]
-    line = ["table2", "--data", data, "--work", work, "--phones", "G4", "--limit-blocks", 1, "--only"]
-    line += [*methods, "--crops", 32, "--crop", 32, "--threads", 1, "--device", "cpu"]
-    tables.main([str(each) for each in line])
+    line = ["--sidd", data, "--work", work, "--phones", "G4", "--limit-blocks", 1, "--only"]
+    line += [",".join(methods), "--crops", 32, "--crop", 32, "--threads", 1, "--device", "cpu"]
+    run_table("table2", *line)
     rows = list(csv.DictReader((work / "table2.csv").read_text().splitlines()))
     assert {row["method"] for row in rows} == set(methods)
     psnr = {row["method"]: float(row["psnr_db"]) for row in rows}
     assert len(set(psnr.values())) == len(methods)
     assert psnr["base-fast"] > psnr["noisy"] + 0.5
-    assert {row["blocks"] for row in rows} == {"2"}
+    assert {row["scores"] for row in rows} == {"2"}
     assert "stand-in: five simulated phones, not SIDD" in (work / "table2.md").read_text()
 
-    monkeypatch.setattr(table2.sidd, "denoise_scene", None)
+    monkeypatch.setattr(phones.sidd, "denoise_scene", None)
     before = (work / "table2.csv").read_bytes()
-    tables.main([str(each) for each in line])
+    run_table("table2", *line)
     assert (work / "table2.csv").read_bytes() == before
 
 
 def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.syspath_prepend(BENCHMARKS)
-    import read_back
+    from tables import speed
 
     from rawdenoise.formats import dng, libraw
 
@@ -216,8 +273,8 @@ def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
             return original(*given)
 
         monkeypatch.setattr(module, name, counted)
-    monkeypatch.setitem(read_back.SIZES, 1, (64, 48))
-    read_back.main(["--megapixels", "1", "--rounds", "2"])
+    monkeypatch.setitem(speed.SIZES, 1, (64, 48))
+    run_table("read-back", "--megapixels", 1, "--rounds", 2, "--work", tmp_path)
     table = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in table[2:]] == ["| write and read back", "| read"]
     assert calls == {

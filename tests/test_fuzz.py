@@ -46,7 +46,7 @@ LAYOUT = PlainLayout(Cfa.RGGB)
 def fuzz() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(BENCHMARKS)
-        import fuzz
+        from tables import fuzz
 
         yield fuzz
 

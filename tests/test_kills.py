@@ -10,21 +10,21 @@ from pathlib import Path
 import pytest
 from conftest import PATIENCE_S
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "kill_commands.py"
+BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "run.py"
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes to fork")
 
 
 def kill(tmp_path: Path, *arguments: str) -> list[list[str]]:
     """The rows of the benchmark's table: command, kills, runs to the end, how many went on, faults."""
-    command = [sys.executable, BENCHMARK, "--work", tmp_path / "work", *arguments]
+    command = [sys.executable, BENCHMARK, "kills", "--work", tmp_path / "work", *arguments]
     run = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
-    return [line.rsplit(maxsplit=4) for line in run.stdout.splitlines()[1:]]
+    return [line.strip("| ").split(" | ") for line in run.stdout.splitlines()[2:]]
 
 
 def test_what_an_import_and_a_calibration_leave_is_whole_and_swept(tmp_path: Path) -> None:
-    rows = kill(tmp_path, "--every-call", "2", "--only", "models import", "calibrate")
+    rows = kill(tmp_path, "--every-call", "2", "--only", "models import,calibrate")
     assert [row[0] for row in rows] == ["models import", "calibrate"]
     for _, kills, ended, _, faults in rows:
         assert int(kills) == int(ended) >= 3

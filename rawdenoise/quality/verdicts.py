@@ -39,7 +39,7 @@ def judge_residual(tests: ResidualTests, *, pixels: int) -> dict[str, ResidualVe
     """Say what the statistics of so many pixels mean: `mean`, `strength`, `autocorrelation`, `structure`.
 
     The limits were set on a simulated camera at three ISOs, each case with a model of its own, trained from
-    nothing. As benchmarks/residuals.py trains (300 updates of 16 crops), the true noise model gave means
+    nothing. After 300 updates of 16 crops the true noise model gave means
     within 0.012 sigma, strengths of 1.00 to 1.02, neighbours within 0.004 and structure of 0.01; one of 0.8
     times the true variance gave strengths of 1.07 to 1.09, of 1.25 times 0.84 to 0.90. Trained by
     recorruption alone (600 updates of 8 crops), the true one gave strengths of 1.03 to 1.05, neighbours
