@@ -223,5 +223,6 @@ class Alone(Network):
         """Denoise several times."""
         generator = torch.Generator().manual_seed(self.seed)
         everywhere = torch.ones_like(stabilized, dtype=torch.bool)
-        passes = lambda noisy, sigma=1.0: self.net(noisy, white)  # noqa: E731
-        return average_passes(passes, stabilized, everywhere, generator)
+        return average_passes(
+            lambda noisy, sigma=1.0: self.net(noisy, white), stabilized, everywhere, generator
+        )

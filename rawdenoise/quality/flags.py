@@ -105,7 +105,7 @@ def fit_residual(sums: BlockSums, strata: Strata, shares: Float64[np.ndarray, " 
 def raise_flags(quality: PictureQuality, seen: ResidualFit) -> Iterator[Flag]:
     """Tell what may be wrong.
 
-    The thresholds were set with `benchmarks/run.py risk`, on 14 pictures of three cameras, a network of 95 000
+    The thresholds were set with `benchmarks/run.py risk`: 14 pictures of three cameras, a network of 95 000
     crops and noise models from calibration. Where all is right, flat parts fit to 3 % (their worst level to
     13 %), structure is below 0.1, the correlation between -0.1 and 0, and chi2 above 0.27; a network that was
     trained on few captures had a structure of 0.23 where it still gained 4 dB. A variance that is wrong by
