@@ -17,6 +17,7 @@ from lab.store import Lab
 from lab.table import COUNT, FOLDER, option, table
 from scipy.ndimage import gaussian_filter
 
+from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import ModelMissingError
@@ -33,6 +34,7 @@ from rawdenoise.training import CameraTraining, TrainingOptions, scan, train
 SCALE = 64  # of the reference
 BLURS = (1, 2, 4)  # sigmas, packed pixels
 MOVED = "its mean moved by, DN"
+PROFILES = user_stores().profiles  # as `rawdenoise train` and `denoise` have them
 
 
 @table("imx296", {
@@ -97,7 +99,7 @@ def _train(captures: Path, options: TrainingOptions, start: Model | None) -> Mod
     """Train on the largest group among the captures (one of them states another make and model)."""
     largest = scan([captures])[0]
     with tempfile.TemporaryDirectory() as folder:
-        return train(CameraTraining(largest, options, start), folder=Path(folder)).model
+        return train(CameraTraining(largest, options, start, profiles=PROFILES), folder=Path(folder)).model
 
 
 def _compare(model: Model, base: Model | None, burst: Path) -> dict[str, Any]:
@@ -115,10 +117,10 @@ def _cell(column: str, figure: float) -> str:
 def _figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) -> Mapping[str, float]:
     """PSNR (dB) of a frame as it is and by every method, and how far its mean moved (DN)."""
     noisy, reference = pack(raw), pack(replace(scaled(raw, SCALE), mosaic=mean))
-    whole = denoise(raw, model, Recipe(levels=OutputLevels.SENSOR)).image
+    whole = denoise(raw, model, Recipe(levels=OutputLevels.SENSOR), profiles=PROFILES).image
 
     def clean(model: Model) -> Planes:
-        return denoise_planes(noisy, noise_for(raw, noisy, model.card), model)
+        return denoise_planes(noisy, noise_for(raw, noisy, model, PROFILES), model)
 
     def blur(sigma: int) -> Planes:
         return np.stack([gaussian_filter(plane, sigma) for plane in noisy])
@@ -135,7 +137,7 @@ def _figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) 
         "denoised dB": clean(model),
         "the same, aligned": align(clean(model)),
         "written, whole DN": pack(whole),
-        "written, fine": pack(denoise(raw, model, Recipe(levels=OutputLevels.FINE)).image),
+        "written, fine": pack(denoise(raw, model, Recipe(levels=OutputLevels.FINE), profiles=PROFILES).image),
     }
     peak = float(np.percentile(reference, 99.9))
     moved = whole.mosaic.mean(dtype=np.float64) - raw.mosaic.mean(dtype=np.float64)

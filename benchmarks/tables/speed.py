@@ -25,7 +25,8 @@ from lab.store import Lab
 from lab.table import COUNT, Words, option, table
 
 from rawdenoise.app.batch import Read, denoising, run_batch
-from rawdenoise.app.jobs import Job, Status
+from rawdenoise.app.jobs import Job
+from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import Stop
 from rawdenoise.formats import dng, libraw, read_raw
