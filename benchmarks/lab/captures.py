@@ -131,7 +131,12 @@ class Shot:
 
 def take(scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator) -> Shot:
     """Take a capture of a scene of any even size."""
-    raw, clean = capture(scene, camera.resized(scene.shape[1], scene.shape[0]), iso, rng)
+    return take_as_it_is(scene, camera.resized(scene.shape[1], scene.shape[0]), iso, rng)
+
+
+def take_as_it_is(scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator) -> Shot:
+    """Take a capture of a scene of the camera's own size."""
+    raw, clean = capture(scene, camera, iso, rng)
     return Shot(raw, pack(raw), ~clipped(raw), pack(replace(raw, mosaic=clean)))
 
 

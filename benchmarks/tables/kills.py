@@ -203,12 +203,11 @@ def _count_calls(case: Case) -> int:
 
 def _run_to_the_end(case: Case) -> None:
     """Let a command end after kills: it must have its result, and nothing may be left."""
-    if code := _wait(_start(case)):
-        last = " ".join(_log(case).read_text().strip().splitlines()[-1:])
-        case.faults.append(f"{case.name} ends with {code}: {last}")
-    elif not case.is_done():
-        case.faults.append(f"{case.name} ends well without a result")
-    case.went_on += "going on after" in _log(case).read_text()
+    code, log = _wait(_start(case)), _log(case).read_text()
+    if code or not case.is_done():
+        last = " ".join(log.strip().splitlines()[-1:])
+        case.faults.append(f"{case.name} ends with {code}{'' if code else ' and no result'}: {last}")
+    case.went_on += "going on after" in log
     case.faults += [f"left {path}" for path in _files(case.folder) if path.name.startswith(MARK)]
     case.ended += 1
     _empty(case)

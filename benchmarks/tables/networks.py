@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float32
-from lab.captures import Planes, Shot, take
+from lab.captures import Planes, Shot, take_as_it_is
 from lab.data import Scene, digest, linear_half, pictures_in, true_noise
 from lab.report import Page, markdown, tell
 from lab.stage import READ_VARIANCE, SHOT, SIZES, noisy_mosaic, processor, untrained
@@ -22,7 +22,7 @@ from lab.table import COUNT, FOLDER, Words, option, table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from rawdenoise.capture.raw import Cfa
+from rawdenoise.capture.raw import Area, Cfa
 from rawdenoise.models.model import Model
 from rawdenoise.nets import Backbone, StabilisedDenoiser
 from rawdenoise.nets.stabilized import INPUTS, OUTPUTS
@@ -218,10 +218,13 @@ def _painted(seed: int) -> Iterator[Scene]:
 
 def _take(scenes: Iterable[Scene], seed: int) -> Iterator[tuple[Shot, NoiseModel]]:
     """Take scenes with a simulated camera, at each ISO."""
-    rng, camera = np.random.default_rng([seed, CAMERA_STREAM]), replace(SIMULATED_IMX385, cfa=Cfa.RGGB)
+    rng = np.random.default_rng([seed, CAMERA_STREAM])
     for scene in scenes:
+        height, width = scene.shape[:2]
+        area = Area(0, 0, height, width)
+        camera = replace(SIMULATED_IMX385, cfa=Cfa.RGGB, size=(width, height), active=area)
         for iso in ISOS:
-            yield take(scene, camera, iso, rng), true_noise(camera, iso)
+            yield take_as_it_is(scene, camera, iso, rng), true_noise(camera, iso)
 
 
 def _train(
