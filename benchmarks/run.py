@@ -20,7 +20,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "captures": "noise", "transfer": "noise", "doubted": "noise", "stabilisation": "stabilisation",
         "risk": "risk",
         "throughput": "speed", "isolation": "speed", "read-back": "speed",
-        "fuzz": "fuzz", "kills": "kills", "soak": "soak", "idle": "idle",
+        "fuzz": "fuzz", "kills": "kills", "soak": "soak", "pairs": "pairs", "idle": "idle",
     }
 )  # fmt: skip
 
