@@ -65,8 +65,9 @@ class Service:
     def __init__(self, work: Path, jobs: int) -> None:
         self.source, self.output, self.state = work / "in", work / "out", work / "state"
         self._command: list[str | Path] = [
-            sys.executable, "-m", "rawdenoise", "watch", self.source, "-o", self.output, "--state", self.state,
-            "--sidecars", "--strength", "0", "--settle", "1", "--train", "never", "-j", str(jobs), "--log-json",
+            sys.executable, "-m", "rawdenoise", "watch", self.source, "-o", self.output,
+            "--state", self.state, "--sidecars", "--strength", "0", "--settle", "1", "--train", "never",
+            "-j", str(jobs), "--log-json",
         ]  # fmt: skip
         self._log = work / "log.jsonl"
         self.oldest_beat_s = self.slowest_stop_s = 0.0
