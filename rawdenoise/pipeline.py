@@ -29,8 +29,8 @@ from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.method import Method
 from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
-from rawdenoise.noise.artefacts import cleared
-from rawdenoise.noise.defects import known_defects, named_defects
+from rawdenoise.noise.artefacts import remove_artefacts
+from rawdenoise.noise.defects import find_named_defects, pack_defects
 from rawdenoise.noise.evidence import DOUBT, Evidence, evidence_for
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
@@ -152,7 +152,7 @@ def _clean(
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
     scale = output_scale(raw, recipe.levels, strength=recipe.strength)
     unclipped = ~clipped(raw)
-    sound = cleared(planes, evidence.noise, valid=unclipped, known=known)
+    sound = remove_artefacts(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
     clean = run.denoise(sound.planes)
     quality = None
@@ -221,13 +221,13 @@ def defects_for(raw: RawImage, profiles: ProfileStore | None = None) -> Bool[np.
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    named = named_defects(raw)
+    named = find_named_defects(raw)
     stored = None if profiles is None else profiles.find(raw.camera)
     known = stored.profile.defects if stored else None
     height, width = raw.mosaic.shape
     if known is None or (known.serial, known.size) != (raw.camera.serial, (width, height)):
         return named
-    calibrated = known_defects(raw, np.array([*known.hot, *known.dead], np.int64).reshape(-1, 2))
+    calibrated = pack_defects(raw, np.array([*known.hot, *known.dead], np.int64).reshape(-1, 2))
     return calibrated if named is None else calibrated | named
 
 

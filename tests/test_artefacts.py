@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import make_raw
 
-from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import NoiseModel
@@ -32,7 +32,7 @@ def test_defects_and_row_noise_go_and_say_where_they_were() -> None:
     planes[2, 60, 70] = planes[2, 80, 90] = 1.0
     known = np.zeros(planes.shape, bool)
     known[3, 5, 6] = known[2, 60, 70] = True
-    sound = cleared(planes, NOISE, valid=planes < 1, known=known)
+    sound = remove_artefacts(planes, NOISE, valid=planes < 1, known=known)
     assert np.argwhere(sound.defects).tolist() == [[1, 30, 40], [2, 60, 70], [3, 5, 6]]
     assert abs(sound.planes[1, 30, 40] - 0.01) < 0.01
     assert abs(sound.planes[2, 60, 70] - 0.01) < 0.02  # known for it, saturated or not
@@ -53,7 +53,7 @@ def test_statistics_leave_hot_pixels_out() -> None:
     grey = np.full((4, 1, 1), 0.02, np.float32)
     truth = 4e-4 * 0.02 + 1e-6
     plain = fit_noise([sample_noise(spoilt, valid=everywhere)]).variance(grey)
-    sound = fit_noise([sample_sound(spoilt, valid=everywhere)]).variance(grey)
+    sound = fit_noise([sample_sound_pixels(spoilt, valid=everywhere)]).variance(grey)
     assert plain.mean() > 1.1 * truth
     np.testing.assert_allclose(sound, truth, rtol=0.05)
 

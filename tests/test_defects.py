@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Cfa
-from rawdenoise.noise.defects import find_defects, known_defects, repaired
+from rawdenoise.noise.defects import find_defects, pack_defects, repair_defects
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.simulation.scenes import make_scene
 
@@ -120,13 +120,13 @@ def test_a_defect_gets_the_median_of_its_sound_neighbours() -> None:
     planes = np.arange(4 * 5 * 5, dtype=np.float32).reshape(4, 5, 5)
     defects = np.zeros(planes.shape, bool)
     defects[1, 2, 2] = defects[1, 2, 3] = defects[3, 0, 0] = True
-    out = repaired(planes, defects)
+    out = repair_defects(planes, defects)
     assert np.array_equal(out[~defects], planes[~defects])
     assert out[1, 2, 2] == np.median([31, 32, 33, 36, 41, 42, 43])
     assert out[3, 0, 0] == np.median([76, 76, 80, 80, 81, 81, 81, 81])  # mirror images beyond the edges
     assert planes[1, 2, 2] == 37
-    assert repaired(planes, np.zeros(planes.shape, bool)) is planes
-    lost = repaired(planes, np.ones(planes.shape, bool))
+    assert repair_defects(planes, np.zeros(planes.shape, bool)) is planes
+    lost = repair_defects(planes, np.ones(planes.shape, bool))
     assert np.array_equal(lost, planes)
 
 
@@ -135,14 +135,14 @@ def test_known_defects_lie_where_packing_puts_them(cfa: Cfa, row: int, column: i
     raw = make_raw(12, 14, cfa=cfa)
     raw.mosaic[...] = 512
     raw.mosaic[row, column] = 5000
-    known = known_defects(raw, np.array([[row, column], [99, 0], [0, 99]]))
+    known = pack_defects(raw, np.array([[row, column], [99, 0], [0, 99]]))
     assert np.array_equal(known, pack(raw) > 0.1)
     assert known.sum() == 1
 
 
 def test_known_defects_in_the_margins_are_nobody_s() -> None:
     raw = make_raw(12, 14, margins=(2, 3, 1, 1))
-    known = known_defects(raw, np.array([[0, 0], [2, 3]]))
+    known = pack_defects(raw, np.array([[0, 0], [2, 3]]))
     assert known.sum() == 1
 
 

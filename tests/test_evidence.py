@@ -73,7 +73,7 @@ def test_the_strongest_evidence_speaks_and_the_next_where_it_is_missing(store: P
     assert said.why == "interpolated between ISO 400 and 1600 in the profile test-one-test"
     assert [line.split(":")[0] for line in said.considered] == ["pooled", "tag", "capture"]
 
-    store.remove(store.own("test-one-test"))
+    store.remove(store.find_own("test-one-test"))
     said = ask(raw, store, POOL)
     assert (said.kind, said.noise) == (Kind.POOLED, POOL[0].noise)
     assert "12 captures of ISO 800" in said.why

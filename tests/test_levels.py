@@ -26,7 +26,7 @@ from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import OutputLevels, fine_scale, level_notes, output_scale, scaled
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag, numbers
-from rawdenoise.noise.artefacts import cleared
+from rawdenoise.noise.artefacts import remove_artefacts
 from rawdenoise.pipeline import denoise, denoise_planes, write
 from rawdenoise.recipe import Recipe
 
@@ -118,7 +118,7 @@ def test_fine_levels_lose_less_to_rounding(tmp_path: Path) -> None:
     raw, model = ten_bit(), a_model()
     output = write(denoise(raw, model, FINE), tmp_path / "fine.dng")
     back = read_raw(output)
-    planes = cleared(pack(raw), NOISE, valid=~clipped(raw), known=None).planes
+    planes = remove_artefacts(pack(raw), NOISE, valid=~clipped(raw), known=None).planes
     exact = denoise_planes(planes, NOISE, model)
     sound = (pack(raw) < 0.9) & (exact > -0.05) & (exact < 1)
     fine = np.abs(pack(back) - exact)[sound].max() * (WHITE - BLACK)

@@ -19,7 +19,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.opcodes import named_bad_pixels, read_opcodes
 from rawdenoise.formats.tags import Code
 from rawdenoise.models.bundled import load_bundled
-from rawdenoise.noise.defects import named_defects
+from rawdenoise.noise.defects import find_named_defects
 from rawdenoise.pipeline import defects_for, denoise
 from rawdenoise.recipe import Recipe
 
@@ -108,7 +108,7 @@ def test_a_value_is_named_as_it_is_once_the_values_are_linear(tmp_path: Path) ->
 def test_a_file_without_such_opcodes_names_no_pixels(tmp_path: Path) -> None:
     raw = read_raw(write_odd(tmp_path / "a.dng", noisy(64, 96)))
     assert named_bad_pixels(raw) is None
-    assert named_defects(raw) is None
+    assert find_named_defects(raw) is None
     write_named(tmp_path / "b.dng", opcode_list(constant(9)))
     assert named_bad_pixels(read_raw(tmp_path / "b.dng")) is None
 

@@ -15,7 +15,7 @@ from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import ProfileError, ProfileExistsError
-from rawdenoise.noise.profiles.profile import off_scale, point_at
+from rawdenoise.noise.profiles.profile import find_off_scale, point_at
 from rawdenoise.noise.profiles.store import (
     CameraProfile,
     KnownDefects,
@@ -23,7 +23,7 @@ from rawdenoise.noise.profiles.store import (
     ProfilePoint,
     ProfileStore,
     format_profile,
-    merged,
+    merge_profiles,
     parse_profile,
     save_profile,
 )
@@ -388,17 +388,17 @@ def test_stronger_evidence_replaces_weaker_point_by_point() -> None:
 
     old = of(Method.PUBLISHED, Method.CAPTURES, Method.PHOTON_TRANSFER, gain=1.0)
     new = of(Method.CAPTURES, Method.CAPTURES, Method.CAPTURES, Method.PUBLISHED, gain=2.0)
-    got = merged(new, old)
+    got = merge_profiles(new, old)
     assert [p.gain[0] for p in got.points] == [2.0, 2.0, 1.0, 2.0]
     assert [p.iso for p in got.points] == [100, 200, 400, 800]
-    assert merged(new, None) == new
+    assert merge_profiles(new, None) == new
 
 
 @given(profiles(), profiles())
 def test_merging_twice_changes_nothing(new: CameraProfile, old: CameraProfile) -> None:
-    once = merged(new, old)
-    assert merged(new, once) == once
-    kept = set(old.points) - set(off_scale(new, old))
+    once = merge_profiles(new, old)
+    assert merge_profiles(new, once) == once
+    kept = set(old.points) - set(find_off_scale(new, old))
     assert {p.iso for p in once.points} == {p.iso for p in (*new.points, *kept)}
 
 
@@ -415,11 +415,11 @@ def twelve_bit(iso: int) -> ProfilePoint:
 def test_a_calibration_of_another_bit_depth_does_not_mix_with_what_was_known() -> None:
     old = CameraProfile(replace(CAMERA, mode=""), (amplified(100), amplified(800), amplified(6400)))
     new = CameraProfile(CAMERA, (twelve_bit(400), replace(twelve_bit(1600), white=4000.0)))
-    assert off_scale(new, old) == old.points
-    assert merged(new, old).points == new.points
+    assert find_off_scale(new, old) == old.points
+    assert merge_profiles(new, old).points == new.points
     close = CameraProfile(CAMERA, tuple(replace(p, white=15000.0) for p in old.points))
-    assert merged(close, old) == close
-    assert off_scale(close, old) == ()
+    assert merge_profiles(close, old) == close
+    assert find_off_scale(close, old) == ()
 
 
 def test_points_of_two_scales_are_each_asked_for_their_own() -> None:
@@ -475,7 +475,7 @@ def test_a_broken_profile_of_this_camera_is_never_passed_over(tmp_path: Path) ->
         store.find(CAMERA)
     assert store.find(Camera("Test", "Test Two")) is None
     assert len(store.broken()) == 1
-    store.remove(store.own(path.stem))
+    store.remove(store.find_own(path.stem))
     assert store.broken() == []
 
 
@@ -506,8 +506,8 @@ def test_names_may_be_given_in_part(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="no profile called 'canon'"):
         store.get("canon")
     with pytest.raises(ProfileError, match="comes with rawdenoise and stays"):
-        store.own("test one")
-    assert store.own("60x40").parent == store.folder
+        store.find_own("test one")
+    assert store.find_own("60x40").parent == store.folder
 
 
 # ---------------------------------------------------------------- what comes with rawdenoise

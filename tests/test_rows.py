@@ -7,7 +7,7 @@ from test_packing import mirrored
 
 from rawdenoise.capture.packing import pack
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.noise.rows import add_rows, row_offsets
+from rawdenoise.noise.rows import add_rows, estimate_row_offsets
 from rawdenoise.simulation.scenes import make_scene
 
 # The Sony A7S2 at ISO 400 and 6400 as PNNP (fenghansen/PNNP, Apache-2.0) calibrated it, in DN above black.
@@ -42,7 +42,7 @@ def psnr(one: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize(("iso", "level", "seed"), [(400, 20.0, 0), (400, 60.0, 1), (6400, 8.0, 2)])
 def test_row_noise_of_a_textured_capture_goes(iso: int, level: float, seed: int) -> None:
     _, pixels, offsets = noisy(scene(seed, level), iso, seed)
-    found = row_offsets(add_rows(pixels, offsets), model(iso))
+    found = estimate_row_offsets(add_rows(pixels, offsets), model(iso))
     assert np.mean((found - offsets) ** 2) < 0.3 * np.mean(offsets**2)
 
 
@@ -63,13 +63,13 @@ def horizontal(kind: str) -> np.ndarray:
 def test_horizontal_structure_stays(kind: str, iso: int) -> None:
     clean, pixels, offsets = noisy(horizontal(kind), iso)
     for before in (pixels, add_rows(pixels, offsets)):
-        after = add_rows(before, -row_offsets(before, model(iso)))
+        after = add_rows(before, -estimate_row_offsets(before, model(iso)))
         assert psnr(after, clean) > psnr(before, clean) - 0.1
 
 
 def test_levels_and_tilt_do_not_move() -> None:
     _, pixels, offsets = noisy(scene(3, 20.0), 400)
-    found = row_offsets(add_rows(pixels, offsets), model(400)).astype(np.float64)
+    found = estimate_row_offsets(add_rows(pixels, offsets), model(400)).astype(np.float64)
     rows = np.arange(HEIGHT) - HEIGHT / 2
     sigma = A7S2[400][2] / RANGE
     assert np.abs(found.mean(axis=1)).max() < 1e-4 * sigma
@@ -78,7 +78,7 @@ def test_levels_and_tilt_do_not_move() -> None:
 
 def test_where_row_noise_drowns_nothing_is_taken_off() -> None:
     _, pixels, offsets = noisy(np.full((4, HEIGHT, WIDTH), 3000.0), 6400)
-    assert not row_offsets(add_rows(pixels, offsets), model(6400)).any()
+    assert not estimate_row_offsets(add_rows(pixels, offsets), model(6400)).any()
 
 
 @pytest.mark.parametrize(("gain", "goes"), [(0.1, False), (0.3, True), (0.5, True)])
@@ -88,7 +88,7 @@ def test_a_fifth_of_the_row_noise_must_be_expected_to_go(gain: float, goes: bool
     variance = (1 / gain - 1) * row**2 / 1.25 * 2 * WIDTH  # of a pixel; 1.25 by the four rows around
     electrons = (variance - read**2) / shot**2
     _, pixels, offsets = noisy(np.full((4, HEIGHT, WIDTH), electrons), 6400)
-    found = row_offsets(add_rows(pixels, offsets), model(6400))
+    found = estimate_row_offsets(add_rows(pixels, offsets), model(6400))
     assert found.any(axis=1).tolist() == [goes, goes]
     if goes:
         assert np.mean((found - offsets) ** 2) < (1 - 0.6 * gain) * np.mean(offsets**2)
@@ -97,7 +97,7 @@ def test_a_fifth_of_the_row_noise_must_be_expected_to_go(gain: float, goes: bool
 def test_a_camera_without_row_noise_keeps_every_pixel() -> None:
     _, pixels, _ = noisy(scene(4, 20.0), 400)
     noise = NoiseModel(model(400).shot, model(400).read_variance)
-    offsets = row_offsets(pixels, noise)
+    offsets = estimate_row_offsets(pixels, noise)
     assert not offsets.any()
     assert np.array_equal(add_rows(pixels, offsets), pixels)
 
@@ -107,7 +107,7 @@ def test_clipped_and_defect_pixels_have_no_say() -> None:
     capture = add_rows(pixels, offsets)
     valid = np.ones(capture.shape, bool)
     capture[:, 100:140, 300:900], valid[:, 100:140, 300:900] = 1.0, False
-    found = row_offsets(capture, model(400), valid=valid)
+    found = estimate_row_offsets(capture, model(400), valid=valid)
     assert np.mean((found - offsets) ** 2) < 0.3 * np.mean(offsets**2)
     assert clean.max() < 1
 
@@ -116,7 +116,7 @@ def test_each_pair_of_planes_has_its_own_rows() -> None:
     _, pixels, _ = noisy(np.full((4, HEIGHT, WIDTH), 10.0), 400)
     offsets = np.zeros((2, HEIGHT), np.float32)
     offsets[1, 200] = 3 * A7S2[400][2] / RANGE
-    found = row_offsets(add_rows(pixels, offsets), model(400))
+    found = estimate_row_offsets(add_rows(pixels, offsets), model(400))
     assert found[1, 200] > 0.7 * offsets[1, 200]
     assert np.abs(np.delete(found[1], 200)).max() < 0.3 * offsets[1, 200]
     assert np.abs(found[0]).max() < 0.3 * offsets[1, 200]
@@ -125,17 +125,19 @@ def test_each_pair_of_planes_has_its_own_rows() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_pictures_that_say_nothing_stay(value: float) -> None:
-    assert not row_offsets(np.full((4, 64, 64), value, np.float32), model(400)).any()
-    assert not row_offsets(np.full((4, 4, 64), value, np.float32), model(400)).any()
-    dark = row_offsets(np.full((4, 64, 64), value, np.float32), model(400), valid=np.zeros((4, 64, 64), bool))
+    assert not estimate_row_offsets(np.full((4, 64, 64), value, np.float32), model(400)).any()
+    assert not estimate_row_offsets(np.full((4, 4, 64), value, np.float32), model(400)).any()
+    dark = estimate_row_offsets(
+        np.full((4, 64, 64), value, np.float32), model(400), valid=np.zeros((4, 64, 64), bool)
+    )
     assert not dark.any()
 
 
 def test_a_mirrored_mosaic_has_the_same_rows() -> None:
     raw = make_raw(128, 256, seed=5)
     noise = NoiseModel((1e-6,) * 4, (0.05,) * 4, row_variance=0.02)
-    straight = row_offsets(pack(raw), noise)
+    straight = estimate_row_offsets(pack(raw), noise)
     assert straight.any()
     for rows, columns in ((False, True), (True, False), (True, True)):
-        again = row_offsets(pack(mirrored(raw, rows=rows, columns=columns)), noise)
+        again = estimate_row_offsets(pack(mirrored(raw, rows=rows, columns=columns)), noise)
         np.testing.assert_allclose(again, straight, atol=1e-6)

@@ -32,8 +32,14 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.noise.profiles.profile import off_scale, profile_id
-from rawdenoise.noise.profiles.store import CameraProfile, ProfileStore, load_profile, merged, save_profile
+from rawdenoise.noise.profiles.profile import find_off_scale, profile_id
+from rawdenoise.noise.profiles.store import (
+    CameraProfile,
+    ProfileStore,
+    load_profile,
+    merge_profiles,
+    save_profile,
+)
 
 SOURCE = "rawdenoise calibrate"
 
@@ -105,7 +111,7 @@ class Calibration:
         if self.measured is not None and self.profile is not None:
             if self.former is not None:
                 gone = "what was known is in the scale of another bit depth, and goes"
-                notes += [(point.iso, gone) for point in off_scale(self.measured, self.former)]
+                notes += [(point.iso, gone) for point in find_off_scale(self.measured, self.former)]
             stays = "what is known already is stronger evidence, and stays"
             kept = self.profile.points
             notes += [(point.iso, stays) for point in self.measured.points if point not in kept]
@@ -255,7 +261,7 @@ def calibrate(frames: CameraFrames, request: CalibrationRequest, stores: Stores)
         )
         result = replace(result, measured=measured)
         former = _find_former(measured, request.output, stores.profiles)
-        profile = merged(measured, former)
+        profile = merge_profiles(measured, former)
         result = replace(result, former=former, profile=profile)
         if not request.dry_run:
             result = replace(result, output=_keep(profile, request.output, stores.profiles))

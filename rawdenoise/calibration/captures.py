@@ -16,7 +16,7 @@ from rawdenoise.capture.packing import clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, guarded_file
 from rawdenoise.isolation.untouched import read_untouched
-from rawdenoise.noise.artefacts import sample_sound
+from rawdenoise.noise.artefacts import sample_sound_pixels
 from rawdenoise.noise.fit import estimate_with_interval
 from rawdenoise.noise.profiles.profile import Method
 from rawdenoise.noise.samples import NoiseSamples
@@ -147,7 +147,7 @@ def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen:
         saturated = clipped(raw)
         if saturated.mean() > MOSTLY_CLIPPED:
             raise FileError(path, "is clipped all over and shows no noise")
-        samples = sample_sound(pack(raw), valid=~saturated)
+        samples = sample_sound_pixels(pack(raw), valid=~saturated)
         if not any(plane.level.size for plane in samples):
             raise FileError(path, "shows no noise anywhere: too small, clipped or black all over")
         return Capture(path, raw.camera, raw.exposure.iso, raw.levels, saturation_level(raw), samples)

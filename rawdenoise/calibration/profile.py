@@ -13,7 +13,7 @@ from jaxtyping import Int
 from rawdenoise.calibration.records import CalibrationPoint
 from rawdenoise.errors import MissingFlatsError
 from rawdenoise.noise.model import FourFloats
-from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, ProfilePoint, Site, sorted_points
+from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, ProfilePoint, Site, sort_points
 
 
 def make_profile(
@@ -32,7 +32,7 @@ def make_profile(
     camera = complete[0].camera
     hot, dead = (_sites(getattr(point.defects, kind) for point in points) for kind in ("hot", "dead"))
     defects = None if size is None else KnownDefects(camera.serial, size, hot, dead)
-    kept = sorted_points(_point(point, source, measured_on) for point in complete)
+    kept = sort_points(_point(point, source, measured_on) for point in complete)
     return CameraProfile(replace(camera, serial=""), kept, defects)
 
 

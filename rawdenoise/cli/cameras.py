@@ -87,7 +87,7 @@ def remove(cameras: tuple[str, ...], yes: bool) -> None:
     """Delete profiles of your own, after asking."""
     store = _store()
     for camera in cameras:
-        path = store.own(camera)
+        path = store.find_own(camera)
         if not yes:
             click.confirm(f"Delete {path}?", abort=True)
         store.remove(path)

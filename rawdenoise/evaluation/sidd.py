@@ -25,7 +25,7 @@ from rawdenoise.models.bundled import is_bundled, load_bundled
 from rawdenoise.models.choice import model_called
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
-from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
 from rawdenoise.noise.evidence import Kind
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import NoiseModel
@@ -130,7 +130,9 @@ def denoise_scene(
     judged = (time.perf_counter() - start) * len(clean) / len(blocks)
     start = time.perf_counter()
     for noisy, valid, out in zip(planes[:limit], unclipped[:limit], mirror(clean, scene.cfa), strict=True):
-        signal = denoise_planes(cleared(noisy, noise, valid=valid).planes, noise, model, device=device)
+        signal = denoise_planes(
+            remove_artefacts(noisy, noise, valid=valid).planes, noise, model, device=device
+        )
         out[:] = mosaic_rggb(np.where(valid, signal, noisy).clip(0, 1))
     return DenoisedScene(clean, model.card.id, evidence.kind, judged + time.perf_counter() - start)
 
@@ -139,7 +141,9 @@ def _pool_noise(
     planes: Sequence[Float32[np.ndarray, "4 h w"]], unclipped: Sequence[Bool[np.ndarray, "4 h w"]]
 ) -> NoiseModel:
     """What the pixels of all blocks show of their noise; block by block, as they are not one picture."""
-    return fit_noise(sample_sound(block, valid=valid) for block, valid in zip(planes, unclipped, strict=True))
+    return fit_noise(
+        sample_sound_pixels(block, valid=valid) for block, valid in zip(planes, unclipped, strict=True)
+    )
 
 
 def mirror(blocks: SceneBlocks, cfa: Cfa) -> SceneBlocks:

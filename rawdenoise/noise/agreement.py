@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Float64
 
-from rawdenoise.noise.line import FLATTEST, LEAKAGE, LEAKAGE_SIGMA
+from rawdenoise.noise.line import FLAT_SHARE, LEAKAGE, LEAKAGE_SIGMA
 from rawdenoise.noise.model import FLOOR, NoiseModel
-from rawdenoise.noise.samples import NoiseSamples, weighted_median, weighted_quantile, without_texture
+from rawdenoise.noise.samples import NoiseSamples, subtract_texture, weighted_median, weighted_quantile
 
 
 def agreement(samples: Sequence[NoiseSamples], noise: NoiseModel) -> float:
@@ -18,7 +18,7 @@ def agreement(samples: Sequence[NoiseSamples], noise: NoiseModel) -> float:
 
     Texture is taken off; NaN where the pixels show nothing.
     """
-    planes = list(_shown(samples, noise, LEAKAGE))
+    planes = list(_compare_planes(samples, noise, LEAKAGE))
     ratio = np.concatenate([ratios for ratios, _ in planes])
     return (
         weighted_median(ratio, np.concatenate([weights for _, weights in planes])) if ratio.size else math.nan
@@ -32,8 +32,8 @@ def agreement_by_plane(samples: Sequence[NoiseSamples], noise: NoiseModel) -> tu
     known of the texture's leakage; from 0 to infinity where a plane shows nothing.
     """
     more, less = (LEAKAGE + sign * 2 * LEAKAGE_SIGMA for sign in (1, -1))
-    low = [_median_with_error(*each) for each in _shown(samples, noise, more)]
-    high = [_median_with_error(*each) for each in _shown(samples, noise, less)]
+    low = [_median_with_error(*plane) for plane in _compare_planes(samples, noise, more)]
+    high = [_median_with_error(*plane) for plane in _compare_planes(samples, noise, less)]
     return tuple(
         (max(least - 2 * least_error, 0.0), most + 2 * most_error)
         for (least, least_error), (most, most_error) in zip(low, high, strict=True)
@@ -47,21 +47,21 @@ def least_agreement(samples: Sequence[NoiseSamples], noise: NoiseModel) -> float
     never small. NaN where the pixels show nothing.
     """
     ratios, blocks = [np.empty(0)], [np.empty(0)]
-    for each, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True):
-        ratios.append(each.variance / (shot * np.maximum(each.level, 0) + max(read, each.floor)))
-        blocks.append(each.blocks)
+    for plane, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True):
+        ratios.append(plane.variance / (shot * np.maximum(plane.level, 0) + max(read, plane.floor)))
+        blocks.append(plane.blocks)
     ratio = np.concatenate(ratios)
-    return weighted_quantile(ratio, np.concatenate(blocks), FLATTEST / 2) if ratio.size else math.nan
+    return weighted_quantile(ratio, np.concatenate(blocks), FLAT_SHARE / 2) if ratio.size else math.nan
 
 
-def _shown(
+def _compare_planes(
     samples: Sequence[NoiseSamples], noise: NoiseModel, leakage: float
 ) -> Iterator[tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]]:
     """How many times the promised variance the groups of each plane show, and what each has to say."""
-    for each, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True):
-        promised = shot * np.maximum(each.level, 0) + max(read, each.floor)
-        texture = np.maximum(each.coarse / np.maximum(each.variance, FLOOR) - 1, 0)
-        yield without_texture(each, leakage) / promised, each.blocks / (1 + texture) ** 2
+    for plane, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True):
+        promised = shot * np.maximum(plane.level, 0) + max(read, plane.floor)
+        texture = np.maximum(plane.coarse / np.maximum(plane.variance, FLOOR) - 1, 0)
+        yield subtract_texture(plane, leakage) / promised, plane.blocks / (1 + texture) ** 2
 
 
 def _median_with_error(

@@ -19,17 +19,18 @@ from rawdenoise.capture.raw import Levels, RawImage
 from rawdenoise.formats.opcodes import named_bad_pixels
 from rawdenoise.noise.model import NoiseModel
 
-SIGMAS = 7.0  # above or below the level around
-MARGIN = 3.5  # sigmas, beyond the most extreme of the neighbours
-PHOTONS = 8.0  # this many electrons at least: few photons are far more often many than a Gaussian is
+MINIMUM_EXCESS_SIGMAS = 7.0  # above or below the level around
+MINIMUM_MARGIN_SIGMAS = 3.5  # sigmas, beyond the most extreme of the neighbours
+# This many electrons at least: few photons are far more often many than a Gaussian is.
+MINIMUM_EXCESS_ELECTRONS = 8.0
 # Beyond the range of its surroundings, in any plane, a defect stands out this many times as far as that range
 # is more than noise has (in sigmas, over 24 pixels, the extremes left out). On sharp photographs at low ISO,
 # without it, four pixels in 100,000 were taken for defects, whose repair cost 2.3 dB of the denoised
 # picture's; with it 0.07.
-TEXTURE, NOISE_RANGE = 6.0, 4.0
-SPILL = 2.5  # sigmas that the pixels next to it may lean the same way
-SPILL_SHARE = 0.015  # share of its own excess that they may have
-STRIP = 256  # rows in memory at a time
+TEXTURE_FACTOR, NOISE_RANGE_SIGMAS = 6.0, 4.0
+MAXIMUM_SPILL_SIGMAS = 2.5  # sigmas that the pixels next to it may lean the same way
+MAXIMUM_SPILL_SHARE = 0.015  # share of its own excess that they may have
+STRIP_ROWS = 256  # rows in memory at a time
 
 _Offsets = tuple[tuple[int, int], ...]  # (row, column)
 _Pair = tuple[int, _Offsets, _Offsets]  # a plane, two of its pixels, and the pixels around them
@@ -46,7 +47,7 @@ def _pair(plane: int, row: int, column: int, *, across: bool) -> _Pair:
 
 
 # Of each plane, the pixels of other planes next to it in the mosaic: left and right, above and below.
-_NEXT = (
+_NEIGHBORS = (
     (_pair(1, 0, -1, across=True), _pair(2, -1, 0, across=False)),
     (_pair(0, 0, 0, across=True), _pair(3, -1, 0, across=False)),
     (_pair(3, 0, -1, across=True), _pair(0, 0, 0, across=False)),
@@ -65,13 +66,13 @@ def find_defects(
     if min(planes.shape[1:]) < 5:
         return defects
     for plane, marked in enumerate(defects):
-        rows, columns = _suspects(planes[plane], noise, plane)
-        guilty = _isolated(planes, noise, plane, rows, columns)
+        rows, columns = _find_suspects(planes[plane], noise, plane)
+        guilty = _find_isolated(planes, noise, plane, rows, columns)
         marked[rows[guilty], columns[guilty]] = True
     return defects if valid is None else defects & valid
 
 
-def repaired(
+def repair_defects(
     planes: Float32[np.ndarray, "4 h w"], defects: Bool[np.ndarray, "4 h w"]
 ) -> Float32[np.ndarray, "4 h w"]:
     """Give defects the median of their neighbours of the same plane; those without any stay as they are."""
@@ -80,43 +81,43 @@ def repaired(
     out = planes.copy()
     for plane, marked, result in zip(planes, defects, out, strict=True):
         rows, columns = np.nonzero(marked)
-        around = _at(plane, rows, columns, _RING)
-        around[_at(marked, rows, columns, _RING)] = np.nan
+        around = _pixels_at(plane, rows, columns, _RING)
+        around[_pixels_at(marked, rows, columns, _RING)] = np.nan
         known = ~np.isnan(around).all(axis=0)
         if known.any():
             result[rows[known], columns[known]] = np.nanmedian(around[:, known], axis=0)
     return out
 
 
-def known_defects(raw: RawImage, coordinates: Int[np.ndarray, "n 2"]) -> Bool[np.ndarray, "4 h w"]:
+def pack_defects(raw: RawImage, coordinates: Int[np.ndarray, "n 2"]) -> Bool[np.ndarray, "4 h w"]:
     """Turn a calibration's list of defects, (row, column) in the mosaic, into packed geometry."""
     height, width = raw.mosaic.shape
     mask = np.zeros((height, width), bool)
     rows, columns = coordinates.T
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
     mask[rows[inside], columns[inside]] = True
-    return packed_mask(raw, mask)
+    return pack_mask(raw, mask)
 
 
-def named_defects(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
+def find_named_defects(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
     """The pixels that the file itself names as bad, in packed geometry; None where it names none."""
     named = named_bad_pixels(raw)
-    return None if named is None else packed_mask(raw, named)
+    return None if named is None else pack_mask(raw, named)
 
 
-def packed_mask(raw: RawImage, mask: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "4 h w"]:
+def pack_mask(raw: RawImage, mask: Bool[np.ndarray, "rows columns"]) -> Bool[np.ndarray, "4 h w"]:
     """Turn a mask of the mosaic into packed geometry."""
     return pack(replace(raw, mosaic=mask.astype(np.uint16), levels=Levels((0.0,) * 4, 1.0))) > 0.5
 
 
-def _suspects(
+def _find_suspects(
     plane: Float32[np.ndarray, "h w"], noise: NoiseModel, number: int
 ) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " n"]]:
     """Pixels beyond all eight neighbours by a margin; the outermost rows and columns are left out."""
     shot, read = np.float32(noise.shot[number]), np.float32(noise.read_variance[number])
-    found = []
-    for top in range(1, len(plane) - 1, STRIP):
-        bottom = min(top + STRIP, len(plane) - 1)
+    suspects = []
+    for top in range(1, len(plane) - 1, STRIP_ROWS):
+        bottom = min(top + STRIP_ROWS, len(plane) - 1)
         strip = plane[top - 1 : bottom + 1]
         own = strip[1:-1, 1:-1]
         for extreme, sign in ((np.maximum, 1), (np.minimum, -1)):
@@ -125,15 +126,15 @@ def _suspects(
             around = extreme(extreme(three[:-2], three[2:]), beside[1:-1])
             beyond = own - around if sign > 0 else around - own
             # Cheap and sufficient first: nearly all pixels end here.
-            rows, columns = np.nonzero(beyond > MARGIN * np.sqrt(read))
+            rows, columns = np.nonzero(beyond > MINIMUM_MARGIN_SIGMAS * np.sqrt(read))
             level = np.maximum(around[rows, columns], 0)
-            sure = beyond[rows, columns] > MARGIN * np.sqrt(shot * level + read)
-            found.append((rows[sure] + top, columns[sure] + 1))
-    rows, columns = (np.concatenate(parts) for parts in zip(*found, strict=True))
+            sure = beyond[rows, columns] > MINIMUM_MARGIN_SIGMAS * np.sqrt(shot * level + read)
+            suspects.append((rows[sure] + top, columns[sure] + 1))
+    rows, columns = (np.concatenate(parts) for parts in zip(*suspects, strict=True))
     return rows, columns
 
 
-def _isolated(
+def _find_isolated(
     planes: Float32[np.ndarray, "4 h w"],
     noise: NoiseModel,
     plane: int,
@@ -141,30 +142,33 @@ def _isolated(
     columns: Int[np.ndarray, " n"],
 ) -> Bool[np.ndarray, " n"]:
     """Which suspects stand out of the noise and of the texture, and alone."""
-    around = _at(planes[plane], rows, columns, _RING)
+    around = _pixels_at(planes[plane], rows, columns, _RING)
     own = planes[plane][rows, columns]
     excess = own - np.median(around, axis=0)
     sigma = np.sqrt(_variance(noise, plane, around.mean(axis=0)))
-    stands_out = np.abs(excess) > SIGMAS * sigma + PHOTONS * noise.shot[plane]
-    farther = _at(planes[plane], rows, columns, _SURROUNDINGS)  # where fine patterns repeat themselves
+    stands_out = np.abs(excess) > MINIMUM_EXCESS_SIGMAS * sigma + MINIMUM_EXCESS_ELECTRONS * noise.shot[plane]
+    farther = _pixels_at(planes[plane], rows, columns, _SURROUNDINGS)  # where fine patterns repeat themselves
     highest, lowest = farther.max(axis=0), farther.min(axis=0)
     protrudes, spread = np.maximum(own - highest, lowest - own), highest - lowest
     stands_out &= protrudes > spread
     few = np.flatnonzero(stands_out)  # of the suspects among detail, nearly all are gone by now
-    detail = np.max([_spread(planes, noise, each, rows[few], columns[few]) for each in range(4)], axis=0)
-    stands_out[few] = protrudes[few] > TEXTURE * (detail - NOISE_RANGE) * sigma[few]
+    detail = np.max(
+        [_measure_spread(planes, noise, number, rows[few], columns[few]) for number in range(4)], axis=0
+    )
+    stands_out[few] = protrudes[few] > TEXTURE_FACTOR * (detail - NOISE_RANGE_SIGMAS) * sigma[few]
 
     leaning, variance = np.zeros_like(excess), np.zeros_like(excess)
-    for other, beside, beyond in _NEXT[plane]:
-        level = _at(planes[other], rows, columns, beyond).mean(axis=0)
-        leaning += (_at(planes[other], rows, columns, beside).mean(axis=0) - level) / 2
+    for other, beside, beyond in _NEIGHBORS[plane]:
+        level = _pixels_at(planes[other], rows, columns, beyond).mean(axis=0)
+        leaning += (_pixels_at(planes[other], rows, columns, beside).mean(axis=0) - level) / 2
         variance += _variance(noise, other, level) * (1 / len(beside) + 1 / len(beyond)) / 4
-    spilled = leaning * np.sign(excess) > SPILL * np.sqrt(variance) + SPILL_SHARE * np.abs(excess)
+    limit = MAXIMUM_SPILL_SIGMAS * np.sqrt(variance) + MAXIMUM_SPILL_SHARE * np.abs(excess)
+    spilled = leaning * np.sign(excess) > limit
     alone: Bool[np.ndarray, " n"] = stands_out & ~spilled
     return alone
 
 
-def _spread(
+def _measure_spread(
     planes: Float32[np.ndarray, "4 h w"],
     noise: NoiseModel,
     plane: int,
@@ -172,7 +176,7 @@ def _spread(
     columns: Int[np.ndarray, " n"],
 ) -> Float32[np.ndarray, " n"]:
     """How far the surroundings in a plane are apart, in sigmas; one of them may be a defect itself."""
-    around = np.sort(_at(planes[plane], rows, columns, _SURROUNDINGS), axis=0)
+    around = np.sort(_pixels_at(planes[plane], rows, columns, _SURROUNDINGS), axis=0)
     sigma = np.sqrt(_variance(noise, plane, np.median(around, axis=0)))
     spread: Float32[np.ndarray, " n"] = (around[-2] - around[1]) / sigma
     return spread
@@ -183,7 +187,7 @@ def _variance(noise: NoiseModel, plane: int, level: Float32[np.ndarray, " n"]) -
     return variance.astype(np.float32)
 
 
-def _at(
+def _pixels_at(
     plane: Shaped[np.ndarray, "h w"],
     rows: Int[np.ndarray, " n"],
     columns: Int[np.ndarray, " n"],
@@ -191,9 +195,9 @@ def _at(
 ) -> Shaped[np.ndarray, "m n"]:
     """The pixels at these offsets (row, column) of each place; beyond an edge, their mirror images."""
     height, width = plane.shape
-    return np.stack([plane[_reflected(rows + y, height), _reflected(columns + x, width)] for y, x in offsets])
+    return np.stack([plane[_reflect(rows + y, height), _reflect(columns + x, width)] for y, x in offsets])
 
 
-def _reflected(index: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " n"]:
+def _reflect(index: Int[np.ndarray, " n"], length: int) -> Int[np.ndarray, " n"]:
     inside: Int[np.ndarray, " n"] = length - 1 - np.abs(length - 1 - np.abs(index))
     return inside

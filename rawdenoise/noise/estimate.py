@@ -17,14 +17,14 @@ from jaxtyping import Bool, Float32, Int
 
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import FLOOR, NoiseModel
-from rawdenoise.noise.row_variance import Blocks, row_variance_of
+from rawdenoise.noise.row_variance import Blocks, measure_row_variance
 from rawdenoise.noise.samples import BLOCK, NoiseSamples
 
-MOST_BLOCKS = 40_000  # per plane: more tell little more
-LEVELS = 24  # groups of blocks of about one level
-FLATNESS = (0.0, 0.01, 0.04, 0.12, 0.3, 0.6)  # shares of a group, flattest first, that are averaged
-LEAST_TOGETHER = 4  # blocks
-CUT_OFF = 0.3  # share of pixels at the lowest value from which the noise is cut off there
+MAXIMUM_BLOCKS = 40_000  # per plane: more tell little more
+LEVEL_GROUPS = 24  # groups of blocks of about one level
+FLATNESS_SHARES = (0.0, 0.01, 0.04, 0.12, 0.3, 0.6)  # shares of a group, flattest first, that are averaged
+MINIMUM_GROUP_BLOCKS = 4  # blocks
+MAXIMUM_SHARE_AT_LOWEST = 0.3  # share of pixels at the lowest value from which the noise is cut off there
 
 
 def estimate_noise(
@@ -47,10 +47,10 @@ def sample_noise(
     over blocks of 8x8, grouped by level and, within a level, by the coarse detail of all planes. White noise
     is independent in the two, so that this choice does not favour blocks with little noise.
     """
-    steps = [_step(plane) for plane in planes]
+    steps = [_quantization_step(plane) for plane in planes]
     floors = [max(step**2 / 12, FLOOR) for step in steps]
-    measured = _measure_blocks(planes, valid, most_blocks or MOST_BLOCKS)
-    if measured.level.shape[1] < LEAST_TOGETHER:
+    measured = _measure_blocks(planes, valid, most_blocks or MAXIMUM_BLOCKS)
+    if measured.level.shape[1] < MINIMUM_GROUP_BLOCKS:
         nothing = np.empty(0)
         return tuple(
             NoiseSamples(nothing, nothing, nothing, nothing, floor, step)
@@ -59,7 +59,7 @@ def sample_noise(
     limits = [math.inf] * 4
     if valid is not None:
         limits = [_saturation(plane, mask) for plane, mask in zip(planes, valid, strict=True)]
-    groups = [_groups_of_one_level(levels) for levels in measured.level]
+    groups = [_group_by_level(levels) for levels in measured.level]
     expected = np.ones_like(measured.coarse)
     for plane, members in enumerate(groups):
         for group in members:
@@ -68,14 +68,16 @@ def sample_noise(
         texture = measured.coarse / expected
         texture = texture.sum(axis=0) - texture  # of the other three planes
         samples = [
-            _grouped(measured, plane, groups[plane], texture[plane], floors[plane], limits[plane])
+            _average_groups(measured, plane, groups[plane], texture[plane], floors[plane], limits[plane])
             for plane in range(4)
         ]
-        expected = _expected(fit_noise([samples]), measured.level)
-    rows = [row_variance_of(measured, expected, pair) for pair in ((0, 1), (2, 3))]
+        expected = _expected_variance(fit_noise([samples]), measured.level)
+    rows = [measure_row_variance(measured, expected, pair) for pair in ((0, 1), (2, 3))]
     return tuple(
-        replace(each, step=steps[plane], row_variance=rows[plane // 2][0], row_error=rows[plane // 2][1])
-        for plane, each in enumerate(samples)
+        replace(
+            plane_samples, step=steps[plane], row_variance=rows[plane // 2][0], row_error=rows[plane // 2][1]
+        )
+        for plane, plane_samples in enumerate(samples)
     )
 
 
@@ -90,17 +92,17 @@ def _measure_blocks(
         reach = np.s_[:, row * BLOCK : (row + 1) * BLOCK + 2, : across * BLOCK + 2]
         strip = planes[reach]
         at_lowest = (strip[:, 1:-1, 1:-1] == lowest).reshape(4, BLOCK, across, BLOCK).mean(axis=(1, 3))
-        good = (at_lowest < CUT_OFF).all(axis=0)
+        good = (at_lowest < MAXIMUM_SHARE_AT_LOWEST).all(axis=0)
         if valid is not None:
             column = np.asarray(valid[reach].all(axis=(0, 1)))
             good &= column[:-2].reshape(across, BLOCK).all(axis=1) & column[8::8] & column[9::8]
         measured.append(_measure_strip(strip, good, row))
     return Blocks(
-        level=np.concatenate([each.level for each in measured], axis=1),
-        fine=np.concatenate([each.fine for each in measured], axis=1),
-        coarse=np.concatenate([each.coarse for each in measured], axis=1),
-        rows=np.concatenate([each.rows for each in measured], axis=1),
-        place=np.concatenate([each.place for each in measured]),
+        level=np.concatenate([blocks.level for blocks in measured], axis=1),
+        fine=np.concatenate([blocks.fine for blocks in measured], axis=1),
+        coarse=np.concatenate([blocks.coarse for blocks in measured], axis=1),
+        rows=np.concatenate([blocks.rows for blocks in measured], axis=1),
+        place=np.concatenate([blocks.place for blocks in measured]),
     )
 
 
@@ -135,15 +137,15 @@ def _measure_strip(
     )
 
 
-def _groups_of_one_level(level: Float32[np.ndarray, " n"]) -> list[Int[np.ndarray, " _"]]:
+def _group_by_level(level: Float32[np.ndarray, " n"]) -> list[Int[np.ndarray, " _"]]:
     """Blocks by rising level in groups of one size, but finer at the dark end, where read noise shows."""
     order = np.argsort(level)
-    groups = np.array_split(order, max(1, min(LEVELS, order.size // 32)))
+    groups = np.array_split(order, max(1, min(LEVEL_GROUPS, order.size // 32)))
     dark = np.array_split(groups[0], max(1, min(4, groups[0].size // 32)))
-    return [group for group in [*dark, *groups[1:]] if group.size >= LEAST_TOGETHER]
+    return [group for group in [*dark, *groups[1:]] if group.size >= MINIMUM_GROUP_BLOCKS]
 
 
-def _grouped(
+def _average_groups(
     blocks: Blocks,
     plane: int,
     groups: Sequence[Int[np.ndarray, " _"]],
@@ -158,14 +160,17 @@ def _grouped(
     rows = []
     for group in groups:
         by_texture = group[np.argsort(texture[group])]
-        bounds = [max(round(share * group.size), LEAST_TOGETHER * i) for i, share in enumerate(FLATNESS)]
+        bounds = [
+            max(round(share * group.size), MINIMUM_GROUP_BLOCKS * i)
+            for i, share in enumerate(FLATNESS_SHARES)
+        ]
         for first, last in pairwise(bounds):
             part = by_texture[first:last]
-            if part.size < LEAST_TOGETHER:
+            if part.size < MINIMUM_GROUP_BLOCKS:
                 break
             mean, power, coarse_power = (
-                float(each[plane, part].mean(dtype=np.float64))
-                for each in (blocks.level, blocks.fine, blocks.coarse)
+                float(values[plane, part].mean(dtype=np.float64))
+                for values in (blocks.level, blocks.fine, blocks.coarse)
             )
             if mean + 4 * math.sqrt(power) < limit:
                 rows.append((mean, power, coarse_power, part.size))
@@ -173,11 +178,11 @@ def _grouped(
     return NoiseSamples(level, fine, coarse, count, floor)
 
 
-def _expected(noise: NoiseModel, level: Float32[np.ndarray, "4 n"]) -> Float32[np.ndarray, "4 n"]:
+def _expected_variance(noise: NoiseModel, level: Float32[np.ndarray, "4 n"]) -> Float32[np.ndarray, "4 n"]:
     return noise.variance(level[:, :, None])[:, :, 0]
 
 
-def _step(plane: Float32[np.ndarray, "h w"]) -> float:
+def _quantization_step(plane: Float32[np.ndarray, "h w"]) -> float:
     """The quantisation step: the smallest difference between two values that occur."""
     sample = plane.reshape(-1)[:: max(1, plane.size // 65536)]
     values = np.unique(sample)

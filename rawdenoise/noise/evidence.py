@@ -17,7 +17,7 @@ from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.noise.agreement import agreement, agreement_by_plane, least_agreement
-from rawdenoise.noise.artefacts import sample_sound
+from rawdenoise.noise.artefacts import sample_sound_pixels
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.fit import NoiseEstimate, estimate_with_interval
 from rawdenoise.noise.iso_noise import IsoNoise
@@ -28,17 +28,18 @@ from rawdenoise.noise.samples import NoiseSamples
 
 # A phone's tag has been seen to promise 2.4 to 2.9 times the variance there is, whereas what one textured
 # capture shows is seldom this far from the truth.
-AGREES = 1.6
-SURE = 1.5  # upper over lower bound of what a plane shows: where it is more, texture may be what is seen
+MAXIMUM_AGREEMENT_FACTOR = 1.6
+# Upper over lower bound of what a plane shows: where it is more, texture may be what is seen.
+MAXIMUM_INTERVAL_RATIO = 1.5
 # Even the flattest blocks of a small capture that is textured all over have been seen to show 60 times the
 # true variance, never hundreds: what is known of the camera is then not of this capture.
-CONTRADICTED = 300.0
-CHECKED_BLOCKS = 4000  # per plane, enough for that
+MINIMUM_CONTRADICTION = 300.0
+MAXIMUM_CHECKED_BLOCKS = 4000  # per plane, enough for that
 # Relative standard errors of the variance, where the evidence states none of its own. Bodies of one model
 # differ by a few percent, and what is published or pooled is of other bodies or other scenes; tags are worse,
-# if within a factor of AGREES.
+# if within a factor of MAXIMUM_AGREEMENT_FACTOR.
 CALIBRATED_ERROR, OTHERS_ERROR, TAG_ERROR = 0.02, 0.04, 0.15
-MOST_ERROR = 1.0
+MAXIMUM_ERROR = 1.0
 
 
 class Kind(StrEnum):
@@ -104,30 +105,32 @@ def evidence_for(
         ProfileError: the profile of this camera cannot be understood.
     """
     valid = ~clipped(raw)
-    samples = _Once(lambda: sample_sound(planes, valid=valid))
-    few = _Once(lambda: sample_noise(planes, valid=valid, most_blocks=CHECKED_BLOCKS))
+    samples = _Once(lambda: sample_sound_pixels(planes, valid=valid))
+    few = _Once(lambda: sample_noise(planes, valid=valid, most_blocks=MAXIMUM_CHECKED_BLOCKS))
     looks: dict[Kind, Callable[[], _Answer]] = {
-        Kind.PROFILE: lambda: _uncontradicted(_from_profile(raw, profiles), few),
-        Kind.POOLED: lambda: _uncontradicted(_from_pool(raw, card_noise), few),
+        Kind.PROFILE: lambda: _refuse_contradicted(_from_profile(raw, profiles), few),
+        Kind.POOLED: lambda: _refuse_contradicted(_from_pool(raw, card_noise), few),
         Kind.TAG: partial(_from_tag, raw, samples),
         Kind.CAPTURE: lambda: _from_pixels(samples()),
     }
     considered: list[str] = []
     notes: list[str] = []
-    found: tuple[Kind, _Answer] | None = None
+    best: tuple[Kind, _Answer] | None = None
     for kind, look in looks.items():
-        if found is not None:
+        if best is not None:
             considered.append(f"{kind}: weaker evidence, not looked at")
             continue
         try:
-            found = kind, look()
+            best = kind, look()
         except _UnfitError as reason:
             considered.append(f"{kind}: {reason}")
             if isinstance(reason, _ContradictedError):
                 notes.append(str(reason))
-    assert found is not None  # a capture always has pixels
-    kind, said = found
-    return Evidence(said.noise, kind, said.why, tuple(considered), said.error, said.doubt, tuple(notes))
+    assert best is not None  # a capture always has pixels
+    kind, answer = best
+    return Evidence(
+        answer.noise, kind, answer.why, tuple(considered), answer.error, answer.doubt, tuple(notes)
+    )
 
 
 class _Once:
@@ -135,23 +138,23 @@ class _Once:
 
     def __init__(self, take: Callable[[], Sequence[NoiseSamples]]) -> None:
         self._take = take
-        self._taken: Sequence[NoiseSamples] | None = None
+        self._samples: Sequence[NoiseSamples] | None = None
 
     def __call__(self) -> Sequence[NoiseSamples]:
         """Give the samples."""
-        if self._taken is None:
-            self._taken = self._take()
-        return self._taken
+        if self._samples is None:
+            self._samples = self._take()
+        return self._samples
 
 
-def _uncontradicted(answer: _Answer, samples: Callable[[], Sequence[NoiseSamples]]) -> _Answer:
+def _refuse_contradicted(answer: _Answer, samples: Callable[[], Sequence[NoiseSamples]]) -> _Answer:
     """Take an answer that the pixels do not contradict beyond all texture.
 
     Raises:
         _ContradictedError: they do.
     """
     seen = least_agreement(samples(), answer.noise)
-    if seen > CONTRADICTED:
+    if seen > MINIMUM_CONTRADICTION:
         raise _ContradictedError(
             f"the pixels show at least {seen:,.0f} times the noise variance {answer.why}: it is not believed"
         )
@@ -172,11 +175,11 @@ def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> _Answer:
         points = profile.points_for(raw.levels)
         measured = all(point.method is Method.PHOTON_TRANSFER for point in points)
         error = CALIBRATED_ERROR if measured else OTHERS_ERROR
-        return _Answer(noise, f"{_how(points, iso, how)} in the profile {profile.id}", error)
+        return _Answer(noise, f"{_describe_points(points, iso, how)} in the profile {profile.id}", error)
     if iso is None:
         raise _UnfitError(f"{profile.id} is for stated ISO, and the file states none")
     if profile.noise_at(iso) is not None:
-        raise _UnfitError(f"{profile.id} was made with other levels ({_levels(raw)} here)")
+        raise _UnfitError(f"{profile.id} was made with other levels ({_levels_text(raw)} here)")
     known_range = "no stated ISO" if profile.iso_range is None else "ISO {}-{}".format(*profile.iso_range)
     raise _UnfitError(f"{profile.id} knows {known_range}, not ISO {iso}")
 
@@ -187,28 +190,28 @@ def _refuse_denoised(raw: RawImage) -> None:
         raise _UnfitError("the file has been denoised already")
 
 
-def _how(points: Sequence[ProfilePoint], iso: int | None, how: str) -> str:
+def _describe_points(points: Sequence[ProfilePoint], iso: int | None, how: str) -> str:
     """Say how a profile's points know the noise at an ISO."""
     if how != "measured":
         isos = [point.iso for point in points if point.iso is not None]
         low, high = max(i for i in isos if i < (iso or 0)), min(i for i in isos if i > (iso or 0))
         return f"interpolated between ISO {low} and {high}"
-    found = point_at(points, iso)
-    assert found is not None  # for then it would not be measured
-    point = found[0]
-    said = {
+    nearest = point_at(points, iso)
+    assert nearest is not None  # for then it would not be measured
+    point = nearest[0]
+    wording = {
         Method.PHOTON_TRANSFER: "measured by photon transfer",
         Method.CAPTURES: "measured from captures",
         Method.PUBLISHED: "published",
     }
-    return f"{said[point.method]} for {_at(point.iso)}"
+    return f"{wording[point.method]} for {_iso_text(point.iso)}"
 
 
-def _at(iso: int | None) -> str:
+def _iso_text(iso: int | None) -> str:
     return "unstated ISO" if iso is None else f"ISO {iso}"
 
 
-def _levels(raw: RawImage) -> str:
+def _levels_text(raw: RawImage) -> str:
     return f"{max(raw.levels.black):g} to {raw.levels.white:g} DN"
 
 
@@ -217,7 +220,7 @@ def _from_pool(raw: RawImage, card_noise: Sequence[IsoNoise] | None) -> _Answer:
         raise _UnfitError(f"no model of {raw.camera.name}")
     _refuse_denoised(raw)
     iso = raw.exposure.iso
-    at = _at(iso)
+    at = _iso_text(iso)
     for known in card_noise:
         if known.iso == iso:
             number = f"{known.captures} capture{'' if known.captures == 1 else 's'}"
@@ -235,12 +238,15 @@ def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> _
     seen = agreement(samples(), promised)
     if math.isnan(seen):
         raise _UnfitError("the pixels show too little to check the file's NoiseProfile")
-    if not 1 / AGREES <= seen <= AGREES:
+    if not 1 / MAXIMUM_AGREEMENT_FACTOR <= seen <= MAXIMUM_AGREEMENT_FACTOR:
         raise _UnfitError(
             f"the pixels show {seen:.2g} times the variance that the file's NoiseProfile promises"
         )
     for plane, (low, high) in zip(PLANES, agreement_by_plane(samples(), promised), strict=True):
-        if high < 1 / AGREES or AGREES < low <= high < SURE * low:
+        if (
+            high < 1 / MAXIMUM_AGREEMENT_FACTOR
+            or MAXIMUM_AGREEMENT_FACTOR < low <= high < MAXIMUM_INTERVAL_RATIO * low
+        ):
             raise _UnfitError(
                 f"the pixels show {low:.2g} to {high:.2g} times the variance that the file's NoiseProfile "
                 f"promises in {plane}"
@@ -253,7 +259,7 @@ def _from_pixels(samples: Sequence[NoiseSamples]) -> _Answer:
     estimate = estimate_with_interval([samples])
     if estimate.failed:
         why = "the flattest parts of this capture, where texture may be taken for noise"
-        return _Answer(estimate.noise, why, MOST_ERROR, DOUBT)
+        return _Answer(estimate.noise, why, MAXIMUM_ERROR, DOUBT)
     error = variance_error(estimate, samples)
     return _Answer(estimate.noise, "estimated from this capture's own pixels", error)
 
@@ -261,15 +267,15 @@ def _from_pixels(samples: Sequence[NoiseSamples]) -> _Answer:
 def variance_error(estimate: NoiseEstimate, samples: Sequence[NoiseSamples]) -> float:
     """The relative standard error of the variance at the capture's levels, from its 95 % intervals."""
     if estimate.failed:
-        return MOST_ERROR
+        return MAXIMUM_ERROR
     shot = read = 0.0
-    for each, gain, variance in zip(samples, estimate.noise.shot, estimate.noise.read_variance, strict=True):
-        shot += float(each.blocks @ np.maximum(each.level, 0)) * gain
-        read += float(each.blocks.sum()) * variance
+    for plane, gain, variance in zip(samples, estimate.noise.shot, estimate.noise.read_variance, strict=True):
+        shot += float(plane.blocks @ np.maximum(plane.level, 0)) * gain
+        read += float(plane.blocks.sum()) * variance
     shot_error = (estimate.shot_interval[1] - 1) / 1.96
     read_error = (estimate.read_interval[1] ** 2 - 1) / 1.96
     error = math.hypot(shot * shot_error, read * read_error) / max(shot + read, FLOOR)
-    return min(error, MOST_ERROR)
+    return min(error, MAXIMUM_ERROR)
 
 
 def tag_noise(raw: RawImage) -> NoiseModel | None:
@@ -285,13 +291,13 @@ def tag_noise(raw: RawImage) -> NoiseModel | None:
     pairs = list(zip(values[::2], values[1::2], strict=False))
     if len(values) not in (2, 6) or not all(s > 0 and o >= 0 and math.isfinite(s + o) for s, o in pairs):
         return None
-    colours = numbers(tags.get(Code.CFAPlaneColor)) or (0, 1, 2)
-    of_colour = dict(zip(colours, pairs if len(pairs) == 3 else pairs * 3, strict=False))
-    if any(colour not in of_colour for colour in (0, 1, 2)):
+    colors = numbers(tags.get(Code.CFAPlaneColor)) or (0, 1, 2)
+    pair_of_color = dict(zip(colors, pairs if len(pairs) == 3 else pairs * 3, strict=False))
+    if any(color not in pair_of_color for color in (0, 1, 2)):
         return None
     step = 1 / (raw.levels.white - max(raw.levels.black))
     least = max(step**2 / 12, FLOOR)
-    (red_s, red_o), (green_s, green_o), (blue_s, blue_o) = (of_colour[colour] for colour in (0, 1, 2))
+    (red_s, red_o), (green_s, green_o), (blue_s, blue_o) = (pair_of_color[color] for color in (0, 1, 2))
     return NoiseModel(
         (red_s, green_s, green_s, blue_s),
         (max(red_o, least), max(green_o, least), max(green_o, least), max(blue_o, least)),

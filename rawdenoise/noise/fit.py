@@ -7,19 +7,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rawdenoise.noise.line import (
+    fit_flattest_line,
     fit_line,
-    flattest_line,
     intervals_of,
     is_of_no_sensor,
+    measure_least_shown,
     plane_gain,
-    shown_at_least,
 )
 from rawdenoise.noise.model import FLOOR, NoiseModel
 from rawdenoise.noise.row_variance import pool_row_variance
-from rawdenoise.noise.samples import NoiseSamples, join_samples, without_gain
+from rawdenoise.noise.samples import NoiseSamples, join_samples, remove_gain
 
 # How many times the noise of a line the flattest blocks show where it is one of noise, however strange.
-CONTRADICTION, CONFIRMED = 0.8, 1.25
+MINIMUM_SHOWN_NOISE, MAXIMUM_SHOWN_NOISE = 0.8, 1.25
 FAILED_INTERVAL = (0.0, 2.0)  # of such an estimate: texture only adds to it
 
 
@@ -61,13 +61,15 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
         return NoiseEstimate(nothing, (0.0, math.inf), (0.0, math.inf), 0, failed=True)
     line = fit_line(both, learn_leakage=False)  # a gain looks like texture: more of fine and of coarse
     gains = [plane_gain(samples, line) for samples in per_plane]
-    line = fit_line(join_samples(without_gain(*each) for each in zip(per_plane, gains, strict=True)))
-    share = shown_at_least(line, gains, per_plane)
-    if failed := share > CONFIRMED and is_of_no_sensor(line, both):
-        line, gains = flattest_line(both), [1.0] * 4
-        share = shown_at_least(line, gains, per_plane)
-    failed |= share < CONTRADICTION
-    line = line.scaled(min(share, 1.0))
+    line = fit_line(
+        join_samples(remove_gain(*plane_and_gain) for plane_and_gain in zip(per_plane, gains, strict=True))
+    )
+    share = measure_least_shown(line, gains, per_plane)
+    if failed := share > MAXIMUM_SHOWN_NOISE and is_of_no_sensor(line, both):
+        line, gains = fit_flattest_line(both), [1.0] * 4
+        share = measure_least_shown(line, gains, per_plane)
+    failed |= share < MINIMUM_SHOWN_NOISE
+    line = line.scale(min(share, 1.0))
     a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)
     e, f, g, h = (
         max(line.read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True)

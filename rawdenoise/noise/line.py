@@ -14,29 +14,30 @@ from rawdenoise.noise.samples import (
     FINE_FREEDOM,
     NoiseSamples,
     join_samples,
+    remove_gain,
+    subtract_texture,
     weighted_median,
     weighted_quantile,
-    without_gain,
-    without_texture,
 )
 
 # How much fine variance comes with the coarse variance of texture: on photographs a tenth, give or take half.
-LEAKAGE, LEAKAGE_SIGMA, MOST_LEAKAGE = 0.1, 0.04, 0.3
+LEAKAGE, LEAKAGE_SIGMA, MAXIMUM_LEAKAGE = 0.1, 0.04, 0.3
 # The intervals are so much wider than by chance alone, because blocks share their texture; the leakage may be
 # off by so much, and as much again for every unit of texture; and no camera keeps to the model better than
 # so. The first two are set so that the intervals hold what they promise on simulated captures.
-CHANCE, LEAKAGE_ERROR, CAMERA_ERROR = 2.0, 0.035, 0.025
+CHANCE_FACTOR, LEAKAGE_ERROR, CAMERA_ERROR = 2.0, 0.035, 0.025
 # Read noise in electrons, and relative error of its variance: what is believed where the pixels tell nothing.
-LIKELY_READ, READ_SPREAD = 3.0, 4.0
-SAMPLE_ERROR = 0.02  # relative: no group of blocks is taken for surer
+LIKELY_READ_ELECTRONS, READ_SPREAD = 3.0, 4.0
+MINIMUM_SAMPLE_ERROR = 0.02  # relative: no group of blocks is taken for surer
 # A fit with more read noise than this, in electrons, and unsure of its shot noise, is of no sensor: it has
 # come down to nothing, or taken texture for read noise. Old sensors have up to 50 and are sure of both.
-MOST_READ = 40.0
-MOST_UNSURE = 10.0  # times a shot noise that there may be beside it: what was found is as good as none
-LIT = 10.0  # times the likely read variance: light whose shot noise is more than that would be seen
-FLATTEST = 0.1  # share of the blocks that have the say where the fit has failed
+MAXIMUM_READ_ELECTRONS = 40.0
+# Times a shot noise that there may be beside it: what was found is as good as none.
+MAXIMUM_SHOT_UNCERTAINTY = 10.0
+MINIMUM_LIGHT = 10.0  # times the likely read variance: light whose shot noise is more than that would be seen
+FLAT_SHARE = 0.1  # share of the blocks that have the say where the fit has failed
 # A twentieth of a normal law lies so many sigmas below its middle.
-FLATTEST_SHARE, FLATTEST_SIGMAS = 0.05, 1.645
+TAIL_SHARE, TAIL_SIGMAS = 0.05, 1.645
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +57,7 @@ class Line:
         """The variance at a level; below black it is that of black."""
         return self.shot * np.maximum(level, 0) + self.read
 
-    def scaled(self, share: float) -> Line:
+    def scale(self, share: float) -> Line:
         """A line of less noise, and the less sure."""
         more = 1 / max(share, FLOOR) - 1
         errors = (math.hypot(error, more) for error in (self.shot_error, self.read_error))
@@ -76,17 +77,17 @@ def fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> Line:
     for _ in range(40):
         expected = shot * x + read
         weight = _weights(samples, expected, leakage)
-        likely = max((LIKELY_READ * shot) ** 2, floor)
+        likely = max((LIKELY_READ_ELECTRONS * shot) ** 2, floor)
         spread = READ_SPREAD * max(likely, read)  # a dark's shot noise tells nothing of its read noise
-        shot, read = _nonnegative_line(
+        shot, read = _fit_nonnegative_line(
             np.append(x, 0.0),
-            np.append(without_texture(samples, leakage), likely),
+            np.append(subtract_texture(samples, leakage), likely),
             np.append(weight / expected**2, spread**-2),
             floor,
         )
         if learn_leakage:
-            leakage = _leakage(samples, expected, weight)
-    return _with_errors(samples, max(shot, FLOOR), max(read, floor), leakage)
+            leakage = _fit_leakage(samples, expected, weight)
+    return _estimate_errors(samples, max(shot, FLOOR), max(read, floor), leakage)
 
 
 def is_of_no_sensor(line: Line, samples: NoiseSamples) -> bool:
@@ -95,39 +96,39 @@ def is_of_no_sensor(line: Line, samples: NoiseSamples) -> bool:
     Where there is no light to speak of, or one level only, they cannot be told apart, and nothing is wrong.
     """
     dim, bright = (float(level) for level in np.quantile(samples.level, (0.1, 0.9)))
-    if bright <= max(LIT * flattest_line(samples).shot * LIKELY_READ**2, 2 * dim):
+    if bright <= max(MINIMUM_LIGHT * fit_flattest_line(samples).shot * LIKELY_READ_ELECTRONS**2, 2 * dim):
         return False
     read = max(line.read - samples.step**2 / 12, 0.0)
     unsure = 1.96 * line.shot_error
-    none = line.shot <= FLOOR or unsure > MOST_UNSURE
-    return none or (math.sqrt(read) > MOST_READ * line.shot and unsure >= 1)
+    none = line.shot <= FLOOR or unsure > MAXIMUM_SHOT_UNCERTAINTY
+    return none or (math.sqrt(read) > MAXIMUM_READ_ELECTRONS * line.shot and unsure >= 1)
 
 
-def shown_at_least(line: Line, gains: Sequence[float], planes: Sequence[NoiseSamples]) -> float:
+def measure_least_shown(line: Line, gains: Sequence[float], planes: Sequence[NoiseSamples]) -> float:
     """How many times the noise of a line the flattest blocks show: 1 or more where the line is true.
 
     Noise is everywhere and texture only adds: a twentieth of the blocks lies as far below a true line as
     chance has it, and no farther. What a line has more than that was texture.
     """
-    samples = join_samples(without_gain(*each) for each in zip(planes, gains, strict=True))
-    chance = 1 - FLATTEST_SIGMAS * np.sqrt(2 / (FINE_FREEDOM * samples.blocks))
+    samples = join_samples(remove_gain(*plane_and_gain) for plane_and_gain in zip(planes, gains, strict=True))
+    chance = 1 - TAIL_SIGMAS * np.sqrt(2 / (FINE_FREEDOM * samples.blocks))
     shown = samples.variance / np.maximum(line.variance(samples.level), samples.floor) / chance
-    return weighted_quantile(shown, samples.blocks, FLATTEST_SHARE)
+    return weighted_quantile(shown, samples.blocks, TAIL_SHARE)
 
 
-def flattest_line(samples: NoiseSamples) -> Line:
+def fit_flattest_line(samples: NoiseSamples) -> Line:
     """The line of a likely sensor that the flattest blocks of all levels lie on.
 
     A group's variance gives the gain K of a sensor of K level + (3 K)^2, three electrons being the likely
     read noise; the tenth of the blocks with the lowest gain are taken for flat.
     """
     x, beyond = np.maximum(samples.level, 0), np.maximum(samples.variance - samples.floor, 0)
-    gains = (np.sqrt(x**2 + 4 * LIKELY_READ**2 * beyond) - x) / (2 * LIKELY_READ**2)
-    gain = max(weighted_quantile(gains, samples.blocks, FLATTEST), FLOOR)
-    return Line(gain, (LIKELY_READ * gain) ** 2 + samples.floor, LEAKAGE, math.inf, math.inf)
+    gains = (np.sqrt(x**2 + 4 * LIKELY_READ_ELECTRONS**2 * beyond) - x) / (2 * LIKELY_READ_ELECTRONS**2)
+    gain = max(weighted_quantile(gains, samples.blocks, FLAT_SHARE), FLOOR)
+    return Line(gain, (LIKELY_READ_ELECTRONS * gain) ** 2 + samples.floor, LEAKAGE, math.inf, math.inf)
 
 
-def _leakage(
+def _fit_leakage(
     samples: NoiseSamples, expected: Float64[np.ndarray, " n"], weight: Float64[np.ndarray, " n"]
 ) -> float:
     """How much of the texture's coarse variance shows in the fine one: what is seen, and what is likely."""
@@ -135,7 +136,7 @@ def _leakage(
     near = weight * (np.abs(texture) < 4)
     seen, sure = near @ (texture * (samples.variance / expected - 1)), near @ texture**2
     leakage = (seen + LEAKAGE / LEAKAGE_SIGMA**2) / (sure + LEAKAGE_SIGMA**-2)
-    return min(max(float(leakage), 0.0), MOST_LEAKAGE)
+    return min(max(float(leakage), 0.0), MAXIMUM_LEAKAGE)
 
 
 def _weights(
@@ -148,29 +149,31 @@ def _weights(
     """
     texture = samples.coarse / expected - 1
     error = np.sqrt(
-        2 / (FINE_FREEDOM * samples.blocks) + SAMPLE_ERROR**2 + (LEAKAGE_SIGMA * np.maximum(texture, 0)) ** 2
+        2 / (FINE_FREEDOM * samples.blocks)
+        + MINIMUM_SAMPLE_ERROR**2
+        + (LEAKAGE_SIGMA * np.maximum(texture, 0)) ** 2
     )
     excess = samples.variance / expected - 1 - leakage * texture
     return 1 / (error**2 + (excess / 2) ** 2)
 
 
-def _with_errors(samples: NoiseSamples, shot: float, read: float, leakage: float) -> Line:
+def _estimate_errors(samples: NoiseSamples, shot: float, read: float, leakage: float) -> Line:
     """Tell how far shot and read noise may be off: by chance, and by a leakage that is another."""
     x, floor = np.maximum(samples.level, 0), samples.floor
     expected = shot * x + read
     weight = _weights(samples, expected, leakage)
     terms = np.stack([shot * x / expected, read / expected])  # so that the errors are relative
     covariance = np.linalg.pinv(terms * weight @ terms.T)
-    chance = np.sqrt(np.diag(covariance)) * CHANCE
+    chance = np.sqrt(np.diag(covariance)) * CHANCE_FACTOR
     texture = float(np.average(np.maximum(samples.coarse / expected - 1, 0), weights=weight))
-    less = without_texture(samples, leakage + LEAKAGE_ERROR * (1 + texture))
-    other = _nonnegative_line(x, less, weight / expected**2, floor)
+    less = subtract_texture(samples, leakage + LEAKAGE_ERROR * (1 + texture))
+    other = _fit_nonnegative_line(x, less, weight / expected**2, floor)
     shift = np.abs(np.array(other) / (shot, read) - 1)
-    shot_error, read_error = (float(each) for each in np.sqrt(chance**2 + shift**2 + CAMERA_ERROR**2))
+    shot_error, read_error = (float(error) for error in np.sqrt(chance**2 + shift**2 + CAMERA_ERROR**2))
     return Line(shot, read, leakage, shot_error, read_error)
 
 
-def _nonnegative_line(
+def _fit_nonnegative_line(
     x: Float64[np.ndarray, " n"],
     y: Float64[np.ndarray, " n"],
     weight: Float64[np.ndarray, " n"],
@@ -197,7 +200,7 @@ def plane_gain(samples: NoiseSamples, line: Line) -> float:
         return 1.0
     expected = line.variance(samples.level)
     weight = _weights(samples, expected, line.leakage)
-    ratio = weighted_median(without_texture(samples, line.leakage) / expected, weight)
+    ratio = weighted_median(subtract_texture(samples, line.leakage) / expected, weight)
     return min(max(ratio, 0.25), 4.0) if abs(ratio - 1) > max(0.05, 6 / math.sqrt(weight.sum())) else 1.0
 
 

@@ -26,7 +26,7 @@ class Blocks:
     place: Int[np.ndarray, "n 2"]
 
 
-def row_variance_of(
+def measure_row_variance(
     blocks: Blocks, expected: Float32[np.ndarray, "4 n"], planes: tuple[int, int]
 ) -> tuple[float, float]:
     """Variance of the offsets that the mosaic rows through two planes carry, and its standard error.
@@ -65,10 +65,10 @@ def _robust_variance(values: Float64[np.ndarray, "n 8"]) -> float:
 
 def pool_row_variance(samples: Sequence[NoiseSamples]) -> float:
     """The row noise that captures agree on, those that stick out pulled in; 0 where it is not significant."""
-    told = [each for each in samples if 0 < each.row_error < math.inf]
-    if not told:
+    informative = [sample for sample in samples if 0 < sample.row_error < math.inf]
+    if not informative:
         return 0.0
-    variance, error = np.array([(each.row_variance, each.row_error) for each in told]).T
+    variance, error = np.array([(sample.row_variance, sample.row_error) for sample in informative]).T
     middle = weighted_median(variance, 1 / error)
     pulled = np.clip(variance, middle - 3 * error, middle + 3 * error)
     mean = float(np.average(pulled, weights=error**-2))

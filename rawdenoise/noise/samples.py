@@ -60,7 +60,7 @@ def join_samples(samples: Iterable[NoiseSamples]) -> NoiseSamples:
     )
 
 
-def without_texture(samples: NoiseSamples, leakage: float) -> Float64[np.ndarray, " n"]:
+def subtract_texture(samples: NoiseSamples, leakage: float) -> Float64[np.ndarray, " n"]:
     """The fine variance less what texture adds to it.
 
     It is never negative: where more would be taken off than there is, less has leaked. Without that, scenes
@@ -69,6 +69,6 @@ def without_texture(samples: NoiseSamples, leakage: float) -> Float64[np.ndarray
     return np.maximum(samples.variance - leakage * samples.coarse, 0) / (1 - leakage)
 
 
-def without_gain(samples: NoiseSamples, gain: float) -> NoiseSamples:
+def remove_gain(samples: NoiseSamples, gain: float) -> NoiseSamples:
     """The samples as they were before a digital gain that raised their variance."""
     return replace(samples, variance=samples.variance / gain, coarse=samples.coarse / gain)

@@ -25,13 +25,20 @@ from torch import Tensor
 from rawdenoise.noise.model import FLOOR, NoiseModel
 from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 
-FIRST, LAST, STEP = -8.0, 26.0, 1 / 16  # of the tables, in sigmas; 26 sigmas are at least 185 electrons
-READ = (0.1, 16.0)  # read noise in electrons for which tables are made; beyond, they no longer change shape
-TAIL = (-0.4, 1.0)  # from tails so long that they hardly have a variance to none at all
-STABILISED_READ = 0.3  # with less the values of a dark pixel are discrete, and no transform helps
-ROUNDS = 6
-REACH = 9.0  # sigmas over which distributions are summed
-PER_SIGMA = 6  # values a read-noise sigma in the sums over the distribution of a pixel
+TABLE_FIRST, TABLE_LAST, TABLE_STEP = (
+    -8.0,
+    26.0,
+    1 / 16,
+)  # of the tables, in sigmas; 26 sigmas are at least 185 electrons
+TABLE_READ = (
+    0.1,
+    16.0,
+)  # read noise in electrons for which tables are made; beyond, they no longer change shape
+TABLE_TAIL = (-0.4, 1.0)  # from tails so long that they hardly have a variance to none at all
+MINIMUM_STABILIZED_READ = 0.3  # with less the values of a dark pixel are discrete, and no transform helps
+ITERATIONS = 6
+REACH_SIGMAS = 9.0  # sigmas over which distributions are summed
+VALUES_PER_SIGMA = 6  # values a read-noise sigma in the sums over the distribution of a pixel
 
 
 def stabilize(planes: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> Float32[Tensor, "*b 4 h w"]:
@@ -39,7 +46,7 @@ def stabilize(planes: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> Float32
     transform = _transform(noise, planes.device)
     root = (transform.shot * planes.clamp_min(0) + transform.at_black**2).sqrt()
     z = 2 * planes / (root + transform.at_black)
-    return z + _looked_up(transform.bend, z)
+    return z + _look_up(transform.bend, z)
 
 
 def unstabilize(stabilized: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> Float32[Tensor, "*b 4 h w"]:
@@ -47,7 +54,7 @@ def unstabilize(stabilized: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> F
     transform = _transform(noise, stabilized.device)
     z = stabilized - transform.bent
     algebraic = z * transform.at_black + transform.shot / 4 * z.clamp_min(0) ** 2
-    return algebraic + transform.shot * _looked_up(transform.lift, z)
+    return algebraic + transform.shot * _look_up(transform.lift, z)
 
 
 def stabilized_mean(planes: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> Float32[Tensor, "*b 4 h w"]:
@@ -62,7 +69,7 @@ def stabilized_mean(planes: Float32[Tensor, "*b 4 h w"], noise: NoiseModel) -> F
         * signal
         / ((transform.shot * signal.clamp_min(0) + transform.at_black**2).sqrt() + transform.at_black)
     )
-    return z + _looked_up(transform.rise, z) + transform.bent
+    return z + _look_up(transform.rise, z) + transform.bent
 
 
 def stabilized_white(noise: NoiseModel) -> Float32[Tensor, "4"]:
@@ -100,10 +107,10 @@ class _Transform:
 def _transform(noise: NoiseModel, device: torch.device) -> _Transform:
     shot, read = np.asarray(noise.shot), np.asarray(noise.read_variance)
     electrons = np.sqrt(read) / np.maximum(shot, FLOOR)
-    tail = None if noise.tail is None else round(min(max(noise.tail, TAIL[0]), TAIL[1]), 3)
-    curves = [_curves(_rounded(float(np.clip(ratio, *READ))), tail) for ratio in electrons]
+    tail = None if noise.tail is None else round(min(max(noise.tail, TABLE_TAIL[0]), TABLE_TAIL[1]), 3)
+    curves = [_curves(_round(float(np.clip(ratio, *TABLE_READ))), tail) for ratio in electrons]
     # Above the largest ratio the bend goes on falling as one over it, and the lift stays as it is.
-    far = READ[1] / np.maximum(electrons, READ[1])
+    far = TABLE_READ[1] / np.maximum(electrons, TABLE_READ[1])
     bend = np.stack([curve.bend for curve in curves]) * far[:, None]
     lift = np.stack([curve.lift for curve in curves])
     lift_first = np.array([curve.lift_first for curve in curves]) - bend[:, -1]
@@ -116,9 +123,9 @@ def _transform(noise: NoiseModel, device: torch.device) -> _Transform:
             at_black=_per_plane(np.sqrt(3 / 8 * shot**2 + read), device),
             bent=_per_plane(bend[:, -1], device),
             lifted=_per_plane(lift[:, -1], device),
-            bend=_table(bend, np.full(4, FIRST), device),
+            bend=_table(bend, np.full(4, TABLE_FIRST), device),
             lift=_table(lift, lift_first, device),
-            rise=_table(rise, np.full(4, FIRST), device),
+            rise=_table(rise, np.full(4, TABLE_FIRST), device),
         )
 
 
@@ -129,29 +136,31 @@ def _per_plane(values: Float64[np.ndarray, "4"], device: torch.device) -> Float3
 def _table(
     entries: Float64[np.ndarray, "4 n"], first: Float64[np.ndarray, "4"], device: torch.device
 ) -> _Table:
-    slope = np.diff(entries, axis=1, append=entries[:, -1:]) / STEP
+    slope = np.diff(entries, axis=1, append=entries[:, -1:]) / TABLE_STEP
     offset = entries - slope * (first[:, None] + _steps())
-    return _Table(_per_plane(first, device), _flat(offset, device), _flat(slope, device), entries.shape[1])
+    return _Table(
+        _per_plane(first, device), _flatten(offset, device), _flatten(slope, device), entries.shape[1]
+    )
 
 
-def _flat(entries: Float64[np.ndarray, "4 n"], device: torch.device) -> Float32[Tensor, " n4"]:
+def _flatten(entries: Float64[np.ndarray, "4 n"], device: torch.device) -> Float32[Tensor, " n4"]:
     return torch.from_numpy(entries.astype(np.float32).reshape(-1)).to(device)
 
 
 def _steps() -> Float64[np.ndarray, " n"]:
     """Where the tables have their entries, from the first one on."""
-    return np.arange(0, LAST - FIRST + STEP / 2, STEP)
+    return np.arange(0, TABLE_LAST - TABLE_FIRST + TABLE_STEP / 2, TABLE_STEP)
 
 
-def _rounded(ratio: float) -> float:
+def _round(ratio: float) -> float:
     """To three digits: planes of nearly one noise share their tables."""
     return float(f"{ratio:.3g}")
 
 
-def _looked_up(table: _Table, z: Float32[Tensor, "*b 4 h w"]) -> Float32[Tensor, "*b 4 h w"]:
+def _look_up(table: _Table, z: Float32[Tensor, "*b 4 h w"]) -> Float32[Tensor, "*b 4 h w"]:
     """Interpolate between entries; on below the first as a line, and constant above the last."""
     last = table.size - 1
-    at = (z.detach() - table.first) * (1 / STEP)
+    at = (z.detach() - table.first) * (1 / TABLE_STEP)
     # The second clamp is for what is no number: it stays none, but must not become an index.
     piece = at.clamp_(0, last).int().clamp_(0, last)
     piece += table.size * torch.arange(4, device=z.device, dtype=torch.int32).reshape(4, 1, 1)
@@ -171,37 +180,37 @@ class _Curves:
 @lru_cache(maxsize=256)
 def _curves(read: float, tail: float | None) -> _Curves:
     """Make the tables for a read noise in electrons, with tails of Tukey's law or Gaussian ones."""
-    grid = FIRST + _steps()
+    grid = TABLE_FIRST + _steps()
     at_black = math.sqrt(3 / 8 + read**2)
-    levels = _algebraic(np.arange(FIRST - 4, LAST + 2, 1 / 8), at_black)
+    levels = _invert_anscombe(np.arange(TABLE_FIRST - 4, TABLE_LAST + 2, 1 / 8), at_black)
 
-    values, density = _densities(levels, max(read, STABILISED_READ), tail)
+    values, density = _densities(levels, max(read, MINIMUM_STABILIZED_READ), tail)
     transformed = _anscombe(values, at_black)
-    for _ in range(ROUNDS):
+    for _ in range(ITERATIONS):
         slope = np.diff(transformed) / np.diff(values)
         spread = np.sqrt(density @ transformed**2 - (density @ transformed) ** 2)
         slope /= np.interp((values[1:] + values[:-1]) / 2, levels, spread)
         transformed = np.concatenate([[0.0], np.cumsum(slope * np.diff(values))])
         transformed -= np.interp(0.0, values, transformed)
-    bend = np.interp(_algebraic(grid, at_black), values, transformed - _anscombe(values, at_black))
+    bend = np.interp(_invert_anscombe(grid, at_black), values, transformed - _anscombe(values, at_black))
     bend -= np.interp(0.0, grid, bend)  # black goes to 0, to the last bit
 
     # The mean of the transform as `stabilize` will take it, entry by entry.
-    if read < STABILISED_READ:
+    if read < MINIMUM_STABILIZED_READ:
         values, density = _densities(levels, read, tail)
     z = _anscombe(values, at_black)
-    below = (bend[1] - bend[0]) / STEP * np.minimum(z - FIRST, 0)
+    below = (bend[1] - bend[0]) / TABLE_STEP * np.minimum(z - TABLE_FIRST, 0)
     mean = density @ (z + np.interp(z, grid, bend) + below)
     at_zero = float(np.interp(0.0, levels, mean))  # an entry lies here, where shot noise sets in
-    lift = np.interp(at_zero + grid, mean, levels - _algebraic(mean - bend[-1], at_black))
-    return _Curves(bend, lift, at_zero + FIRST)
+    lift = np.interp(at_zero + grid, mean, levels - _invert_anscombe(mean - bend[-1], at_black))
+    return _Curves(bend, lift, at_zero + TABLE_FIRST)
 
 
 def _rise(lift: Float64[np.ndarray, " n"], first: float, at_black: float) -> Float64[np.ndarray, " n"]:
     """What lacks the algebraic transform of a signal in electrons, less the last `lift`, to undo `lift`."""
     z = first + _steps()
-    algebraic = _anscombe(_algebraic(z, at_black) + lift - lift[-1], at_black)
-    return np.interp(FIRST + _steps(), algebraic, z - algebraic)
+    algebraic = _anscombe(_invert_anscombe(z, at_black) + lift - lift[-1], at_black)
+    return np.interp(TABLE_FIRST + _steps(), algebraic, z - algebraic)
 
 
 def _anscombe(values: Float64[np.ndarray, " n"], at_black: float) -> Float64[np.ndarray, " n"]:
@@ -209,7 +218,7 @@ def _anscombe(values: Float64[np.ndarray, " n"], at_black: float) -> Float64[np.
     return 2 * values / (np.sqrt(np.maximum(values, 0) + at_black**2) + at_black)
 
 
-def _algebraic(z: Float64[np.ndarray, " n"], at_black: float) -> Float64[np.ndarray, " n"]:
+def _invert_anscombe(z: Float64[np.ndarray, " n"], at_black: float) -> Float64[np.ndarray, " n"]:
     return z * at_black + np.maximum(z, 0) ** 2 / 4
 
 
@@ -222,7 +231,9 @@ def _densities(
     """
     highest = levels[-1]
     values = np.arange(
-        levels[0] - REACH * read, highest + REACH * math.sqrt(highest + read**2) + 1, read / PER_SIGMA
+        levels[0] - REACH_SIGMAS * read,
+        highest + REACH_SIGMAS * math.sqrt(highest + read**2) + 1,
+        read / VALUES_PER_SIGMA,
     )
     electrons = np.arange(int(highest + 8 * math.sqrt(highest) + 10))
     log_factorials = np.concatenate([[0.0], np.cumsum(np.log(electrons[1:]))])

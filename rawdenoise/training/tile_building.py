@@ -16,8 +16,8 @@ from rawdenoise.capture.packing import clipped, pack
 from rawdenoise.capture.raw import Levels
 from rawdenoise.errors import FileError, TrainingError, guarded_file
 from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.noise.artefacts import cleared, sample_sound
-from rawdenoise.noise.defects import named_defects
+from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
+from rawdenoise.noise.defects import find_named_defects
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.profiles.store import ProfileStore
@@ -165,9 +165,11 @@ def _cut_capture(
     raw = read_isolated(capture.path, layout=capture.layout)
     with guarded_file(capture.path):
         planes, valid = pack(raw), ~clipped(raw)
-        samples = sample_sound(planes, valid=valid)
+        samples = sample_sound_pixels(planes, valid=valid)
         known = profiled_noise(profiles, captures.camera, capture.iso, raw.levels)
-        sound = cleared(planes, known or fit_noise([samples]), valid=valid, known=named_defects(raw))
+        sound = remove_artefacts(
+            planes, known or fit_noise([samples]), valid=valid, known=find_named_defects(raw)
+        )
     with writing(file.parent):
         tile_levels, side = write_tiles(sound.planes, valid & ~sound.defects, file, share, rng)
     return _CutCapture(file.name, capture.iso, raw.levels, samples, tuple(tile_levels), side)

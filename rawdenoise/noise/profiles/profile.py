@@ -13,9 +13,9 @@ from typing import Literal
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.noise.model import FourFloats, NoiseModel
 
-SAME_SCALE = 0.2  # white minus black of profile and capture may differ by so much, relatively
+MAXIMUM_SCALE_DIFFERENCE = 0.2  # white minus black of profile and capture may differ by so much, relatively
 
-SAME_ISO = 0.03  # labels are rounded: 100 and 101, 125 and 126 are one setting
+MAXIMUM_ISO_DIFFERENCE = 0.03  # labels are rounded: 100 and 101, 125 and 126 are one setting
 
 How = Literal["measured", "interpolated", "extrapolated"]
 Site = tuple[int, int]
@@ -69,7 +69,7 @@ class ProfilePoint:
     def noise(self, levels: Levels | None = None) -> NoiseModel:
         """The noise on the packed scale of a capture with these levels (the point's own without)."""
         black, white = (self.black, self.white) if levels is None else (levels.black, levels.white)
-        a, b, c, d = (white - each for each in black)
+        a, b, c, d = (white - level for level in black)
         spans = (a, b, c, d)
         span = sum(spans) / 4
         return NoiseModel(
@@ -126,16 +126,16 @@ class CameraProfile:
         is not that of the profile, as in another bit depth. Without `levels` the scale is the profile's own.
         """
         points = self.points if levels is None else self.points_for(levels)
-        found = point_at(points, iso, allow_extrapolation=allow_extrapolation)
-        if found is None:
+        known = point_at(points, iso, allow_extrapolation=allow_extrapolation)
+        if known is None:
             return None
-        point, how = found
+        point, how = known
         return point.noise(levels), how
 
     def points_for(self, levels: Levels) -> tuple[ProfilePoint, ...]:
         """The points in the scale of captures with these levels; those of another bit depth are left out."""
         span = levels.white - sum(levels.black) / 4
-        return tuple(point for point in self.points if _same_scale(point.span, span))
+        return tuple(point for point in self.points if _is_same_scale(point.span, span))
 
 
 def profile_id(camera: Camera) -> str:
@@ -144,30 +144,32 @@ def profile_id(camera: Camera) -> str:
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-")[:100].rstrip("-") or "camera"
 
 
-def merged(new: CameraProfile, old: CameraProfile | None) -> CameraProfile:
+def merge_profiles(new: CameraProfile, old: CameraProfile | None) -> CameraProfile:
     """Put new points over old ones, ISO by ISO; a point gives way to as strong or stronger evidence only.
 
     Old points in the scale of another bit depth go, whatever their evidence: DN of two scales do not mix.
     """
     if old is None:
         return new
-    gone = off_scale(new, old)
+    gone = find_off_scale(new, old)
     points = {point.iso: point for point in old.points if point not in gone}
     for point in new.points:
         there = points.get(point.iso)
         if there is None or point.method.rank >= there.method.rank:
             points[point.iso] = point
-    return CameraProfile(new.camera, sorted_points(points.values()), new.defects or old.defects)
+    return CameraProfile(new.camera, sort_points(points.values()), new.defects or old.defects)
 
 
-def off_scale(new: CameraProfile, old: CameraProfile) -> tuple[ProfilePoint, ...]:
+def find_off_scale(new: CameraProfile, old: CameraProfile) -> tuple[ProfilePoint, ...]:
     """The points of `old` in another scale than all of `new`, as of another bit depth."""
     return tuple(
-        point for point in old.points if not any(_same_scale(point.span, each.span) for each in new.points)
+        point
+        for point in old.points
+        if not any(_is_same_scale(point.span, other.span) for other in new.points)
     )
 
 
-def sorted_points(points: Iterable[ProfilePoint]) -> tuple[ProfilePoint, ...]:
+def sort_points(points: Iterable[ProfilePoint]) -> tuple[ProfilePoint, ...]:
     """Put points in the order of a profile: by ISO, an unstated one first."""
     return tuple(sorted(points, key=lambda point: point.iso or 0))
 
@@ -190,18 +192,18 @@ def point_at(
     if iso is None or not stated:
         return None
     nearest = min(stated, key=lambda point: abs(math.log(_iso(point) / iso)))
-    stated = [point for point in stated if _same_scale(point.span, nearest.span)]
+    stated = [point for point in stated if _is_same_scale(point.span, nearest.span)]
     below = [point for point in stated if _iso(point) < iso]
     above = [point for point in stated if _iso(point) > iso]
     if below and above:
-        return _between(below, above, iso), "interpolated"
+        return _interpolate(below, above, iso), "interpolated"
     edge, *inner = below[::-1] or above
-    if abs(iso / _iso(edge) - 1) <= SAME_ISO:
+    if abs(iso / _iso(edge) - 1) <= MAXIMUM_ISO_DIFFERENCE:
         return edge, "measured"
     if not allow_extrapolation:
         return None
-    gain = _planes(each * iso / _iso(edge) for each in edge.gain)
-    return _continued(edge, inner[0] if inner else None, iso, gain), "extrapolated"
+    gain = _planes(plane_gain * iso / _iso(edge) for plane_gain in edge.gain)
+    return _extrapolate(edge, inner[0] if inner else None, iso, gain), "extrapolated"
 
 
 def switches_gain(low: ProfilePoint, high: ProfilePoint) -> bool:
@@ -209,28 +211,28 @@ def switches_gain(low: ProfilePoint, high: ProfilePoint) -> bool:
     return sum(s**2 for s in high.read_noise) < sum(s**2 for s in low.read_noise)
 
 
-def _between(below: Sequence[ProfilePoint], above: Sequence[ProfilePoint], iso: int) -> ProfilePoint:
+def _interpolate(below: Sequence[ProfilePoint], above: Sequence[ProfilePoint], iso: int) -> ProfilePoint:
     low, high = below[-1], above[0]
     place = math.log(iso / _iso(low)) / math.log(_iso(high) / _iso(low))
     gain = _planes(a ** (1 - place) * b**place for a, b in zip(low.gain, high.gain, strict=True))
     if switches_gain(low, high):
         if place < 0.5:
-            return _continued(low, below[-2] if len(below) > 1 else None, iso, gain)
-        return _continued(high, above[1] if len(above) > 1 else None, iso, gain)
+            return _extrapolate(low, below[-2] if len(below) > 1 else None, iso, gain)
+        return _extrapolate(high, above[1] if len(above) > 1 else None, iso, gain)
     ends = zip(_noises(low), _noises(high), (*gain, _mean(gain)), strict=True)
-    sigmas = [_sigma_between(*each, place=place) for each in ends]
-    return _derived(low if place < 0.5 else high, iso, gain, sigmas)
+    sigmas = [_sigma_between(*end, place=place) for end in ends]
+    return _derive_point(low if place < 0.5 else high, iso, gain, sigmas)
 
 
-def _continued(
-    edge: ProfilePoint, neighbour: ProfilePoint | None, iso: int, gain: FourFloats
+def _extrapolate(
+    edge: ProfilePoint, neighbor: ProfilePoint | None, iso: int, gain: FourFloats
 ) -> ProfilePoint:
     """Go on from a point as the segment to its neighbour does; where that switches gain, all is amplified."""
-    if neighbour is not None and switches_gain(*sorted((edge, neighbour), key=_iso)):
-        neighbour = None
-    others = [None] * 5 if neighbour is None else _noises(neighbour)
+    if neighbor is not None and switches_gain(*sorted((edge, neighbor), key=_iso)):
+        neighbor = None
+    others = [None] * 5 if neighbor is None else _noises(neighbor)
     ends = zip(_noises(edge), others, (*gain, _mean(gain)), strict=True)
-    return _derived(edge, iso, gain, [_sigma_beyond(*each) for each in ends])
+    return _derive_point(edge, iso, gain, [_sigma_beyond(*end) for end in ends])
 
 
 def _noises(point: ProfilePoint) -> list[tuple[float, float]]:
@@ -256,7 +258,7 @@ def _sigma_beyond(edge: tuple[float, float], other: tuple[float, float] | None, 
     return math.sqrt(max(edge[1] ** 2 + min(max(b, 0.0), most) * (gain**2 - edge[0] ** 2), 0.0))
 
 
-def _derived(nearest: ProfilePoint, iso: int, gain: FourFloats, sigmas: Sequence[float]) -> ProfilePoint:
+def _derive_point(nearest: ProfilePoint, iso: int, gain: FourFloats, sigmas: Sequence[float]) -> ProfilePoint:
     """A point that nobody measured: what was measured at the nearest one alone is left out.
 
     The read noise keeps the tails it has there.
@@ -290,5 +292,5 @@ def _planes(values: Iterable[float]) -> FourFloats:
     return r, g1, g2, b
 
 
-def _same_scale(span: float, other: float) -> bool:
-    return abs(span / other - 1) <= SAME_SCALE
+def _is_same_scale(span: float, other: float) -> bool:
+    return abs(span / other - 1) <= MAXIMUM_SCALE_DIFFERENCE

@@ -22,14 +22,14 @@ from rawdenoise.noise.profiles.profile import (
     Method,
     ProfilePoint,
     Site,
-    sorted_points,
+    sort_points,
 )
 
 FORMAT = 1
 UNSTATED = "unstated"
-MOST_ELECTRONS = 1e7  # at white: no sensor holds more in a pixel
-TAILS = -0.4, 1.0  # shapes of Tukey's lambda law that read noise can have
-FALL = 0.5  # gain must not fall further than this as ISO rises
+MAXIMUM_ELECTRONS = 1e7  # at white: no sensor holds more in a pixel
+TAIL_LIMITS = -0.4, 1.0  # shapes of Tukey's lambda law that read noise can have
+MINIMUM_GAIN_RATIO = 0.5  # gain must not fall further than this as ISO rises
 T = TypeVar("T")
 
 # ---------------------------------------------------------------- what stands in the file
@@ -172,7 +172,7 @@ def parse_profile(data: bytes, path: Path) -> CameraProfile:
         **_Place(path, "levels").read(stated.get("levels", {}), _Levels),
         **_Place(path, "provenance").read(stated.get("provenance", {}), _Provenance),
     }
-    points = sorted_points(
+    points = sort_points(
         _point(_Place(path, f"iso.{name}"), name, table, shared) for name, table in stated["iso"].items()
     )
     if not points:
@@ -218,7 +218,7 @@ def _refuse_absurd(place: _Place, point: ProfilePoint) -> None:
     if point.step > span / 4:
         raise place.error(f"step of {point.step:g} DN leaves no levels between black and white")
     for gain in point.gain:
-        if not 1 <= span / gain <= MOST_ELECTRONS:
+        if not 1 <= span / gain <= MAXIMUM_ELECTRONS:
             raise place.error(f"gain of {gain:g} DN per electron: white would be {span / gain:.3g} electrons")
     for kind, noise in (
         *(("read_noise", sigma) for sigma in point.read_noise),
@@ -231,7 +231,7 @@ def _refuse_absurd(place: _Place, point: ProfilePoint) -> None:
 def _refuse_falling_gain(path: Path, points: Iterable[ProfilePoint]) -> None:
     stated = [point for point in points if point.iso is not None]
     for low, high in pairwise(stated):
-        if sum(high.gain) < FALL * sum(low.gain):
+        if sum(high.gain) < MINIMUM_GAIN_RATIO * sum(low.gain):
             raise ProfileError(
                 f"{path}: gain falls from ISO {low.iso} to ISO {high.iso}: one of the two must be wrong"
             )
@@ -255,8 +255,10 @@ def _tukey(place: _Place, shape: float | None, scale: float | None) -> tuple[flo
         raise place.error("tukey_lambda and tukey_scale come together")
     if shape is None or scale is None:
         return None
-    if not TAILS[0] < shape < TAILS[1]:
-        raise place.error(f"tukey_lambda of {shape:g} is absurd: it lies between {TAILS[0]} and {TAILS[1]}")
+    if not TAIL_LIMITS[0] < shape < TAIL_LIMITS[1]:
+        raise place.error(
+            f"tukey_lambda of {shape:g} is absurd: it lies between {TAIL_LIMITS[0]} and {TAIL_LIMITS[1]}"
+        )
     return shape, scale
 
 

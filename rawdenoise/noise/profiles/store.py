@@ -16,7 +16,7 @@ from rawdenoise.noise.profiles.profile import (
     KnownDefects,
     Method,
     ProfilePoint,
-    merged,
+    merge_profiles,
     profile_id,
 )
 from rawdenoise.noise.profiles.reading import parse_profile
@@ -32,14 +32,14 @@ __all__ = [
     "bundled_folder",
     "format_profile",
     "load_profile",
-    "merged",
+    "merge_profiles",
     "parse_profile",
     "profile_id",
     "save_profile",
 ]
 
 SUFFIX = ".toml"
-LARGEST = 32 << 20  # bytes; more is no profile
+MAXIMUM_BYTES = 32 << 20  # bytes; more is no profile
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +77,8 @@ class ProfileStore:
         for path, error in broken:  # better no result than one from weaker evidence, unnoticed
             if path.stem in (profile_id(camera), profile_id(replace(camera, mode=""))):
                 raise error
-        fitting = [each for each in profiles if each.profile.is_of(camera)]
-        return min(fitting, key=lambda each: (each.bundled, not each.profile.camera.mode), default=None)
+        fitting = [stored for stored in profiles if stored.profile.is_of(camera)]
+        return min(fitting, key=lambda stored: (stored.bundled, not stored.profile.camera.mode), default=None)
 
     def noise_of(self, camera: Camera, iso: int | None, levels: Levels) -> NoiseModel | None:
         """The noise of a camera's captures with these levels at an ISO; None where no profile knows it.
@@ -100,13 +100,13 @@ class ProfileStore:
         by_id: dict[str, StoredProfile] = {}
         for stored in self.profiles():
             by_id.setdefault(stored.profile.id, stored)
-        found = [by_id[wanted]] if wanted in by_id else [by_id[each] for each in by_id if wanted in each]
-        if not found:
+        matches = [by_id[wanted]] if wanted in by_id else [by_id[name] for name in by_id if wanted in name]
+        if not matches:
             raise ProfileError(f"no profile called {id!r}: `rawdenoise cameras list` shows all")
-        if len(found) > 1:
-            names = ", ".join(each.profile.id for each in found)
-            raise ProfileError(f"{id!r} fits {len(found)} profiles ({names}): give more of the name")
-        return found[0]
+        if len(matches) > 1:
+            names = ", ".join(match.profile.id for match in matches)
+            raise ProfileError(f"{id!r} fits {len(matches)} profiles ({names}): give more of the name")
+        return matches[0]
 
     def save(self, profile: CameraProfile) -> Path:
         """Keep a profile in the user's folder, in place of one of the same camera and mode."""
@@ -138,7 +138,7 @@ class ProfileStore:
         write_bytes(output, data)
         return profile
 
-    def own(self, id: str) -> Path:
+    def find_own(self, id: str) -> Path:
         """Where a profile of the user's lies, broken ones too, by the name of the file.
 
         Raises:
@@ -155,7 +155,7 @@ class ProfileStore:
         return stored.path
 
     def remove(self, path: Path) -> None:
-        """Delete the profile that `own` has found."""
+        """Delete the profile that `find_own` gave."""
         path.unlink()
 
     def _survey(self) -> tuple[list[StoredProfile], list[tuple[Path, ProfileError]]]:
@@ -217,7 +217,7 @@ def bundled_folder() -> Path:
 
 def _read(path: Path) -> bytes:
     try:
-        if path.stat().st_size > LARGEST:
+        if path.stat().st_size > MAXIMUM_BYTES:
             raise ProfileError(f"{path}: too large to be a noise profile")
         return path.read_bytes()
     except OSError as error:

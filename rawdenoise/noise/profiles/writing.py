@@ -68,19 +68,19 @@ def _section(name: str, values: Mapping[str, Any]) -> str:
 def _fields(point: ProfilePoint) -> dict[str, Any]:
     """A point as a table, what it does not know left out."""
     fields: dict[str, Any] = {
-        "gain": _collapsed(point.gain),
-        "read_noise": _collapsed(point.read_noise),
-        "row_noise": _rounded(point.row_noise) or None,
-        "gain_interval": point.gain_interval and [_rounded(each) for each in point.gain_interval],
-        "read_interval": point.read_interval and [_rounded(each) for each in point.read_interval],
-        "tukey_lambda": point.tukey and _rounded(point.tukey[0]),
-        "tukey_scale": point.tukey and _rounded(point.tukey[1]),
-        "full_well": point.full_well and _rounded(point.full_well),
-        "linearity_error": None if point.linearity_error is None else _rounded(point.linearity_error),
+        "gain": _collapse(point.gain),
+        "read_noise": _collapse(point.read_noise),
+        "row_noise": _round(point.row_noise) or None,
+        "gain_interval": point.gain_interval and [_round(bound) for bound in point.gain_interval],
+        "read_interval": point.read_interval and [_round(bound) for bound in point.read_interval],
+        "tukey_lambda": point.tukey and _round(point.tukey[0]),
+        "tukey_scale": point.tukey and _round(point.tukey[1]),
+        "full_well": point.full_well and _round(point.full_well),
+        "linearity_error": None if point.linearity_error is None else _round(point.linearity_error),
         "captures": point.captures,
-        "black": _collapsed(point.black),
-        "white": _rounded(point.white),
-        "step": _rounded(point.step),
+        "black": _collapse(point.black),
+        "white": _round(point.white),
+        "step": _round(point.step),
         "method": str(point.method),
         "source": point.source or None,
         "date": point.measured_on,
@@ -93,23 +93,23 @@ def _shared(tables: Iterable[dict[str, Any]], names: Iterable[str]) -> dict[str,
     tables = list(tables)
     shared = {}
     for name in names:
-        said = [table[name] for table in tables if name in table]
-        if len(said) < len(tables):
+        values = [table[name] for table in tables if name in table]
+        if len(values) < len(tables):
             continue
-        common = Counter(map(repr, said)).most_common(1)[0][0]
-        shared[name] = next(value for value in said if repr(value) == common)
+        common = Counter(map(repr, values)).most_common(1)[0][0]
+        shared[name] = next(value for value in values if repr(value) == common)
         for table in tables:
             if repr(table[name]) == common:
                 del table[name]
     return shared
 
 
-def _collapsed(values: FourFloats) -> float | list[float]:
-    rounded = [_rounded(value) for value in values]
+def _collapse(values: FourFloats) -> float | list[float]:
+    rounded = [_round(value) for value in values]
     return rounded[0] if len(set(rounded)) == 1 else rounded
 
 
-def _rounded(value: float) -> float:
+def _round(value: float) -> float:
     """Seven digits, more than any calibration knows; whole numbers without a point."""
     short = float(f"{value:.7g}")
     return int(short) if short.is_integer() and abs(short) < 1e15 else short
