@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 from rawdenoise import __version__
-from rawdenoise.capture.packing import clipped, pack, saturation_level, unpack
+from rawdenoise.capture.packing import find_clipped, pack, saturation_level, unpack
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ModelMissingError, Stop, Stopped, never
 from rawdenoise.extensions.protocols import Denoiser
@@ -151,7 +151,7 @@ def _clean(
 ) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
     scale = output_scale(raw, recipe.levels, strength=recipe.strength)
-    unclipped = ~clipped(raw)
+    unclipped = ~find_clipped(raw)
     sound = remove_artefacts(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
     clean = run.denoise(sound.planes)

@@ -18,7 +18,7 @@ from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Exposure, Provenance, RawImage
 from rawdenoise.errors import DiskFullError, ModelMissingError, TruncatedError
 from rawdenoise.files.names import name_outputs
-from rawdenoise.files.outputs import made_by_us
+from rawdenoise.files.outputs import is_made_by_us
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.output_format import Format
@@ -177,9 +177,9 @@ def test_own_outputs_in_a_searched_folder_are_passed_over_but_simulated_captures
 ) -> None:
     ours, simulated = written(tmp_path / "ours.dng", 0.5), written(tmp_path / "simulated.dng", 0.0)
     touch(tmp_path / "foreign.dng", tmp_path / "ours.CR2")
-    assert made_by_us(ours)
-    assert not made_by_us(simulated)
-    assert not made_by_us(tmp_path / "foreign.dng")
+    assert is_made_by_us(ours)
+    assert not is_made_by_us(simulated)
+    assert not is_made_by_us(tmp_path / "foreign.dng")
     jobs = {job.source.name: job for job in plan([tmp_path], tmp_path, suffix=".dng")}
     assert jobs["ours.dng"].status is Status.SKIPPED
     assert jobs["ours.CR2"].output == tmp_path / "ours.dng"  # and not ours.CR2.dng: it has no rival

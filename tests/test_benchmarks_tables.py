@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from rawdenoise.capture.srgb import encoded_srgb
+from rawdenoise.capture.srgb import encode_srgb
 from rawdenoise.nets import build_net
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, OBJECTIVES, Step
@@ -42,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four painted pictures, of a size that no network takes as it is."""
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(8)
     for number in range(4):
-        scene = encoded_srgb(make_scene(66, 90, rng).clip(0, 1))
+        scene = encode_srgb(make_scene(66, 90, rng).clip(0, 1))
         Image.fromarray((255 * scene).astype(np.uint8)).save(folder / f"{number}.png")
     return folder
 

@@ -22,7 +22,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file, and a clock by which it is not young."""
     path = tmp_path / "a.NEF"
     path.write_bytes(b"one")
-    monkeypatch.setattr(digests, "_YOUNG_NS", -(10**18))
+    monkeypatch.setattr(digests, "_MINIMUM_AGE_NS", -(10**18))
     return path
 
 

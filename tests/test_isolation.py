@@ -40,7 +40,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.tags import Code
 from rawdenoise.isolation import reader as isolation
-from rawdenoise.isolation.messages import pack, unpack
+from rawdenoise.isolation.messages import decode_message, encode_message
 from rawdenoise.isolation.reader import IsolatedReader, shared_reader
 from rawdenoise.recipe import Recipe
 
@@ -95,7 +95,7 @@ def test_an_image_comes_through_whole(
         notes=(words, "another"),
     )
     with FileIO(tmp_path_factory.mktemp("messages") / "file", "w+") as file:
-        assert same(unpack(pack(image, file), file), image)
+        assert same(decode_message(encode_message(image, file), file), image)
 
 
 @given(st.data())
@@ -103,12 +103,12 @@ def test_an_answer_that_was_tampered_with_is_an_error_and_no_pickle(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
     with FileIO(tmp_path_factory.mktemp("messages") / "file", "w+") as file:
-        words = bytearray(pack(make_raw(4, 4), file))
+        words = bytearray(encode_message(make_raw(4, 4), file))
         assert b"pickle" not in words
         for _ in range(data.draw(st.integers(1, 4))):
             words[data.draw(st.integers(0, len(words) - 1))] = data.draw(st.integers(0, 255))
         try:
-            unpack(bytes(words), file)
+            decode_message(bytes(words), file)
         except MemoryError:
             raise
         except Exception:
@@ -119,7 +119,7 @@ def test_an_answer_that_tells_of_more_than_there_is_takes_no_memory(tmp_path: Pa
     with FileIO(tmp_path / "file", "w+") as file:
         words = b'{"array": [0, 400000000000], "dtype": "<u2", "shape": [200000000000]}'
         with pytest.raises(ValueError, match="more than"):
-            unpack(words, file)
+            decode_message(words, file)
 
 
 # ---------------------------------------------------------------- what can happen to a process
@@ -260,7 +260,7 @@ def test_a_worker_that_cannot_start_is_said_and_is_no_files_fault(tmp_path: Path
 def test_a_worker_that_takes_for_ever_to_start_is_no_files_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(isolation, "START_S", -1.0)
+    monkeypatch.setattr(isolation, "MAXIMUM_START_S", -1.0)
     monkeypatch.setattr(isolation, "POLL_S", 0.0)
     reader = IsolatedReader(worker=MISBEHAVING)
     with pytest.raises(SetupError, match="does not start"):
@@ -276,7 +276,7 @@ def test_a_process_that_hangs_in_a_system_call_holds_up_no_end(
     reader.read(file_of(tmp_path, "good"))
     (process,) = reader._all
     with monkeypatch.context() as patch:
-        patch.setattr(isolation, "KILL_S", 0.01)
+        patch.setattr(isolation, "MAXIMUM_KILL_S", 0.01)
         patch.setattr(process._popen, "kill", lambda: None)
         closing = threading.Thread(target=reader.close, daemon=True)
         closing.start()

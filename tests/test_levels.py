@@ -15,7 +15,7 @@ from hypothesis import given
 from test_dng import write_source
 from test_pipeline import NOISE, a_model
 
-from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import Exposure, Ifd, Metadata, Provenance, RawImage
 from rawdenoise.cli import main
 from rawdenoise.errors import VerificationError
@@ -118,7 +118,7 @@ def test_fine_levels_lose_less_to_rounding(tmp_path: Path) -> None:
     raw, model = ten_bit(), a_model()
     output = write(denoise(raw, model, FINE), tmp_path / "fine.dng")
     back = read_raw(output)
-    planes = remove_artefacts(pack(raw), NOISE, valid=~clipped(raw), known=None).planes
+    planes = remove_artefacts(pack(raw), NOISE, valid=~find_clipped(raw), known=None).planes
     exact = denoise_planes(planes, NOISE, model)
     sound = (pack(raw) < 0.9) & (exact > -0.05) & (exact < 1)
     fine = np.abs(pack(back) - exact)[sound].max() * (WHITE - BLACK)

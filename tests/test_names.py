@@ -68,17 +68,17 @@ def test_where_a_source_lies_does_not_hang_on_what_else_is_given(
         (tmp_path / folder).mkdir(parents=True)
     first = Path("day1/a.NEF")
     for given in ([first], [first, Path("day2/a.NEF")], [first, Path("trip/day3/a.NEF")]):
-        assert mirror_of(given, is_list=True).below(first) == first
+        assert mirror_of(given, is_list=True).path_below(first) == first
     for given in ([Path("day1"), Path("day2")], [Path("day1"), Path("trip")], [Path("day1/"), tmp_path]):
-        assert mirror_of(given).below(first) == first
+        assert mirror_of(given).path_below(first) == first
 
 
 def test_one_path_counts_from_itself_and_a_root_holds_for_all(tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     source = tmp_path / "a" / "b" / "x.NEF"
-    assert mirror_of([tmp_path / "a"]).below(source) == Path("b/x.NEF")
-    assert mirror_of([source]).below(source) == Path("x.NEF")
-    assert mirror_of([tmp_path / "a", tmp_path / "c"]).below(source) == Path("a/b/x.NEF")
+    assert mirror_of([tmp_path / "a"]).path_below(source) == Path("b/x.NEF")
+    assert mirror_of([source]).path_below(source) == Path("x.NEF")
+    assert mirror_of([tmp_path / "a", tmp_path / "c"]).path_below(source) == Path("a/b/x.NEF")
     rooted = mirror_of([source], tmp_path)
-    assert rooted.below(source) == Path("a/b/x.NEF")
-    assert rooted.below(tmp_path.parent / "y.NEF") is None
+    assert rooted.path_below(source) == Path("a/b/x.NEF")
+    assert rooted.path_below(tmp_path.parent / "y.NEF") is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.formats import read_raw
 from rawdenoise.noise.agreement import agreement
 from rawdenoise.noise.estimate import estimate_noise, sample_noise
@@ -261,7 +261,7 @@ def test_a_real_camera(shared_data: Path) -> None:
     samples = []
     for path in sorted((shared_data / "imx296" / "train").glob("*.dng"))[::3]:
         raw = read_raw(path)
-        samples.append(sample_noise(pack(raw), valid=~clipped(raw)))
+        samples.append(sample_noise(pack(raw), valid=~find_clipped(raw)))
     noise = fit_noise(samples)
     assert np.mean(noise.shot) * 963 == pytest.approx(0.090, rel=0.1)  # DN per electron
     assert np.sqrt(np.mean(noise.read_variance)) * 963 == pytest.approx(0.49, rel=0.1)  # DN

@@ -18,12 +18,12 @@ from rawdenoise.app.jobs import IfExists, Job, Naming, plan
 from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Exposure, Metadata, Provenance
 from rawdenoise.files.names import mirror_of, parse_pattern
-from rawdenoise.files.outputs import Judge, Standing, made_by_us
+from rawdenoise.files.outputs import Judge, Standing, is_made_by_us
 from rawdenoise.files.sources import digest_of, signature_of
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.provenance import is_output, made_of
+from rawdenoise.formats.provenance import is_output, read_origin
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, bytes_tag
 from rawdenoise.isolation.untouched import read_untouched
@@ -77,7 +77,7 @@ def test_an_output_says_of_what_and_how_it_was_made(tmp_path: Path, format: Form
     source, out = a_capture(tmp_path / "a ü&<.dng"), tmp_path / "out"
     suffix = {"suffix": format.suffix}
     assert do(planned(source, to=out, **suffix), format=format) == [Status.DONE]
-    made = made_of(out / ("a ü&<" + format.suffix))
+    made = read_origin(out / ("a ü&<" + format.suffix))
     assert made is not None
     assert (made.source_digest, made.recipe, made.source_name) == (
         hashlib.sha256(source.read_bytes()).hexdigest(), "recipe", "a ü&<.dng",
@@ -250,12 +250,12 @@ def test_a_denoised_file_stays_one_though_another_program_says_that_it_made_it(t
 
 def test_outputs_at_strength_0_are_no_captures_again_and_simulated_captures_are(tmp_path: Path) -> None:
     source = a_capture(tmp_path / "P.dng")
-    assert not made_by_us(source)
+    assert not is_made_by_us(source)
     assert read_untouched(source, None).mosaic.size
     for _ in range(3):
         do(planned(tmp_path, to=tmp_path, naming=Naming(parse_pattern("{stem}_dn", ".dng"))))
     assert {path.name for path in tmp_path.iterdir()} == {"P.dng", "P_dn.dng"}
-    assert made_by_us(tmp_path / "P_dn.dng")
+    assert is_made_by_us(tmp_path / "P_dn.dng")
     with pytest.raises(Exception, match="was made by rawdenoise"):
         read_untouched(tmp_path / "P_dn.dng", None)
 

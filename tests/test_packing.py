@@ -9,7 +9,7 @@ from conftest import make_raw, raw_images
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.capture.packing import clipped, pack, saturation_level, unpack
+from rawdenoise.capture.packing import find_clipped, pack, saturation_level, unpack
 from rawdenoise.capture.raw import Area, Cfa, Levels, RawImage
 
 
@@ -86,7 +86,7 @@ def test_margins_and_saturated_pixels_are_left_alone() -> None:
     assert not changed[~inside].any()
     assert out[10, 10] == 16383
     assert changed[inside].mean() > 0.99
-    assert clipped(raw).sum() == (raw.mosaic[raw.active.slices] == 16383).sum()
+    assert find_clipped(raw).sum() == (raw.mosaic[raw.active.slices] == 16383).sum()
 
 
 def test_values_are_rounded_and_end_at_0_and_65535() -> None:
@@ -121,7 +121,7 @@ def test_one_pixel_in_ten_thousand_is_a_crowd_and_ten_times_what_is_below(
     mosaic.flat[crowd : crowd + just_below] = 15279 - np.arange(just_below) % 8
     raw = make_raw(1000, 1000, mosaic=mosaic)
     assert saturation_level(raw) == (15280 if saturated else 16383)
-    assert clipped(raw).sum() == (crowd if saturated else 0)
+    assert find_clipped(raw).sum() == (crowd if saturated else 0)
 
 
 def test_one_scene_in_four_orders_packs_alike(shared_data: Path) -> None:

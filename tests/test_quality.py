@@ -15,7 +15,7 @@ from test_noise import noisy, textured
 from test_packing import mirrored
 from torch import nn
 
-from rawdenoise.capture.packing import clipped, pack, unpack
+from rawdenoise.capture.packing import find_clipped, pack, unpack
 from rawdenoise.capture.raw import Camera, Exposure, RawImage
 from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.models.bundled import load_bundled
@@ -164,7 +164,7 @@ def test_the_gain_of_a_simulated_capture_is_told_without_its_clean_version(stren
     options = replace(CPU, strength=strength)
     result = denoise(raw, a_model(noise, raw), options)
     assert result.quality is not None
-    valid = ~clipped(raw)
+    valid = ~find_clipped(raw)
     before, after = (psnr(pack(each)[valid], clean[valid]) for each in (raw, result.image))
     assert after > before + 1
     assert result.quality.psnr_before == pytest.approx(before, abs=0.1)

@@ -63,7 +63,7 @@ def test_white_gives_the_as_shot_neutral_and_full_green(cfa: Cfa) -> None:
     white = np.ones((48, 64, 3), np.float32)
     raw, clean = capture(white, camera(cfa), 1600, np.random.default_rng(0))
     lit = (clean[raw.active.slices] - 240) / 3855
-    red = cfa.shifted(raw.active.top, raw.active.left).red
+    red = cfa.shift(raw.active.top, raw.active.left).red
     neutral = raw.color.as_shot_neutral
     assert neutral is not None
     assert lit[red[0] :: 2, red[1] :: 2].mean() == pytest.approx(neutral[0], rel=1e-4)

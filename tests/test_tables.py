@@ -9,11 +9,11 @@ from typing import Annotated, TypedDict
 import pytest
 from msgspec import Meta
 
-from rawdenoise.files.tables import LARGEST_NUMBER, Table, TableError, Text, Whole, read_table
+from rawdenoise.files.tables import MAXIMUM_NUMBER, Table, TableError, Text, Whole, read_table
 
 Size = Annotated[tuple[int, int], Meta(description="width and height")]
 Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
-Finite = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER, description="a number")]
+Finite = Annotated[float, Meta(ge=-MAXIMUM_NUMBER, le=MAXIMUM_NUMBER, description="a number")]
 Day = Annotated[date, Meta(description="a date")]
 
 

@@ -29,7 +29,7 @@ from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.provenance import made_of
+from rawdenoise.formats.provenance import read_origin
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import ascii_tag, text
 from rawdenoise.models.bundled import load_bundled
@@ -169,7 +169,7 @@ def test_what_is_there_is_denoised_as_by_denoise(root: Root) -> None:
     expected = denoise(read_raw(source), load_bundled("fast")).image.mosaic
     assert np.array_equal(read_raw(output).mosaic, expected)
     assert source.read_bytes() == before
-    made = made_of(output)
+    made = read_origin(output)
     assert made is not None
     assert (made.recipe, made.model_id) == (root.recipe.digest, load_bundled("fast").card.id)
     (done,) = told.all("done")
@@ -183,7 +183,7 @@ def test_outputs_say_of_what_they_were_made(root: Root, format: str) -> None:
     a_capture(root.source / "a.dng")
     assert once(root)[0] == 0
     (name,) = outputs(root)
-    made = made_of(root.output / name)
+    made = read_origin(root.output / name)
     with Ledger(config_of(root).state, owner=False) as ledger:
         (job,) = ledger.jobs.select()
     assert made is not None
@@ -342,12 +342,12 @@ def test_an_output_that_somebody_has_edited_is_not_replaced(root: Root) -> None:
 def test_redo(root: Root) -> None:
     a_capture(root.source / "a.dng")
     once(root)
-    first = made_of(root.output / "a.dng")
+    first = read_origin(root.output / "a.dng")
     root = replace(root, recipe=replace(QUICK, keep_row_noise=True))
     assert once(root)[1].all("done") == []  # only when it is asked for
     assert len(once(root, redo=True)[1].all("done")) == 1
     assert once(root, redo=True)[1].all("done") == []
-    again = made_of(root.output / "a.dng")
+    again = read_origin(root.output / "a.dng")
     assert first is not None
     assert again is not None
     assert again.recipe == root.recipe.digest != first.recipe
@@ -510,7 +510,7 @@ def test_what_changes_while_it_is_read_is_not_written(root: Root, monkeypatch: p
 
 def test_what_vanishes_on_the_way_is_forgotten(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     source = a_capture(root.source / "a.dng")
-    monkeypatch.setattr(worker, "made_by_us", lambda path: path.unlink() or False)
+    monkeypatch.setattr(worker, "is_made_by_us", lambda path: path.unlink() or False)
     code, told = once(root)
     assert (code, told.all("done")) == (0, [])
     assert not source.exists()

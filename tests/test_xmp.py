@@ -17,7 +17,7 @@ from rawdenoise.capture.raw import Metadata, Provenance
 from rawdenoise.formats import xmp_packet
 from rawdenoise.formats.dng import compromises, write_dng
 from rawdenoise.formats.metadata import denoised_by_us, read_metadata
-from rawdenoise.formats.provenance import Made, made_of
+from rawdenoise.formats.provenance import Origin, read_origin
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag
 from rawdenoise.formats.xmp import Identity, history, last_provenance, with_provenance
@@ -360,7 +360,7 @@ def test_a_rated_output_is_still_known_and_denoised_with_one_history(
     first, second = tmp_path / "first.dng", tmp_path / "second.dng"
     write_dng(make_capture(), first, provenance=DONE)
     subprocess.run([*command, first], check=True, capture_output=True)
-    assert made_of(first) == Made("5eed", "cafe", "model-7")
+    assert read_origin(first) == Origin("5eed", "cafe", "model-7")
     rated = read_metadata(first)
     assert denoised_by_us(rated, first)
     image = replace(make_capture(), metadata=rated)

@@ -32,7 +32,7 @@ from rawdenoise.errors import UNFORESEEN, DecoderCrashedError, DecoderTimeoutErr
 from rawdenoise.formats.dng import compromises, dng_bytes
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.formats.provenance import made_of
+from rawdenoise.formats.provenance import read_origin
 from rawdenoise.formats.whole import digest_picture, what_is_missing
 from rawdenoise.isolation.reader import IsolatedReader
 from rawdenoise.models.archive import read_model
@@ -263,7 +263,7 @@ def _weights(path: Path, card: bytes) -> None:
 
 def _output(path: Path) -> None:
     """What a folder's second run asks of outputs: of what they were made, and whether they are whole."""
-    made_of(path)
+    read_origin(path)
     if not what_is_missing(path):
         digest_picture(path)
 

@@ -16,7 +16,7 @@ from rawdenoise.app.jobs import Job, result_of
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Camera, RawImage
 from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
-from rawdenoise.files.outputs import OF_ITS_SOURCE
+from rawdenoise.files.outputs import STANDINGS_OF_SOURCE
 from rawdenoise.files.sidecars import Sidecars, copy_missing
 from rawdenoise.files.sources import name_of, read_digested
 from rawdenoise.formats import LAYOUT_SUFFIXES
@@ -150,7 +150,7 @@ def copying_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Itera
     A sidecar that cannot be copied does not undo its picture: a note says so.
     """
     for result in results:
-        there = result.status is Status.DONE or result.standing in OF_ITS_SOURCE
+        there = result.status is Status.DONE or result.standing in STANDINGS_OF_SOURCE
         if result.output is None or not there or result.status is Status.FAILED:
             yield result
             continue

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rawdenoise.atomic import atomic_output
 from rawdenoise.capture.raw import Color
-from rawdenoise.capture.srgb import encoded_srgb
+from rawdenoise.capture.srgb import encode_srgb
 from rawdenoise.formats.preview import camera_to_srgb
 
 Planes = Float32[np.ndarray, "4 h w"]
@@ -62,7 +62,7 @@ def _render(planes: Planes, color: Color, scale: float) -> Picture:
     camera = np.stack([planes[0], (planes[1] + planes[2]) / 2, planes[3]], axis=-1)
     balanced = np.minimum(camera / np.array(color.neutral, np.float32), 1 / scale) * np.float32(scale)
     linear = np.clip(balanced @ camera_to_srgb(color).T.astype(np.float32), 0, 1)
-    return np.asarray(np.rint(255 * encoded_srgb(linear)), dtype=np.uint8)
+    return np.asarray(np.rint(255 * encode_srgb(linear)), dtype=np.uint8)
 
 
 def _label(row: Picture, labels: tuple[str, ...]) -> UInt8[np.ndarray, "h2 w 3"]:

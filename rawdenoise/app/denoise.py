@@ -18,7 +18,7 @@ from rawdenoise.errors import SetupError, Stop, never
 from rawdenoise.files.digests import Digests
 from rawdenoise.files.names import NamePattern, mirror_of
 from rawdenoise.files.outputs import Judge
-from rawdenoise.files.sidecars import CAPTURE_ONE, Sidecars
+from rawdenoise.files.sidecars import CAPTURE_ONE_FOLDER, Sidecars
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.writers import writer_for
@@ -147,4 +147,4 @@ def _prepare_folders(output: Path | None, jobs: Sequence[Job]) -> None:
             raise SetupError(f"{output}: cannot be made ({error.strerror})") from error
     for folder in {job.output.parent for job in jobs if job.output is not None}:
         remove_abandoned(folder)
-        remove_abandoned(folder / CAPTURE_ONE, recursive=True)
+        remove_abandoned(folder / CAPTURE_ONE_FOLDER, recursive=True)

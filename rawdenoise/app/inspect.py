@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from rawdenoise.app.stores import Stores
-from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import PLANES, Area, Camera, Cfa, Color, Exposure, Levels, Metadata, RawImage
 from rawdenoise.errors import ModelError, guarded_file
 from rawdenoise.formats.dng import compromises
@@ -189,7 +189,7 @@ def inspect(
 
 def gather_facts(raw: RawImage, stores: Stores) -> CaptureFacts:
     """Gather what is known of a capture and what would be done with it."""
-    planes, saturated = pack(raw), clipped(raw)
+    planes, saturated = pack(raw), find_clipped(raw)
     height, width = raw.mosaic.shape
     noise, noise_notes = _find_noise(raw, planes, stores, valid=~saturated)
     return CaptureFacts(

@@ -14,18 +14,18 @@ from rawdenoise.errors import FileError, UnreadableError
 from rawdenoise.files.names import (
     Mirror,
     NamePattern,
-    absolute,
-    free_name,
+    find_free_name,
+    find_tree_root,
     is_folder,
     key_of,
-    mirrored_places,
+    list_mirrored_places,
+    make_absolute,
     name_outputs,
-    tree_root,
 )
-from rawdenoise.files.outputs import OF_ITS_SOURCE, Judge, Standing, made_by_us
+from rawdenoise.files.outputs import STANDINGS_OF_SOURCE, Judge, Standing, is_made_by_us
 from rawdenoise.files.sources import digest_of, name_of, signature_of
 from rawdenoise.formats import raw_suffixes
-from rawdenoise.formats.provenance import made_of
+from rawdenoise.formats.provenance import read_origin
 
 SKIPPED, FAILED = Status.SKIPPED, Status.FAILED
 OURS = "was made by rawdenoise; name the file itself to denoise it again"
@@ -95,9 +95,9 @@ def plan(
     """
     judge = judge or Judge(_digest_anew)
     suffixes = raw_suffixes() if suffixes is None else suffixes
-    mirror = naming.mirror or Mirror(common=tree_root(paths))
+    mirror = naming.mirror or Mirror(common=find_tree_root(paths))
     found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
-    found = _without_outputs(found, {absolute(path) for path in (paths if named is None else named)})
+    found = _without_outputs(found, {make_absolute(path) for path in (paths if named is None else named)})
     found = [_placed(job, folder, mirror) for job in found]
     planned = [job for job in found if job.status is Status.PLANNED]
     places = [_place_of(job.source, folder, mirror) for job in planned]
@@ -142,7 +142,7 @@ def _unique(jobs: Iterable[Job]) -> list[Job]:
     """Each path once, at its first place, however often and by whatever spelling it was given."""
     unique: dict[Path, Job] = {}
     for job in jobs:
-        unique.setdefault(absolute(job.source), job)
+        unique.setdefault(make_absolute(job.source), job)
     return list(unique.values())
 
 
@@ -151,12 +151,12 @@ def _without_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
     names = {name_of(job.source) for job in jobs}
 
     def is_meant(job: Job) -> bool:
-        if not made_by_us(job.source):
+        if not is_made_by_us(job.source):
             return True
-        made = made_of(job.source)
+        made = read_origin(job.source)
         of_another = made is not None and made.source_name != name_of(job.source)
         of_this_batch = made is not None and of_another and made.source_name in names
-        return absolute(job.source) in named and not of_this_batch
+        return make_absolute(job.source) in named and not of_this_batch
 
     return [
         job if job.status is not Status.PLANNED or is_meant(job) else _settled(job, SKIPPED, OURS)
@@ -166,15 +166,15 @@ def _without_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
 
 def _placed(job: Job, folder: Path | None, mirror: Mirror) -> Job:
     """Refuse what the tree that is to be mirrored does not hold."""
-    if job.status is not Status.PLANNED or folder is None or mirror.below(job.source) is not None:
+    if job.status is not Status.PLANNED or folder is None or mirror.path_below(job.source) is not None:
         return job
     return _settled(job, FAILED, f"does not lie below --root {mirror.root}")
 
 
 def _place_of(source: Path, folder: Path | None, mirror: Mirror) -> Path:
     """Tell where a source lies as its output will, below the folder of outputs or as it is."""
-    place = None if folder is None else mirror.below(source)
-    return absolute(source) if place is None else place
+    place = None if folder is None else mirror.path_below(source)
+    return make_absolute(source) if place is None else place
 
 
 class _Outputs:
@@ -196,7 +196,7 @@ class _Outputs:
                 if at in kept:
                     continue
                 everywhere = self._folder is not None and how != self._is_of_capture
-                around = mirrored_places(source, place) if everywhere else (place,)
+                around = list_mirrored_places(source, place) if everywhere else (place,)
                 free = (name for each in around for name in self._present(each) if name not in taken)
                 own = next((name for name in free if how(source, self._path(name))), None)
                 if own is not None:
@@ -211,11 +211,11 @@ class _Outputs:
         return self._judge.is_of_content(source, output, by_name=False)
 
     def _is_of_capture(self, source: Path, output: Path) -> bool:
-        made = self._judge.existing(output).made
+        made = self._judge.examine(output).made
         if made is not None and made.source_name not in ("", name_of(source)):
             return False
         try:
-            return self._judge.standing(source, output) in OF_ITS_SOURCE
+            return self._judge.standing(source, output) in STANDINGS_OF_SOURCE
         except FileError:
             return False
 
@@ -259,7 +259,7 @@ class _Settlement:
         if output is None or not os.path.lexists(output):
             return job
         if self.if_exists is IfExists.RENAME:
-            free = free_name(output, self.suffix, self._is_taken)
+            free = find_free_name(output, self.suffix, self._is_taken)
             self.taken.add(key_of(free))
             return replace(job, output=free, note=f"named {free.name} because {output.name} exists")
         if _identity(output) in self.sources:
@@ -280,7 +280,7 @@ class _Settlement:
         return self._as_it_stands(replace(job, standing=standing), output)
 
     def _written_over(self, job: Job, output: Path) -> Job:
-        existing = self.judge.existing(output)
+        existing = self.judge.examine(output)
         if existing.is_foreign and not existing.missing:  # it may be a capture, of which there is no other
             reason = f"{output} exists and was not made by rawdenoise; give another folder, or a --name"
             return _settled(job, FAILED, reason)
@@ -290,12 +290,12 @@ class _Settlement:
         again, redo = replace(job, replaces=True), self.if_exists is IfExists.REDO
         match job.standing:
             case Standing.BROKEN:
-                missing = self.judge.existing(output).missing
+                missing = self.judge.examine(output).missing
                 return replace(again, note=f"{output} was there but not whole ({missing}): it is made anew")
             case Standing.OTHER_RECIPE | Standing.CHANGED | Standing.UNSIGNED if redo:
                 return again
             case Standing.OTHER:
-                made = self.judge.existing(output).made is not None
+                made = self.judge.examine(output).made is not None
                 what = "was made of other content" if made else "is of another capture"
                 more = " (another capture, or this file has changed since)" if made else ""
                 reason = f"{output} exists and {what}{more}; give another folder, or --if-exists rename"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rawdenoise.calibration.frames import FrameReport, find_frame_files, full_name, label_isos
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
-from rawdenoise.capture.packing import clipped, pack, saturation_level
+from rawdenoise.capture.packing import find_clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, guarded_file
 from rawdenoise.isolation.untouched import read_untouched
@@ -144,7 +144,7 @@ def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen:
         if digest in seen:
             raise FileError(path, "is a copy of another capture here")
         seen.add(digest)
-        saturated = clipped(raw)
+        saturated = find_clipped(raw)
         if saturated.mean() > MOSTLY_CLIPPED:
             raise FileError(path, "is clipped all over and shows no noise")
         samples = sample_sound_pixels(pack(raw), valid=~saturated)

@@ -89,7 +89,7 @@ def map_defects(raw: RawImage, hot: Mask, dead: Mask) -> DefectMap:
 def _place_on_mosaic(raw: RawImage, mask: Mask) -> Int[np.ndarray, "n 2"]:
     """Where packed pixels lie on the mosaic, sorted: the way back through the mirroring of `pack`."""
     area = raw.active
-    red_row, red_column = raw.cfa.shifted(area.top, area.left).red
+    red_row, red_column = raw.cfa.shift(area.top, area.left).red
     plane, row, column = np.nonzero(mask)
     row, column = 2 * row + plane // 2, 2 * column + plane % 2
     if red_row:

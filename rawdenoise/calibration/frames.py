@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from jaxtyping import Float32
 
-from rawdenoise.capture.packing import clipped, pack, saturation_level
+from rawdenoise.capture.packing import find_clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Exposure, RawImage
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, guarded_file
 from rawdenoise.formats import raw_suffixes
@@ -64,7 +64,7 @@ class Frame:
             signal=(a, b, c, d),
             range_dn=raw.levels.white - min(raw.levels.black),
             saturation=saturation_level(raw),
-            saturated=float(clipped(raw).mean()),
+            saturated=float(find_clipped(raw).mean()),
             structure=measure_unevenness(brightest),
             read=(lambda: raw) if read is None else read,
         )

@@ -21,8 +21,8 @@ def pack(raw: RawImage) -> Float32[np.ndarray, "4 h w"]:
     so that the planes lie to each other in the same way for every camera; an odd last row or column is
     completed by reflection, which keeps the colours in phase.
     """
-    mosaic = _rggb(raw.mosaic[raw.active.slices], _active_cfa(raw))
-    offsets = _mirrored_offsets(raw)
+    mosaic = _mirror_to_rggb(raw.mosaic[raw.active.slices], _active_cfa(raw))
+    offsets = _mirror_offsets(raw)
     planes = np.empty((4, mosaic.shape[0] // 2, mosaic.shape[1] // 2), np.float32)
     for plane, (row, column), black in zip(planes, _SITES, raw.levels.black, strict=True):
         np.subtract(mosaic[row::2, column::2], np.float32(black), out=plane)
@@ -50,8 +50,8 @@ def unpack(
     cfa = _active_cfa(like)
     height, width = active.shape
     full = np.empty((height + height % 2, width + width % 2), np.uint16)
-    mirrored = full[_mirror(cfa)]
-    offsets = _mirrored_offsets(like)
+    mirrored = full[_mirror_index(cfa)]
+    offsets = _mirror_offsets(like)
     for plane, (row, column), black in zip(planes, _SITES, like.levels.black, strict=True):
         signal = plane * np.float32(like.levels.white - black)
         signal += np.float32(black)
@@ -68,29 +68,29 @@ def unpack(
     return replace(like, mosaic=mosaic)
 
 
-def clipped(raw: RawImage) -> Bool[np.ndarray, "4 h w"]:
+def find_clipped(raw: RawImage) -> Bool[np.ndarray, "4 h w"]:
     """Tell which packed pixels are saturated, in the geometry of `pack`."""
-    mosaic = _rggb(raw.mosaic[raw.active.slices] >= saturation_level(raw), _active_cfa(raw))
+    mosaic = _mirror_to_rggb(raw.mosaic[raw.active.slices] >= saturation_level(raw), _active_cfa(raw))
     return np.stack([mosaic[row::2, column::2] for row, column in _SITES])
 
 
 def _active_cfa(raw: RawImage) -> Cfa:
-    return raw.cfa.shifted(raw.active.top, raw.active.left)
+    return raw.cfa.shift(raw.active.top, raw.active.left)
 
 
-def _mirror(cfa: Cfa) -> tuple[slice, slice]:
+def _mirror_index(cfa: Cfa) -> tuple[slice, slice]:
     """Index that turns an even-sized mosaic of this phase into RGGB, and back."""
     row, column = cfa.red
     return slice(None, None, -1 if row else 1), slice(None, None, -1 if column else 1)
 
 
-def _rggb(mosaic: Shaped[np.ndarray, "h w"], cfa: Cfa) -> Shaped[np.ndarray, "h2 w2"]:
+def _mirror_to_rggb(mosaic: Shaped[np.ndarray, "h w"], cfa: Cfa) -> Shaped[np.ndarray, "h2 w2"]:
     height, width = mosaic.shape
     if height % 2 or width % 2:
         mosaic = np.pad(mosaic, ((0, height % 2), (0, width % 2)), mode="reflect")
-    return mosaic[_mirror(cfa)]
+    return mosaic[_mirror_index(cfa)]
 
 
-def _mirrored_offsets(raw: RawImage) -> Float32[np.ndarray, "h w"] | None:
+def _mirror_offsets(raw: RawImage) -> Float32[np.ndarray, "h w"] | None:
     offsets = black_offsets(raw)
-    return None if offsets is None else _rggb(offsets, _active_cfa(raw))
+    return None if offsets is None else _mirror_to_rggb(offsets, _active_cfa(raw))

@@ -33,7 +33,7 @@ class Cfa(StrEnum):
         """The pattern whose red site has this row and column parity."""
         return _BY_RED[row % 2, column % 2]
 
-    def shifted(self, rows: int, columns: int) -> Cfa:
+    def shift(self, rows: int, columns: int) -> Cfa:
         """The pattern seen from `rows` further down and `columns` further right."""
         row, column = self.red
         return Cfa.with_red_at(row - rows, column - columns)
@@ -103,14 +103,14 @@ class Camera:
 
     def is_like(self, other: Camera) -> bool:
         """Whether make, model and mode are the same, however they are spaced or capitalised."""
-        return self.is_same_model(other) and _alike(self.mode, other.mode)
+        return self.is_same_model(other) and _is_alike(self.mode, other.mode)
 
     def is_same_model(self, other: Camera) -> bool:
         """Whether make and model are the same, in whatever mode."""
-        return _alike(self.make, other.make) and _alike(self.model, other.model)
+        return _is_alike(self.make, other.make) and _is_alike(self.model, other.model)
 
 
-def _alike(one: str, other: str) -> bool:
+def _is_alike(one: str, other: str) -> bool:
     """The same, however they are spaced or capitalised."""
     return one.strip().lower() == other.strip().lower()
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from rawdenoise.capture.raw import RawImage
 
-_SAMPLED = 16  # of so many rows one is looked at for the distance of values
+_ROW_STEP = 16  # of so many rows one is looked at for the distance of values
 
 
 def saturation_level(raw: RawImage) -> float:
@@ -23,6 +23,6 @@ def saturation_level(raw: RawImage) -> float:
         return white
     crowd = np.count_nonzero(active == top)
     # In a finer scale than the sensor's, values lie further apart than 1: the gaps say nothing.
-    step = int(np.gcd.reduce(active[::_SAMPLED], axis=None))
+    step = int(np.gcd.reduce(active[::_ROW_STEP], axis=None))
     below = np.count_nonzero((active >= top - 8 * step) & (active < top)) / 8
     return float(top) if crowd >= max(1e-4 * active.size, 10 * below, 16) else white

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from rawdenoise.app.stores import user_stores
 from rawdenoise.cli.arguments import recipe_from
-from rawdenoise.files.names import absolute
+from rawdenoise.files.names import make_absolute
 from rawdenoise.terminal.signals import stop_on_signal
 from rawdenoise.terminal.text import duration, one_line
 from rawdenoise.watching.config import WatchConfig, configure, default_state, read_config
@@ -49,7 +49,7 @@ def read_options(
                 spelled = "IN" if name == "source" else "--" + name.replace("_", "-")
                 raise click.UsageError(f"--config says all of it; {spelled} belongs into {one_line(config)}")
         from_file = read_config(config)
-        return from_file if state is None else replace(from_file, state=absolute(state))
+        return from_file if state is None else replace(from_file, state=make_absolute(state))
     if source is None or output is None:
         raise click.UsageError("give a folder to watch and -o OUT, or --config FILE")
     options["recursive"] = not options["no_recursive"]
@@ -88,7 +88,7 @@ def _given(ctx: click.Context) -> Iterator[str]:
         if isinstance(param, click.Option):
             yield param.opts[-1]
         if value is not True:
-            yield str(absolute(value) if isinstance(value, Path) else value)
+            yield str(make_absolute(value) if isinstance(value, Path) else value)
 
 
 def _was_given(ctx: click.Context, name: str) -> bool:

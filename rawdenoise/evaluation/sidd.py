@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from rawdenoise.capture.packing import clipped
+from rawdenoise.capture.packing import find_clipped
 from rawdenoise.capture.raw import Area, Cfa, Exposure, Levels, RawImage
 from rawdenoise.evaluation.scenes import Scene
 from rawdenoise.formats.sidd import WHITE
@@ -123,7 +123,7 @@ def denoise_scene(
     start = time.perf_counter()
     upright = mirror(blocks, scene.cfa)
     planes = [pack_rggb(block) for block in upright]
-    unclipped = np.split(~clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
+    unclipped = np.split(~find_clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
     evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model, profiles)
     noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pool_noise(planes, unclipped)
     clean = np.empty_like(blocks[:limit])

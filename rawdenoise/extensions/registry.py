@@ -69,10 +69,10 @@ def extensions(group: str) -> Mapping[str, Extension]:
     built_in = {
         name: Extension(group, name, value, PACKAGE, __version__) for name, value in BUILT_IN[group].items()
     }
-    return MappingProxyType({**{each.name: each for each in _foreign(group)}, **built_in})
+    return MappingProxyType({**{extension.name: extension for extension in _find_foreign(group)}, **built_in})
 
 
-def _foreign(group: str) -> Iterator[Extension]:
+def _find_foreign(group: str) -> Iterator[Extension]:
     for entry in entry_points(group=f"{PACKAGE}.{group}"):
         package = entry.dist.name if entry.dist else "unknown"
         if package != PACKAGE:

@@ -15,8 +15,9 @@ _NAME = "digests.sqlite"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS digests (file TEXT PRIMARY KEY, digest TEXT NOT NULL, day INTEGER NOT NULL)"
 )
-_YOUNG_NS = 3_000_000_000  # a file may change again within the tick of its clock; FAT counts by two seconds
-_KEPT_DAYS = 400
+# A file may change again within the tick of its clock; FAT counts by two seconds.
+_MINIMUM_AGE_NS = 3_000_000_000
+_MAXIMUM_AGE_DAYS = 400
 _DAY_S = 86400
 
 
@@ -69,18 +70,18 @@ class Digests:
         now = _key_of(path)
         if not digest or now is None or (key is not None and key != now) or _is_young(path):
             return
-        self._tell("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (now, digest, _today()))
+        self._query("INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", (now, digest, _today()))
 
     def _find(self, key: str) -> str | None:
-        rows = self._tell("SELECT digest, day FROM digests WHERE file = ?", (key,))
+        rows = self._query("SELECT digest, day FROM digests WHERE file = ?", (key,))
         if not rows:
             return None
         digest, day = rows[0]
         if day != _today():
-            self._tell("UPDATE digests SET day = ? WHERE file = ?", (_today(), key))
+            self._query("UPDATE digests SET day = ? WHERE file = ?", (_today(), key))
         return str(digest)
 
-    def _tell(self, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
+    def _query(self, query: str, values: tuple[object, ...]) -> list[tuple[object, ...]]:
         with self._lock, suppress(sqlite3.Error):
             if self._db is not None:
                 return self._db.execute(query, values).fetchall()
@@ -103,7 +104,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA synchronous = OFF")
         db.execute(_SCHEMA)
-        with closing(db.execute("DELETE FROM digests WHERE day < ?", (_today() - _KEPT_DAYS,))):
+        with closing(db.execute("DELETE FROM digests WHERE day < ?", (_today() - _MAXIMUM_AGE_DAYS,))):
             return db
     except BaseException:
         db.close()
@@ -124,7 +125,7 @@ def _is_young(path: Path) -> bool:
     except OSError:
         return True
     age = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns)
-    return age < _YOUNG_NS  # in the future, too: clocks are set back
+    return age < _MINIMUM_AGE_NS  # in the future, too: clocks are set back
 
 
 def _today() -> int:

@@ -15,7 +15,7 @@ from string import Formatter
 from rawdenoise.atomic import LONGEST, cut
 from rawdenoise.errors import RawDenoiseError
 
-FIELDS = ("stem", "name", "suffix")
+PATTERN_FIELDS = ("stem", "name", "suffix")
 _UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')  # separators, and what some file system refuses
 
 
@@ -54,9 +54,11 @@ def parse_pattern(text: str, suffix: str) -> NamePattern:
     except ValueError as error:
         raise PatternError(f"--name {text!r}: {error}") from error
     fields = [field for _, field, _, _ in parts if field is not None]
-    unknown = [field for field in fields if field not in FIELDS]
+    unknown = [field for field in fields if field not in PATTERN_FIELDS]
     if unknown or any(how or conversion for _, _, how, conversion in parts):
-        raise PatternError(f"--name {text!r}: the fields are {', '.join(f'{{{each}}}' for each in FIELDS)}")
+        raise PatternError(
+            f"--name {text!r}: the fields are {', '.join(f'{{{field}}}' for field in PATTERN_FIELDS)}"
+        )
     if not {"stem", "name"} & set(fields):
         raise PatternError(f"--name {text!r}: needs {{stem}} or {{name}}, or all outputs had the same name")
     literal = "".join(words for words, _, _, _ in parts)
@@ -79,14 +81,14 @@ class Mirror:
     common: Path | None = None
     from_here: bool = False
 
-    def below(self, source: Path) -> Path | None:
+    def path_below(self, source: Path) -> Path | None:
         """Tell a source's path as it is mirrored; None where it does not lie below the root."""
         if self.root is not None:
-            path = absolute(source)
+            path = make_absolute(source)
             return path.relative_to(self.root) if path.is_relative_to(self.root) else None
         if self.from_here and is_below_here(source):
             return Path(os.path.normpath(source))
-        return below(source, self.common)
+        return path_below(source, self.common)
 
 
 def mirror_of(paths: Sequence[Path], root: Path | None = None, *, is_list: bool = False) -> Mirror:
@@ -96,10 +98,10 @@ def mirror_of(paths: Sequence[Path], root: Path | None = None, *, is_list: bool 
     list, relative ones count from the current folder, the others from the deepest folder that holds them all.
     """
     if root is not None:
-        return Mirror(root=absolute(root))
+        return Mirror(root=make_absolute(root))
     if len(paths) == 1 and not is_list:
-        return Mirror(common=tree_root(paths))
-    return Mirror(common=tree_root([path for path in paths if not is_below_here(path)]), from_here=True)
+        return Mirror(common=find_tree_root(paths))
+    return Mirror(common=find_tree_root([path for path in paths if not is_below_here(path)]), from_here=True)
 
 
 def is_below_here(path: Path) -> bool:
@@ -107,28 +109,28 @@ def is_below_here(path: Path) -> bool:
     return not path.is_absolute() and not os.path.normpath(path).startswith("..")
 
 
-def tree_root(paths: Sequence[Path]) -> Path | None:
+def find_tree_root(paths: Sequence[Path]) -> Path | None:
     """Find the deepest folder that holds everything given; None where there is none (other drives)."""
-    folders = [path if is_folder(path) else path.parent for path in map(absolute, paths)]
+    folders = [path if is_folder(path) else path.parent for path in map(make_absolute, paths)]
     try:
         return Path(os.path.commonpath(folders)) if folders else None
     except ValueError:
         return None
 
 
-def below(source: Path, root: Path | None) -> Path:
+def path_below(source: Path, root: Path | None) -> Path:
     """Tell a source's path as seen from `root`; without one the drive's letter stands as a folder."""
-    path = absolute(source)
+    path = make_absolute(source)
     if root is not None:
         return path.relative_to(root)
     drive = "".join(letter for letter in path.drive if letter.isalnum())
     return Path(drive, *path.parts[1:])
 
 
-def mirrored_places(source: Path, first: Path) -> Iterator[Path]:
+def list_mirrored_places(source: Path, first: Path) -> Iterator[Path]:
     """Give the place where a source is mirrored now, then those where other roots would have put it."""
     yield first
-    parts = absolute(source).parts
+    parts = make_absolute(source).parts
     for depth in range(1, len(parts)):
         place = Path(*parts[-depth:])
         if place != first:
@@ -151,27 +153,29 @@ def name_outputs(
     kept = kept or {}
     plain = [pattern.output(source, suffix) for source in sources]
     uses = Counter(map(key_of, plain))
-    taken = {key_of(name) for name in kept.values()}
-    single = {key for key, times in uses.items() if times == 1} - taken
-    taken |= single
+    used_keys = {key_of(name) for name in kept.values()}
+    single = {key for key, times in uses.items() if times == 1} - used_keys
+    used_keys |= single
     names = []
     for at, (source, name) in enumerate(zip(sources, plain, strict=True)):
         if at in kept:
             name = kept[at]
         elif key_of(name) not in single:
             numbered = (pattern.output(source, suffix, whole=True, number=number) for number in count(1))
-            name = next(each for each in numbered if key_of(each) not in taken)
-            taken.add(key_of(name))
+            name = next(candidate for candidate in numbered if key_of(candidate) not in used_keys)
+            used_keys.add(key_of(name))
         names.append(name)
     return names
 
 
-def free_name(path: Path, suffix: str, is_taken: Callable[[Path], bool]) -> Path:
+def find_free_name(path: Path, suffix: str, is_taken: Callable[[Path], bool]) -> Path:
     """Give the path itself or, numbered from 2, the first like it that is not taken."""
     if not is_taken(path):
         return path
     stem = path.name.removesuffix(suffix)
-    return next(each for n in count(2) if not is_taken(each := path.with_name(f"{stem}-{n}{suffix}")))
+    return next(
+        candidate for n in count(2) if not is_taken(candidate := path.with_name(f"{stem}-{n}{suffix}"))
+    )
 
 
 def key_of(path: Path) -> str:
@@ -179,7 +183,7 @@ def key_of(path: Path) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", str(path)).casefold())
 
 
-def absolute(path: Path) -> Path:
+def make_absolute(path: Path) -> Path:
     """Spell a path from the root, by the names given: links stay, for the tree of outputs mirrors them."""
     return Path(os.path.normpath(path.absolute()))
 

@@ -12,14 +12,14 @@ from rawdenoise.capture.raw import Camera, Metadata
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.files.sources import name_of
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.provenance import Made, is_output, made_from
+from rawdenoise.formats.provenance import Origin, is_output, parse_origin
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import text
 from rawdenoise.formats.whole import what_is_missing
 
 OUTPUT_SUFFIXES = frozenset({".dng", ".tif", ".tiff"})
 SUB_SECONDS = 37521
-MOMENT = {Code.DateTimeOriginal, SUB_SECONDS}  # by which frames of a burst differ
+MOMENT_TAGS = {Code.DateTimeOriginal, SUB_SECONDS}  # by which frames of a burst differ
 CAPTURE_TAGS = (Code.DateTimeOriginal, SUB_SECONDS, Code.BodySerialNumber)
 _HEAD = 16  # bytes: all zeros where a file's length was written and its content was not
 
@@ -37,7 +37,7 @@ class Standing(StrEnum):
     BROKEN = "broken"
 
 
-OF_ITS_SOURCE = {Standing.CURRENT, Standing.OTHER_RECIPE, Standing.CHANGED, Standing.UNSIGNED}
+STANDINGS_OF_SOURCE = {Standing.CURRENT, Standing.OTHER_RECIPE, Standing.CHANGED, Standing.UNSIGNED}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Existing:
     missing: str = ""
     is_ours: bool = False
     is_foreign: bool = False
-    made: Made | None = None
+    made: Origin | None = None
     camera: str = ""
     when: dict[int, str] = field(default_factory=dict)
 
@@ -77,13 +77,13 @@ def look_at(output: Path) -> Existing:
         missing=what_is_missing(output),
         is_ours=is_ours,
         is_foreign=not nothing and (not is_tiff or others),
-        made=made_from(metadata.root),
+        made=parse_origin(metadata.root),
         camera=Camera(text(metadata.root.get(Code.Make)), text(metadata.root.get(Code.Model))).name,
-        when=_when(metadata),
+        when=_moment_and_body(metadata),
     )
 
 
-def made_by_us(path: Path) -> bool:
+def is_made_by_us(path: Path) -> bool:
     """Tell an output of ours by what it says of its making; what cannot be read is somebody else's.
 
     Captures of a simulated camera are our writer's too, but say of no content that they were made of it.
@@ -96,25 +96,25 @@ def made_by_us(path: Path) -> bool:
         return False
 
 
-def same_capture(source: Path, output: Path) -> bool:
+def is_same_capture(source: Path, output: Path) -> bool:
     """Tell whether two files can be of one capture: what both say of when and by which body it was taken.
 
     Cameras count to 9999 and begin again, so the same name in the same place may be another picture.
     """
-    return _agree(when_and_by_what(source), when_and_by_what(output))
+    return _agree(read_moment_and_body(source), read_moment_and_body(output))
 
 
-def when_and_by_what(path: Path) -> dict[int, str]:
+def read_moment_and_body(path: Path) -> dict[int, str]:
     """Read when a capture was taken and by which body, by their tags; empty where nothing is said."""
     try:
-        return _when(read_metadata(path))
+        return _moment_and_body(read_metadata(path))
     except RawDenoiseError:
         return {}
 
 
-def _when(metadata: Metadata) -> dict[int, str]:
-    found = {code: metadata.exif.get(code) or metadata.root.get(code) for code in CAPTURE_TAGS}
-    return {int(code): text(tag).strip() for code, tag in found.items() if tag is not None}
+def _moment_and_body(metadata: Metadata) -> dict[int, str]:
+    tags = {code: metadata.exif.get(code) or metadata.root.get(code) for code in CAPTURE_TAGS}
+    return {int(code): text(tag).strip() for code, tag in tags.items() if tag is not None}
 
 
 def _agree(one: dict[int, str], other: dict[int, str]) -> bool:
@@ -138,7 +138,7 @@ class Judge:
         self._seen: dict[Path, Existing] = {}
         self._digests: dict[Path, str] = {}
 
-    def existing(self, output: Path) -> Existing:
+    def examine(self, output: Path) -> Existing:
         """Look at an output that is there."""
         if output not in self._seen:
             self._seen[output] = look_at(output)
@@ -152,34 +152,38 @@ class Judge:
         """
         if not os.path.lexists(output):
             return Standing.ABSENT
-        found = self.existing(output)
-        if found.is_broken:
+        existing = self.examine(output)
+        if existing.is_broken:
             return Standing.BROKEN
-        if found.made is not None and self._digest(source) == found.made.source_digest:
-            return Standing.CURRENT if self._is_current(source, found) else Standing.OTHER_RECIPE
-        when = when_and_by_what(source)
-        agreed = when.keys() & found.when.keys() if _agree(when, found.when) else set()
-        if found.made is not None:
-            return Standing.CHANGED if agreed >= MOMENT else Standing.OTHER
-        if not _agree(when, found.when):
+        if existing.made is not None and self._digest(source) == existing.made.source_digest:
+            return Standing.CURRENT if self._is_current(source, existing) else Standing.OTHER_RECIPE
+        when = read_moment_and_body(source)
+        agreed = when.keys() & existing.when.keys() if _agree(when, existing.when) else set()
+        if existing.made is not None:
+            return Standing.CHANGED if agreed >= MOMENT_TAGS else Standing.OTHER
+        if not _agree(when, existing.when):
             return Standing.OTHER
-        return Standing.UNSIGNED if found.is_ours and Code.DateTimeOriginal in agreed else Standing.UNKNOWN
+        return Standing.UNSIGNED if existing.is_ours and Code.DateTimeOriginal in agreed else Standing.UNKNOWN
 
     def is_of_content(self, source: Path, output: Path, *, by_name: bool) -> bool:
         """Whether an output is whole and of a source's very content, and (`by_name`) of a file called so."""
-        found = self.existing(output)
-        if found.made is None or found.missing or (by_name and found.made.source_name != name_of(source)):
+        existing = self.examine(output)
+        if (
+            existing.made is None
+            or existing.missing
+            or (by_name and existing.made.source_name != name_of(source))
+        ):
             return False
-        return self._digest(source) == found.made.source_digest
+        return self._digest(source) == existing.made.source_digest
 
     def _digest(self, source: Path) -> str:
         if source not in self._digests:
             self._digests[source] = self._digest_of(source)
         return self._digests[source]
 
-    def _is_current(self, source: Path, found: Existing) -> bool:
-        made, recipe = found.made, self._recipe_of(source)
+    def _is_current(self, source: Path, existing: Existing) -> bool:
+        made, recipe = existing.made, self._recipe_of(source)
         if made is None or (recipe and made.recipe != recipe):
             return False
-        models = self._models_of(found.camera)
+        models = self._models_of(existing.camera)
         return models is None or not made.model_id or made.model_id in models

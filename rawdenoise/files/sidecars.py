@@ -9,12 +9,13 @@ from pathlib import Path
 
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import OutputExistsError, UnreadableError
-from rawdenoise.files.sources import CHUNK
+from rawdenoise.files.sources import CHUNK_BYTES
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".heic", ".heif", ".hif", ".wav"})
 EDIT_SUFFIXES = frozenset({".xmp", ".pp3", ".dop", ".on1"})  # Adobe and darktable, RawTherapee, DxO, ON1
 SIDECAR_SUFFIXES = PICTURE_SUFFIXES | EDIT_SUFFIXES
-CAPTURE_ONE, SETTINGS, COS = "CaptureOne", "Settings", ".cos"  # its folder holds Settings, Settings153, ...
+CAPTURE_ONE_FOLDER = "CaptureOne"  # it holds Settings, Settings153, ...
+SETTINGS_PREFIX, COS_SUFFIX = "Settings", ".cos"
 
 
 class Sidecars:
@@ -27,12 +28,12 @@ class Sidecars:
         """Give what belongs to a capture, in any case: IMG.xmp, IMG.CR2.xmp, IMG.JPG, IMG.CR2.cos, ..."""
         folder = capture.parent
         if folder not in self._folders:
-            self._folders[folder] = _by_capture(folder)
+            self._folders[folder] = _group_by_capture(folder)
         stems = dict.fromkeys((capture.stem.lower(), capture.name.lower()))
-        return [each for stem in stems for each in self._folders[folder].get(stem, ())]
+        return [path for stem in stems for path in self._folders[folder].get(stem, ())]
 
 
-def _by_capture(folder: Path) -> dict[str, list[Path]]:
+def _group_by_capture(folder: Path) -> dict[str, list[Path]]:
     """Order the sidecars of a folder by what they are called after, in lower case."""
     ordered: dict[str, list[Path]] = {}
     for path in _sidecars_in(folder):
@@ -42,9 +43,9 @@ def _by_capture(folder: Path) -> dict[str, list[Path]]:
 
 def _sidecars_in(folder: Path) -> Iterator[Path]:
     yield from (path for path in _files_in(folder) if path.suffix.lower() in SIDECAR_SUFFIXES)
-    for settings in _folders_in(folder / CAPTURE_ONE):
-        if settings.name.startswith(SETTINGS):
-            yield from (path for path in _files_in(settings) if path.suffix.lower() == COS)
+    for settings in _folders_in(folder / CAPTURE_ONE_FOLDER):
+        if settings.name.startswith(SETTINGS_PREFIX):
+            yield from (path for path in _files_in(settings) if path.suffix.lower() == COS_SUFFIX)
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -73,8 +74,8 @@ def sidecar_beside(sidecar: Path, capture: Path, output: Path) -> Path:
     whole = sidecar.stem.lower() == capture.name.lower()
     name = (output.name if whole else output.stem) + sidecar.suffix
     folder = output.parent
-    if sidecar.suffix.lower() == COS:
-        folder = folder / CAPTURE_ONE / sidecar.parent.name
+    if sidecar.suffix.lower() == COS_SUFFIX:
+        folder = folder / CAPTURE_ONE_FOLDER / sidecar.parent.name
     return folder / name
 
 
@@ -108,7 +109,7 @@ def copy_file(source: Path, target: Path, *, replace: bool = True) -> bool:
             except OSError as error:
                 raise UnreadableError(source, f"cannot be read ({error.strerror or error})") from error
             with file, temporary.open("wb") as copy:
-                shutil.copyfileobj(file, copy, CHUNK)
+                shutil.copyfileobj(file, copy, CHUNK_BYTES)
             times = source.stat()
             os.utime(temporary, ns=(times.st_atime_ns, times.st_mtime_ns))
     except OutputExistsError:

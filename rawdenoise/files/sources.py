@@ -13,7 +13,7 @@ from pathlib import Path
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import FileError, UnreadableError
 
-CHUNK = 1 << 20
+CHUNK_BYTES = 1 << 20
 
 
 class SourceChangedError(FileError):
@@ -55,7 +55,8 @@ def name_of(path: Path) -> str:
     """Give a file's name as it can stand in XML: control characters and undecodable bytes are spelled out."""
     name = path.name.strip()
     return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in name
     )
 
 
@@ -81,7 +82,7 @@ def digest_of(path: Path, signature: Signature, stopped: Callable[[], bool] = la
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
-            while chunk := file.read(CHUNK):
+            while chunk := file.read(CHUNK_BYTES):
                 digest.update(chunk)
                 if stopped():
                     return ""

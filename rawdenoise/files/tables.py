@@ -16,8 +16,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_t
 import msgspec
 from msgspec import Meta
 
-LARGEST_NUMBER = sys.float_info.max  # a bound that neither infinity nor what is no number passes
-_OF_TOML = (date, datetime, time)  # they are no texts there
+MAXIMUM_NUMBER = sys.float_info.max  # a bound that neither infinity nor what is no number passes
+_TOML_TYPES = (date, datetime, time)  # they are no texts there
 
 Text = Annotated[str, Meta(description="text in quotes")]
 Whole = Annotated[int, Meta(description="a whole number")]
@@ -45,10 +45,10 @@ def read_table(values: Mapping[str, object], kind: type[T]) -> T:
         if key in values:
             _check(key, hint, values[key])
         elif key in kind.__required_keys__:  # type: ignore[attr-defined]
-            name = f"table [{key}]" if get_origin(_bare(hint)) is dict else key
-            raise TableError(key, "is missing", _nearest(key, values), name)
+            name = f"table [{key}]" if get_origin(_strip_annotation(hint)) is dict else key
+            raise TableError(key, "is missing", _find_nearest(key, values), name)
     check_keys(values, kind)
-    return msgspec.convert(values, kind, builtin_types=_OF_TOML)
+    return msgspec.convert(values, kind, builtin_types=_TOML_TYPES)
 
 
 def check_keys(values: Mapping[str, object], *kinds: type) -> None:
@@ -60,19 +60,21 @@ def check_keys(values: Mapping[str, object], *kinds: type) -> None:
     known = {key for kind in kinds for key in _types(kind)}
     for key in values:
         if key not in known:
-            raise TableError(short(key)[1:-1], "is unknown", _nearest(key, sorted(known)), short(key))
+            raise TableError(
+                shorten(key)[1:-1], "is unknown", _find_nearest(key, sorted(known)), shorten(key)
+            )
 
 
-def wrong(key: str, hint: Any, value: object) -> TableError:
+def make_table_error(key: str, hint: Any, value: object) -> TableError:
     """The error of a value that is not what its type describes."""
     if get_origin(hint) is Literal:
         allowed = f"one of {', '.join(get_args(hint))}"
     else:
         allowed = hint.__metadata__[-1].description
-    return TableError(key, f"must be {allowed}, not {short(value)}")
+    return TableError(key, f"must be {allowed}, not {shorten(value)}")
 
 
-def short(value: object) -> str:
+def shorten(value: object) -> str:
     """A value as it is written, or its beginning."""
     try:
         text = repr(value)
@@ -88,14 +90,14 @@ def _types(kind: type) -> dict[str, Any]:
 
 def _check(key: str, hint: Any, value: object) -> None:
     try:
-        msgspec.convert(value, hint, builtin_types=_OF_TOML)
+        msgspec.convert(value, hint, builtin_types=_TOML_TYPES)
     except msgspec.ValidationError:
-        raise wrong(key, hint, value) from None
+        raise make_table_error(key, hint, value) from None
 
 
-def _bare(hint: Any) -> Any:
+def _strip_annotation(hint: Any) -> Any:
     return hint.__origin__ if get_origin(hint) is Annotated else hint
 
 
-def _nearest(key: str, others: Iterable[str]) -> str | None:
+def _find_nearest(key: str, others: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(key, list(others), 1)), None)

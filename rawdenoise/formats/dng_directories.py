@@ -152,7 +152,7 @@ def active_area(image: RawImage) -> Area:
 def active_cfa(image: RawImage) -> Cfa:
     """The pattern from the active area's top-left, where a DNG counts it from."""
     area = active_area(image)
-    return image.cfa.shifted(area.top, area.left)
+    return image.cfa.shift(area.top, area.left)
 
 
 def _preview(image: RawImage, provenance: Provenance) -> tuple[bytes, Ifd]:

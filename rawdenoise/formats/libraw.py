@@ -93,8 +93,8 @@ def read_libraw(path: Path) -> RawImage:
     refuse_blank_tail(path, mosaic, metadata)
     if metadata.is_dng:
         active = stated_area(path, metadata.raw, mosaic.shape)
-        cfa = cfa if stated is None else stated.shifted(-active.top, -active.left)
-        inside = cfa.shifted(active.top, active.left)
+        cfa = cfa if stated is None else stated.shift(-active.top, -active.left)
+        inside = cfa.shift(active.top, active.left)
         levels = stated_levels(path, metadata.raw, inside, active, levels.white)
     refuse_impossible_levels(path, levels, _bits(metadata))
     camera = _camera(path, metadata, active, levels)

@@ -61,7 +61,7 @@ def _linear(
     band = image.mosaic[rows.start : rows.stop, active.left : active.right].astype(np.float32)
     if offsets is not None:  # what is saturated stays so
         np.subtract(band, offsets[start : start + len(rows)], out=band, where=band < white)
-    row, column = image.cfa.shifted(rows.start, active.left).red
+    row, column = image.cfa.shift(rows.start, active.left).red
     sites = ((row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column))
     for (y, x), black in zip(sites, image.levels.black, strict=True):
         site = band[y::2, x::2]

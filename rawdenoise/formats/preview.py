@@ -9,7 +9,7 @@ from jaxtyping import Float32, Float64, UInt8
 from PIL import Image
 
 from rawdenoise.capture.raw import Area, Color, RawImage
-from rawdenoise.capture.srgb import SRGB_TO_XYZ, encoded_srgb
+from rawdenoise.capture.srgb import SRGB_TO_XYZ, encode_srgb
 from rawdenoise.formats.demosaicing import demosaic
 from rawdenoise.formats.framing import picture_shape, shown_area
 from rawdenoise.formats.linearisation import use_linear
@@ -71,7 +71,7 @@ def rendering_matrix(color: Color) -> Float64[np.ndarray, "3 3"] | None:
     return np.array(best.matrix)
 
 
-_ENCODED: UInt8[np.ndarray, " 65536"] = np.rint(255 * encoded_srgb(np.linspace(0, 1, 65536))).astype(np.uint8)
+_ENCODED: UInt8[np.ndarray, " 65536"] = np.rint(255 * encode_srgb(np.linspace(0, 1, 65536))).astype(np.uint8)
 
 
 def _balanced_rgb(image: RawImage, long_side: int) -> Picture:
@@ -136,7 +136,7 @@ def _demosaiced(image: RawImage, area: Area, shape: tuple[int, int]) -> Picture:
             np.minimum(band[y::2, x::2] / np.float32(neutral), 1, out=site)
 
     use_linear(image, active, balance, rows=2 * _BAND)
-    rgb = demosaic(mosaic, image.cfa.shifted(active.top, active.left))
+    rgb = demosaic(mosaic, image.cfa.shift(active.top, active.left))
     top, left = area.top - active.top, area.left - active.left
     if shape == (area.height, area.width):
         return rgb[top : top + area.height, left : left + area.width].copy()
@@ -146,7 +146,7 @@ def _demosaiced(image: RawImage, area: Area, shape: tuple[int, int]) -> Picture:
 
 def _sites(image: RawImage, area: Area) -> tuple[tuple[int, int], ...]:
     """Row and column of R, G1, G2 and B in the first CFA cell of an area."""
-    row, column = image.cfa.shifted(area.top, area.left).red
+    row, column = image.cfa.shift(area.top, area.left).red
     return (row, column), (row, 1 - column), (1 - row, column), (1 - row, 1 - column)
 
 

@@ -17,7 +17,7 @@ DESCRIPTION = 270  # where a mosaic TIFF has its layout
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class Origin:
     """Of what an output was made: SHA-256 of the source, digest of the recipe, id of the model; its name."""
 
     source_digest: str
@@ -26,21 +26,21 @@ class Made:
     source_name: str = ""
 
 
-def made_of(output: Path) -> Made | None:
+def read_origin(output: Path) -> Origin | None:
     """Read what an output says of its making; None if it says nothing of that, or is damaged."""
     try:
-        return made_from(read_metadata(output).root)
+        return parse_origin(read_metadata(output).root)
     except RawDenoiseError:
         return None
 
 
-def made_from(root: Ifd) -> Made | None:
+def parse_origin(root: Ifd) -> Origin | None:
     """Tell it by the first directory of an output."""
     stated = last_provenance(root[Code.XMP].data) if Code.XMP in root else {}
     found = [stated.get(name, "") for name in ("SourceDigest", "Recipe", "ModelId", "SourceName")]
     if not found[0]:
         found = _from_layout(text(root.get(DESCRIPTION)))
-    return Made(*found) if found and found[0] else None
+    return Origin(*found) if found and found[0] else None
 
 
 def is_output(metadata: Metadata, path: Path) -> bool:
@@ -49,7 +49,7 @@ def is_output(metadata: Metadata, path: Path) -> bool:
     Captures of a simulated camera are our writer's too, but nothing was denoised in them, and they say of no
     content that they were made of it.
     """
-    return made_from(metadata.root) is not None or denoised_by_us(metadata, path)
+    return parse_origin(metadata.root) is not None or denoised_by_us(metadata, path)
 
 
 def _from_layout(description: str) -> list[str]:

@@ -10,7 +10,7 @@ from jaxtyping import UInt16
 from PIL import Image
 
 from rawdenoise.capture.raw import Cfa, Color, RawImage, Tag
-from rawdenoise.capture.srgb import SRGB_TO_XYZ, encoded_srgb
+from rawdenoise.capture.srgb import SRGB_TO_XYZ, encode_srgb
 from rawdenoise.formats.framing import picture_shape, shown_area, upright
 from rawdenoise.formats.linearisation import Band, use_linear
 from rawdenoise.formats.preview import rendering_matrix
@@ -46,7 +46,7 @@ def render(image: RawImage) -> Picture:
     """
     active, area, shape = image.active, shown_area(image), picture_shape(image)
     resized = shape != (area.height, area.width)
-    dng = _plain_dng(_linear_mosaic(image), image.cfa.shifted(active.top, active.left), image.color)
+    dng = _plain_dng(_linear_mosaic(image), image.cfa.shift(active.top, active.left), image.color)
     with rawpy.imread(dng) as raw:
         rgb: Picture = raw.postprocess(
             use_camera_wb=True,
@@ -131,6 +131,6 @@ def _resized(picture: Picture, shape: tuple[int, int]) -> UInt16[np.ndarray, "h2
 
 def _encoded(picture: Picture) -> Picture:
     """Apply sRGB's tone curve."""
-    curve = np.rint(_WHITE * encoded_srgb(np.arange(_WHITE + 1) / _WHITE)).astype(np.uint16)
+    curve = np.rint(_WHITE * encode_srgb(np.arange(_WHITE + 1) / _WHITE)).astype(np.uint16)
     encoded: Picture = curve[picture]
     return encoded

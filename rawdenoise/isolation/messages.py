@@ -29,18 +29,18 @@ ENUMS = MappingProxyType({kind.__name__: kind for kind in _KINDS if issubclass(k
 ARRAY_KINDS = "biuf"
 
 
-def pack(value: object, file: RawIOBase) -> bytes:
+def encode_message(value: object, file: RawIOBase) -> bytes:
     """Put a value into words; its bytes and arrays are written to the file, from its beginning.
 
     Raises:
         TypeError: it holds something else than records, numbers, texts, bytes, arrays, paths and mappings.
     """
     file.seek(0)
-    return json.dumps(_told(value, file)).encode()
+    return json.dumps(_encode(value, file)).encode()
 
 
-def unpack(words: bytes, file: RawIOBase) -> Any:
-    """Give the value that `pack` put into words.
+def decode_message(words: bytes, file: RawIOBase) -> Any:
+    """Give the value that `encode_message` put into words.
 
     Raises:
         ValueError: they are no such words, or tell of more bytes than the file has. Other exceptions come
@@ -62,10 +62,10 @@ def unpack(words: bytes, file: RawIOBase) -> Any:
             raise ValueError("the file of the answer is too short")
         return buffer
 
-    return _value(json.loads(words), read)
+    return _decode(json.loads(words), read)
 
 
-def _told(value: object, file: RawIOBase) -> Any:
+def _encode(value: object, file: RawIOBase) -> Any:
     match value:
         case Enum() if type(value).__name__ in ENUMS:
             return {"enum": type(value).__name__, "value": value.value}
@@ -74,7 +74,7 @@ def _told(value: object, file: RawIOBase) -> Any:
         case None | bool() | int() | float() | str():
             return value
         case np.generic():
-            return _told(value.item(), file)
+            return _encode(value.item(), file)
         case bytes():
             return {"bytes": _write(value, file)}
         case np.ndarray():
@@ -85,12 +85,12 @@ def _told(value: object, file: RawIOBase) -> Any:
         case Path():
             return {"path": base64.b64encode(os.fsencode(value)).decode()}
         case tuple() | list():
-            return [_told(each, file) for each in value]
+            return [_encode(item, file) for item in value]
         case Mapping():
-            return {"map": [[_told(key, file), _told(each, file)] for key, each in value.items()]}
+            return {"map": [[_encode(key, file), _encode(item, file)] for key, item in value.items()]}
     if type(value).__name__ in RECORDS and is_dataclass(value):
-        told = {each.name: _told(getattr(value, each.name), file) for each in fields(value)}
-        return {"record": type(value).__name__, "fields": told}
+        encoded = {entry.name: _encode(getattr(value, entry.name), file) for entry in fields(value)}
+        return {"record": type(value).__name__, "fields": encoded}
     raise TypeError(f"a {type(value).__name__} cannot be told")
 
 
@@ -102,10 +102,10 @@ def _write(data: bytes | memoryview, file: RawIOBase) -> list[int]:
     return [start, done]
 
 
-def _value(told: Any, read: Callable[[object, Callable[[int], Any]], Any]) -> Any:
-    match told:
+def _decode(parsed: Any, read: Callable[[object, Callable[[int], Any]], Any]) -> Any:
+    match parsed:
         case list():
-            return tuple(_value(each, read) for each in told)
+            return tuple(_decode(item, read) for item in parsed)
         case {"enum": name, "value": value}:
             return ENUMS[name](value)
         case {"bytes": place}:
@@ -119,9 +119,9 @@ def _value(told: Any, read: Callable[[object, Callable[[int], Any]], Any]) -> An
         case {"path": str(name)}:
             return Path(os.fsdecode(base64.b64decode(name)))
         case {"map": list(pairs)}:
-            return {_value(key, read): _value(each, read) for key, each in pairs}
+            return {_decode(key, read): _decode(item, read) for key, item in pairs}
         case {"record": str(name), "fields": dict(known)}:
-            return RECORDS[name](**{key: _value(each, read) for key, each in known.items()})
+            return RECORDS[name](**{key: _decode(item, read) for key, item in known.items()})
         case dict():
             raise ValueError("words of an unknown kind")
-    return told
+    return parsed

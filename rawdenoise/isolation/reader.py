@@ -34,16 +34,17 @@ from rawdenoise.errors import (
 )
 from rawdenoise.formats import SIDD_SUFFIXES, check_readable, read_raw
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.isolation.messages import pack, unpack
+from rawdenoise.isolation.messages import decode_message, encode_message
 from rawdenoise.isolation.worker import READY, read_frame, write_frame
 
-MEMORY = 4 << 30  # bytes of address space of one process: 24 MP take 0.6 GiB, 100 MP 1.1
-TIME_S, TIME_S_PER_MB = 120.0, 1.0  # until a process is taken to hang; a raw of 50 MB takes a second or two
-START_S = 120.0
+MAXIMUM_MEMORY = 4 << 30  # bytes of address space of one process: 24 MP take 0.6 GiB, 100 MP 1.1
+# Until a process is taken to hang; a raw of 50 MB takes a second or two.
+MAXIMUM_TIME_S, MAXIMUM_TIME_S_PER_MB = 120.0, 1.0
+MAXIMUM_START_S = 120.0
 FILES_PER_PROCESS = 500  # then a fresh one takes over, whatever native code has leaked
-KILL_S = 2.0  # in which a process that was killed ends, unless it hangs in a system call
+MAXIMUM_KILL_S = 2.0  # in which a process that was killed ends, unless it hangs in a system call
 POLL_S = 0.05  # how often it is asked whether to stop
-WORKER = "rawdenoise.isolation.worker"
+WORKER_MODULE = "rawdenoise.isolation.worker"
 _ROOT = Path(rawdenoise.errors.__file__).parents[1]
 _BOOT = "import sys, importlib; sys.path[:] = sys.argv[2:]; importlib.import_module(sys.argv[1]).main()"
 
@@ -58,10 +59,10 @@ class IsolatedReader:
     def __init__(
         self,
         *,
-        memory: int = MEMORY,
-        time_s: float = TIME_S,
-        time_s_per_mb: float = TIME_S_PER_MB,
-        worker: str = WORKER,
+        memory: int = MAXIMUM_MEMORY,
+        time_s: float = MAXIMUM_TIME_S,
+        time_s_per_mb: float = MAXIMUM_TIME_S_PER_MB,
+        worker: str = WORKER_MODULE,
     ) -> None:
         self._memory, self._time_s, self._time_s_per_mb, self._worker = memory, time_s, time_s_per_mb, worker
         self._idle: list[_Process] = []
@@ -97,9 +98,9 @@ class IsolatedReader:
         process = self._take(path, stopped)
         spent = True
         try:
-            request = (name, _absolute(path), arguments, seconds, self._memory)
-            kind, *told = process.ask(request, path, time.monotonic() + seconds, stopped)
-            spent = kind == "error" and bool(told[-1])
+            request = (name, _make_absolute(path), arguments, seconds, self._memory)
+            kind, *answer = process.ask(request, path, time.monotonic() + seconds, stopped)
+            spent = kind == "error" and bool(answer[-1])
         except DecoderCrashedError:
             if self._closed:
                 raise Stopped from None
@@ -107,8 +108,8 @@ class IsolatedReader:
         finally:
             self._give_back(process, spent=spent)
         if kind == "error":
-            raise _error(told, path, self._memory)
-        return told[0]
+            raise _to_error(answer, path, self._memory)
+        return answer[0]
 
     def close(self) -> None:
         """End all processes, also those that are at work: what waits for them is `Stopped`."""
@@ -117,7 +118,7 @@ class IsolatedReader:
             ending, self._idle = list(self._all), []
         for process in ending:
             process.kill()
-        until = time.monotonic() + KILL_S
+        until = time.monotonic() + MAXIMUM_KILL_S
         for process in ending:
             process.end(until)
 
@@ -164,7 +165,7 @@ class _Process:
 
     def __init__(self, worker: str) -> None:
         self.files = 0
-        self._file = _nameless_file()
+        self._file = _open_nameless_file()
         # -P: whatever lies in the current folder is no module of ours.
         command = [sys.executable, "-P", "-c", _BOOT, worker, *filter(None, sys.path), str(_ROOT)]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # whose threads would take address space
@@ -193,20 +194,19 @@ class _Process:
             _KilledError: it was killed.
         """
         try:
-            words = self._next(time.monotonic() + START_S, stopped)
+            words = self._next(time.monotonic() + MAXIMUM_START_S, stopped)
         except TimeoutError:  # a machine that is busy beyond all measure: no file's fault
             words = b""
-        if words is None and isinstance(ended := self._ended(path), _KilledError):
+        if words is None and isinstance(ended := self._describe_end(path), _KilledError):
             raise ended
         if words != READY:
             self.kill()
             with suppress(subprocess.TimeoutExpired):
-                self._popen.wait(KILL_S)
+                self._popen.wait(MAXIMUM_KILL_S)
             self._file.seek(0)
-            said = (self._file.read(1 << 16) or b"").decode(errors="replace").strip().splitlines()
-            raise SetupError(
-                f"the process that reads captures does not start: {said[-1] if said else 'no reason given'}"
-            )
+            printed = (self._file.read(1 << 16) or b"").decode(errors="replace").strip().splitlines()
+            reason = printed[-1] if printed else "no reason given"
+            raise SetupError(f"the process that reads captures does not start: {reason}")
 
     def ask(self, request: tuple[object, ...], path: Path, deadline: float, stopped: Stop) -> Any:
         """Have it answer a request, and wait for that.
@@ -216,16 +216,16 @@ class _Process:
         """
         self.files += 1
         try:
-            write_frame(cast(FileIO, self._popen.stdin), pack(request, self._file))
+            write_frame(cast(FileIO, self._popen.stdin), encode_message(request, self._file))
             words = self._next(deadline, stopped)
         except TimeoutError:
             raise DecoderTimeoutError(path, "takes for ever to decode: it was given up") from None
         except OSError:
             words = None
         if words is None:
-            raise self._ended(path)
+            raise self._describe_end(path)
         try:
-            answer = unpack(words, self._file)
+            answer = decode_message(words, self._file)
             self._file.truncate(0)
         except MemoryError:
             raise OutOfMemoryError(path, NO_MEMORY) from None
@@ -243,7 +243,7 @@ class _Process:
         Such a one ends when the disk answers, and is waited for no longer than `until`.
         """
         self.kill()
-        until = time.monotonic() + KILL_S if until is None else until
+        until = time.monotonic() + MAXIMUM_KILL_S if until is None else until
         try:
             self._popen.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
@@ -276,10 +276,10 @@ class _Process:
                 if time.monotonic() > deadline:
                     raise TimeoutError from None
 
-    def _ended(self, path: Path) -> DecoderCrashedError:
+    def _describe_end(self, path: Path) -> DecoderCrashedError:
         """Say how it ended."""
         try:
-            code = self._popen.wait(KILL_S)
+            code = self._popen.wait(MAXIMUM_KILL_S)
         except subprocess.TimeoutExpired:
             return DecoderCrashedError(path, "its decoder ended without an answer")
         if code >= 0:
@@ -293,7 +293,7 @@ class _Process:
         return DecoderCrashedError(path, f"its decoder crashed ({name}): the file is damaged")
 
 
-def _nameless_file() -> FileIO:
+def _open_nameless_file() -> FileIO:
     """A file that two processes can hold and that is gone with them: in memory, where the system has such."""
     try:
         if hasattr(os, "memfd_create"):
@@ -311,22 +311,22 @@ def _size_of(path: Path) -> int:
         return 0
 
 
-def _absolute(path: Path) -> Path:
+def _make_absolute(path: Path) -> Path:
     try:
         return path.absolute()
     except OSError:  # the current folder is gone
         return path
 
 
-def _error(told: list[Any], path: Path, memory: int) -> RawDenoiseError:
+def _to_error(answer: list[Any], path: Path, memory: int) -> RawDenoiseError:
     """The error that the worker met, as it would be here."""
-    name, where, reason, _ = told
+    name, where, reason, _ = answer
     kind = getattr(rawdenoise.errors, str(name), None)
     if not (isinstance(kind, type) and issubclass(kind, RawDenoiseError)):
         return UnreadableError(path, str(reason))
     if not issubclass(kind, FileError):
         return kind(str(reason))
-    where = path if where == _absolute(path) else where
+    where = path if where == _make_absolute(path) else where
     if issubclass(kind, OutOfMemoryError) and reason == NO_MEMORY:
         reason = f"needs more memory than a decoder may take ({memory / 2**30:.3g} GiB)"
     return kind(where, reason)

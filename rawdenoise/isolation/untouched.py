@@ -28,10 +28,10 @@ def read_untouched(path: Path, layout: PlainLayout | None, camera_name: str | No
     raw = read_isolated(path, layout=layout)
     if is_output(raw.metadata, path):
         raise FileError(path, "was made by rawdenoise: only untouched captures show a camera's noise")
-    return raw if camera_name is None else taken_by(raw, camera_name)
+    return raw if camera_name is None else assign_camera(raw, camera_name)
 
 
-def taken_by(raw: RawImage, camera_name: str) -> RawImage:
+def assign_camera(raw: RawImage, camera_name: str) -> RawImage:
     """Take a capture that names no camera to be of this one.
 
     Raises:

@@ -23,7 +23,7 @@ from rawdenoise.errors import UNFORESEEN, FileError, OutOfMemoryError, RawDenois
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.sidd import metadata_camera, read_sidd_blocks
-from rawdenoise.isolation.messages import pack, unpack
+from rawdenoise.isolation.messages import decode_message, encode_message
 
 READY = b"ready"
 ALARM_SLACK_S = 60  # by which the parent's own clock comes first, if there is still a parent
@@ -96,19 +96,19 @@ def _listen(requests: FileIO, waiting: queue.SimpleQueue[bytes]) -> None:
 
 def _answer(words: bytes, file: FileIO, calls: Mapping[str, Callable[..., object]]) -> bytes:
     """Do what is asked for, within its limits, and put the result or the error into words."""
-    name, path, arguments, seconds, memory = unpack(words, file)
+    name, path, arguments, seconds, memory = decode_message(words, file)
     _limit(memory)
     _set_alarm(int(seconds) + ALARM_SLACK_S)
     try:
         with guarded_file(path):
-            return pack(("result", calls[name](path, *arguments)), file)
+            return encode_message(("result", calls[name](path, *arguments)), file)
     except RawDenoiseError as error:
-        return pack(_told(error), file)
+        return encode_message(_describe_error(error), file)
     finally:
         _set_alarm(0)
 
 
-def _told(error: RawDenoiseError) -> tuple[str, str, Path | None, str, bool]:
+def _describe_error(error: RawDenoiseError) -> tuple[str, str, Path | None, str, bool]:
     """An error as its class, its path, its reason, and whether this process should decode no more."""
     spent = isinstance(error, OutOfMemoryError) or UNFORESEEN in str(error)
     if isinstance(error, FileError):

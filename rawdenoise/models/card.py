@@ -16,7 +16,7 @@ from msgspec import Meta
 
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, guarded
-from rawdenoise.files.tables import short
+from rawdenoise.files.tables import shorten
 from rawdenoise.nets import NETS
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
@@ -105,7 +105,7 @@ def parse_card(data: bytes, path: Path) -> ModelCard:
         stated = json.loads(data)
         version = msgspec.convert(stated, _OfSomeFormat).format
         if version != FORMAT:
-            raise ModelFileError(f"{path}: a card of format {short(version)}; this version reads {FORMAT}")
+            raise ModelFileError(f"{path}: a card of format {shorten(version)}; this version reads {FORMAT}")
         card = _parse(stated)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise ModelFileError(f"{path}: not a model's card ({error})") from error

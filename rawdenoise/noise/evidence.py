@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import Float32
 
-from rawdenoise.capture.packing import clipped
+from rawdenoise.capture.packing import find_clipped
 from rawdenoise.capture.raw import PLANES, RawImage
 from rawdenoise.formats.metadata import denoised_by_us
 from rawdenoise.formats.tags import Code
@@ -104,7 +104,7 @@ def evidence_for(
     Raises:
         ProfileError: the profile of this camera cannot be understood.
     """
-    valid = ~clipped(raw)
+    valid = ~find_clipped(raw)
     samples = _Once(lambda: sample_sound_pixels(planes, valid=valid))
     few = _Once(lambda: sample_noise(planes, valid=valid, most_blocks=MAXIMUM_CHECKED_BLOCKS))
     looks: dict[Kind, Callable[[], _Answer]] = {

@@ -25,15 +25,10 @@ from torch import Tensor
 from rawdenoise.noise.model import FLOOR, NoiseModel
 from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 
-TABLE_FIRST, TABLE_LAST, TABLE_STEP = (
-    -8.0,
-    26.0,
-    1 / 16,
-)  # of the tables, in sigmas; 26 sigmas are at least 185 electrons
-TABLE_READ = (
-    0.1,
-    16.0,
-)  # read noise in electrons for which tables are made; beyond, they no longer change shape
+# Of the tables, in sigmas; 26 sigmas are at least 185 electrons.
+TABLE_FIRST, TABLE_LAST, TABLE_STEP = -8.0, 26.0, 1 / 16
+# Read noise in electrons for which tables are made; beyond, they no longer change shape.
+TABLE_READ = (0.1, 16.0)
 TABLE_TAIL = (-0.4, 1.0)  # from tails so long that they hardly have a variance to none at all
 MINIMUM_STABILIZED_READ = 0.3  # with less the values of a dark pixel are discrete, and no transform helps
 ITERATIONS = 6

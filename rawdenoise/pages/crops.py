@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32
 from PIL import Image
 
-from rawdenoise.capture.srgb import encoded_srgb
+from rawdenoise.capture.srgb import encode_srgb
 from rawdenoise.quality.held_out import Crop
 
 BRIGHTEST = 0.9  # of white, where the brightest hundredth of a crop is shown
@@ -25,7 +25,7 @@ def render_crop(crop: Crop) -> tuple[bytes, bytes]:
 
 def _encode_png(linear: Float32[np.ndarray, "h w 3"]) -> bytes:
     """Encode linear RGB with the tone curve of sRGB."""
-    pixels = np.asarray(np.rint(255 * encoded_srgb(np.clip(linear, 0, 1))), dtype=np.uint8)
+    pixels = np.asarray(np.rint(255 * encode_srgb(np.clip(linear, 0, 1))), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "PNG", optimize=True)
     return stream.getvalue()

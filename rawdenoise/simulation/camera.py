@@ -224,7 +224,7 @@ def _expose(
     width, height = camera.size
     clean = np.full((height, width), camera.black, dtype=np.float32)
     light = clean[camera.active.slices]
-    cfa = camera.cfa.shifted(camera.active.top, camera.active.left)
+    cfa = camera.cfa.shift(camera.active.top, camera.active.left)
     span = camera.white - camera.black
     for index, letter in enumerate(cfa.value):
         site = slice(index // 2, None, 2), slice(index % 2, None, 2)

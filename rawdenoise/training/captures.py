@@ -13,7 +13,7 @@ from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, UnreadableError
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.sidd import is_note, is_reference
-from rawdenoise.isolation.untouched import read_untouched, taken_by
+from rawdenoise.isolation.untouched import assign_camera, read_untouched
 
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
@@ -103,7 +103,7 @@ def _is_hidden(path: Path, folder: Path) -> bool:
 def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
     raw = read_untouched(path, layout)
     named = bool(raw.camera.make or raw.camera.model)
-    camera = raw.camera if camera_name is None else taken_by(raw, camera_name).camera
+    camera = raw.camera if camera_name is None else assign_camera(raw, camera_name).camera
     return camera, Capture(path, _digest(path), raw.exposure.iso, layout, raw.levels, named)
 
 

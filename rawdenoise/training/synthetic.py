@@ -22,7 +22,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.capture.srgb import linear_srgb
+from rawdenoise.capture.srgb import decode_srgb
 from rawdenoise.errors import UnreadableError
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_white
@@ -106,7 +106,7 @@ def _reduce_picture(image: Path, folder: Path) -> Path:
             srgb = np.asarray(opened.convert("RGB"), np.float32) / 255
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableError(image, "is no picture that can be read") from error
-    linear = linear_srgb(srgb).astype(np.float32)
+    linear = decode_srgb(srgb).astype(np.float32)
     height, width = (length // 2 for length in linear.shape[:2])
     if min(height, width) < LEAST_SIDE:
         raise UnreadableError(image, f"is too small to learn from: {2 * LEAST_SIDE} pixels a side are needed")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from rawdenoise import __version__
-from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import Levels
 from rawdenoise.errors import FileError, TrainingError, guarded_file
 from rawdenoise.isolation.reader import read_isolated
@@ -164,7 +164,7 @@ def _cut_capture(
     """Read a capture, sample its noise, repair what is no scene, and write its tiles."""
     raw = read_isolated(capture.path, layout=capture.layout)
     with guarded_file(capture.path):
-        planes, valid = pack(raw), ~clipped(raw)
+        planes, valid = pack(raw), ~find_clipped(raw)
         samples = sample_sound_pixels(planes, valid=valid)
         known = profiled_noise(profiles, captures.camera, capture.iso, raw.levels)
         sound = remove_artefacts(

@@ -12,7 +12,7 @@ import tifffile
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import OutOfMemoryError, SetupError, Stopped
 from rawdenoise.files import outputs
-from rawdenoise.formats.provenance import made_of
+from rawdenoise.formats.provenance import read_origin
 from rawdenoise.formats.whole import digest_picture
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.watching.ledger.records import Fingerprint
@@ -61,7 +61,7 @@ def judge(output: Path, digest: str, written: Fingerprint | None, present: Finge
         return Condition.WHOLE if same_time and not written.edited else Condition.EDITED
     if not present.picture:
         return Condition.FOREIGN if outputs.look_at(output).is_foreign else Condition.CUT
-    made = made_of(output)
+    made = read_origin(output)
     if made is None or made.source_digest != digest:
         return Condition.FOREIGN
     if written is None or not written.picture:

@@ -14,8 +14,8 @@ from msgspec import Meta
 
 from rawdenoise.errors import RawDenoiseError, guarded
 from rawdenoise.extensions.registry import extensions
-from rawdenoise.files.names import absolute
-from rawdenoise.files.tables import LARGEST_NUMBER, TableError, Text, check_keys, read_table, short
+from rawdenoise.files.names import make_absolute
+from rawdenoise.files.tables import MAXIMUM_NUMBER, TableError, Text, check_keys, read_table, shorten
 from rawdenoise.formats.output_levels import OutputLevels
 from rawdenoise.recipe import Recipe
 
@@ -111,10 +111,10 @@ def configure(
     """
     fields = {_FIELDS.get(key, key): options[key] for key in _Options.__annotations__}
     if fields["failed_dir"] is not None:
-        fields["failed_dir"] = absolute(fields["failed_dir"])
-    root = Root(absolute(source), absolute(output), recipe, **fields)
+        fields["failed_dir"] = make_absolute(fields["failed_dir"])
+    root = Root(make_absolute(source), make_absolute(output), recipe, **fields)
     check_roots((root,))
-    folder = default_state() if state is None else absolute(state)
+    folder = default_state() if state is None else make_absolute(state)
     return WatchConfig((root,), folder, options["jobs"], options["device"])
 
 
@@ -153,7 +153,7 @@ def check_roots(roots: Sequence[Root]) -> None:
 
 
 def _at_least(least: float) -> Meta:
-    return Meta(ge=least, le=LARGEST_NUMBER, description=f"a finite number of at least {least:g}")
+    return Meta(ge=least, le=MAXIMUM_NUMBER, description=f"a finite number of at least {least:g}")
 
 
 Folder = Annotated[str, Meta(min_length=1, pattern=r"\A[^\0]*\Z", description="a path")]
@@ -170,7 +170,7 @@ class _Recipe(TypedDict, total=False):
     levels: Annotated[OutputLevels, Meta(description=f"one of {', '.join(OutputLevels)}")]
     keep_hot_pixels: Flag
     keep_row_noise: Flag
-    min_gain: Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER, description="a finite number")]
+    min_gain: Annotated[float, Meta(ge=-MAXIMUM_NUMBER, le=MAXIMUM_NUMBER, description="a finite number")]
 
 
 class _Options(TypedDict, total=False):
@@ -229,7 +229,7 @@ class _Place:
         table: dict[str, Any] = dict(self.read(values, _Root))
         if (format := table.get("format")) is not None and format not in extensions("writers"):
             allowed = ", ".join(extensions("writers"))
-            raise self._refuse(TableError("format", f"must be one of {allowed}, not {short(format)}"))
+            raise self._refuse(TableError("format", f"must be one of {allowed}, not {shorten(format)}"))
         recipe = Recipe(**{key: table.pop(key) for key in _Recipe.__annotations__ if key in table})
         folders = {key: self.folder(key, table[key]) for key in _FOLDERS if key in table}
         return Root(

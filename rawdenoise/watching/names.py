@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from rawdenoise.files.sidecars import CAPTURE_ONE, COS, SIDECAR_SUFFIXES
+from rawdenoise.files.sidecars import CAPTURE_ONE_FOLDER, COS_SUFFIX, SIDECAR_SUFFIXES
 from rawdenoise.formats import raw_suffixes
 
-BESIDE = SIDECAR_SUFFIXES | {COS}
+BESIDE = SIDECAR_SUFFIXES | {COS_SUFFIX}
 """What may belong to a capture."""
 
 # Copies under way of browsers, FTP servers, Syncthing and editors; conflict copies.
@@ -92,7 +92,7 @@ class ShotIndex:
 
 def _home_of(sidecar: Path) -> Path:
     """The folder of the captures that a sidecar can belong to; Capture One's lie two folders further in."""
-    is_within = sidecar.suffix.lower() == COS and sidecar.parent.parent.name == CAPTURE_ONE
+    is_within = sidecar.suffix.lower() == COS_SUFFIX and sidecar.parent.parent.name == CAPTURE_ONE_FOLDER
     return sidecar.parents[2] if is_within else sidecar.parent
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from rawdenoise.atomic import LONGEST, cut
 from rawdenoise.errors import OutputError
-from rawdenoise.files.outputs import made_by_us, when_and_by_what
-from rawdenoise.formats.provenance import Made, made_of
+from rawdenoise.files.outputs import is_made_by_us, read_moment_and_body
+from rawdenoise.formats.provenance import Origin, read_origin
 from rawdenoise.formats.tags import Code
 from rawdenoise.watching.conditions import Condition, judge, take_fingerprint
 from rawdenoise.watching.ledger import Ledger
@@ -43,7 +43,7 @@ class Place:
     """
 
     output: Path
-    made: Made | None = None
+    made: Origin | None = None
     present: Fingerprint | None = None
     replace: bool = False
     beside: Path | None = None
@@ -92,13 +92,13 @@ def _place_at(job: QueuedJob, source: Path, output: Path, ledger: Ledger, recipe
     """Tell whether what exists is this job's output, or can be replaced by it; None if it is somebody's."""
     try:
         written, present = ledger.outputs.find_fingerprint(job, output), take_fingerprint(output)
-        made = made_of(output)
+        made = read_origin(output)
         condition = judge(output, job.digest, written, present)
     except OSError as error:
         raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
     is_of_this_job = written is not None or (made is not None and made.source_digest == job.digest)
     if condition in (Condition.WHOLE, Condition.EDITED):
-        made = made or Made("", "", "")
+        made = made or Origin("", "", "")
         again = job.redo and (made.recipe != recipe or made.model_id == job.model_id)
         as_it_is = present and dataclasses.replace(
             present, pixels=written.pixels if written else "", edited=condition is Condition.EDITED
@@ -106,8 +106,8 @@ def _place_at(job: QueuedJob, source: Path, output: Path, ledger: Ledger, recipe
         return Place(output, replace=True) if again else Place(output, made, as_it_is)
     if condition is Condition.CUT and (is_of_this_job or (output == job.output and not _has_bytes(output))):
         return Place(output, replace=True)
-    if made is None and made_by_us(output) and surely_same_capture(source, output):
-        return Place(output, Made("", "", ""), present)  # by `rawdenoise denoise`, of an earlier version
+    if made is None and is_made_by_us(output) and surely_same_capture(source, output):
+        return Place(output, Origin("", "", ""), present)  # by `rawdenoise denoise`, of an earlier version
     return None
 
 
@@ -144,6 +144,6 @@ def surely_same_capture(source: Path, output: Path) -> bool:
 
     Cameras count to 9999 and begin again, and some say nothing: the same name says nothing at all.
     """
-    one, other = when_and_by_what(source), when_and_by_what(output)
+    one, other = read_moment_and_body(source), read_moment_and_body(output)
     both = one.keys() & other.keys()
     return Code.DateTimeOriginal in both and len(both) > 1 and all(one[code] == other[code] for code in both)

@@ -35,8 +35,8 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     VerificationError,
 )
-from rawdenoise.files.names import below
-from rawdenoise.files.outputs import made_by_us
+from rawdenoise.files.names import path_below
+from rawdenoise.files.outputs import is_made_by_us
 from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
 from rawdenoise.formats.writers import writer_for
 from rawdenoise.isolation.reader import shared_reader
@@ -140,12 +140,12 @@ class Worker:
         source, signature = next(unchanged, (None, None))
         if source is None or signature is None:
             return self._leave_to_arrive(job)
-        if made_by_us(source):
+        if is_made_by_us(source):
             nothing = JobResult(output=None, reason=OURS)
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
             return Outcome("skipped", {"source": str(source), "reason": OURS})
         recipe, work = root.recipe, self._work_of(root)
-        names = output_names(root.output / below(source, root.source), writer_for(recipe.format).suffix)
+        names = output_names(root.output / path_below(source, root.source), writer_for(recipe.format).suffix)
         place = place_for(
             job,
             source,

@@ -14,7 +14,16 @@ from msgspec import Meta
 
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ProfileError
-from rawdenoise.files.tables import LARGEST_NUMBER, Table, TableError, Text, Whole, read_table, short, wrong
+from rawdenoise.files.tables import (
+    MAXIMUM_NUMBER,
+    Table,
+    TableError,
+    Text,
+    Whole,
+    make_table_error,
+    read_table,
+    shorten,
+)
 from rawdenoise.noise.model import FourFloats
 from rawdenoise.noise.profiles.profile import (
     CameraProfile,
@@ -34,9 +43,9 @@ T = TypeVar("T")
 
 # ---------------------------------------------------------------- what stands in the file
 
-Number = Annotated[float, Meta(ge=-LARGEST_NUMBER, le=LARGEST_NUMBER, description="a number")]
-Positive = Annotated[float, Meta(gt=0, le=LARGEST_NUMBER, description="a number above 0")]
-NotNegative = Annotated[float, Meta(ge=0, le=LARGEST_NUMBER, description="a number, 0 or above")]
+Number = Annotated[float, Meta(ge=-MAXIMUM_NUMBER, le=MAXIMUM_NUMBER, description="a number")]
+Positive = Annotated[float, Meta(gt=0, le=MAXIMUM_NUMBER, description="a number above 0")]
+NotNegative = Annotated[float, Meta(ge=0, le=MAXIMUM_NUMBER, description="a number, 0 or above")]
 White = Annotated[
     float, Meta(gt=0, le=65535, description="a number above 0, and at most 65535: mosaics have 16 bits")
 ]
@@ -161,7 +170,7 @@ def parse_profile(data: bytes, path: Path) -> CameraProfile:
     root = _Place(path)
     version = fields.get("format", FORMAT)
     if type(version) is int and version != FORMAT:  # of which nothing else is known
-        raise root.error(f"format {short(version)}, but this version of rawdenoise reads format {FORMAT}")
+        raise root.error(f"format {shorten(version)}, but this version of rawdenoise reads format {FORMAT}")
     stated = root.read(fields, _Profile)
     camera = _Place(path, "camera").read(stated["camera"], _Camera)
     if not (camera.get("make") or camera.get("model")):
@@ -239,7 +248,7 @@ def _refuse_falling_gain(path: Path, points: Iterable[ProfilePoint]) -> None:
 
 def _iso(place: _Place, name: str) -> int:
     if not name.isascii() or not name.isdecimal() or int(name[:9]) < 1 or len(name) > 8:
-        raise place.error(f"{short(name)} is no ISO: name the table [iso.400], or [iso.{UNSTATED}]")
+        raise place.error(f"{shorten(name)} is no ISO: name the table [iso.400], or [iso.{UNSTATED}]")
     if name != str(int(name)):
         raise place.error(f"write the ISO as {int(name)}")
     return int(name)
@@ -264,7 +273,7 @@ def _tukey(place: _Place, shape: float | None, scale: float | None) -> tuple[flo
 
 def _interval(place: _Place, key: str, interval: tuple[float, float] | None) -> tuple[float, float] | None:
     if interval is not None and interval[0] > interval[1]:
-        raise place.refuse(wrong(key, Interval, list(interval)))
+        raise place.refuse(make_table_error(key, Interval, list(interval)))
     return interval
 
 
@@ -281,5 +290,5 @@ def _defects(place: _Place, table: Mapping[str, Any]) -> KnownDefects:
 def _sites(place: _Place, key: str, text: str) -> tuple[Site, ...]:
     pairs = [word.split(",") for word in text.split()]
     if not all(len(pair) == 2 and all(n.isascii() and n.isdecimal() for n in pair) for pair in pairs):
-        raise place.refuse(wrong(key, Sites, text))
+        raise place.refuse(make_table_error(key, Sites, text))
     return tuple((int(row), int(column)) for row, column in pairs)
