@@ -237,7 +237,7 @@ def test_agreement_knows_nothing_without_pixels() -> None:
 def test_large_captures_are_measured_in_part_and_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     planes = noisy(ramps(), 1e-3, 1e-5)
     everything = sample_noise(planes)
-    monkeypatch.setattr("rawdenoise.noise.estimate.MOST_BLOCKS", 600)
+    monkeypatch.setattr("rawdenoise.noise.estimate.MAXIMUM_BLOCKS", 600)
     part = sample_noise(planes)
     assert sum(part[0].blocks) < 0.6 * sum(everything[0].blocks)
     np.testing.assert_allclose(variances(fit_noise([part]), 0.3), 3.1e-4, rtol=0.1)
