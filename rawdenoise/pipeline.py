@@ -19,10 +19,10 @@ from rawdenoise.capture.packing import find_clipped, pack, saturation_level, unp
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ModelMissingError, Stop, Stopped, never
 from rawdenoise.extensions.protocols import Denoiser
-from rawdenoise.formats.opcodes import named_bad_pixels
+from rawdenoise.formats.opcodes import find_named_bad_pixels
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.output_levels import output_scale, scaled
-from rawdenoise.formats.writers import writer_for
+from rawdenoise.formats.output_levels import find_output_scale, scale_levels
+from rawdenoise.formats.writers import find_writer
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.inference.tiling import Tiles, denoise_tiled
 from rawdenoise.models.bundled import load_bundled
@@ -89,8 +89,8 @@ def denoise(
         ProfileError: the noise profile of this camera cannot be understood.
         Stopped: `stop` answered true.
     """
-    scale = output_scale(raw, recipe.levels, strength=recipe.strength)
-    like = scaled(raw, scale)
+    scale = find_output_scale(raw, recipe.levels, strength=recipe.strength)
+    like = scale_levels(raw, scale)
     if recipe.strength == 0:
         return untouched(like)
     if model is None:
@@ -107,14 +107,14 @@ def denoise(
     clean, quality, network_s = _clean(raw, planes, evidence, recipe, run, known)
     notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
     if left := why_left(evidence, quality) if recipe.estimate else "":
-        like = scaled(raw, output_scale(raw, recipe.levels, strength=0))
+        like = scale_levels(raw, find_output_scale(raw, recipe.levels, strength=0))
         id, digest = _identity_of(model)
         provenance = Provenance(__version__, LEFT, 0.0, id, digest)
         return Denoised(like, evidence.noise, provenance, network_s, quality, left, notes)
     # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.
     saturation = scale * saturation_level(raw)
     # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
-    named = named_bad_pixels(raw)
+    named = find_named_bad_pixels(raw)
     image = unpack(blend(planes, clean, recipe.strength), like, saturation=saturation, keep=named)
     provenance = _provenance(model, evidence.noise, recipe.strength, quality)
     return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
@@ -150,7 +150,7 @@ def _clean(
     known: Bool[np.ndarray, "4 h w"] | None,
 ) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
-    scale = output_scale(raw, recipe.levels, strength=recipe.strength)
+    scale = find_output_scale(raw, recipe.levels, strength=recipe.strength)
     unclipped = ~find_clipped(raw)
     sound = remove_artefacts(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
@@ -303,7 +303,7 @@ def write(denoised: Denoised, output: Path, *, format: str = Format.DNG, replace
     Raises:
         OutputError: it cannot be written, or did not read back. ExtensionError: there is no such format.
     """
-    writer_for(format)(denoised.image, output, provenance=denoised.provenance, replace=replace)
+    find_writer(format)(denoised.image, output, provenance=denoised.provenance, replace=replace)
     return output
 
 

@@ -264,8 +264,8 @@ def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
 
     from rawdenoise.formats import dng, libraw
 
-    calls = {"_libraw_difference": 0, "second_opinion": 0}
-    for module, name in ((dng, "_libraw_difference"), (libraw, "second_opinion")):
+    calls = {"_find_libraw_difference": 0, "second_opinion": 0}
+    for module, name in ((dng, "_find_libraw_difference"), (libraw, "second_opinion")):
         original = getattr(module, name)
 
         def counted(*given: object, name: str = name, original: object = original) -> object:
@@ -278,6 +278,6 @@ def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
     table = capsys.readouterr().out.splitlines()
     assert [line.split(" | ")[0] for line in table[2:]] == ["| write and read back", "| read"]
     assert calls == {
-        "_libraw_difference": 1 + 2,
+        "_find_libraw_difference": 1 + 2,
         "second_opinion": 1 + 2,
     }  # the capture itself, then two rounds

@@ -20,8 +20,8 @@ from rawdenoise.errors import LayoutError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.output_levels import scaled
-from rawdenoise.formats.preview import preview
+from rawdenoise.formats.output_levels import scale_levels
+from rawdenoise.formats.preview import render_preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import write_mosaic_tiff
@@ -100,7 +100,7 @@ def test_a_finer_scale_restates_a_repeat_whole(
     shape: tuple[int, int], area: tuple[int, int, int, int], tmp_path: Path
 ) -> None:
     raw = read_raw(write_grid(tmp_path / "a.dng", GRID[: shape[0], : shape[1]], area=area))
-    write_dng(scaled(raw, 8), tmp_path / "fine.dng", provenance=PROVENANCE)
+    write_dng(scale_levels(raw, 8), tmp_path / "fine.dng", provenance=PROVENANCE)
     fine = read_raw(tmp_path / "fine.dng")
     assert fine.levels.white == 8 * 4095
     assert np.abs(pack(fine) - pack(raw)).max() < 1e-6
@@ -129,7 +129,7 @@ def test_a_mosaic_tiff_with_a_senseless_repeat_is_refused(tmp_path: Path) -> Non
 
 def test_preview_and_rendering_show_no_pattern(tmp_path: Path) -> None:
     raw = read_raw(write_grid(tmp_path / "a.dng", GRID))
-    even = preview(raw)
+    even = render_preview(raw)
     assert even.reshape(-1, 3).std(axis=0).max() < 0.5
     rows = 100.0 * (np.arange(64) % 5)  # LibRaw takes the mean of these off
     levels = Levels((256.0,) * 4, 4095.0, black_delta_rows=rows)
@@ -144,12 +144,12 @@ def test_what_is_saturated_is_white_whatever_is_added_to_black_there() -> None:
     levels = Levels((200.0,) * 4, 4095.0, black_delta_rows=np.full(40, 300.0))
     raw = replace(make_raw(40, 48, mosaic=mosaic), levels=levels)
     assert (render(raw) == 65535).all()
-    assert (preview(raw) == 255).all()
+    assert (render_preview(raw) == 255).all()
 
 
 def test_libraw_finds_the_repeat_that_we_state(tmp_path: Path) -> None:
     raw = read_raw(write_grid(tmp_path / "a.dng", GRID))
-    write_dng(scaled(raw, 2), tmp_path / "out.dng", provenance=PROVENANCE)
+    write_dng(scale_levels(raw, 2), tmp_path / "out.dng", provenance=PROVENANCE)
     with rawpy.imread(str(tmp_path / "out.dng")) as libraw:
         picture = libraw.postprocess(
             gamma=(1, 1), no_auto_bright=True, output_bps=16, user_wb=[1, 1, 1, 1],

@@ -64,7 +64,7 @@ def test_a_file_that_was_just_written_is_not_remembered(
     monkeypatch.undo()
     with Digests(tmp_path / "cache") as known:
         known.of(source)
-        assert known._tell("SELECT * FROM digests", ()) == []
+        assert known._query("SELECT * FROM digests", ()) == []
 
 
 def test_without_a_cache_digests_are_taken(source: Path, tmp_path: Path) -> None:

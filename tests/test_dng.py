@@ -27,7 +27,7 @@ from rawdenoise.capture.raw import (
 from rawdenoise.errors import DiskFullError, OutputExistsError, VerificationError
 from rawdenoise.formats import dng as dng_module
 from rawdenoise.formats import dng_codes
-from rawdenoise.formats.dng import compromises, write_dng
+from rawdenoise.formats.dng import list_compromises, write_dng
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
@@ -387,7 +387,7 @@ def test_a_big_endian_maker_note_moves_to_private_data(shared_data: Path, tmp_pa
     assert private.startswith(
         b"Adobe\0MakN" + (len(note) + 6).to_bytes(4, "big") + b"MM" + (830).to_bytes(4, "big") + note
     )
-    assert any("DNGPrivateData" in line for line in compromises(image))
+    assert any("DNGPrivateData" in line for line in list_compromises(image))
     kept = {code: tag for code, tag in image.metadata.exif.items() if code != Code.MakerNote}
     assert {code: found.exif.get(code) for code in kept} == kept
 
@@ -403,11 +403,11 @@ def test_what_a_source_does_not_tell_is_made_up_and_said(shared_data: Path, tmp_
         Code.ColorMatrix1,
         Code.AsShotNeutral,
     } <= root.keys()
-    said = " ".join((*image.notes, *compromises(image)))
+    said = " ".join((*image.notes, *list_compromises(image)))
     assert "camera unknown" in said
     assert "matrix unknown" in said
     assert "white balance unknown" in said
-    assert compromises(make_capture()) == ()
+    assert list_compromises(make_capture()) == ()
 
 
 # ---------------------------------------------------------------- whole or not at all
@@ -416,14 +416,14 @@ def test_what_a_source_does_not_tell_is_made_up_and_said(shared_data: Path, tmp_
 def test_an_output_that_does_not_read_back_is_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encode = dng_module._encoded_tile
+    encode = dng_module._encode_tile
 
     def with_a_wrong_pixel(tile: np.ndarray, rows: int, columns: int) -> bytes:
         broken = tile.copy()
         broken[0, 0] ^= 1
         return encode(broken, rows, columns)
 
-    monkeypatch.setattr(dng_module, "_encoded_tile", with_a_wrong_pixel)
+    monkeypatch.setattr(dng_module, "_encode_tile", with_a_wrong_pixel)
     (tmp_path / "a.dng").write_bytes(b"what was there before")
     with pytest.raises(VerificationError, match="mosaic"):
         write_dng(make_capture(), tmp_path / "a.dng", provenance=PROVENANCE)
@@ -454,7 +454,7 @@ def test_a_full_disk_or_an_interruption_leaves_nothing(
     def fail(*_: object) -> bytes:
         raise failure
 
-    monkeypatch.setattr(dng_module, "_encoded_tile", fail)
+    monkeypatch.setattr(dng_module, "_encode_tile", fail)
     expected = DiskFullError if isinstance(failure, OSError) else KeyboardInterrupt
     with pytest.raises(expected):
         write_dng(make_capture(), tmp_path / "a.dng", provenance=PROVENANCE)

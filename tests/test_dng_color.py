@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from rawdenoise.capture.raw import Provenance, Tag
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.dng_color import color_temperature, dng_matrices, stated_neutral
+from rawdenoise.formats.dng_color import color_temperature, read_matrices, read_neutral
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.preview import preview
+from rawdenoise.formats.preview import render_preview
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import write_tiff
 from rawdenoise.formats.tiff_container import RATIONAL, SHORT, SRATIONAL, ascii_tag, numbers, numbers_tag
@@ -63,7 +63,7 @@ def test_the_temperatures_of_the_standard_lights(chromaticity: tuple[float, floa
 
 def test_a_white_is_what_the_camera_gives_for_it_under_one_light() -> None:
     tags = {Code.ColorMatrix1: matrix_tag(WARM), Code.AsShotWhiteXY: white(*TUNGSTEN)}
-    assert stated_neutral(tags) == by_green(WARM @ xyz(*TUNGSTEN))
+    assert read_neutral(tags) == by_green(WARM @ xyz(*TUNGSTEN))
 
 
 def test_between_two_lights_the_matrix_is_interpolated_by_the_inverse_temperature() -> None:
@@ -77,7 +77,7 @@ def test_between_two_lights_the_matrix_is_interpolated_by_the_inverse_temperatur
     ):
         for tags in (lights(), dict(reversed(lights().items()))):
             tags[Code.AsShotWhiteXY] = white(*chromaticity)
-            assert stated_neutral(tags) == by_green(matrix @ xyz(*chromaticity))
+            assert read_neutral(tags) == by_green(matrix @ xyz(*chromaticity))
 
 
 def test_of_three_lights_the_two_beside_the_white_count() -> None:
@@ -87,7 +87,7 @@ def test_of_three_lights_the_two_beside_the_white_count() -> None:
         Code.CalibrationIlluminant3: numbers_tag(SHORT, 11),
     }
     cold = (0.3064, 0.3166)  # 7,000 K
-    assert stated_neutral({**tags, Code.AsShotWhiteXY: white(*cold)}) == by_green(
+    assert read_neutral({**tags, Code.AsShotWhiteXY: white(*cold)}) == by_green(
         (lambda share: (1 - share) * COLD + share * other)(
             (1 / 6500 - 1 / color_temperature(*cold)) / (1 / 6500 - 1 / 7500)
         )
@@ -100,7 +100,7 @@ def test_a_light_of_unknown_temperature_leaves_the_first_matrix() -> None:
         Code.CalibrationIlluminant2: numbers_tag(SHORT, 255),
         Code.AsShotWhiteXY: white(*DAYLIGHT),
     }
-    assert stated_neutral(tags) == by_green(WARM @ xyz(*DAYLIGHT))
+    assert read_neutral(tags) == by_green(WARM @ xyz(*DAYLIGHT))
 
 
 @pytest.mark.parametrize("same", [True, False])
@@ -115,14 +115,14 @@ def test_the_body_s_calibration_and_its_gains_count(same: bool) -> None:
         Code.AsShotWhiteXY: white(*TUNGSTEN),
     }
     whole = np.diag(gains) @ (calibration if same else np.eye(3)) @ WARM
-    assert stated_neutral(tags) == by_green(whole @ xyz(*TUNGSTEN))
-    assert np.array(dng_matrices(tags)[0].matrix) == pytest.approx(whole, abs=1e-5)
+    assert read_neutral(tags) == by_green(whole @ xyz(*TUNGSTEN))
+    assert np.array(read_matrices(tags)[0].matrix) == pytest.approx(whole, abs=1e-5)
 
 
 @given(st.floats(0.28, 0.5), st.floats(-0.02, 0.02))
 def test_the_neutral_leads_back_to_its_white(x: float, off: float) -> None:
     y = 2.87 * x - 3 * x * x - 0.275 + off  # the daylight locus (CIE 15), and near it
-    neutral = stated_neutral({**lights(), Code.AsShotWhiteXY: white(x, y)})
+    neutral = read_neutral({**lights(), Code.AsShotWhiteXY: white(x, y)})
     share = np.clip((1 / 2850 - 1 / color_temperature(x, y)) / (1 / 2850 - 1 / 6500), 0, 1)
     back = np.linalg.inv((1 - share) * WARM + share * COLD) @ np.array(neutral)
     assert (back[:2] / back.sum()).tolist() == pytest.approx([x, y], abs=1e-4)
@@ -133,8 +133,8 @@ def test_the_neutral_leads_back_to_its_white(x: float, off: float) -> None:
     [white(0, 0.3), white(0.3, 0), white(0.7, 0.5), numbers_tag(RATIONAL, 0.3), Tag(5, 2, bytes(16))],
 )
 def test_a_white_that_is_none_says_nothing(stated: Tag) -> None:
-    assert stated_neutral({**lights(), Code.AsShotWhiteXY: stated}) is None
-    assert stated_neutral({Code.AsShotWhiteXY: white(*DAYLIGHT)}) is None  # no matrix to go by
+    assert read_neutral({**lights(), Code.AsShotWhiteXY: stated}) is None
+    assert read_neutral({Code.AsShotWhiteXY: white(*DAYLIGHT)}) is None  # no matrix to go by
 
 
 def test_a_neutral_that_cannot_be_gives_way_to_the_white() -> None:
@@ -143,9 +143,9 @@ def test_a_neutral_that_cannot_be_gives_way_to_the_white() -> None:
         Code.AsShotWhiteXY: white(*DAYLIGHT),
         Code.AsShotNeutral: numbers_tag(RATIONAL, 0.5, 1, 0.6),
     }
-    assert stated_neutral(tags) == (0.5, 1, 0.6)
+    assert read_neutral(tags) == (0.5, 1, 0.6)
     tags[Code.AsShotNeutral] = numbers_tag(RATIONAL, 0, 1, 0)
-    assert stated_neutral(tags) == by_green(COLD @ xyz(*DAYLIGHT))
+    assert read_neutral(tags) == by_green(COLD @ xyz(*DAYLIGHT))
 
 
 # ---------------------------------------------------------------- all the way
@@ -173,8 +173,8 @@ def test_a_dng_with_a_white_is_one_with_that_neutral(tmp_path: Path, one_directo
     assert by_white.notes == by_neutral.notes == ()
     assert by_white.color.as_shot_neutral == pytest.approx(by_neutral.color.as_shot_neutral, abs=1e-6)
 
-    shown = preview(by_white)
-    assert np.array_equal(shown, preview(by_neutral))
+    shown = render_preview(by_white)
+    assert np.array_equal(shown, render_preview(by_neutral))
     assert np.ptp(shown.reshape(-1, 3).mean(axis=0)) < 1
     for image in (by_white, by_neutral):
         write_tiff(image, (tmp_path / image.source.name).with_suffix(".tif"), provenance=UNTOUCHED)
@@ -210,7 +210,7 @@ def test_the_balance_of_a_raw_that_is_no_dng_is_the_right_way_round(tmp_path: Pa
     image = read_raw(tmp_path / "a.arw")
     assert set(image.levels.black) == {0}
     assert image.color.as_shot_neutral == pytest.approx(neutral, abs=1e-4)
-    assert np.ptp(preview(image).reshape(-1, 3).mean(axis=0)) < 1
+    assert np.ptp(render_preview(image).reshape(-1, 3).mean(axis=0)) < 1
     write_tiff(image, tmp_path / "a.tif", provenance=UNTOUCHED)
     picture = tifffile.imread(tmp_path / "a.tif").reshape(-1, 3).mean(axis=0)
     assert np.ptp(picture) < 0.005 * picture.mean()

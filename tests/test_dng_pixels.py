@@ -150,7 +150,7 @@ def test_a_bigtiff_is_read_without_libraw(odd: Odd, big_endian: bool, tmp_path: 
 
 
 def test_our_own_bigtiff_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rawdenoise.formats.dng._CLASSIC_LIMIT", 1000)
+    monkeypatch.setattr("rawdenoise.formats.dng._MAXIMUM_CLASSIC_BYTES", 1000)
     raw = read_raw(write_odd(tmp_path / "a.dng", noisy(64, 512)))
     write_dng(raw, tmp_path / "big.dng", provenance=PROVENANCE)
     assert (tmp_path / "big.dng").read_bytes()[2:4] == b"\x2b\0"

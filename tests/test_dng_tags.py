@@ -15,9 +15,9 @@ from test_metadata import EXIF, GPS, ROOT, cr3_file, tiff
 from test_pipeline import NOISE, a_model, noisy
 
 from rawdenoise.capture.raw import NO_TAGS, Camera, Ifd, Metadata, Provenance, RawImage, Tag
-from rawdenoise.formats.dng import compromises, dng_bytes, write_dng
+from rawdenoise.formats.dng import dng_bytes, list_compromises, write_dng
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     DOUBLE,
@@ -167,9 +167,9 @@ def test_unknown_noise_reduction_counts_as_none(tmp_path: Path) -> None:
 def test_noise_reduction_by_the_camera_is_not_ours(tmp_path: Path) -> None:
     applied = {Code.NoiseReductionApplied: numbers_tag(RATIONAL, 0.5)}
     out = tmp_path / "out.dng"
-    assert not denoised_by_us(written(tmp_path, UNTOUCHED, root=applied), out)
-    assert denoised_by_us(written(tmp_path, HALF, root=applied), out)
-    assert denoised_by_us(written(tmp_path, HALF), out)
+    assert not is_denoised_by_us(written(tmp_path, UNTOUCHED, root=applied), out)
+    assert is_denoised_by_us(written(tmp_path, HALF, root=applied), out)
+    assert is_denoised_by_us(written(tmp_path, HALF), out)
 
 
 # ---------------------------------------------------------------- MakerNotes and lens corrections
@@ -184,7 +184,7 @@ def test_a_safe_maker_note_stays_however_far_it_lay(tmp_path: Path) -> None:
     assert (tmp_path / "out.dng").stat().st_size < 1_000_000
     unsafe = written(tmp_path, root={Code.MakerNoteSafety: numbers_tag(SHORT, 0)}, exif=exif)
     assert Code.MakerNote not in unsafe.exif
-    assert any("MakerNote" in line for line in compromises(read_libraw(tmp_path / "source.dng")))
+    assert any("MakerNote" in line for line in list_compromises(read_libraw(tmp_path / "source.dng")))
 
 
 def test_a_maker_note_behind_the_picture_stays_at_its_offset(tmp_path: Path) -> None:
@@ -385,7 +385,7 @@ def test_what_is_made_up_is_said(tmp_path: Path, code: Code, words: str, empty: 
     """An empty name is as good as none."""
     write_source(tmp_path / "source.dng")
     whole = read_libraw(tmp_path / "source.dng")
-    assert compromises(whole) == ()
+    assert list_compromises(whole) == ()
     rest = {other: tag for other, tag in whole.metadata.root.items() if other != code}
     if empty and code in (Code.Make, Code.Model, Code.UniqueCameraModel):
         rest[code] = ascii_tag(" ")
@@ -395,7 +395,7 @@ def test_what_is_made_up_is_said(tmp_path: Path, code: Code, words: str, empty: 
     if code == Code.Model:
         camera = replace(camera, model="ACME One (unique)")
     image = replace(whole, camera=camera, metadata=replace(whole.metadata, root=rest))
-    (note,) = compromises(image)
+    (note,) = list_compromises(image)
     assert words in note
     write_dng(image, tmp_path / "out.dng", provenance=HALF)
     stated = read_metadata(tmp_path / "out.dng").root[code]
@@ -404,7 +404,7 @@ def test_what_is_made_up_is_said(tmp_path: Path, code: Code, words: str, empty: 
 
 def test_a_nameless_camera_of_another_raw_is_said() -> None:
     image = replace(make_capture(), camera=Camera())
-    assert "Make unknown, Model unknown camera" in " ".join(compromises(image))
+    assert "Make unknown, Model unknown camera" in " ".join(list_compromises(image))
 
 
 # ---------------------------------------------------------------- damage

@@ -124,7 +124,9 @@ def test_a_plane_whose_texture_may_be_what_is_seen_does_not_contradict_its_tag(
     promised = TRUE.shot[0] * level + TRUE.read_variance[0]
     flat = NoiseSamples(level, promised, promised, np.full(40, 50.0), 1e-12)
     blue = replace(flat, variance=(2.0 if coarse == 2 else 3.0) * promised, coarse=coarse * promised)
-    monkeypatch.setattr("rawdenoise.noise.evidence.sample_sound_pixels", lambda *_, **__: (flat, flat, flat, blue))
+    monkeypatch.setattr(
+        "rawdenoise.noise.evidence.sample_sound_pixels", lambda *_, **__: (flat, flat, flat, blue)
+    )
     assert ask(capture(profile_tag()), None).kind is kind
 
 

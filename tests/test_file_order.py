@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Tag
-from rawdenoise.formats.file_order import gps_in_our_order, in_our_order
+from rawdenoise.formats.file_order import turn_gps_tags, turn_tags
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tiff_container import BYTE, LONG, SHORT, UNDEFINED
 
@@ -74,14 +74,14 @@ def test_numbers_inside_a_value_are_turned(name: str) -> None:
     code, layout = STRUCTURES[name]
     for kind in (UNDEFINED, BYTE):
         big, little = (Tag(kind, len(layout(order)), layout(order)) for order in "><")
-        assert in_our_order({code: big}, False) == {code: little}
-        assert in_our_order({code: little}, True) == {code: little}
+        assert turn_tags({code: big}, False) == {code: little}
+        assert turn_tags({code: little}, True) == {code: little}
 
 
 def test_texts_of_gps_are_turned() -> None:
     area = {28: Tag(UNDEFINED, 12, b"UNICODE\0" + "hé".encode("utf-16-be"))}
-    assert gps_in_our_order(area, False)[28].data == b"UNICODE\0" + "hé".encode("utf-16-le")
-    assert gps_in_our_order(area, True) == area
+    assert turn_gps_tags(area, False)[28].data == b"UNICODE\0" + "hé".encode("utf-16-le")
+    assert turn_gps_tags(area, True) == area
 
 
 @pytest.mark.parametrize("kind", [BYTE, UNDEFINED, SHORT, LONG])
@@ -103,5 +103,5 @@ def test_what_is_cut_or_made_up_keeps_its_length(name: str, data: st.DataObject)
     value = data.draw(
         st.one_of(st.binary(max_size=200), st.integers(0, len(whole)).map(lambda end: whole[:end]))
     )
-    turned = in_our_order({code: Tag(UNDEFINED, len(value), value)}, False)[code]
+    turned = turn_tags({code: Tag(UNDEFINED, len(value), value)}, False)[code]
     assert len(turned.data) == turned.count == len(value)

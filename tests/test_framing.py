@@ -19,13 +19,13 @@ from rawdenoise.formats.framing import (
     makers_crop,
     picture_shape,
     pixel_scale,
-    upright,
+    turn_upright,
     user_crop,
 )
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.mosaic_layout import layout_json, parse_layout
+from rawdenoise.formats.mosaic_layout import format_layout, parse_layout
 from rawdenoise.formats.plain import read_plain
-from rawdenoise.formats.preview import preview
+from rawdenoise.formats.preview import render_preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import write_mosaic_tiff
@@ -80,7 +80,7 @@ def test_upright_is_what_exif_means(orientation: int) -> None:
     picture = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
     stored = Image.fromarray(picture)
     stored.getexif()[Code.Orientation] = orientation
-    assert np.array_equal(upright(picture, orientation), np.asarray(ImageOps.exif_transpose(stored)))
+    assert np.array_equal(turn_upright(picture, orientation), np.asarray(ImageOps.exif_transpose(stored)))
 
 
 def test_a_scale_of_pixels_that_are_not_square_is_across_and_down() -> None:
@@ -88,7 +88,7 @@ def test_a_scale_of_pixels_that_are_not_square_is_across_and_down() -> None:
     assert pixel_scale(tags) == (2, 1)
     raw = make_raw(40, 60, crop=Area(4, 6, 34, 50), pixel_scale=(2.0, 1.0))
     assert picture_shape(raw) == (60, 44)
-    assert render(raw).shape == preview(raw).shape == (60, 44, 3)
+    assert render(raw).shape == render_preview(raw).shape == (60, 44, 3)
 
 
 def stepped(height: int, width: int) -> np.ndarray:
@@ -109,11 +109,12 @@ def test_a_dng_is_shown_as_its_tags_say(tmp_path: Path, orientation: int) -> Non
     assert cropped.crop == Area(50, 30, 110, 120)
     inside = slice(40, 100), slice(10, 100)
     assert np.array_equal(
-        render(cropped), upright(upright(render(whole), {1: 1, 6: 8}[orientation])[inside], orientation)
+        render(cropped),
+        turn_upright(turn_upright(render(whole), {1: 1, 6: 8}[orientation])[inside], orientation),
     )
     # A preview may be brighter: this is that of the same pixels.
-    assert preview(cropped).shape == (60, 90, 3)
-    steps = preview(cropped).mean(axis=2)[5::10, 5::10]
+    assert render_preview(cropped).shape == (60, 90, 3)
+    steps = render_preview(cropped).mean(axis=2)[5::10, 5::10]
     assert (np.diff(steps, axis=0) > 0).all()
     assert (np.diff(steps, axis=1) > 0).all()
 
@@ -182,7 +183,7 @@ def test_a_mosaic_tiff_keeps_what_is_shown(tmp_path: Path) -> None:
     ],
 )
 def test_a_layout_with_an_impossible_picture_is_refused(old: str, new: str) -> None:
-    told = layout_json(make_raw(40, 60))
+    told = format_layout(make_raw(40, 60))
     assert old in told
     with pytest.raises(ValueError):
         parse_layout(told.replace(old, new))

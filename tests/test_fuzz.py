@@ -33,7 +33,7 @@ from rawdenoise.formats import read_raw
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.preview import camera_to_srgb
-from rawdenoise.formats.tiff_container import MOST_VALUE_BYTES
+from rawdenoise.formats.tiff_container import MAXIMUM_VALUE_BYTES
 from rawdenoise.isolation.reader import IsolatedReader
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -157,7 +157,7 @@ def test_all_directories_share_one_budget(tmp_path: Path) -> None:
 
 
 def test_no_value_is_larger_than_the_budget_however_large_the_file(tmp_path: Path) -> None:
-    path, size = tmp_path / "a.dng", MOST_VALUE_BYTES + (1 << 20)
+    path, size = tmp_path / "a.dng", MAXIMUM_VALUE_BYTES + (1 << 20)
     with path.open("wb") as file:
         file.write(tiff(entry(271, 2, 4, 0x004B494E), entry(700, 7, size - 4096, 4096)))
         file.truncate(size)
@@ -278,10 +278,10 @@ def test_a_tiff_whose_pixels_are_out_of_proportion_takes_no_memory(tmp_path: Pat
 def test_a_layout_is_held_against_its_types(
     tmp_path: Path, spoil: Callable[[dict[str, object]], object]
 ) -> None:
-    from rawdenoise.formats.mosaic_layout import layout_json
+    from rawdenoise.formats.mosaic_layout import format_layout
 
     image = make_raw(8, 12)
-    said = json.loads(layout_json(image))
+    said = json.loads(format_layout(image))
     spoil(said)
     tifffile.imwrite(tmp_path / "a.tif", image.mosaic, description=json.dumps(said), metadata=None)
     with pytest.raises(RawDenoiseError, match=r"does not say how its mosaic is laid out|tells") as caught:

@@ -12,9 +12,9 @@ from conftest import write_bayer_dng
 from rawdenoise.capture.raw import Cfa, Provenance, RawImage, Tag
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.gain_maps import apply_gains, gain_maps
+from rawdenoise.formats.gain_maps import apply_gains, read_gain_maps
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.preview import preview
+from rawdenoise.formats.preview import render_preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import SHORT, bytes_tag, numbers_tag
@@ -49,7 +49,7 @@ def gained(image: RawImage) -> np.ndarray:
     height, width = image.active.height, image.active.width
     whole = np.ones((height, width), np.float32)
     for top in range(0, height, 7):
-        apply_gains(whole[top : top + 7], top, gain_maps(image), (height, width))
+        apply_gains(whole[top : top + 7], top, read_gain_maps(image), (height, width))
     return whole
 
 
@@ -137,9 +137,9 @@ def test_shading_is_gone_from_the_picture_and_its_preview(
 
     even = render(plain).astype(int)
     assert np.abs(render(image) - even).max() < 0.004 * even.max()
-    assert np.abs(preview(image).astype(int) - preview(plain)).max() <= 1
+    assert np.abs(render_preview(image).astype(int) - render_preview(plain)).max() <= 1
     uneven = replace(image, metadata=replace(image.metadata, raw={}))
-    assert np.ptp(preview(uneven)) > 50
+    assert np.ptp(render_preview(uneven)) > 50
 
     write_dng(image, tmp_path / "out.dng", provenance=Provenance("1", "none", 0.0))
     back = read_raw(tmp_path / "out.dng")
@@ -151,4 +151,4 @@ def test_what_a_gain_lifts_beyond_white_is_white(tmp_path: Path) -> None:
     mosaic = np.full((HEIGHT, WIDTH), 14000, np.uint16)
     image = a_dng(tmp_path / "a.dng", (9, map_parameters(np.full((1, 1), 2.0))), mosaic=mosaic)
     assert (render(image) == 65535).all()
-    assert (preview(image) == 255).all()
+    assert (render_preview(image) == 255).all()

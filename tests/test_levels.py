@@ -23,7 +23,13 @@ from rawdenoise.formats import dng_directories, read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.output_levels import OutputLevels, fine_scale, level_notes, output_scale, scaled
+from rawdenoise.formats.output_levels import (
+    OutputLevels,
+    find_fine_scale,
+    find_output_scale,
+    level_notes,
+    scale_levels,
+)
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag, numbers
 from rawdenoise.noise.artefacts import remove_artefacts
@@ -52,8 +58,8 @@ def ten_bit(height: int = 90, width: int = 128, **more: object) -> RawImage:
 
 @given(raw_images())
 def test_a_finer_scale_is_the_same_signal(raw: RawImage) -> None:
-    scale = fine_scale(raw)
-    fine = scaled(raw, scale)
+    scale = find_fine_scale(raw)
+    fine = scale_levels(raw, scale)
     assert scale == {4095.0: 16, 16383.0: 4, 65535.0: 1}[raw.levels.white]
     assert np.array_equal(fine.mosaic, raw.mosaic.astype(int) * scale)
     np.testing.assert_allclose(pack(fine), pack(raw), atol=1e-6)
@@ -65,14 +71,14 @@ def test_a_finer_scale_is_the_same_signal(raw: RawImage) -> None:
 )
 def test_everything_fits_into_16_bits(white: int, highest: int, scale: int) -> None:
     raw = make_raw(8, 8, mosaic=np.full((8, 8), highest, np.uint16), black=(4.0,) * 4, white=float(white))
-    assert fine_scale(raw) == scale
+    assert find_fine_scale(raw) == scale
 
 
 @pytest.mark.parametrize("one_directory", [False, True])
 def test_a_fine_dng_states_its_own_levels(tmp_path: Path, one_directory: bool) -> None:
     write_source(tmp_path / "source.dng", one_directory=one_directory)
     source = read_raw(tmp_path / "source.dng")
-    assert fine_scale(source) == 1
+    assert find_fine_scale(source) == 1
     assert "OpcodeList1" in level_notes(source, OutputLevels.FINE, strength=0)[0]
     kept = denoise(source, None, replace(FINE, strength=0.0)).image
     assert kept is source
@@ -110,7 +116,9 @@ def test_a_fine_dng_that_states_other_levels_is_not_kept(
 
     monkeypatch.setattr(dng_directories, "_level_tags", with_a_wrong_level)
     with pytest.raises(VerificationError, match=code.name):
-        write_dng(scaled(source, 64), tmp_path / "fine.dng", provenance=Provenance("1.2.3", "none", 0.0))
+        write_dng(
+            scale_levels(source, 64), tmp_path / "fine.dng", provenance=Provenance("1.2.3", "none", 0.0)
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["source.dng"]
 
 
@@ -184,9 +192,9 @@ def test_a_sensor_of_12_bits_or_less_gets_the_finer_scale_where_it_is_denoised(
     white: int, strength: float, scale: int
 ) -> None:
     raw = make_raw(8, 8, black=(4.0,) * 4, white=float(white))
-    assert output_scale(raw, Recipe().levels, strength=strength) == scale
-    assert output_scale(raw, OutputLevels.SENSOR, strength=strength) == 1
-    assert output_scale(raw, OutputLevels.FINE, strength=strength) == fine_scale(raw)
+    assert find_output_scale(raw, Recipe().levels, strength=strength) == scale
+    assert find_output_scale(raw, OutputLevels.SENSOR, strength=strength) == 1
+    assert find_output_scale(raw, OutputLevels.FINE, strength=strength) == find_fine_scale(raw)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +211,7 @@ def test_a_sensor_of_12_bits_or_less_gets_the_finer_scale_where_it_is_denoised(
 )
 def test_only_opcodes_with_stored_values_keep_the_sensor_s_scale(ids: tuple[int, ...], kept: bool) -> None:
     raw = ten_bit(metadata=opcodes(*ids))
-    assert output_scale(raw, OutputLevels.AUTO, strength=1) == (1 if kept else 64)
+    assert find_output_scale(raw, OutputLevels.AUTO, strength=1) == (1 if kept else 64)
     said = {levels: bool(level_notes(raw, levels, strength=1)) for levels in OutputLevels}
     assert said == {OutputLevels.AUTO: kept, OutputLevels.SENSOR: False, OutputLevels.FINE: kept}
 
@@ -222,7 +230,7 @@ def test_a_list_of_opcodes_that_cannot_be_read_keeps_the_sensor_s_scale() -> Non
     whole = opcodes(5, 5).raw[Code.OpcodeList1].data
     for length in range(len(whole)):
         raw = ten_bit(metadata=Metadata(is_dng=True, raw={Code.OpcodeList1: bytes_tag(whole[:length], 7)}))
-        assert output_scale(raw, OutputLevels.AUTO, strength=1) == 1
+        assert find_output_scale(raw, OutputLevels.AUTO, strength=1) == 1
 
 
 def test_the_noise_that_is_left_and_the_brightness_are_those_of_the_sensor_s_scale(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from rawdenoise.errors import (
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.libraw import _orientation, read_libraw
-from rawdenoise.formats.shooting import camera_by_signature
+from rawdenoise.formats.shooting import find_camera_by_signature
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import LONG, SHORT, numbers_tag
 from rawdenoise.formats.tiff_writer import Node, write_tree
@@ -165,7 +165,7 @@ def test_a_quicktake_is_named_by_its_first_bytes(tmp_path: Path) -> None:
     for start, model in ((b"qktk\0\0", "100"), (b"qktn\0\0", "150"), (b"qktn\0\x04", "200"), (b"qkt?", "")):
         (tmp_path / "a.qtk").write_bytes(start + bytes(100))
         expected = ("Apple", f"QuickTake {model}") if model else ("", "")
-        assert camera_by_signature(tmp_path / "a.qtk") == expected
+        assert find_camera_by_signature(tmp_path / "a.qtk") == expected
 
 
 def test_a_dng_that_is_cut_within_its_tables_is_refused_wherever_it_is_cut(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import io
 
 from rawdenoise.errors import UNFORESEEN, FileError, NotAnImageError, TruncatedError, UnreadableError
-from rawdenoise.formats.matlab import LARGEST_ARRAY, check_matlab5
+from rawdenoise.formats.matlab import MAXIMUM_ARRAY_BYTES, check_matlab5
 from rawdenoise.formats.sidd import read_sidd
 from rawdenoise.isolation.reader import shared_reader
 
@@ -212,7 +212,7 @@ def test_what_is_no_plain_array_in_the_file_itself_is_refused_before_it_is_read(
     path = tmp_path / NAME
     with h5py.File(path, "w") as file:
         make(tmp_path, file)
-    assert path.stat().st_size < LARGEST_ARRAY
+    assert path.stat().st_size < MAXIMUM_ARRAY_BYTES
     with pytest.raises(error, match=says):
         read_sidd(path)
 

@@ -12,7 +12,7 @@ from rawdenoise.capture.raw import Camera, Exposure, Tag
 from rawdenoise.errors import UnreadableError
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.shooting import stated_camera, stated_exposure
+from rawdenoise.formats.shooting import read_camera, read_exposure
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     LONG,
@@ -218,8 +218,8 @@ def test_raws_that_hold_tiffs_keep_their_tags(tmp_path: Path, content: bytes) ->
     assert EXIF.items() <= found.exif.items()
     assert not found.raw  # no directory describes the mosaic
     assert found.gps == (GPS if b"crx" in content else {})
-    assert stated_camera(found, "mode") == Camera("Maker", "One", "0123", "mode")
-    assert stated_exposure(found) == Exposure(102400, 0.004, 5.6, 35.0, "2024:05:06 07:08:09")
+    assert read_camera(found, "mode") == Camera("Maker", "One", "0123", "mode")
+    assert read_exposure(found) == Exposure(102400, 0.004, 5.6, 35.0, "2024:05:06 07:08:09")
 
 
 def test_the_maker_note_of_a_raf_can_go_anywhere(tmp_path: Path) -> None:
@@ -231,8 +231,8 @@ def test_the_maker_note_of_a_raf_can_go_anywhere(tmp_path: Path) -> None:
 def test_a_raf_without_exif_is_known_by_its_header(tmp_path: Path) -> None:
     source = tmp_path / "a.raf"
     source.write_bytes(raf_file(b"no tiff"))
-    assert stated_camera(read_metadata(source), "").name == "FUJIFILM X-A1"
-    assert stated_exposure(read_metadata(source)) == Exposure()
+    assert read_camera(read_metadata(source), "").name == "FUJIFILM X-A1"
+    assert read_exposure(read_metadata(source)) == Exposure()
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -251,7 +251,7 @@ def test_damage_of_other_containers_is_never_fatal(
     source = tmp_path / "damaged.cr3"
     source.write_bytes(data[: len(data) - cut % len(data)])
     found = read_metadata(source)
-    stated_exposure(found)
+    read_exposure(found)
     assert sum(len(tag.data) for tag in {**found.root, **found.exif}.values()) <= 6 * len(data)
 
 

@@ -16,7 +16,7 @@ from odd_dngs import LONG, SHORT, Entry, Odd, noisy, opcode_list, write_odd
 from rawdenoise.capture.raw import Metadata, Provenance, Tag
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.opcodes import named_bad_pixels, read_opcodes
+from rawdenoise.formats.opcodes import find_named_bad_pixels, read_opcodes
 from rawdenoise.formats.tags import Code
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.noise.defects import find_named_defects
@@ -50,7 +50,7 @@ def write_named(
 
 def test_pixels_named_by_value_are_known(tmp_path: Path) -> None:
     write_named(tmp_path / "a.dng", opcode_list(constant(0)))
-    bad = named_bad_pixels(read_raw(tmp_path / "a.dng"))
+    bad = find_named_bad_pixels(read_raw(tmp_path / "a.dng"))
     assert bad is not None
     assert [tuple(place) for place in np.argwhere(bad).tolist()] == PLACES
 
@@ -62,7 +62,7 @@ def test_pixels_named_by_place_are_known(code: int, origin: tuple[int, int], tmp
         (1, bytes(8)), bad_list([(10, 20), (900, 5)], [(30, 40, 32, 43), (60, 90, 99, 999)])
     )
     write_named(tmp_path / "a.dng", opcodes, code=code)
-    bad = named_bad_pixels(read_raw(tmp_path / "a.dng"))
+    bad = find_named_bad_pixels(read_raw(tmp_path / "a.dng"))
     assert bad is not None
     top, left = origin
     expected = np.zeros((64, 96), bool)
@@ -87,7 +87,7 @@ def test_named_pixels_are_repaired_for_the_network_and_stay_as_they_were(tmp_pat
     around = clean.mosaic[1:, 2:][(beside & ~bad)[1:, 2:]]
     assert np.abs(around.astype(float) - 1000).max() < 80  # nothing dark has spread
     write_dng(clean, tmp_path / "out.dng", provenance=Provenance("0", "x", 1.0))
-    assert np.array_equal(named_bad_pixels(read_raw(tmp_path / "out.dng")), bad)
+    assert np.array_equal(find_named_bad_pixels(read_raw(tmp_path / "out.dng")), bad)
 
 
 def test_a_value_is_named_as_it_is_once_the_values_are_linear(tmp_path: Path) -> None:
@@ -97,20 +97,20 @@ def test_a_value_is_named_as_it_is_once_the_values_are_linear(tmp_path: Path) ->
     table = [100 + 4 * value for value in range(256)]
     tags = {Code.LinearizationTable: (SHORT, table), Code.OpcodeList1: opcode_list(constant(7))}
     raw = read_raw(write_odd(tmp_path / "a.dng", stored, Odd(bits=8, tags=tags)))
-    bad = named_bad_pixels(raw)
+    bad = find_named_bad_pixels(raw)
     assert np.array_equal(bad, stored == 7)
     write_dng(raw, tmp_path / "out.dng", provenance=Provenance("0", "x", 0.0))
     out = read_raw(tmp_path / "out.dng")
     assert Code.LinearizationTable not in out.metadata.raw
-    assert np.array_equal(named_bad_pixels(out), bad)
+    assert np.array_equal(find_named_bad_pixels(out), bad)
 
 
 def test_a_file_without_such_opcodes_names_no_pixels(tmp_path: Path) -> None:
     raw = read_raw(write_odd(tmp_path / "a.dng", noisy(64, 96)))
-    assert named_bad_pixels(raw) is None
+    assert find_named_bad_pixels(raw) is None
     assert find_named_defects(raw) is None
     write_named(tmp_path / "b.dng", opcode_list(constant(9)))
-    assert named_bad_pixels(read_raw(tmp_path / "b.dng")) is None
+    assert find_named_bad_pixels(read_raw(tmp_path / "b.dng")) is None
 
 
 @given(st.binary(max_size=80), st.sampled_from([CONSTANT, LIST, 9]))
@@ -121,7 +121,7 @@ def test_no_opcode_list_breaks_its_reader(data: bytes, number: int) -> None:
     assert [opcode.number for opcode in read_opcodes(whole)] == [number]
     raw = make_raw(8, 8)
     tags = {Code.OpcodeList1: Tag(kind, len(whole), whole), Code.OpcodeList2: Tag(kind, len(whole), whole)}
-    named_bad_pixels(replace(raw, metadata=Metadata(is_dng=True, raw=tags)))
+    find_named_bad_pixels(replace(raw, metadata=Metadata(is_dng=True, raw=tags)))
 
 
 def test_rectangles_that_lie_on_each_other_cost_no_time() -> None:
@@ -131,6 +131,6 @@ def test_rectangles_that_lie_on_each_other_cost_no_time() -> None:
         make_raw(2000, 2000),
         metadata=Metadata(is_dng=True, raw={Code.OpcodeList1: Tag(7, len(whole), whole)}),
     )
-    bad = named_bad_pixels(raw)
+    bad = find_named_bad_pixels(raw)
     assert bad is not None
     assert bad.all()

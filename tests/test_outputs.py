@@ -21,7 +21,7 @@ from rawdenoise.files.names import mirror_of, parse_pattern
 from rawdenoise.files.outputs import Judge, Standing, is_made_by_us
 from rawdenoise.files.sources import digest_of, signature_of
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.provenance import is_output, read_origin
 from rawdenoise.formats.tags import Code
@@ -245,7 +245,7 @@ def test_a_denoised_file_stays_one_though_another_program_says_that_it_made_it(t
         write_dng(make_raw(48, 64), tmp_path / "a.dng", provenance=Provenance("0", "gr2r", strength))
         found = read_metadata(tmp_path / "a.dng")
         touched = replace(found, root={**found.root, Code.Software: ascii_tag("Lightroom 14.0")})
-        assert denoised_by_us(touched, tmp_path / "a.dng") is bool(strength)
+        assert is_denoised_by_us(touched, tmp_path / "a.dng") is bool(strength)
 
 
 def test_outputs_at_strength_0_are_no_captures_again_and_simulated_captures_are(tmp_path: Path) -> None:

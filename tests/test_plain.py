@@ -23,8 +23,8 @@ from rawdenoise.capture.raw import (
 )
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, TruncatedError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.mosaic_layout import layout_json
-from rawdenoise.formats.plain import PlainLayout, possible_sizes, read_plain
+from rawdenoise.formats.mosaic_layout import format_layout
+from rawdenoise.formats.plain import PlainLayout, list_possible_sizes, read_plain
 from rawdenoise.formats.tiff import write_mosaic_tiff
 
 FOURTEEN_BITS = PlainLayout(cfa=Cfa.GBRG, black=600.0, white=16383.0, bits=14, size=(12, 8))
@@ -189,15 +189,15 @@ def test_packed_files_are_recognised(tmp_path: Path, bits: int) -> None:
 
 @given(width=st.integers(1, 60).map(lambda n: 2 * n), height=st.integers(1, 60).map(lambda n: 2 * n))
 def test_proposed_sizes_fit(width: int, height: int) -> None:
-    for proposed in possible_sizes(width * height):
+    for proposed in list_possible_sizes(width * height):
         assert proposed[0] * proposed[1] == width * height
         assert proposed[0] % 2 == proposed[1] % 2 == 0
 
 
 def test_likely_sizes_come_first() -> None:
-    assert possible_sizes(6000 * 4000)[0] == (6000, 4000)
-    assert possible_sizes(4032 * 3024)[0] == (4032, 3024)
-    assert possible_sizes(1920 * 1080)[0] == (1920, 1080)
+    assert list_possible_sizes(6000 * 4000)[0] == (6000, 4000)
+    assert list_possible_sizes(4032 * 3024)[0] == (4032, 3024)
+    assert list_possible_sizes(1920 * 1080)[0] == (1920, 1080)
 
 
 PROVENANCE = Provenance(version="1", method="gr2r", strength=1.0)
@@ -243,7 +243,7 @@ def test_our_own_mosaic_tiff_says_its_layout(tmp_path: Path) -> None:
 )
 def test_a_mosaic_tiff_that_lies_is_refused(tmp_path: Path, change: dict[str, object], says: str) -> None:
     image = replace(described(words(top=4095)), **change)
-    path = saved_tiff(tmp_path, image.mosaic, description=layout_json(image), metadata=None)
+    path = saved_tiff(tmp_path, image.mosaic, description=format_layout(image), metadata=None)
     with pytest.raises(LayoutError, match=says):
         read_plain(path, None)
 

@@ -15,7 +15,7 @@ from rawdenoise.capture.raw import Area, Cfa, Color, Levels, Metadata, Provenanc
 from rawdenoise.formats.demosaicing import demosaic
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.preview import preview, preview_jpeg
+from rawdenoise.formats.preview import encode_preview, render_preview
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 
@@ -37,7 +37,7 @@ def seen(scene: np.ndarray, cfa: Cfa, **more: object) -> RawImage:
 
 @given(raw_images(max_side=40), st.integers(4, 60))
 def test_a_preview_is_as_long_as_the_picture_or_as_is_allowed(image: RawImage, long_side: int) -> None:
-    height, width, _ = preview(image, long_side=long_side).shape
+    height, width, _ = render_preview(image, long_side=long_side).shape
     longest = max(image.active.height, image.active.width)
     assert max(height, width) == min(long_side, longest)
     share = min(1, long_side / longest)
@@ -49,7 +49,7 @@ def test_a_preview_is_as_long_as_the_picture_or_as_is_allowed(image: RawImage, l
 
 def test_a_preview_is_2048_pixels_long_if_the_picture_is() -> None:
     for width, long_side in ((1000, 1000), (2048, 2048), (2060, 2048), (4500, 2048)):
-        assert preview(make_raw(16, width)).shape[1] == long_side
+        assert render_preview(make_raw(16, width)).shape[1] == long_side
 
 
 @pytest.mark.parametrize("cfa", list(Cfa))
@@ -59,7 +59,7 @@ def test_every_colour_of_a_preview_lies_where_the_scene_has_it(cfa: Cfa, long_si
     height, width, centre = 180, 240, (71.3, 97.6)
     y, x = np.mgrid[:height, :width] + 0.5
     scene = 0.9 * np.exp(-((y - centre[0]) ** 2 + (x - centre[1]) ** 2) / (2 * 18**2))
-    linear = (preview(seen(scene, cfa), long_side=long_side) / 255.0) ** 2.2
+    linear = (render_preview(seen(scene, cfa), long_side=long_side) / 255.0) ** 2.2
     rows, columns = np.mgrid[: linear.shape[0], : linear.shape[1]] + 0.5
     for color in range(3):
         weight = linear[..., color] * (linear[..., color] > 0.02)
@@ -74,7 +74,7 @@ def test_every_colour_of_a_preview_lies_where_the_scene_has_it(cfa: Cfa, long_si
 def test_the_edges_of_a_preview_have_no_colour(cfa: Cfa, long_side: int) -> None:
     y, x = np.mgrid[:120, :160] / 8.0
     scene = 0.4 + 0.35 * np.sin(y) * np.cos(x)
-    shown = preview(seen(scene, cfa), long_side=long_side).astype(int)
+    shown = render_preview(seen(scene, cfa), long_side=long_side).astype(int)
     assert np.ptp(shown, axis=2).max() <= 8
     assert np.ptp(shown, axis=2).mean() < 1.5
 
@@ -84,7 +84,7 @@ def test_the_edges_of_a_preview_have_no_colour(cfa: Cfa, long_side: int) -> None
 def test_a_preview_shows_the_crop(crop: Area, long_side: int) -> None:
     y, x = np.mgrid[:120, :160]
     image = seen(0.05 + 0.9 * (x / 160 + y / 120) / 2, Cfa.GBRG)
-    whole, part = (preview(replace(image, crop=area), long_side=long_side) for area in (None, crop))
+    whole, part = (render_preview(replace(image, crop=area), long_side=long_side) for area in (None, crop))
     share = min(1, long_side / max(crop.height, crop.width))
     assert part.shape[:2] == (round(crop.height * share), round(crop.width * share))
     # The lightest corner says where the crop ends: (x / 160 + y / 120) / 2 there.
@@ -105,14 +105,16 @@ def test_unequal_blacks_and_deltas_are_taken_off() -> None:
     mosaic = np.rint(grid + signal * (WHITE - grid) + rows[:, None] + columns[None]).astype(np.uint16)
     spoilt = replace(image, mosaic=mosaic, levels=Levels(blacks, WHITE, rows, columns))
     for long_side in (80, 20):
-        difference = preview(spoilt, long_side=long_side).astype(int) - preview(image, long_side=long_side)
+        difference = render_preview(spoilt, long_side=long_side).astype(int) - render_preview(
+            image, long_side=long_side
+        )
         assert np.abs(difference).max() <= 1
 
 
 def test_a_dark_picture_is_made_brighter_by_two_stops_at_most() -> None:
     dng = Metadata(is_dng=True)
     levels = {
-        level: preview(seen(np.full((40, 60), level), Cfa.RGGB, metadata=dng)).mean()
+        level: render_preview(seen(np.full((40, 60), level), Cfa.RGGB, metadata=dng)).mean()
         for level in (0.01, 0.1, 0.9)
     }
     assert levels[0.1] == pytest.approx(255 * (1.055 * 0.4 ** (1 / 2.4) - 0.055), abs=1)
@@ -124,12 +126,12 @@ def test_the_noise_of_a_black_frame_does_not_lift_it() -> None:
     """Values below black are kept until they are averaged."""
     noise = np.random.default_rng(0).normal(0, 0.01, (400, 600))
     mosaic = np.rint(BLACK + (WHITE - BLACK) * noise).clip(0).astype(np.uint16)
-    assert preview(make_raw(400, 600, mosaic=mosaic), long_side=30).mean() < 5
+    assert render_preview(make_raw(400, 600, mosaic=mosaic), long_side=30).mean() < 5
 
 
 def test_a_preview_is_a_baseline_jpeg_in_srgb(tmp_path: Path) -> None:
     image = make_raw(300, 420)
-    jpeg, width, height = preview_jpeg(image)
+    jpeg, width, height = encode_preview(image)
     assert (width, height) == (420, 300)
     assert b"\xff\xc0" in jpeg
     assert b"\xff\xc2" not in jpeg  # progressive

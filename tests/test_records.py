@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from rawdenoise.formats.records import to_record
+from rawdenoise.formats.records import make_record
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +29,11 @@ WHOLE = Whole("a", 3, False, (Part(1.0, (2.0, 3.0)), Part(0.5)))
 
 
 def test_a_record_comes_back_from_its_json() -> None:
-    assert to_record(json.loads(json.dumps(asdict(WHOLE))), Whole) == WHOLE
+    assert make_record(json.loads(json.dumps(asdict(WHOLE))), Whole) == WHOLE
 
 
 def test_what_has_a_default_may_be_left_out_and_whole_numbers_are_numbers() -> None:
-    taken = to_record({"name": "a", "count": 1, "parts": [{"value": 2}]}, Whole)
+    taken = make_record({"name": "a", "count": 1, "parts": [{"value": 2}]}, Whole)
     assert taken == Whole("a", 1, parts=(Part(2.0),))
     assert type(taken.parts[0].value) is float
 
@@ -64,7 +64,7 @@ def test_what_has_a_default_may_be_left_out_and_whole_numbers_are_numbers() -> N
 def test_what_is_of_another_type_is_refused_by_its_name(spoilt: dict[str, object], field: str) -> None:
     values = {**json.loads(json.dumps(asdict(WHOLE))), **spoilt}
     with pytest.raises(ValueError) as caught:
-        to_record({name: value for name, value in values.items() if value is not ...}, Whole)
+        make_record({name: value for name, value in values.items() if value is not ...}, Whole)
     assert field in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -72,12 +72,12 @@ def test_what_is_of_another_type_is_refused_by_its_name(spoilt: dict[str, object
 @pytest.mark.parametrize("values", [None, 1, "name", [], [1], {}])
 def test_what_is_no_record_is_refused(values: object) -> None:
     with pytest.raises(ValueError):
-        to_record(values, Whole)
+        make_record(values, Whole)
 
 
 def test_numbers_need_not_be_finite_where_that_is_said() -> None:
-    taken = to_record({"value": math.nan, "pair": [math.inf, 1]}, Part, finite=False)
+    taken = make_record({"value": math.nan, "pair": [math.inf, 1]}, Part, finite=False)
     assert math.isnan(taken.value)
     assert taken.pair == (math.inf, 1.0)
     with pytest.raises(ValueError, match="more"):
-        to_record({"value": math.nan, "more": 1}, Part, finite=False)
+        make_record({"value": math.nan, "more": 1}, Part, finite=False)

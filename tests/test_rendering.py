@@ -12,9 +12,9 @@ from test_dng import make_capture, write_source
 
 from rawdenoise.capture.raw import Area, Cfa, Levels, Metadata, RawImage
 from rawdenoise.formats import read_raw, rendering
-from rawdenoise.formats.framing import picture_shape, upright
-from rawdenoise.formats.output_levels import scaled
-from rawdenoise.formats.preview import preview
+from rawdenoise.formats.framing import picture_shape, turn_upright
+from rawdenoise.formats.output_levels import scale_levels
+from rawdenoise.formats.preview import render_preview
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tiff_container import read_directory, read_header
 
@@ -54,7 +54,7 @@ def test_the_four_patterns_give_the_same_picture(margins: tuple[int, int]) -> No
 def test_a_picture_is_turned_and_mirrored(orientation: int) -> None:
     image = soft(60, 80)
     assert np.array_equal(
-        render(replace(image, orientation=orientation)), upright(render(image), orientation)
+        render(replace(image, orientation=orientation)), turn_upright(render(image), orientation)
     )
 
 
@@ -107,16 +107,16 @@ def test_clipped_lights_are_white_though_white_is_not_known_exactly(is_dng: bool
     mosaic[30:90, 40:120] = 15000
     spoilt = replace(image, mosaic=mosaic, metadata=Metadata(is_dng=is_dng))
     for scale in (1, 4):  # with gaps between the values, too
-        light = render(scaled(spoilt, scale))[50:70, 70:90]
+        light = render(scale_levels(spoilt, scale))[50:70, 70:90]
         assert light.min() == 65535 if not is_dng else light[..., 1].max() < 64500
-        shown = preview(scaled(spoilt, scale))[50:70, 70:90]
+        shown = render_preview(scale_levels(spoilt, scale))[50:70, 70:90]
         assert (np.ptp(shown, axis=2).max() == 0) is not is_dng
 
 
 def test_the_scale_of_the_levels_does_not_show() -> None:
     mosaic = make_raw(60, 80).mosaic // 8
     coarse = make_capture(60, 80, mosaic=mosaic, white=2047.0, black=(60.25, 61.5, 62.0, 60.75))
-    assert np.abs(render(scaled(coarse, 32)).astype(int) - render(coarse)).max() <= 1
+    assert np.abs(render(scale_levels(coarse, 32)).astype(int) - render(coarse)).max() <= 1
 
 
 def test_levels_are_taken_as_they_are_said() -> None:

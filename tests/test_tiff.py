@@ -17,8 +17,8 @@ from rawdenoise.capture.raw import Levels, RawImage
 from rawdenoise.errors import DiskFullError, VerificationError
 from rawdenoise.formats import tiff as tiff_module
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.formats.metadata import denoised_by_us, read_metadata
-from rawdenoise.formats.mosaic_layout import layout_json, parse_layout
+from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
+from rawdenoise.formats.mosaic_layout import format_layout, parse_layout
 from rawdenoise.formats.plain import read_plain
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
@@ -47,7 +47,7 @@ def same_layout(one: RawImage, other: RawImage) -> bool:
 
 @given(raw_images())
 def test_a_layout_reads_back_as_it_was_written(image: RawImage) -> None:
-    layout = parse_layout(layout_json(image))
+    layout = parse_layout(format_layout(image))
     assert same_layout(layout.image(image.mosaic, image.source), image)
     assert layout.provenance is None
 
@@ -55,7 +55,7 @@ def test_a_layout_reads_back_as_it_was_written(image: RawImage) -> None:
 def test_a_layout_holds_all_that_an_image_knows() -> None:
     image = make_capture(orientation=6, notes=("a note",))
     image = replace(image, levels=Levels((1.25, 2, 3, 4), 1023.0, np.arange(300.0), np.arange(420.0)))
-    said = layout_json(image, PROVENANCE)
+    said = format_layout(image, PROVENANCE)
     assert said.isascii()
     layout = parse_layout(said)
     assert same_layout(layout.image(image.mosaic, image.source), image)
@@ -66,7 +66,7 @@ def test_a_layout_holds_all_that_an_image_knows() -> None:
     "broken",
     ["", "{}", "[1]", "no json", '{"format": "another"}', '{"format": "rawdenoise mosaic 1"}']
     + [
-        layout_json(make_raw()).replace(old, new)
+        format_layout(make_raw()).replace(old, new)
         for old, new in (('"RGGB"', '"XYZW"'), ('"top"', '"up"'), ("16383", '"w"'))
     ],
 )
@@ -102,9 +102,9 @@ def test_a_denoised_mosaic_is_known_as_ours_when_it_is_read_again(tmp_path: Path
     ):
         write_mosaic_tiff(make_raw(), tmp_path / name, provenance=provenance)
         image = read_plain(tmp_path / name, None)
-        assert denoised_by_us(image.metadata, image.source) is ours
-    assert not denoised_by_us(parse_layout(layout_json(make_raw())).image(make_raw().mosaic, Path()).metadata,
-                              Path("a.tif"))  # fmt: skip
+        assert is_denoised_by_us(image.metadata, image.source) is ours
+    capture = parse_layout(format_layout(make_raw())).image(make_raw().mosaic, Path())
+    assert not is_denoised_by_us(capture.metadata, Path("a.tif"))
 
 
 @pytest.mark.parametrize("damage", ["pixels", "directory"])

@@ -9,7 +9,7 @@ from conftest import make_raw
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
-from rawdenoise.formats.whole import what_is_missing
+from rawdenoise.formats.whole import find_missing
 
 MADE = Provenance("1", "gr2r", 1.0, source_digest="0" * 64, recipe="1" * 16)
 
@@ -21,12 +21,12 @@ def test_an_output_is_whole_and_a_cut_one_is_not(
 ) -> None:
     output, cut = tmp_path / "whole.dng", tmp_path / "cut.dng"
     write(make_raw(*shape), output, provenance=MADE)
-    assert what_is_missing(output) == ""
+    assert find_missing(output) == ""
     data = output.read_bytes()
     places = {0, 1, 8, 100, 1000, len(data) // 2, len(data) - 1, *range(7, len(data), len(data) // 150)}
     for place in places:
         cut.write_bytes(data[:place])
-        assert what_is_missing(cut), f"cut at {place} of {len(data)}"
+        assert find_missing(cut), f"cut at {place} of {len(data)}"
 
 
 def test_zeros_where_its_end_should_be_are_seen(tmp_path: Path) -> None:
@@ -36,12 +36,12 @@ def test_zeros_where_its_end_should_be_are_seen(tmp_path: Path) -> None:
     data = output.read_bytes()
     for lost in (2, 100, len(data) - 8, len(data)):
         output.write_bytes(data[: len(data) - lost] + bytes(lost))
-        assert what_is_missing(output), lost
+        assert find_missing(output), lost
 
 
 def test_what_is_none_or_gone_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.dng").write_bytes(b"not a raw file")
-    assert what_is_missing(tmp_path / "a.dng") == "it is no TIFF"
-    assert "cannot be read" in what_is_missing(tmp_path / "b.dng")
+    assert find_missing(tmp_path / "a.dng") == "it is no TIFF"
+    assert "cannot be read" in find_missing(tmp_path / "b.dng")
     (tmp_path / "a.dng").write_bytes(b"")
-    assert what_is_missing(tmp_path / "a.dng") == "it is empty"
+    assert find_missing(tmp_path / "a.dng") == "it is empty"

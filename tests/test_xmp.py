@@ -15,12 +15,12 @@ from test_dng import make_capture
 
 from rawdenoise.capture.raw import Metadata, Provenance
 from rawdenoise.formats import xmp_packet
-from rawdenoise.formats.dng import compromises, write_dng
-from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.dng import list_compromises, write_dng
+from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
 from rawdenoise.formats.provenance import Origin, read_origin
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import bytes_tag
-from rawdenoise.formats.xmp import Identity, history, last_provenance, with_provenance
+from rawdenoise.formats.xmp import Identity, add_provenance, read_history, read_last_provenance
 from rawdenoise.formats.xmp_packet import PacketError, read_packet, write_packet
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -125,7 +125,7 @@ FACTS |= {"ModelId": "model-7", "SourceDigest": "5eed", "Recipe": "cafe"}
 
 
 def added(packet: bytes, provenance: Provenance = DONE, identity: Identity | None = None) -> bytes:
-    written = with_provenance(packet, provenance, identity=identity)
+    written = add_provenance(packet, provenance, identity=identity)
     assert written is not None
     return written
 
@@ -150,11 +150,11 @@ def value(packet: bytes, name: str) -> str | None:
 
 @pytest.mark.parametrize("packet", [EXIFTOOL, EXIV2, LIGHTROOM], ids=["exiftool", "exiv2", "lightroom"])
 def test_the_history_goes_on_whoever_wrote_the_packet_anew(packet: str) -> None:
-    assert history(packet.encode()) == (FACTS,)
+    assert read_history(packet.encode()) == (FACTS,)
     again = added(packet.encode(), replace(DONE, version="9"))
-    assert [entry["Version"] for entry in history(again)] == ["1.2.3", "9"]
-    assert history(again)[0] == FACTS
-    assert last_provenance(again)["Version"] == "9"
+    assert [entry["Version"] for entry in read_history(again)] == ["1.2.3", "9"]
+    assert read_history(again)[0] == FACTS
+    assert read_last_provenance(again)["Version"] == "9"
     assert properties(again).count(f"{OURS}History") == 1
     assert value(again, RATING) == "5"
 
@@ -171,12 +171,12 @@ def test_two_histories_become_one() -> None:
     twice = "".join(description.format(version) for version in (1, 1, 2))
     packet = f'<r:RDF xmlns:r="{RDF}">{twice}</r:RDF>'
     again = added(packet.encode(), replace(DONE, version="3"))
-    assert [entry["Version"] for entry in history(again)] == ["1", "2", "3"]
+    assert [entry["Version"] for entry in read_history(again)] == ["1", "2", "3"]
     assert properties(again).count(f"{OURS}History") == 1
 
 
 def test_equal_runs_are_as_many_entries() -> None:
-    assert len(history(added(added(added(b""))))) == 3
+    assert len(read_history(added(added(added(b""))))) == 3
 
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
@@ -187,9 +187,9 @@ ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32",
 def test_every_encoding_of_xmp_is_read(encoding: str, marked: bool) -> None:
     text = EXIV2.replace("model-7", "modèle-7") if marked else EXIV2[EXIV2.index("<x:xmpmeta") :]
     packet = text.encode(encoding) + b"\0" * 5  # tags are padded, and not by whole characters
-    assert history(packet)[0]["SourceDigest"] == "5eed"
+    assert read_history(packet)[0]["SourceDigest"] == "5eed"
     again = added(packet)
-    assert len(history(again)) == 2
+    assert len(read_history(again)) == 2
     assert again.decode("utf-8").startswith('<?xpacket begin="\ufeff"')
 
 
@@ -205,16 +205,16 @@ def test_every_encoding_of_xmp_is_read(encoding: str, marked: bool) -> None:
     ],
 )
 def test_empty_packets_are_filled(packet: bytes) -> None:
-    assert last_provenance(added(packet)) == FACTS | {"ModelDigest": "sha256:abc"}
+    assert read_last_provenance(added(packet)) == FACTS | {"ModelDigest": "sha256:abc"}
 
 
 def test_characters_that_xml_cannot_hold_do_not_break_a_packet() -> None:
     strange = Provenance("1\x00.2\x0b", "gr2r", 1.0, "m\ud800")
-    entry = last_provenance(added(b"", strange))
+    entry = read_last_provenance(added(b"", strange))
     assert (entry["Version"], entry["ModelId"]) == ("1 .2", "m")
-    assert history(added(b"", DONE))
+    assert read_history(added(b"", DONE))
     theirs = EXIV2.replace('ModelId="model-7"', 'ModelId="mo\x0bdel&#x1;-&#55296;7&#233;"')
-    assert last_provenance(theirs.encode())["ModelId"] == "mo del - 7é"
+    assert read_last_provenance(theirs.encode())["ModelId"] == "mo del - 7é"
     ElementTree.fromstring(added(theirs.encode()).decode().split("?>", 1)[1].rsplit("<?", 1)[0])
 
 
@@ -238,16 +238,16 @@ def test_characters_that_xml_cannot_hold_do_not_break_a_packet() -> None:
 def test_what_is_no_xmp_or_not_safe_is_refused(packet: bytes, why: str) -> None:
     with pytest.raises(PacketError, match=why):
         read_packet(packet)
-    assert with_provenance(packet, DONE) is None
-    assert history(packet) == ()
-    assert last_provenance(packet) == {}
+    assert add_provenance(packet, DONE) is None
+    assert read_history(packet) == ()
+    assert read_last_provenance(packet) == {}
 
 
 def test_packets_beyond_all_measure_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xmp_packet, "_MOST_PARTS", 20)
+    monkeypatch.setattr(xmp_packet, "_MAXIMUM_PARTS", 20)
     with pytest.raises(PacketError, match="too many parts"):
         read_packet(b"<a>" + b"<a b='c'/>" * 10 + b"</a>")
-    monkeypatch.setattr(xmp_packet, "_MOST_BYTES", 500)
+    monkeypatch.setattr(xmp_packet, "_MAXIMUM_BYTES", 500)
     with pytest.raises(PacketError, match="too large"):
         read_packet(EXIV2.encode())
 
@@ -255,8 +255,8 @@ def test_packets_beyond_all_measure_are_refused(monkeypatch: pytest.MonkeyPatch)
 @given(st.binary(max_size=60), st.integers(0, len(EXIV2)), st.integers(0, 30))
 def test_damage_is_never_fatal(junk: bytes, at: int, gone: int) -> None:
     packet = EXIV2.encode()
-    history(packet[:at] + junk + packet[at + gone :])
-    history(junk)
+    read_history(packet[:at] + junk + packet[at + gone :])
+    read_history(junk)
 
 
 @example({"a": "\n\t\r"}, "a<>&\"'\n\t\r ]é😀")
@@ -344,7 +344,7 @@ def test_a_damaged_packet_is_kept_as_it_is_and_that_is_said(tmp_path: Path) -> N
     image = replace(make_capture(), metadata=capture_with(b"caf\xe9"))
     write_dng(image, tmp_path / "a.dng", provenance=DONE)
     assert read_metadata(tmp_path / "a.dng").root[Code.XMP].data == b"caf\xe9"
-    assert any("XMP" in note for note in compromises(image))
+    assert any("XMP" in note for note in list_compromises(image))
 
 
 @pytest.mark.parametrize(
@@ -362,11 +362,11 @@ def test_a_rated_output_is_still_known_and_denoised_with_one_history(
     subprocess.run([*command, first], check=True, capture_output=True)
     assert read_origin(first) == Origin("5eed", "cafe", "model-7")
     rated = read_metadata(first)
-    assert denoised_by_us(rated, first)
+    assert is_denoised_by_us(rated, first)
     image = replace(make_capture(), metadata=rated)
     write_dng(image, second, provenance=replace(DONE, version="9"))
     packet = read_metadata(second).root[Code.XMP].data
-    assert [entry["Version"] for entry in history(packet)] == ["1.2.3", "9"]
+    assert [entry["Version"] for entry in read_history(packet)] == ["1.2.3", "9"]
     assert value(packet, RATING) == "5"
     if shutil.which("exiv2"):
         read = subprocess.run(["exiv2", "-px", second], check=True, capture_output=True)

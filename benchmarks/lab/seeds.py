@@ -20,7 +20,7 @@ import rawdenoise
 from rawdenoise.capture import raw
 from rawdenoise.capture.raw import Ifd, Provenance, RawImage
 from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.mosaic_layout import layout_json
+from rawdenoise.formats.mosaic_layout import format_layout
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff import write_mosaic_tiff
 from rawdenoise.formats.tiff_container import (
@@ -136,7 +136,7 @@ def plain_mosaics(folder: Path) -> Seeds:
 
 def layouts() -> Seeds:
     """What a mosaic TIFF says of its layout."""
-    return {"layout.json": layout_json(capture(32, 48), Provenance("0", "test", 0.5, gain_db=3.0)).encode()}
+    return {"layout.json": format_layout(capture(32, 48), Provenance("0", "test", 0.5, gain_db=3.0)).encode()}
 
 
 def matlab(folder: Path) -> Seeds:

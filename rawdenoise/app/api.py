@@ -16,7 +16,7 @@ from rawdenoise.errors import CalibrationError, OutputError, TrainingError
 from rawdenoise.extensions.registry import extensions
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.formats.writers import writer_for
+from rawdenoise.formats.writers import find_writer
 from rawdenoise.models.archive import SUFFIX, read_model
 from rawdenoise.models.bundled import BUNDLED
 from rawdenoise.models.choice import model_called, model_for
@@ -97,7 +97,7 @@ def write(
 
 def _format_of(output: Path) -> str:
     name = output.name.lower()
-    suffixes = {writer_for(each).suffix: each for each in extensions("writers")}
+    suffixes = {find_writer(each).suffix: each for each in extensions("writers")}
     fitting = [suffix for suffix in suffixes if name.endswith(suffix)]
     if not fitting and name.endswith(".tiff"):
         return Format.TIFF

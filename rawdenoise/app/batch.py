@@ -20,7 +20,7 @@ from rawdenoise.files.outputs import STANDINGS_OF_SOURCE
 from rawdenoise.files.sidecars import Sidecars, copy_missing
 from rawdenoise.files.sources import name_of, read_digested
 from rawdenoise.formats import LAYOUT_SUFFIXES
-from rawdenoise.formats.dng import compromises
+from rawdenoise.formats.dng import list_compromises
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import level_notes
 from rawdenoise.formats.plain import PlainLayout
@@ -98,7 +98,7 @@ def denoising(
         raw = read_it(path) if signing is None else read_digested(path, read_it)
         if signing is not None:
             signing.keep(path, raw.source_digest)
-        notes = compromises(raw) if recipe.format == Format.DNG else ()
+        notes = list_compromises(raw) if recipe.format == Format.DNG else ()
         said = level_notes(raw, recipe.levels, strength=recipe.strength)
         return replace(raw, notes=(*raw.notes, *notes, *said))
 

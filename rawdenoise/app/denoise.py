@@ -21,7 +21,7 @@ from rawdenoise.files.outputs import Judge
 from rawdenoise.files.sidecars import CAPTURE_ONE_FOLDER, Sidecars
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.formats.writers import writer_for
+from rawdenoise.formats.writers import find_writer
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import read_alone, shared_reader
 from rawdenoise.models.choice import current_models, models_for
@@ -83,7 +83,7 @@ def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> lis
     return plan(
         request.inputs,
         request.output,
-        suffix=writer_for(recipe.format).suffix,
+        suffix=find_writer(recipe.format).suffix,
         recursive=request.recursive,
         if_exists=request.if_exists,
         suffixes=raw_suffixes(layout),

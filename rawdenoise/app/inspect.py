@@ -13,7 +13,7 @@ from rawdenoise.app.stores import Stores
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import PLANES, Area, Camera, Cfa, Color, Exposure, Levels, Metadata, RawImage
 from rawdenoise.errors import ModelError, guarded_file
-from rawdenoise.formats.dng import compromises
+from rawdenoise.formats.dng import list_compromises
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_alone, read_isolated
@@ -205,7 +205,7 @@ def gather_facts(raw: RawImage, stores: Stores) -> CaptureFacts:
         metadata_kept=_count_tags(raw.metadata),
         clipped=float(saturated.mean()),
         noise=noise,
-        notes=(*raw.notes, *compromises(raw), *noise_notes),
+        notes=(*raw.notes, *list_compromises(raw), *noise_notes),
         model=_find_model(raw.camera, stores.models),
     )
 

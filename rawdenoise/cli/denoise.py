@@ -79,11 +79,11 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     from rawdenoise.errors import NothingMatchedError
     from rawdenoise.files.digests import Digests
     from rawdenoise.files.names import parse_pattern
-    from rawdenoise.formats.writers import writer_for
+    from rawdenoise.formats.writers import find_writer
 
     _check(options)
     writer, named = (
-        writer_for(options["format"]),
+        find_writer(options["format"]),
         given_paths(paths, options["files_from"], null=options["null"]),
     )
     request = DenoiseRequest(

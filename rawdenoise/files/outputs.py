@@ -15,7 +15,7 @@ from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.provenance import Origin, is_output, parse_origin
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import text
-from rawdenoise.formats.whole import what_is_missing
+from rawdenoise.formats.whole import find_missing
 
 OUTPUT_SUFFIXES = frozenset({".dng", ".tif", ".tiff"})
 SUB_SECONDS = 37521
@@ -74,7 +74,7 @@ def look_at(output: Path) -> Existing:
     others = bool(software) and not is_ours and not software.startswith("rawdenoise")
     is_tiff, nothing = head[:2] in (b"II", b"MM"), not any(head)  # empty, or zeros
     return Existing(
-        missing=what_is_missing(output),
+        missing=find_missing(output),
         is_ours=is_ours,
         is_foreign=not nothing and (not is_tiff or others),
         made=parse_origin(metadata.root),

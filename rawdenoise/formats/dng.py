@@ -18,21 +18,23 @@ from jaxtyping import UInt16
 from rawdenoise.atomic import atomic_output
 from rawdenoise.capture.raw import Cfa, Ifd, Provenance, RawImage, Tag
 from rawdenoise.errors import VerificationError
-from rawdenoise.formats.dng_directories import active_area, active_cfa, black_grid, compromises, dng_tree
-from rawdenoise.formats.dng_pixels import equal_mosaics
+from rawdenoise.formats.dng_directories import active_area, active_cfa, black_grid, dng_tree, list_compromises
+from rawdenoise.formats.dng_pixels import are_mosaics_equal
 from rawdenoise.formats.libraw import libraw_source
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import BIG, CLASSIC, LONG, SHORT, numbers, numbers_tag
 from rawdenoise.formats.tiff_writer import Pixels, write_tree
 
-__all__ = ["compromises", "dng_bytes", "write_dng"]
+__all__ = ["dng_bytes", "list_compromises", "write_dng"]
 
 _TILE = 256
-_SMALLEST_TILE = 16  # TIFF 6.0: the sides of tiles are multiples of 16
+_MINIMUM_TILE = 16  # TIFF 6.0: the sides of tiles are multiples of 16
 _COMPONENTS = 2  # of a tile's lossless JPEG: the even and the odd columns
-_LIBRAW_SMALLEST = 24  # LibRaw takes no picture of less than 22 pixels a side, after rounding odd margins up
-_CLASSIC_LIMIT = 0xF0000000  # bytes of mosaic that fit into a classic TIFF for sure, metadata included
+# LibRaw takes no picture of less than 22 pixels a side, after rounding odd margins up.
+_MINIMUM_LIBRAW_SIDE = 24
+# Bytes of mosaic that fit into a classic TIFF for sure, metadata included.
+_MAXIMUM_CLASSIC_BYTES = 0xF0000000
 _UNCOMPRESSED, _JPEG, _CFA = 1, 7, 32803
 
 
@@ -50,7 +52,7 @@ def write_dng(image: RawImage, output: Path, *, provenance: Provenance, replace:
     with atomic_output(output, replace=replace) as temporary, ThreadPoolExecutor(_threads()) as pool:
         with temporary.open("wb") as file:
             _write(file, image, provenance, pool)
-        reason = _difference(temporary, image, pool)
+        reason = _find_difference(temporary, image, pool)
         if reason:
             raise VerificationError(output, f"{reason} did not read back as written; nothing was kept")
 
@@ -72,7 +74,7 @@ def _write(file: BufferedIOBase, image: RawImage, provenance: Provenance, pool: 
 
 def _is_big(image: RawImage) -> bool:
     """Whether it needs a BigTIFF, which few programs read, and LibRaw is not among them."""
-    return image.mosaic.nbytes > _CLASSIC_LIMIT
+    return image.mosaic.nbytes > _MAXIMUM_CLASSIC_BYTES
 
 
 def _threads() -> int:
@@ -98,7 +100,7 @@ def _encode(mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor) -> tupl
         Code.SamplesPerPixel: numbers_tag(SHORT, 1),
         Code.PlanarConfiguration: numbers_tag(SHORT, 1),
     }
-    if min(height, width) < _SMALLEST_TILE:
+    if min(height, width) < _MINIMUM_TILE:
         tags[Code.Compression] = numbers_tag(SHORT, _UNCOMPRESSED)
         tags[Code.RowsPerStrip] = numbers_tag(LONG, height)
         return tags, Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [mosaic.astype("<u2").tobytes()])
@@ -107,7 +109,7 @@ def _encode(mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor) -> tupl
     tags[Code.TileWidth] = numbers_tag(LONG, columns)
     tags[Code.TileLength] = numbers_tag(LONG, rows)
     count = math.ceil(height / rows) * math.ceil(width / columns)
-    blocks = _encoded_tiles(mosaic, rows, columns, pool)
+    blocks = _encode_tiles(mosaic, rows, columns, pool)
     return tags, Pixels(Code.TileOffsets, Code.TileByteCounts, count, blocks)
 
 
@@ -118,13 +120,13 @@ def tile_shape(height: int, width: int) -> tuple[int, int]:
     components x tile width equals the raw width, LibRaw (0.20 to 0.22, lossless_dng_load_raw) takes a stream
     for rows of Canon's kind, and decodes garbage without an error.
     """
-    rows, columns = (min(_TILE, side // _SMALLEST_TILE * _SMALLEST_TILE) for side in (height, width))
+    rows, columns = (min(_TILE, side // _MINIMUM_TILE * _MINIMUM_TILE) for side in (height, width))
     if _COMPONENTS * columns == width:
-        columns += _SMALLEST_TILE
+        columns += _MINIMUM_TILE
     return rows, columns
 
 
-def _encoded_tiles(
+def _encode_tiles(
     mosaic: UInt16[np.ndarray, "h w"], rows: int, columns: int, pool: ThreadPoolExecutor
 ) -> Iterator[bytes]:
     """Tiles from left to right and top to bottom; one row of them is in memory at a time."""
@@ -132,10 +134,10 @@ def _encoded_tiles(
     for top in range(0, height, rows):
         band = mosaic[top : top + rows]
         tiles = [band[:, left : left + columns] for left in range(0, width, columns)]
-        yield from pool.map(lambda tile: _encoded_tile(tile, rows, columns), tiles)
+        yield from pool.map(lambda tile: _encode_tile(tile, rows, columns), tiles)
 
 
-def _encoded_tile(tile: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> bytes:
+def _encode_tile(tile: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> bytes:
     """Lossless JPEG (ITU T.81 process 14, predictor 1) of two components: the even and the odd columns."""
     height, width = tile.shape
     full = np.pad(tile, ((0, rows - height), (0, columns - width)), mode="edge")
@@ -146,7 +148,7 @@ def _encoded_tile(tile: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> b
 # ---------------------------------------------------------------- reading back
 
 
-def _difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
+def _find_difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
     """Name what the file at `path` says otherwise than the image; nothing if it is all the same."""
     tags = read_metadata(path).raw
     area = active_area(image)
@@ -162,24 +164,24 @@ def _difference(path: Path, image: RawImage, pool: ThreadPoolExecutor) -> str:
     for code, meant, tolerance in levels:
         if image.metadata.is_dng and code in image.metadata.raw:  # kept as it was, byte for byte
             continue
-        said = np.array(numbers(tags.get(code)))
-        if said.shape != meant.shape or not np.allclose(said, meant, rtol=0, atol=tolerance):
+        values = np.array(numbers(tags.get(code)))
+        if values.shape != meant.shape or not np.allclose(values, meant, rtol=0, atol=tolerance):
             return code.name
-    libraw = pool.submit(_libraw_difference, path, image)  # while the other threads compare tiles
+    libraw = pool.submit(_find_libraw_difference, path, image)  # while the other threads compare tiles
     with path.open("rb") as file:
-        same = all(_tiles_equal(file, tags, image.mosaic, pool))
+        same = all(_compare_tiles(file, tags, image.mosaic, pool))
     seen_by_libraw = libraw.result()
     return seen_by_libraw if same else "the mosaic"
 
 
-def _libraw_difference(path: Path, image: RawImage) -> str:
+def _find_libraw_difference(path: Path, image: RawImage) -> str:
     """Name what LibRaw reads otherwise; nothing where it reads no such file (tiny pictures, BigTIFF)."""
     area = active_area(image)
-    if min(area.height, area.width) < _LIBRAW_SMALLEST or _is_big(image):
+    if min(area.height, area.width) < _MINIMUM_LIBRAW_SIDE or _is_big(image):
         return ""
     try:
         with rawpy.imread(libraw_source(path)) as raw:
-            if raw.raw_image is None or not equal_mosaics(raw.raw_image, image.mosaic):
+            if raw.raw_image is None or not are_mosaics_equal(raw.raw_image, image.mosaic):
                 return "the mosaic as LibRaw decodes it"
             pattern = raw.raw_pattern
             red = () if pattern is None else tuple(np.argwhere(pattern == 0)[0])
@@ -193,7 +195,7 @@ def _pattern(tags: Ifd) -> Cfa | None:
     return Cfa(name) if name in set(Cfa) else None
 
 
-def _tiles_equal(
+def _compare_tiles(
     file: BufferedIOBase, tags: Ifd, mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor
 ) -> Iterator[bool]:
     """Decode a file one row of tiles at a time, and compare each tile with its part of the mosaic."""
@@ -211,9 +213,9 @@ def _tiles_equal(
             offset, count = (int(number) for number in next(places))
             file.seek(offset)
             jobs.append((file.read(count), mosaic[top : top + rows, left : left + columns]))
-        yield from pool.map(lambda job: _tile_equal(job[0], job[1], columns), jobs)
+        yield from pool.map(lambda job: _is_tile_equal(job[0], job[1], columns), jobs)
 
 
-def _tile_equal(data: bytes, meant: UInt16[np.ndarray, "h w"], columns: int) -> bool:
+def _is_tile_equal(data: bytes, meant: UInt16[np.ndarray, "h w"], columns: int) -> bool:
     decoded = imagecodecs.jpeg8_decode(data).reshape(-1, columns)
     return np.array_equal(decoded[: meant.shape[0], : meant.shape[1]], meant)

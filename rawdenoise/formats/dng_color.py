@@ -44,7 +44,7 @@ class _Light:
         return _KELVIN.get(self.illuminant)
 
 
-def dng_matrices(tags: Ifd) -> tuple[ColorMatrix, ...]:
+def read_matrices(tags: Ifd) -> tuple[ColorMatrix, ...]:
     """XYZ to the camera's stored RGB under each light, this very camera's calibration included."""
     balance = _analog_balance(tags)
     return tuple(
@@ -58,11 +58,11 @@ def color_matrix(illuminant: int, values: Matrix) -> ColorMatrix:
     return ColorMatrix(illuminant, (red, green, blue))
 
 
-def stated_neutral(tags: Ifd) -> Neutral | None:
+def read_neutral(tags: Ifd) -> Neutral | None:
     """Camera RGB of a grey, as AsShotNeutral or AsShotWhiteXY say it; None where neither can be used."""
-    neutral = _finite(tags, Code.AsShotNeutral, 3)
+    neutral = _finite_values(tags, Code.AsShotNeutral, 3)
     if neutral is None or min(neutral) <= 0:
-        white = _finite(tags, Code.AsShotWhiteXY, 2)
+        white = _finite_values(tags, Code.AsShotWhiteXY, 2)
         neutral = None if white is None else _neutral_of_white(tags, *white)
     if neutral is None:
         return None
@@ -84,11 +84,13 @@ def _neutral_of_white(tags: Ifd, x: float, y: float) -> list[float] | None:
     if not lights or not (x > 0 and y > 0 and x + y < 1):
         return None
     white = np.array([x / y, 1.0, (1 - x - y) / y])
-    neutral: list[float] = (_analog_balance(tags) @ _at(lights, color_temperature(x, y)) @ white).tolist()
+    neutral: list[float] = (
+        _analog_balance(tags) @ _interpolate_lights(lights, color_temperature(x, y)) @ white
+    ).tolist()
     return neutral if min(neutral) > 0 else None
 
 
-def _at(lights: tuple[_Light, ...], kelvin: float) -> Matrix:
+def _interpolate_lights(lights: tuple[_Light, ...], kelvin: float) -> Matrix:
     """Calibration and matrix at a temperature: between the neighbouring lights, beyond them the nearest.
 
     Where the temperature of any light is not known the first one stands for all, as in Adobe's SDK.
@@ -112,10 +114,10 @@ def _lights(tags: Ifd) -> tuple[_Light, ...]:
     )
     lights = []
     for matrix_code, calibration_code, illuminant_code in _LIGHTS:
-        matrix = _finite(tags, matrix_code, 9)
+        matrix = _finite_values(tags, matrix_code, 9)
         if matrix is None or not any(matrix):
             continue
-        calibration = _finite(tags, calibration_code, 9) if calibrated else None
+        calibration = _finite_values(tags, calibration_code, 9) if calibrated else None
         illuminant = numbers(tags.get(illuminant_code)) or (0.0,)
         lights.append(
             _Light(
@@ -129,11 +131,11 @@ def _lights(tags: Ifd) -> tuple[_Light, ...]:
 
 def _analog_balance(tags: Ifd) -> Matrix:
     """The gains that the stored values have already had."""
-    balance = _finite(tags, Code.AnalogBalance, 3)
+    balance = _finite_values(tags, Code.AnalogBalance, 3)
     return np.eye(3) if balance is None or min(balance) <= 0 else np.diag(balance)
 
 
-def _finite(tags: Ifd, code: Code, count: int) -> list[float] | None:
+def _finite_values(tags: Ifd, code: Code, count: int) -> list[float] | None:
     """The numbers of a tag, if there are as many as there must be and all are numbers."""
     values = list(numbers(tags.get(code)))
     return values if len(values) == count and all(map(math.isfinite, values)) else None

@@ -31,7 +31,7 @@ from rawdenoise.formats.dng_exif import exif_node, keeps_maker_note
 from rawdenoise.formats.dng_noise import noise_tags
 from rawdenoise.formats.framing import default_crop, shown_area
 from rawdenoise.formats.identity import identity_of
-from rawdenoise.formats.preview import preview_jpeg
+from rawdenoise.formats.preview import encode_preview
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
     LONG,
@@ -47,10 +47,10 @@ from rawdenoise.formats.tiff_container import (
     text,
 )
 from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
-from rawdenoise.formats.xmp import is_readable, with_provenance
+from rawdenoise.formats.xmp import add_provenance, is_readable
 
 _CROP_MARGIN = 2  # pixels that demosaicing needs around the default crop
-_SMALLEST_TRIMMED = 8  # pixels; smaller pictures are left as they are
+_MINIMUM_TRIMMED_SIDE = 8  # pixels; smaller pictures are left as they are
 _CROP_CODES = (Code.DefaultCropOrigin, Code.DefaultCropSize)
 _COLORS = {"R": 0, "G": 1, "B": 2}
 UNKNOWN_MAKE = "unknown"
@@ -74,47 +74,53 @@ def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pix
         children[Code.GPSInfo] = (Node(source.gps),)
     jpeg, preview_tags = _preview(image, provenance)
     return Node(
-        {**_camera_tags(image), **_kept_root(image), **of_root, **_stated(image, provenance), **preview_tags},
+        {
+            **_camera_tags(image),
+            **_keep_root(image),
+            **of_root,
+            **_state_work(image, provenance),
+            **preview_tags,
+        },
         children=children,
         blobs=_blobs(source),
         pixels=Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [jpeg]),
     )
 
 
-def compromises(image: RawImage) -> tuple[str, ...]:
+def list_compromises(image: RawImage) -> tuple[str, ...]:
     """What a DNG of this image makes up or leaves out beyond the image's own notes, in words for its user."""
-    source, found = image.metadata, []
+    source, notes = image.metadata, []
     if not image.camera.model.strip():
-        found.append("camera unknown: the DNG has no camera profile to go by")
-    made_up = _made_up(image)
+        notes.append("camera unknown: the DNG has no camera profile to go by")
+    made_up = _list_made_up(image)
     if made_up:
-        found.append(f"the source does not say, and the DNG does: {', '.join(made_up)}")
+        notes.append(f"the source does not say, and the DNG does: {', '.join(made_up)}")
     if Code.MakerNote in source.exif and not keeps_maker_note(image):
-        private = maker_note.adobe_private_data(source)
+        private = maker_note.make_private_data(source)
         if private is None or Code.DNGPrivateData in source.root:
-            found.append("the MakerNote is left out: it cannot be read at another place in a file")
+            notes.append("the MakerNote is left out: it cannot be read at another place in a file")
         else:
-            found.append("the MakerNote moves to DNGPrivateData: it cannot be read at another place in EXIF")
+            notes.append("the MakerNote moves to DNGPrivateData: it cannot be read at another place in EXIF")
     if Code.XMP in source.root and not is_readable(source.root[Code.XMP].data):
-        found.append("the XMP packet is damaged: it is kept, and the provenance stands in Software only")
-    return tuple(found)
+        notes.append("the XMP packet is damaged: it is kept, and the provenance stands in Software only")
+    return tuple(notes)
 
 
-def _made_up(image: RawImage) -> list[str]:
+def _list_made_up(image: RawImage) -> list[str]:
     """What is said of the camera that its file does not, each with its value; no defaults of TIFF and DNG."""
     source, camera = image.metadata, image.camera
-    said = {**source.raw, **source.root}
+    tags = {**source.raw, **source.root}
     made_up = []
-    if not text(said.get(Code.Make)) and not camera.make.strip():
+    if not text(tags.get(Code.Make)) and not camera.make.strip():
         made_up.append(f"Make {UNKNOWN_MAKE}")
-    if not text(said.get(Code.Model)) and (source.is_dng or not camera.model.strip()):
+    if not text(tags.get(Code.Model)) and (source.is_dng or not camera.model.strip()):
         made_up.append(f"Model {camera.model or camera.name}")
     if source.is_dng:
-        if not text(said.get(Code.UniqueCameraModel)):
+        if not text(tags.get(Code.UniqueCameraModel)):
             made_up.append(f"UniqueCameraModel {camera.name}")
-        if Code.ColorMatrix1 not in said:
+        if Code.ColorMatrix1 not in tags:
             made_up.append("ColorMatrix1")
-        if not {Code.AsShotNeutral, Code.AsShotWhiteXY} & said.keys():
+        if not {Code.AsShotNeutral, Code.AsShotWhiteXY} & tags.keys():
             made_up.append("AsShotNeutral " + " ".join(f"{value:.3g}" for value in image.color.neutral))
     return made_up
 
@@ -142,7 +148,7 @@ def active_area(image: RawImage) -> Area:
     blacks get mixed up; RawTherapee 5.9 aborts on most pictures of odd width.
     """
     area = image.active
-    if image.metadata.is_dng or min(area.height, area.width) < _SMALLEST_TRIMMED:
+    if image.metadata.is_dng or min(area.height, area.width) < _MINIMUM_TRIMMED_SIDE:
         return area
     if len(set(image.levels.black)) > 1 or image.levels.black_repeat is not None:
         area = replace(area, top=area.top + area.top % 2, left=area.left + area.left % 2)
@@ -157,7 +163,7 @@ def active_cfa(image: RawImage) -> Cfa:
 
 def _preview(image: RawImage, provenance: Provenance) -> tuple[bytes, Ifd]:
     """The preview's JPEG and the tags that describe it."""
-    jpeg, width, height = preview_jpeg(image)
+    jpeg, width, height = encode_preview(image)
     return jpeg, {
         Code.NewSubfileType: numbers_tag(LONG, 1),
         Code.ImageWidth: numbers_tag(LONG, width),
@@ -175,7 +181,7 @@ def _preview(image: RawImage, provenance: Provenance) -> tuple[bytes, Ifd]:
     }
 
 
-def _kept_root(image: RawImage) -> Ifd:
+def _keep_root(image: RawImage) -> Ifd:
     """The source's IFD0 without what belongs elsewhere or is no longer true."""
     source = image.metadata
     if not source.is_dng:
@@ -186,7 +192,7 @@ def _kept_root(image: RawImage) -> Ifd:
     gone = PIXEL_CODES | STALE_CODES | PREVIEW_CODES | POINTER_CODES | EXIF_CODES | NOISE_CODES
     # These are of the mosaic wherever they stand: statistics in a preview's directory are the old preview's.
     gone |= {Code.ProfileGainTableMap, Code.ImageStats}
-    gone |= _said_by_neutral(image)
+    gone |= _codes_said_by_neutral(image)
     if source.raw == source.root:
         gone |= RAW_CODES
     if not source.tables:
@@ -195,7 +201,7 @@ def _kept_root(image: RawImage) -> Ifd:
     return {code: tag for code, tag in source.root.items() if code not in gone}
 
 
-def _said_by_neutral(image: RawImage) -> set[Code]:
+def _codes_said_by_neutral(image: RawImage) -> set[Code]:
     """AsShotWhiteXY, where AsShotNeutral says it: most readers know no other, and DNG allows only one."""
     return {Code.AsShotWhiteXY} if image.color.as_shot_neutral is not None else set()
 
@@ -226,7 +232,7 @@ def _camera_tags(image: RawImage) -> Ifd:
         tags[Code.ProfileName] = ascii_tag(f"{camera.name} matrix")
         tags[Code.ProfileEmbedPolicy] = numbers_tag(LONG, 0)
     if Code.MakerNote in source.exif and not keeps_maker_note(image):
-        private = maker_note.adobe_private_data(source)
+        private = maker_note.make_private_data(source)
         if private is not None:
             tags[Code.DNGPrivateData] = bytes_tag(private)
     return tags
@@ -242,8 +248,8 @@ def _lens_corrections(source: Metadata) -> dict[int, Tag]:
 
 
 def _sony_corrections(source: Metadata) -> dict[int, Tag]:
-    said = {**source.root, **source.raw}
-    return {code: said[code] for code in SONY_CORRECTIONS if code in said}
+    tags = {**source.root, **source.raw}
+    return {code: tags[code] for code in SONY_CORRECTIONS if code in tags}
 
 
 def _color_matrices(image: RawImage) -> dict[int, Tag]:
@@ -262,13 +268,13 @@ def _color_matrices(image: RawImage) -> dict[int, Tag]:
     return tags
 
 
-def _stated(image: RawImage, provenance: Provenance) -> Ifd:
+def _state_work(image: RawImage, provenance: Provenance) -> Ifd:
     """What this program says of its work, over what the source said in the same place."""
     root = image.metadata.root
     tags: dict[int, Tag] = {
         Code.Software: ascii_tag(f"rawdenoise {provenance.version}"),
-        Code.DNGVersion: _at_least(root.get(Code.DNGVersion), (1, 4, 0, 0)),
-        Code.DNGBackwardVersion: _at_least(root.get(Code.DNGBackwardVersion), (1, 1, 0, 0)),
+        Code.DNGVersion: _raise_version(root.get(Code.DNGVersion), (1, 4, 0, 0)),
+        Code.DNGBackwardVersion: _raise_version(root.get(Code.DNGBackwardVersion), (1, 1, 0, 0)),
     }
     packet = provenance_packet(image, provenance, media_type="image/dng")
     if packet is not None:
@@ -280,7 +286,7 @@ def provenance_packet(image: RawImage, provenance: Provenance, *, media_type: st
     """The source's XMP with the provenance in it, or None where it cannot be added to."""
     root = image.metadata.root
     former = root.get(Code.XMP)
-    return with_provenance(
+    return add_provenance(
         b"" if former is None else former.data,
         provenance,
         former_software=text(root.get(Code.Software)),
@@ -292,7 +298,7 @@ def _raw_tags(image: RawImage, provenance: Provenance) -> Ifd:
     """What is said of the mosaic, but for its encoding."""
     source = image.metadata
     gone = PIXEL_CODES | STALE_CODES | POINTER_CODES | EXIF_CODES | NOISE_CODES
-    gone |= _said_by_neutral(image)
+    gone |= _codes_said_by_neutral(image)
     if provenance.strength > 0:
         gone |= {Code.ImageStats}  # of the former pixels
     kept = {code: tag for code, tag in source.raw.items() if source.is_dng and code not in gone}
@@ -338,7 +344,7 @@ def _geometry_tags(image: RawImage, kept: Ifd) -> Ifd:
         Code.ActiveArea: numbers_tag(LONG, active.top, active.left, active.bottom, active.right),
     }
     if not image.metadata.is_dng:
-        wanted |= _crop_tags(_trimmed_crop(image), active)
+        wanted |= _crop_tags(_trim_crop(image), active)
         if image.pixel_scale != (1, 1):
             down, across = image.pixel_scale
             wanted[Code.DefaultScale] = numbers_tag(RATIONAL, across, down)
@@ -358,10 +364,10 @@ def _crop_tags(crop: Area, active: Area) -> dict[int, Tag]:
     }
 
 
-def _trimmed_crop(image: RawImage) -> Area:
+def _trim_crop(image: RawImage) -> Area:
     """What the maker shows of a picture, or all of it, as far as demosaicing has pixels around it."""
     active, shown = active_area(image), shown_area(image)
-    (top, height), (left, width) = _inside(active.height), _inside(active.width)
+    (top, height), (left, width) = _trim_side(active.height), _trim_side(active.width)
     usual = Area(active.top + top, active.left + left, active.top + top + height, active.left + left + width)
     crop = Area(
         max(usual.top, shown.top),
@@ -372,7 +378,7 @@ def _trimmed_crop(image: RawImage) -> Area:
     return crop if crop.height > 0 and crop.width > 0 else usual
 
 
-def _inside(side: int) -> tuple[int, int]:
+def _trim_side(side: int) -> tuple[int, int]:
     """Where the default crop of a side begins and how long it is: whole, even, off the edges."""
     margin = _CROP_MARGIN if side > 4 * _CROP_MARGIN else 0
     length = side - 2 * margin
@@ -390,7 +396,7 @@ def _blobs(source: Metadata) -> Mapping[int, tuple[bytes, ...]]:
     return {code: data for code, data in blobs.items() if data}
 
 
-def _at_least(tag: Tag | None, version: tuple[int, int, int, int]) -> Tag:
+def _raise_version(tag: Tag | None, version: tuple[int, int, int, int]) -> Tag:
     """A DNG version tag, raised where it is older than what is written."""
     data = b"" if tag is None else tag.data
     return tag if tag is not None and len(data) == 4 and data >= bytes(version) else bytes_tag(bytes(version))

@@ -19,7 +19,7 @@ def noise_tags(image: RawImage, provenance: Provenance) -> tuple[Ifd, Ifd]:
     """
     source = image.metadata
     root, raw = (source.root, source.raw) if source.is_dng else (NO_TAGS, NO_TAGS)
-    applied = _applied(provenance, root, raw, stated=not source.is_dng)
+    applied = _applied_tags(provenance, root, raw, stated=not source.is_dng)
     if provenance.strength == 0:
         return ({**_profile_in(root), **applied}, {**_profile_in(raw), **applied})
     left = _noise_left(image, provenance)
@@ -31,7 +31,7 @@ def _profile_in(tags: Ifd) -> dict[int, Tag]:
     return {Code.NoiseProfile: tags[Code.NoiseProfile]} if Code.NoiseProfile in tags else {}
 
 
-def _applied(provenance: Provenance, root: Ifd, raw: Ifd, *, stated: bool) -> dict[int, Tag]:
+def _applied_tags(provenance: Provenance, root: Ifd, raw: Ifd, *, stated: bool) -> dict[int, Tag]:
     """NoiseReductionApplied, never lowered; `stated` where the output says that nothing was applied, too."""
     tags = [tags[Code.NoiseReductionApplied] for tags in (root, raw) if Code.NoiseReductionApplied in tags]
     former = max(tags, key=_amount, default=None)

@@ -27,14 +27,14 @@ from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 
 UNCOMPRESSED, JPEG = 1, 7
-LEAST_BITS = 1  # of a pixel in lossless JPEG: every Huffman code has at least one (ITU T.81, C.2 and H.1.2)
-_LOSSLESS, _START_OF_SCAN = 0xC3, 0xDA
+MINIMUM_BITS = 1  # of a pixel in lossless JPEG: every Huffman code has at least one (ITU T.81, C.2 and H.1.2)
+_LOSSLESS_FRAME, _START_OF_SCAN = 0xC3, 0xDA
 _FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, of any kind of JPEG
-_SEGMENTS = 64  # before the frame of a JPEG; real ones have a handful
+_MAXIMUM_SEGMENTS = 64  # before the frame of a JPEG; real ones have a handful
 _FILL_ORDER, _PREDICTOR = 266, 317
 _STANDARD_JPEG = bytes((1, 1))  # DNG 1.0 stored 16 needless bits after some differences, as LibRaw knows
-_BATCH = 64  # blocks in memory at a time
-_STRIP = 256  # rows compared at a time
+_BATCH_BLOCKS = 64  # blocks in memory at a time
+_STRIP_ROWS = 256  # rows compared at a time
 
 
 class UndecodableError(Exception):
@@ -111,7 +111,7 @@ def block_layout(ifd: Ifd) -> Blocks | None:
     )
 
 
-def first_stream(file: BufferedIOBase, blocks: Blocks) -> Stream | None:
+def read_first_stream(file: BufferedIOBase, blocks: Blocks) -> Stream | None:
     """The JPEG frame of the first block; None where it is no JPEG."""
     if blocks.compression != JPEG:
         return None
@@ -123,13 +123,13 @@ def read_stream(data: bytes) -> Stream | None:
     if data[:2] != b"\xff\xd8":
         return None
     at = 2
-    for _ in range(_SEGMENTS):
+    for _ in range(_MAXIMUM_SEGMENTS):
         if len(data) < at + 10 or data[at] != 0xFF or data[at + 1] == _START_OF_SCAN:
             return None
         kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
         if kind in _FRAMES:
             height, width = (int.from_bytes(data[at + n : at + n + 2], "big") for n in (5, 7))
-            return Stream(kind == _LOSSLESS, data[at + 4], height, width, data[at + 9])
+            return Stream(kind == _LOSSLESS_FRAME, data[at + 4], height, width, data[at + 9])
         at += 2 + length
     return None
 
@@ -140,7 +140,7 @@ def libraw_fault(blocks: Blocks, stream: Stream | None, metadata: Metadata) -> s
         return "interleaved rows or columns"
     if blocks.tiled and blocks.compression == UNCOMPRESSED:
         return "uncompressed tiles"
-    if not blocks.tiled and len(blocks.offsets) > 1 and (stream is not None or not _contiguous(blocks)):
+    if not blocks.tiled and len(blocks.offsets) > 1 and (stream is not None or not _is_contiguous(blocks)):
         return "several strips"
     if blocks.columns > blocks.width:
         return "tiles wider than the picture"
@@ -159,31 +159,31 @@ def decode_mosaic(path: Path, blocks: Blocks, metadata: Metadata) -> UInt16[np.n
         raise UndecodableError("blocks are missing")
     if blocks.compression not in (UNCOMPRESSED, JPEG) or not 8 <= blocks.bits <= 16:
         raise UndecodableError("it is packed in another way")
-    if _stated(metadata.raw, _FILL_ORDER, 1) != 1 or (
-        blocks.compression == UNCOMPRESSED and _stated(metadata.raw, _PREDICTOR, 1) != 1
+    if _whole_number(metadata.raw, _FILL_ORDER, 1) != 1 or (
+        blocks.compression == UNCOMPRESSED and _whole_number(metadata.raw, _PREDICTOR, 1) != 1
     ):
         raise UndecodableError("its bits are in an unusual order")
     mosaic = np.empty((blocks.height, blocks.width), np.uint16)
     per_row = math.ceil(blocks.width / blocks.columns)
 
     def place(index: int, data: bytes) -> None:
-        block = _decoded(data, blocks.rows_of(index), blocks, metadata.little_endian)
+        block = _decode_block(data, blocks.rows_of(index), blocks, metadata.little_endian)
         top, left = index // per_row * blocks.rows, index % per_row * blocks.columns
         part = mosaic[top : top + blocks.rows, left : left + blocks.columns]
         part[...] = block[: part.shape[0], : part.shape[1]]
 
     with path.open("rb") as file, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         reads = _read_blocks(file, blocks)
-        while batch := list(islice(reads, _BATCH)):
+        while batch := list(islice(reads, _BATCH_BLOCKS)):
             for _ in pool.map(lambda job: place(*job), batch):
                 pass
-    table = linearization_table(metadata.raw)
+    table = read_linearization_table(metadata.raw)
     if table.size:
         mosaic = table.take(mosaic, mode="clip")
-    return _deinterleaved(mosaic, *_interleave(metadata.raw))
+    return _deinterleave(mosaic, *_interleave(metadata.raw))
 
 
-def linearization_table(ifd: Ifd) -> UInt16[np.ndarray, " n"]:
+def read_linearization_table(ifd: Ifd) -> UInt16[np.ndarray, " n"]:
     """What stored values mean; those beyond the table mean its last (DNG 1.7). Empty where there is none."""
     values = np.nan_to_num(np.asarray(numbers(ifd.get(Code.LinearizationTable)), float))
     return np.clip(values, 0, 65535).astype(np.uint16)
@@ -203,7 +203,7 @@ def _bytes_at(file: BufferedIOBase, offset: int, count: int) -> bytes:
     return file.read(count)
 
 
-def _decoded(data: bytes, rows: int, blocks: Blocks, little_endian: bool) -> UInt16[np.ndarray, "h w"]:
+def _decode_block(data: bytes, rows: int, blocks: Blocks, little_endian: bool) -> UInt16[np.ndarray, "h w"]:
     """One block; what it claims to hold is compared with its bytes before memory is taken."""
     columns, bits = blocks.columns, blocks.bits
     if blocks.compression == JPEG:
@@ -211,7 +211,7 @@ def _decoded(data: bytes, rows: int, blocks: Blocks, little_endian: bool) -> UIn
         if stream is None or not stream.lossless:
             raise UndecodableError("it is no lossless JPEG")
         samples = stream.height * stream.width * stream.components
-        if samples != rows * columns or LEAST_BITS * samples > 8 * len(data):
+        if samples != rows * columns or MINIMUM_BITS * samples > 8 * len(data):
             raise UndecodableError("a block is not of the size that its tags say")
         try:
             pixels = np.asarray(imagecodecs.jpeg8_decode(data))
@@ -233,10 +233,10 @@ def _decoded(data: bytes, rows: int, blocks: Blocks, little_endian: bool) -> UIn
 
 
 def _interleave(ifd: Ifd) -> tuple[int, int]:
-    return _stated(ifd, Code.RowInterleaveFactor, 1), _stated(ifd, Code.ColumnInterleaveFactor, 1)
+    return _whole_number(ifd, Code.RowInterleaveFactor, 1), _whole_number(ifd, Code.ColumnInterleaveFactor, 1)
 
 
-def _deinterleaved(mosaic: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> UInt16[np.ndarray, "h w"]:
+def _deinterleave(mosaic: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> UInt16[np.ndarray, "h w"]:
     """Put rows and columns, which are stored field by field, to their places (DNG 1.7)."""
     for axis, fields in ((0, rows), (1, columns)):
         length = mosaic.shape[axis]
@@ -246,12 +246,12 @@ def _deinterleaved(mosaic: UInt16[np.ndarray, "h w"], rows: int, columns: int) -
     return mosaic
 
 
-def _stated(ifd: Ifd, code: int, default: int) -> int:
+def _whole_number(ifd: Ifd, code: int, default: int) -> int:
     value = (numbers(ifd.get(code)) or (float(default),))[0]
     return int(value) if math.isfinite(value) else default
 
 
-def _contiguous(blocks: Blocks) -> bool:
+def _is_contiguous(blocks: Blocks) -> bool:
     """Whether strips follow each other without gaps, as LibRaw reads uncompressed ones."""
     ends = [offset + count for offset, count in zip(blocks.offsets, blocks.counts, strict=True)]
     return all(end == start for end, start in zip(ends, blocks.offsets[1:], strict=False))
@@ -274,7 +274,7 @@ def second_opinion(path: Path, metadata: Metadata) -> SecondOpinion:
     if blocks is None:
         return SecondOpinion(None)
     with path.open("rb") as file:
-        fault = libraw_fault(blocks, first_stream(file, blocks), metadata)
+        fault = libraw_fault(blocks, read_first_stream(file, blocks), metadata)
     if not fault and blocks.compression == JPEG and metadata.root[Code.DNGVersion].data < _STANDARD_JPEG:
         return SecondOpinion(None)
     try:
@@ -283,7 +283,9 @@ def second_opinion(path: Path, metadata: Metadata) -> SecondOpinion:
         return SecondOpinion(None, fault)
 
 
-def agreed(path: Path, mosaic: UInt16[np.ndarray, "h w"], second: SecondOpinion) -> UInt16[np.ndarray, "h w"]:
+def choose_mosaic(
+    path: Path, mosaic: UInt16[np.ndarray, "h w"], second: SecondOpinion
+) -> UInt16[np.ndarray, "h w"]:
     """LibRaw's mosaic where it can be believed, else the second decoder's.
 
     Raises:
@@ -295,14 +297,14 @@ def agreed(path: Path, mosaic: UInt16[np.ndarray, "h w"], second: SecondOpinion)
             reason = f"has {second.fault}, which LibRaw misreads, and the second decoder cannot read it"
             raise UnreadableError(path, reason)
         return mosaic
-    if equal_mosaics(mosaic, second.mosaic):
+    if are_mosaics_equal(mosaic, second.mosaic):
         return mosaic
     if not second.fault:
         raise UnreadableError(path, "is damaged or ambiguous: two decoders (LibRaw, libjpeg-turbo) disagree")
     return second.mosaic
 
 
-def equal_mosaics(one: UInt16[np.ndarray, "h w"], other: UInt16[np.ndarray, "rows columns"]) -> bool:
+def are_mosaics_equal(one: UInt16[np.ndarray, "h w"], other: UInt16[np.ndarray, "rows columns"]) -> bool:
     """Whether two mosaics are the same, compared in strips to save memory."""
-    strips = (slice(top, top + _STRIP) for top in range(0, len(one), _STRIP))
+    strips = (slice(top, top + _STRIP_ROWS) for top in range(0, len(one), _STRIP_ROWS))
     return one.shape == other.shape and all(np.array_equal(one[rows], other[rows]) for rows in strips)

@@ -25,7 +25,7 @@ from rawdenoise.formats.tiff_container import bytes_tag, finite_numbers, numbers
 
 _LINEAR_RAW, _SAMPLE_FORMAT, _SUB_TILES = 34892, 339, Code.SubTileBlockSize
 _RGB = (0, 1, 2)
-_MOST_SITES = 4096  # of a pattern of black levels; real ones have at most 64
+_MAXIMUM_SITES = 4096  # of a pattern of black levels; real ones have at most 64
 # Tags whose values stand in the order of CFAPlaneColor, as arrays of these shapes; n is a plane, x is not.
 _PER_PLANE = {
     **dict.fromkeys((Code.AsShotNeutral, 50727), "n"),  # 50727 is AnalogBalance
@@ -80,7 +80,7 @@ def _check_crop(path: Path, raw: Ifd) -> None:
         raise UnsupportedRawError(path, f"shows nothing of its picture: its DefaultCropSize is {words}")
 
 
-def stated_cfa(path: Path, ifd: Ifd) -> Cfa | None:
+def read_cfa(path: Path, ifd: Ifd) -> Cfa | None:
     """The Bayer pattern from the active area's top-left, however often it is repeated; None if unsaid.
 
     Raises:
@@ -111,7 +111,7 @@ def plane_colors(ifd: Ifd) -> tuple[int, ...]:
     return tuple(_integers(ifd.get(Code.CFAPlaneColor))) or _RGB
 
 
-def in_rgb_order(path: Path, metadata: Metadata) -> Metadata:
+def sort_planes(path: Path, metadata: Metadata) -> Metadata:
     """Put what a DNG says of its planes in the order R, G, B, which is the only one that all readers know.
 
     Raises:
@@ -126,7 +126,7 @@ def in_rgb_order(path: Path, metadata: Metadata) -> Metadata:
     order = [planes.index(color) for color in _RGB]
 
     def turn(tags: Ifd) -> Ifd:
-        turned = {code: _in_order(tag, _PER_PLANE.get(code, ""), order) for code, tag in tags.items()}
+        turned = {code: _reorder(tag, _PER_PLANE.get(code, ""), order) for code, tag in tags.items()}
         if Code.CFAPlaneColor in turned:
             turned[Code.CFAPlaneColor] = bytes_tag(bytes(_RGB))
         return turned
@@ -137,7 +137,7 @@ def in_rgb_order(path: Path, metadata: Metadata) -> Metadata:
     return replace(metadata, root=turn(metadata.root), raw=turn(metadata.raw), extra=extra)
 
 
-def _in_order(tag: Tag, axes: str, order: list[int]) -> Tag:
+def _reorder(tag: Tag, axes: str, order: list[int]) -> Tag:
     """Reorder the planes of a tag; one that is not of the shape it should have stays as it is."""
     if not axes or tag.count == 0:
         return tag
@@ -151,7 +151,7 @@ def _in_order(tag: Tag, axes: str, order: list[int]) -> Tag:
     return replace(tag, data=values.tobytes())
 
 
-def stated_area(path: Path, ifd: Ifd, shape: tuple[int, ...]) -> Area:
+def read_area(path: Path, ifd: Ifd, shape: tuple[int, ...]) -> Area:
     """ActiveArea, within the picture.
 
     Raises:
@@ -168,7 +168,7 @@ def stated_area(path: Path, ifd: Ifd, shape: tuple[int, ...]) -> Area:
     return area
 
 
-def stated_levels(path: Path, ifd: Ifd, cfa: Cfa, active: Area, white: float) -> Levels:
+def read_levels(path: Path, ifd: Ifd, cfa: Cfa, active: Area, white: float) -> Levels:
     """Levels by the DNG's own tags, which keep fractions and deltas that LibRaw rounds off.
 
     `cfa` is from the active area's top-left, from where BlackLevel repeats (DNG 1.7); the deltas add to it.
@@ -180,7 +180,7 @@ def stated_levels(path: Path, ifd: Ifd, cfa: Cfa, active: Area, white: float) ->
     values = finite_numbers(ifd.get(Code.BlackLevel)) or [0.0]
     repeat = finite_numbers(ifd.get(Code.BlackLevelRepeatDim)) or [1, 1]
     rows, columns = (int(repeat[0]), int(repeat[1])) if len(repeat) == 2 else (0, 0)
-    if len(values) == 1 and 0 < rows * columns <= _MOST_SITES:  # one for all, though the repeat is larger
+    if len(values) == 1 and 0 < rows * columns <= _MAXIMUM_SITES:  # one for all, though the repeat is larger
         values *= rows * columns
     if min(rows, columns) < 1 or len(values) < rows * columns:
         words = "x".join(f"{value:g}" for value in repeat[:4])

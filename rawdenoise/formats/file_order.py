@@ -18,10 +18,10 @@ _BYTES = (1, 7)  # TIFF's types BYTE and UNDEFINED
 _WIDTHS = {3: 2, 4: 4, 8: 2, 9: 4}  # bytes of a SHORT, LONG, SSHORT, SLONG
 # XMP, IPTC, Photoshop's resources and ICC profiles are bytes, whatever type a writer has given them.
 _ALWAYS_BYTES = (700, 33723, 34377, 34675)
-_MOST_TABLES = 20  # RGBTables: as many as Adobe's SDK reads
+_MAXIMUM_TABLES = 20  # RGBTables: as many as Adobe's SDK reads
 
 
-def in_our_order(tags: Ifd, little_endian: bool) -> Ifd:
+def turn_tags(tags: Ifd, little_endian: bool) -> Ifd:
     """The tags of a directory, with the numbers inside their values in little-endian order.
 
     `tags` are as the container reads them: numbers of numeric types are turned already.
@@ -34,12 +34,12 @@ def in_our_order(tags: Ifd, little_endian: bool) -> Ifd:
             turned[code] = Tag(tags[code].type, tags[code].count, turn(_Structure(tags[code].data)))
     for code in _ALWAYS_BYTES:
         if code in tags and tags[code].type in _WIDTHS:
-            data = _turned(tags[code].data, _WIDTHS[tags[code].type])
+            data = _turn(tags[code].data, _WIDTHS[tags[code].type])
             turned[code] = Tag(tags[code].type, tags[code].count, data)
     return turned
 
 
-def gps_in_our_order(tags: Ifd, little_endian: bool) -> Ifd:
+def turn_gps_tags(tags: Ifd, little_endian: bool) -> Ifd:
     """The same for GPS, whose codes mean other things: two texts after the name of their encoding."""
     if little_endian:
         return tags
@@ -62,7 +62,7 @@ class _Structure:
         """Turn that many numbers of `size` bytes, by default all that are left."""
         length = len(self._rest) if count is None else size * count
         part, self._rest = self._rest[:length], self._rest[length:]
-        self._turned.append(_turned(part, size))
+        self._turned.append(_turn(part, size))
 
     def number(self, size: int) -> int:
         """Turn one whole number and give it; 0 where the structure has ended."""
@@ -80,12 +80,12 @@ class _Structure:
         """Keep a text and its closing zero."""
         self.keep(self._rest.find(b"\0") + 1 or len(self._rest))
 
-    def finished(self) -> bytes:
+    def finish(self) -> bytes:
         """All of it; what nothing was said of stays as it is."""
         return b"".join((*self._turned, self._rest))
 
 
-def _turned(data: bytes, size: int) -> bytes:
+def _turn(data: bytes, size: int) -> bytes:
     whole = len(data) // size * size
     return np.frombuffer(data[:whole], f">u{size}").byteswap().tobytes() + data[whole:]
 
@@ -95,7 +95,7 @@ def _gain_table_map(value: _Structure) -> bytes:
     value.turn(4, 2)
     value.turn(8, 4)
     value.turn(4)
-    return value.finished()
+    return value.finish()
 
 
 def _gain_table_map_2(value: _Structure) -> bytes:
@@ -106,40 +106,40 @@ def _gain_table_map_2(value: _Structure) -> bytes:
     kind = value.number(4)  # 0 and 1 are whole numbers of 8 and 16 bits, 2 and 3 floats of 16 and 32
     value.turn(4, 3)
     value.turn((1, 2, 2, 4)[min(kind, 3)])
-    return value.finished()
+    return value.finish()
 
 
 def _illuminant(value: _Structure) -> bytes:
     """IlluminantData, DNG 1.6: xy as two rationals, or a spectrum: a count, then rationals."""
     value.turn(2, 1)
     value.turn(4)
-    return value.finished()
+    return value.finish()
 
 
 def _rgb_tables(value: _Structure) -> bytes:
     """RGBTables, DNG 1.6: count and method, then tables, each with a name and a head of 5 bytes."""
     count = value.number(4)
     value.number(4)
-    for _ in range(min(count, _MOST_TABLES)):
+    for _ in range(min(count, _MAXIMUM_TABLES)):
         value.keep(value.number(2))
         head = value.keep(5)
         if len(head) < 5:
             break
         value.turn((1, 2, 4)[min(head[1], 2)], head[0] ** 3 * 3)
-    return value.finished()
+    return value.finish()
 
 
 def _dynamic_range(value: _Structure) -> bytes:
     """ProfileDynamicRange, DNG 1.7: version and range of 16 bits, a float."""
     value.turn(2, 2)
     value.turn(4, 1)
-    return value.finished()
+    return value.finish()
 
 
 def _cfa_pattern(value: _Structure) -> bytes:
     """EXIF CFAPattern: columns and rows of 16 bits, then the colours."""
     value.turn(2, 2)
-    return value.finished()
+    return value.finish()
 
 
 def _response(value: _Structure) -> bytes:
@@ -149,13 +149,13 @@ def _response(value: _Structure) -> bytes:
     for _ in range(min(columns, 256)):
         value.keep_text()
     value.turn(4)
-    return value.finished()
+    return value.finish()
 
 
 def _device_settings(value: _Structure) -> bytes:
     """EXIF DeviceSettingDescription: columns and rows, then texts in UCS-2."""
     value.turn(2)
-    return value.finished()
+    return value.finish()
 
 
 def _composite_exposures(value: _Structure) -> bytes:
@@ -163,14 +163,14 @@ def _composite_exposures(value: _Structure) -> bytes:
     value.turn(4, 14)
     value.turn(2, 2)
     value.turn(4)
-    return value.finished()
+    return value.finish()
 
 
 def _text(value: _Structure) -> bytes:
     """A text of EXIF after the 8 bytes that name its encoding: UserComment and two of GPS."""
     if value.keep(8) == b"UNICODE\0":
         value.turn(2)
-    return value.finished()
+    return value.finish()
 
 
 _STRUCTURES: Mapping[int, Callable[[_Structure], bytes]] = {

@@ -17,7 +17,7 @@ from rawdenoise.formats.opcodes import OpcodeId, read_opcodes
 from rawdenoise.formats.tags import Code
 
 _HEADER = ">10I4dI"
-_GREATEST_GAIN = 1000.0  # beyond it a map is damaged
+_MAXIMUM_GAIN = 1000.0  # beyond it a map is damaged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,15 +35,15 @@ class GainMap:
     gains: Float32[np.ndarray, "points_v points_h"]
 
 
-def gain_maps(image: RawImage) -> tuple[GainMap, ...]:
+def read_gain_maps(image: RawImage) -> tuple[GainMap, ...]:
     """The gain maps of an image's file, in the order in which they are applied; broken ones are left out."""
     metadata = image.metadata
     if not metadata.is_dng:
         return ()
     tag = metadata.raw.get(Code.OpcodeList2)
     opcodes = () if tag is None else read_opcodes(tag.data)
-    found = (_gain_map(opcode.data) for opcode in opcodes if opcode.number == OpcodeId.GainMap)
-    return tuple(entry for entry in found if entry is not None)
+    maps = (_parse_gain_map(opcode.data) for opcode in opcodes if opcode.number == OpcodeId.GainMap)
+    return tuple(entry for entry in maps if entry is not None)
 
 
 def apply_gains(
@@ -68,15 +68,15 @@ def _gains_at(
 ) -> Float32[np.ndarray, "h w"]:
     """Interpolate between the grid's points, and beyond them take the nearest."""
     points_v, points_h = entry.gains.shape
-    above, below, share = _neighbours((down - entry.origin[0]) / entry.spacing[0], points_v)
+    above, below, share = _find_neighbors((down - entry.origin[0]) / entry.spacing[0], points_v)
     lines = entry.gains[above] + share[:, None] * (entry.gains[below] - entry.gains[above])
-    left, right, share = _neighbours((across - entry.origin[1]) / entry.spacing[1], points_h)
+    left, right, share = _find_neighbors((across - entry.origin[1]) / entry.spacing[1], points_h)
     gains: Float32[np.ndarray, "h w"] = lines[:, left]
     gains += share * (lines[:, right] - gains)
     return gains
 
 
-def _neighbours(
+def _find_neighbors(
     position: Float64[np.ndarray, " n"], points: int
 ) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"], Float32[np.ndarray, " n"]]:
     """The points before and after each position, and the share of the way between them."""
@@ -85,7 +85,7 @@ def _neighbours(
     return before, np.minimum(before + 1, points - 1), (position - before).astype(np.float32)
 
 
-def _gain_map(parameters: bytes) -> GainMap | None:
+def _parse_gain_map(parameters: bytes) -> GainMap | None:
     """Parse an opcode's parameters; None where they are cut, make no sense, or are for another plane."""
     size = struct.calcsize(_HEADER)
     if len(parameters) < size:
@@ -104,7 +104,7 @@ def _gain_map(parameters: bytes) -> GainMap | None:
         for pair, usual in ((spacing, 1.0), (origin, 0.0))
     )
     sound = np.isfinite((*spacing, *origin)).all() and min(spacing) > 0 and min(row_pitch, column_pitch) > 0
-    if not sound or not ((gains >= 0) & (gains <= _GREATEST_GAIN)).all():
+    if not sound or not ((gains >= 0) & (gains <= _MAXIMUM_GAIN)).all():
         return None
     return GainMap(
         (top, bottom, row_pitch), (left, right, column_pitch), spacing, origin, gains.astype(np.float32)

@@ -14,10 +14,10 @@ LEVEL_CODES = {
 }
 
 
-def without_levels(metadata: Metadata) -> Metadata:
+def drop_levels(metadata: Metadata) -> Metadata:
     """Drop what the source says of its levels, so that the writer states those of the image."""
-    return replace(metadata, root=_others(metadata.root), raw=_others(metadata.raw))
+    return replace(metadata, root=_drop_level_tags(metadata.root), raw=_drop_level_tags(metadata.raw))
 
 
-def _others(tags: Ifd) -> Ifd:
+def _drop_level_tags(tags: Ifd) -> Ifd:
     return {code: tag for code, tag in tags.items() if code not in LEVEL_CODES}

@@ -40,18 +40,18 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     XTransError,
 )
-from rawdenoise.formats.dng_color import color_matrix, dng_matrices, stated_neutral
-from rawdenoise.formats.dng_pixels import JPEG, UNCOMPRESSED, agreed, block_layout, second_opinion
+from rawdenoise.formats.dng_color import color_matrix, read_matrices, read_neutral
+from rawdenoise.formats.dng_pixels import JPEG, UNCOMPRESSED, block_layout, choose_mosaic, second_opinion
 from rawdenoise.formats.dng_source import (
     check_mosaic,
-    in_rgb_order,
-    stated_area,
-    stated_cfa,
-    stated_levels,
+    read_area,
+    read_cfa,
+    read_levels,
+    sort_planes,
 )
 from rawdenoise.formats.framing import default_crop, libraw_scale, makers_crop, pixel_scale, user_crop
 from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.opcodes import with_linear_opcodes
+from rawdenoise.formats.opcodes import linearize_opcodes
 from rawdenoise.formats.refusals import (
     refuse_blank_tail,
     refuse_disproportion,
@@ -61,7 +61,7 @@ from rawdenoise.formats.refusals import (
     refuse_tiff_picture,
     refuse_truncated,
 )
-from rawdenoise.formats.shooting import camera_by_signature, stated_camera, stated_exposure
+from rawdenoise.formats.shooting import find_camera_by_signature, read_camera, read_exposure
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import finite_numbers, read_header
 
@@ -86,16 +86,16 @@ def read_libraw(path: Path) -> RawImage:
     stated = None
     if metadata.is_dng:
         check_mosaic(path, metadata)
-        stated = stated_cfa(path, metadata.raw)
-        metadata = with_linear_opcodes(in_rgb_order(path, metadata))
+        stated = read_cfa(path, metadata.raw)
+        metadata = linearize_opcodes(sort_planes(path, metadata))
     decoded = _decode_big(path, metadata) if _is_big(path) else _decode(path, metadata, stated)
     mosaic, cfa, active, levels = decoded.mosaic, decoded.cfa, decoded.active, decoded.levels
     refuse_blank_tail(path, mosaic, metadata)
     if metadata.is_dng:
-        active = stated_area(path, metadata.raw, mosaic.shape)
+        active = read_area(path, metadata.raw, mosaic.shape)
         cfa = cfa if stated is None else stated.shift(-active.top, -active.left)
         inside = cfa.shift(active.top, active.left)
-        levels = stated_levels(path, metadata.raw, inside, active, levels.white)
+        levels = read_levels(path, metadata.raw, inside, active, levels.white)
     refuse_impossible_levels(path, levels, _bits(metadata))
     camera = _camera(path, metadata, active, levels)
     color, notes = _color(metadata, decoded.xyz_to_camera, decoded.camera_wb, decoded.daylight_wb)
@@ -153,7 +153,7 @@ def _decode(path: Path, metadata: Metadata, stated: Cfa | None) -> _Decoded:
         black = raw.black_level_per_channel
         r, g1, g2, b = (float(black[channel]) for channel in order)
         return _Decoded(
-            mosaic=mosaic if second is None else agreed(path, mosaic, second.result()),
+            mosaic=mosaic if second is None else choose_mosaic(path, mosaic, second.result()),
             cfa=cfa,
             active=active,
             levels=Levels((r, g1, g2, b), float(raw.white_level)),
@@ -176,7 +176,7 @@ def _visible_area(sizes: rawpy.ImageSizes, shape: tuple[int, ...]) -> Area:
 
 def _decode_big(path: Path, metadata: Metadata) -> _Decoded:
     """Decode a BigTIFF DNG, which LibRaw does not open; all that is known of it stands in its tags."""
-    cfa = stated_cfa(path, metadata.raw) if metadata.is_dng else None
+    cfa = read_cfa(path, metadata.raw) if metadata.is_dng else None
     if cfa is None:
         raise NotAnImageError(path, "is a BigTIFF, but no DNG: there is no raw in it that can be read")
     blocks = block_layout(metadata.raw)
@@ -298,31 +298,31 @@ def _words(error: Exception) -> str:
 
 def _exposure(metadata: Metadata, other: object) -> Exposure:
     """What the tags say of the exposure, and where they are silent what LibRaw knows."""
-    said = stated_exposure(metadata)
+    exposure = read_exposure(metadata)
 
     def known(name: str) -> float | None:
         value = float(getattr(other, name, 0.0) or 0.0)
         return value if value > 0 and math.isfinite(value) else None
 
-    iso = said.iso or known("iso_speed")
-    taken, timestamp = said.taken_at, getattr(other, "timestamp", None)
-    if taken is None and timestamp is not None and timestamp.year > 1970:
-        taken = timestamp.strftime("%Y:%m:%d %H:%M:%S")
+    iso = exposure.iso or known("iso_speed")
+    taken_at, timestamp = exposure.taken_at, getattr(other, "timestamp", None)
+    if taken_at is None and timestamp is not None and timestamp.year > 1970:
+        taken_at = timestamp.strftime("%Y:%m:%d %H:%M:%S")
     return Exposure(
         iso=round(iso) if iso else None,
-        exposure_s=said.exposure_s or known("shutter_speed"),
-        f_number=said.f_number or known("aperture"),
-        focal_length_mm=said.focal_length_mm or known("focal_length"),
-        taken_at=taken,
+        exposure_s=exposure.exposure_s or known("shutter_speed"),
+        f_number=exposure.f_number or known("aperture"),
+        focal_length_mm=exposure.focal_length_mm or known("focal_length"),
+        taken_at=taken_at,
     )
 
 
 def _camera(path: Path, metadata: Metadata, active: Area, levels: Levels) -> Camera:
     bits = max(1, math.ceil(math.log2(levels.white + 1)))
-    camera = stated_camera(metadata, f"{active.width}x{active.height} {bits}-bit")
+    camera = read_camera(metadata, f"{active.width}x{active.height} {bits}-bit")
     if camera.model:
         return camera
-    make, model = camera_by_signature(path)
+    make, model = find_camera_by_signature(path)
     return replace(camera, make=make, model=model)
 
 
@@ -342,12 +342,12 @@ def _color(
     """Matrices and neutrals, and what a user should know of them."""
     notes = []
     root = {**metadata.raw, **metadata.root}
-    matrices = dng_matrices(root) if metadata.is_dng else ()
+    matrices = read_matrices(root) if metadata.is_dng else ()
     if not matrices and np.abs(xyz_to_camera).sum() > 0:
         matrices = (color_matrix(D65, xyz_to_camera),)
     if not matrices:
         notes.append("colour matrix unknown: raw developers will show approximate colours")
-    as_shot = (stated_neutral(root) if metadata.is_dng else None) or _neutral(camera_wb)
+    as_shot = (read_neutral(root) if metadata.is_dng else None) or _neutral(camera_wb)
     daylight = _neutral(daylight_wb)
     if as_shot is None:
         notes.append(

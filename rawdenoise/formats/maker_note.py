@@ -12,7 +12,7 @@ from rawdenoise.formats.tiff_container import numbers
 _SELF_RELATIVE = (b"Nikon\0\x02", b"OLYMPUS\0", b"OM SYSTEM\0", b"FUJIFILM", b"Apple iOS\0", b"PENTAX \0")
 
 _SAFE = (1.0,)
-_WIDEST_HOLE = 4 << 20  # bytes that a pin may leave empty in a file that is shorter than where the note lay
+_MAXIMUM_HOLE = 4 << 20  # bytes that a pin may leave empty in a file that is shorter than where the note lay
 
 
 def can_move(metadata: Metadata) -> bool:
@@ -27,10 +27,10 @@ def can_stay(metadata: Metadata, room: int = 0) -> bool:
     `room` is how many bytes the file will have at least.
     """
     offset = metadata.maker_note_offset
-    return metadata.little_endian and offset is not None and 16 <= offset <= room + _WIDEST_HOLE
+    return metadata.little_endian and offset is not None and 16 <= offset <= room + _MAXIMUM_HOLE
 
 
-def adobe_private_data(metadata: Metadata) -> bytes | None:
+def make_private_data(metadata: Metadata) -> bytes | None:
     """The MakerNote as DNGPrivateData keeps it, with its byte order and former offset; None without one.
 
     This is the form of Adobe's DNG Converter.

@@ -17,9 +17,9 @@ from typing import Any, BinaryIO
 
 from rawdenoise.errors import NotAnImageError, TruncatedError, UnreadableError
 
-LARGEST_ARRAY = 1 << 30  # bytes; SIDD's blocks as doubles are 0.63 of it
-LARGEST_RATIO = 1040  # inflated to deflated: deflate cannot do better than 1032
-MOST_ELEMENTS, DEEPEST = 200_000, 16
+MAXIMUM_ARRAY_BYTES = 1 << 30  # bytes; SIDD's blocks as doubles are 0.63 of it
+MAXIMUM_RATIO = 1040  # inflated to deflated: deflate cannot do better than 1032
+MAXIMUM_ELEMENTS, MAXIMUM_DEPTH = 200_000, 16
 FILTERS = {1: "deflate", 2: "shuffle", 3: "fletcher32"}
 
 _MATRIX, _COMPRESSED, _UINT32, _INT32, _INT8 = 14, 15, 6, 5, 1
@@ -51,9 +51,9 @@ def check_matlab5(path: Path) -> None:
             if length > left - 8:
                 raise TruncatedError(path, "is truncated: its last variable is incomplete")
             if kind == _COMPRESSED:
-                walk.variable(_Inflated(path, file, length))
+                walk.walk_variable(_Inflated(path, file, length))
             elif kind == _MATRIX:
-                walk.matrix(_Plain(path, file, length), length)
+                walk.walk_matrix(_Plain(path, file, length), length)
             else:
                 raise TruncatedError(path, f"is damaged: an element of type {kind} is no variable")
 
@@ -83,7 +83,7 @@ class _Inflated:
 
     def __init__(self, path: Path, file: BinaryIO, length: int) -> None:
         self._path, self._file, self._left = path, file, length
-        self._most = min(LARGEST_ARRAY + (1 << 20), LARGEST_RATIO * length + 1024)
+        self._most = min(MAXIMUM_ARRAY_BYTES + (1 << 20), MAXIMUM_RATIO * length + 1024)
         self._inflate, self._ready = zlib.decompressobj(), b""
 
     def read(self, size: int) -> bytes:
@@ -127,70 +127,70 @@ class _Walk:
     def __init__(self, path: Path, order: str) -> None:
         self._path, self._order, self._elements = path, order, 0
 
-    def variable(self, data: _Inflated) -> None:
+    def walk_variable(self, data: _Inflated) -> None:
         """Walk a compressed variable."""
         kind, length = struct.unpack(self._order + "II", data.read(8))
         if kind != _MATRIX:
-            raise self.damaged(f"a compressed element of type {kind} is no variable")
-        self.matrix(data, length)
+            raise self.make_error(f"a compressed element of type {kind} is no variable")
+        self.walk_matrix(data, length)
         data.finish()
 
-    def matrix(self, data: _Plain | _Inflated, length: int, depth: int = 0) -> None:
+    def walk_matrix(self, data: _Plain | _Inflated, length: int, depth: int = 0) -> None:
         """Walk what is inside a matrix of so many bytes.
 
         Raises: as `check_matlab5`.
         """
         self._elements += 1
-        if self._elements > MOST_ELEMENTS or depth > DEEPEST:
+        if self._elements > MAXIMUM_ELEMENTS or depth > MAXIMUM_DEPTH:
             raise UnreadableError(self._path, "holds more, or deeper, structures than notes on raw frames do")
         if not length:
             return  # an empty cell
         inside = _Inside(self, data, length)
-        flags = inside.small({_UINT32}, 8)
+        flags = inside.read_small({_UINT32}, 8)
         if len(flags) != 2:
-            raise self.damaged("an array without flags")
+            raise self.make_error("an array without flags")
         kind, complex_ = flags[0] & 0xFF, bool(flags[0] >> 8 & _COMPLEX)
-        sides = inside.small({_INT32}, 4 * 32)
-        if len(sides) < 2 or min(sides) < 0 or 8 * prod(sides) > LARGEST_ARRAY:
-            raise self.damaged(f"an array of size {sides[:8]}")
-        inside.small({_INT8, 2}, 256)  # the name
+        sides = inside.read_small({_INT32}, 4 * 32)
+        if len(sides) < 2 or min(sides) < 0 or 8 * prod(sides) > MAXIMUM_ARRAY_BYTES:
+            raise self.make_error(f"an array of size {sides[:8]}")
+        inside.read_small({_INT8, 2}, 256)  # the name
         count = prod(sides)
         if kind in _NUMERIC:
             for _ in range(1 + complex_):
-                inside.numbers(count)
+                inside.skip_numbers(count)
         elif kind == _CHAR:
-            inside.text(count)
+            inside.skip_text(count)
         elif kind in (_CELL, _STRUCT):
             fields = self._fields(inside) if kind == _STRUCT else 1
             for _ in range(count * fields):
-                inside.nested(depth + 1)
+                inside.walk_nested(depth + 1)
         else:
             raise UnreadableError(self._path, f"holds a variable of MATLAB's class {kind}, which no frame is")
         inside.finish()
 
     def _fields(self, inside: _Inside) -> int:
-        (width,) = inside.small({_INT32}, 4) or (0,)
+        (width,) = inside.read_small({_INT32}, 4) or (0,)
         if not 0 < width <= 4096:
-            raise self.damaged(f"field names of {width} letters")
-        names = inside.skipped({_INT8}, 1 << 20)
+            raise self.make_error(f"field names of {width} letters")
+        names = inside.measure_element({_INT8}, 1 << 20)
         if names % width:
-            raise self.damaged("field names that end half-way")
+            raise self.make_error("field names that end half-way")
         return names // width
 
-    def tag(self, head: bytes) -> tuple[int, int, bool]:
+    def parse_tag(self, head: bytes) -> tuple[int, int, bool]:
         """Type and length of an element, and whether its data stand in the tag itself."""
         first, second = struct.unpack(self._order + "II", head)
         if first >> 16:
             return first & 0xFFFF, first >> 16, True
         return first, second, False
 
-    def values(self, data: bytes, signed: bool) -> tuple[int, ...]:
+    def parse_numbers(self, data: bytes, signed: bool) -> tuple[int, ...]:
         """32-bit whole numbers."""
         if len(data) % 4:
-            raise self.damaged("whole numbers that end half-way")
+            raise self.make_error("whole numbers that end half-way")
         return struct.unpack(f"{self._order}{len(data) // 4}{'i' if signed else 'I'}", data)
 
-    def damaged(self, what: str) -> TruncatedError:
+    def make_error(self, what: str) -> TruncatedError:
         """Say what is wrong with the file."""
         return TruncatedError(self._path, f"is damaged: {what}")
 
@@ -201,36 +201,36 @@ class _Inside:
     def __init__(self, walk: _Walk, data: _Plain | _Inflated, length: int) -> None:
         self._walk, self._data, self._left = walk, data, length
 
-    def small(self, kinds: set[int], most: int) -> tuple[int, ...]:
+    def read_small(self, kinds: set[int], most: int) -> tuple[int, ...]:
         """Read an element of a few whole numbers; texts are passed over."""
         kind, data = self._element(kinds, most)
-        return self._walk.values(data, signed=kind == _INT32) if kind in (_INT32, _UINT32) else ()
+        return self._walk.parse_numbers(data, signed=kind == _INT32) if kind in (_INT32, _UINT32) else ()
 
-    def skipped(self, kinds: set[int], most: int) -> int:
+    def measure_element(self, kinds: set[int], most: int) -> int:
         """Read an element for its length alone."""
         return len(self._element(kinds, most)[1])
 
-    def numbers(self, count: int) -> None:
+    def skip_numbers(self, count: int) -> None:
         """Pass over an array's numbers, which must be as many as it says."""
         kind, length, within = self._head()
         if kind not in _SIZES or length != count * _SIZES[kind]:
-            raise self._walk.damaged(f"{length} bytes of type {kind} for an array of {count} numbers")
+            raise self._walk.make_error(f"{length} bytes of type {kind} for an array of {count} numbers")
         self._pass_over(length, within)
 
-    def text(self, count: int) -> None:
+    def skip_text(self, count: int) -> None:
         """Pass over a text's letters."""
         kind, length, within = self._head()
         if kind not in _TEXTS or length > 4 * count:
-            raise self._walk.damaged(f"{length} bytes of type {kind} for a text of {count} letters")
+            raise self._walk.make_error(f"{length} bytes of type {kind} for a text of {count} letters")
         self._pass_over(length, within)
 
-    def nested(self, depth: int) -> None:
+    def walk_nested(self, depth: int) -> None:
         """Walk a matrix inside."""
         kind, length, within = self._head()
         if kind != _MATRIX or within:
-            raise self._walk.damaged(f"an element of type {kind} where a matrix should be")
+            raise self._walk.make_error(f"an element of type {kind} where a matrix should be")
         self._take(length)
-        self._walk.matrix(self._data, length, depth)
+        self._walk.walk_matrix(self._data, length, depth)
 
     def finish(self) -> None:
         """Pass over what is left."""
@@ -239,15 +239,15 @@ class _Inside:
     def _head(self) -> tuple[int, int, bool]:
         self._take(8)
         self._tag = self._data.read(8)
-        kind, length, within = self._walk.tag(self._tag)
+        kind, length, within = self._walk.parse_tag(self._tag)
         if within and length > 4:
-            raise self._walk.damaged(f"a small element of {length} bytes")
+            raise self._walk.make_error(f"a small element of {length} bytes")
         return kind, length, within
 
     def _element(self, kinds: set[int], most: int) -> tuple[int, bytes]:
         kind, length, within = self._head()
         if kind not in kinds or length > most:
-            raise self._walk.damaged(f"{length} bytes of type {kind} in a variable's header")
+            raise self._walk.make_error(f"{length} bytes of type {kind} in a variable's header")
         if within:
             return kind, self._tag[4 : 4 + length]
         data = self._data.read(length)
@@ -269,7 +269,7 @@ class _Inside:
 
     def _take(self, size: int) -> None:
         if size > self._left:
-            raise self._walk.damaged("a part is larger than the variable that holds it")
+            raise self._walk.make_error("a part is larger than the variable that holds it")
         self._left -= size
 
 
@@ -288,12 +288,12 @@ def check_dataset(path: Path, dataset: Any) -> None:
         raise NotAnImageError(path, f"holds {kind} {shape}, not an array of numbers")
     size = prod(shape) * kind.itemsize
     chunk = prod(dataset.chunks or (1,)) * kind.itemsize
-    if max(size, chunk) > LARGEST_ARRAY:
+    if max(size, chunk) > MAXIMUM_ARRAY_BYTES:
         raise NotAnImageError(path, f"says it holds {kind} {shape}: more than any file of raw frames")
     plan = dataset.id.get_create_plist()
     foreign = {plan.get_filter(number)[0] for number in range(plan.get_nfilters())} - FILTERS.keys()
     if foreign:
         raise UnreadableError(path, f"is packed by HDF5 filter {min(foreign)}, which MATLAB does not use")
     held = dataset.id.get_storage_size()
-    if size > held * (LARGEST_RATIO if dataset.chunks else 1):
+    if size > held * (MAXIMUM_RATIO if dataset.chunks else 1):
         raise TruncatedError(path, f"says it holds {size} bytes of pixels, but has {held} bytes of data")

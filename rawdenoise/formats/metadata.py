@@ -15,10 +15,10 @@ import exifread
 from rawdenoise.capture.raw import NO_TAGS, Ifd, Metadata, Tag
 from rawdenoise.errors import guarded_file
 from rawdenoise.formats.containers import cr3_tiffs, jpeg_tiff, raf_model, raf_tiff
-from rawdenoise.formats.file_order import gps_in_our_order, in_our_order
+from rawdenoise.formats.file_order import turn_gps_tags, turn_tags
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
-    MOST_DIRECTORIES,
+    MAXIMUM_DIRECTORIES,
     PANASONIC,
     PROFILE,
     UNDEFINED,
@@ -35,14 +35,14 @@ from rawdenoise.formats.tiff_container import (
     walk_directories,
 )
 from rawdenoise.formats.tiff_writer import Node, write_directories
-from rawdenoise.formats.xmp import history
+from rawdenoise.formats.xmp import read_history
 
 _CFA = 32803  # a PhotometricInterpretation
 _CR2_SLICES = 50752
 _JPEG_FROM_RAW = 0x2E  # of Panasonic: the JPEG that the camera made of the capture
 _ABOUT_JPEG = {Code.PixelXDimension, Code.PixelYDimension, Code.InteroperabilityIFD}
 _ABOUT_PICTURE = {*(270, Code.Make, Code.Model, Code.Software, Code.DateTime, 315, 18246, 18249, 33432)}
-_CANON_NOTE_AT = 4096  # bytes from the start of a file: behind its first directories
+_CANON_NOTE_OFFSET = 4096  # bytes from the start of a file: behind its first directories
 
 
 def read_metadata(path: Path) -> Metadata:
@@ -53,11 +53,11 @@ def read_metadata(path: Path) -> Metadata:
     """
     with guarded_file(path), path.open("rb") as file:
         header = read_header(file)
-        found = _from_tiff(file, header) if header is not None else _from_cr3(file) or _from_raf(file)
-        return found if found is not None and found.root else _from_exifread(file)
+        metadata = _from_tiff(file, header) if header is not None else _from_cr3(file) or _from_raf(file)
+        return metadata if metadata is not None and metadata.root else _from_exifread(file)
 
 
-def denoised_by_us(metadata: Metadata, source: Path) -> bool:
+def is_denoised_by_us(metadata: Metadata, source: Path) -> bool:
     """Whether a capture is an output of this program, whose noise is no longer the camera's.
 
     Captures of a simulated camera and outputs at strength 0 are our writer's too, but nothing was denoised in
@@ -69,27 +69,29 @@ def denoised_by_us(metadata: Metadata, source: Path) -> bool:
     if is_ours and source.suffix.lower() != ".dng" and applied == [None, None]:
         return True
     packet = metadata.root.get(Code.XMP)
-    entries = () if packet is None else history(packet.data)
+    entries = () if packet is None else read_history(packet.data)
     if entries:
         return any(entry.get("Strength", "0") != "0" for entry in entries)
     return is_ours and any(number for tag in applied for number in numbers(tag))
 
 
 def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
-    directories = [each for each in walk_directories(file, header, (Code.SubIFDs,)) if each.tags]
+    directories = [
+        directory for directory in walk_directories(file, header, (Code.SubIFDs,)) if directory.tags
+    ]
     if not directories:
         return Metadata()
     root = directories[0].tags
     raw = max((d.tags for d in directories), key=_mosaic_likelihood)
-    exif = _pointed(file, header, Code.ExifIFD, root, raw)
+    exif = _read_pointed(file, header, Code.ExifIFD, root, raw)
     order = header.little_endian
-    found = Metadata(
+    metadata = Metadata(
         is_dng=Code.DNGVersion in root,
-        root=in_our_order(root, order),
-        raw=in_our_order(raw, order),
-        exif=in_our_order(exif.tags, order),
-        gps=gps_in_our_order(_pointed(file, header, Code.GPSInfo, root, raw).tags, order),
-        interop=_pointed(file, header, Code.InteroperabilityIFD, exif.tags).tags,
+        root=turn_tags(root, order),
+        raw=turn_tags(raw, order),
+        exif=turn_tags(exif.tags, order),
+        gps=turn_gps_tags(_read_pointed(file, header, Code.GPSInfo, root, raw).tags, order),
+        interop=_read_pointed(file, header, Code.InteroperabilityIFD, exif.tags).tags,
         maker_note_offset=exif.value_offsets.get(Code.MakerNote),
         extra=_camera_profiles(file, header, root),
         tables=_big_tables(file, header, root),
@@ -99,26 +101,26 @@ def _from_tiff(file: BufferedIOBase, header: TiffHeader) -> Metadata:
         start = header.base + directories[0].value_offsets[_JPEG_FROM_RAW]
         embedded = jpeg_tiff(file, start, start + len(root[_JPEG_FROM_RAW].data))
         if embedded is not None:
-            return _completed(found, _from_tiff(file, embedded))
-    return found
+            return _complete(metadata, _from_tiff(file, embedded))
+    return metadata
 
 
-def _completed(found: Metadata, preview: Metadata) -> Metadata:
+def _complete(own: Metadata, preview: Metadata) -> Metadata:
     """What a raw says, and besides what only the EXIF of its camera's JPEG does, but for the JPEG's size.
 
     The MakerNote is the JPEG's: its offsets count from the TIFF that it lay in there.
     """
-    said = {code: tag for code, tag in preview.exif.items() if code not in _ABOUT_JPEG}
+    exif = {code: tag for code, tag in preview.exif.items() if code not in _ABOUT_JPEG}
     picture = {code: tag for code, tag in preview.root.items() if code in _ABOUT_PICTURE}
-    note_is_own = Code.MakerNote in found.exif or Code.MakerNote not in preview.exif
+    note_is_own = Code.MakerNote in own.exif or Code.MakerNote not in preview.exif
     return replace(
-        found,
-        root={**picture, **found.root},
-        exif={**said, **found.exif},
-        gps=found.gps or preview.gps,
-        interop=found.interop or preview.interop,
-        maker_note_offset=found.maker_note_offset if note_is_own else preview.maker_note_offset,
-        little_endian=found.little_endian if note_is_own else preview.little_endian,
+        own,
+        root={**picture, **own.root},
+        exif={**exif, **own.exif},
+        gps=own.gps or preview.gps,
+        interop=own.interop or preview.interop,
+        maker_note_offset=own.maker_note_offset if note_is_own else preview.maker_note_offset,
+        little_endian=own.little_endian if note_is_own else preview.little_endian,
     )
 
 
@@ -137,7 +139,7 @@ def _mosaic_likelihood(tags: Ifd) -> tuple[bool, bool, float]:
     return mosaic, main, size
 
 
-def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd) -> Directory:
+def _read_pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd) -> Directory:
     """The directory that a tag of the first parent having it points to; an empty one if there is none."""
     for parent in parents:
         places = offsets(parent.get(code))
@@ -149,11 +151,11 @@ def _pointed(file: BufferedIOBase, header: TiffHeader, code: int, *parents: Ifd)
 def _camera_profiles(file: BufferedIOBase, main: TiffHeader, root: Ifd) -> Mapping[int, tuple[Ifd, ...]]:
     """ExtraCameraProfiles: small TIFF files inside the DNG, with their own byte order and offsets."""
     profiles = []
-    for base in offsets(root.get(Code.ExtraCameraProfiles))[:MOST_DIRECTORIES]:
+    for base in offsets(root.get(Code.ExtraCameraProfiles))[:MAXIMUM_DIRECTORIES]:
         header = read_header(file, base, main.budget)
         if header is not None and header.magic == PROFILE:
             tags = read_directory(file, header, header.first).tags
-            profiles.append(in_our_order(tags, header.little_endian))
+            profiles.append(turn_tags(tags, header.little_endian))
     return {Code.ExtraCameraProfiles: tuple(profiles)} if profiles else {}
 
 
@@ -180,22 +182,22 @@ def _from_cr3(file: BufferedIOBase) -> Metadata | None:
         header = tiffs.get(kind)
         if header is None:
             return NO_TAGS
-        return in_our_order(read_directory(file, header, header.first).tags, header.little_endian)
+        return turn_tags(read_directory(file, header, header.first).tags, header.little_endian)
 
     exif, note = dict(tags(b"CMT2")), tags(b"CMT3")
     if note:
         exif[Code.MakerNote] = _canon_note(note)
-    gps = gps_in_our_order(tags(b"CMT4"), b"CMT4" not in tiffs or tiffs[b"CMT4"].little_endian)
+    gps = turn_gps_tags(tags(b"CMT4"), b"CMT4" not in tiffs or tiffs[b"CMT4"].little_endian)
     return Metadata(
-        root=tags(b"CMT1"), exif=exif, gps=gps, maker_note_offset=_CANON_NOTE_AT if note else None
+        root=tags(b"CMT1"), exif=exif, gps=gps, maker_note_offset=_CANON_NOTE_OFFSET if note else None
     )
 
 
 def _canon_note(tags: Ifd) -> Tag:
     """The MakerNote as Canon's other raws have it: a bare directory, its offsets counted in the file."""
     stream = BytesIO()
-    write_directories(stream, Node(tags), start=_CANON_NOTE_AT)
-    return bytes_tag(stream.getvalue()[_CANON_NOTE_AT:], UNDEFINED)
+    write_directories(stream, Node(tags), start=_CANON_NOTE_OFFSET)
+    return bytes_tag(stream.getvalue()[_CANON_NOTE_OFFSET:], UNDEFINED)
 
 
 def _from_raf(file: BufferedIOBase) -> Metadata | None:
@@ -206,7 +208,7 @@ def _from_raf(file: BufferedIOBase) -> Metadata | None:
     if model and not text(root.get(Code.Model)):
         root |= {Code.Make: ascii_tag("FUJIFILM"), Code.Model: ascii_tag(model)}
     # The preview's directories tell nothing of the mosaic.
-    return _completed(Metadata(root=root), replace(preview, root=NO_TAGS)) if root else None
+    return _complete(Metadata(root=root), replace(preview, root=NO_TAGS)) if root else None
 
 
 def _from_exifread(file: BufferedIOBase) -> Metadata:
@@ -216,13 +218,13 @@ def _from_exifread(file: BufferedIOBase) -> Metadata:
     )  # broken files are no news to the user's terminal
     file.seek(0)
     try:
-        found = exifread.process_file(cast(BinaryIO, file), details=False)
+        values = exifread.process_file(cast(BinaryIO, file), details=False)
     except Exception:  # exifread raises whatever a damaged file provokes; metadata is never worth a failure
         return Metadata()
     directories: dict[str, dict[int, Tag]] = {"Image": {}, "EXIF": {}, "GPS": {}, "Interoperability": {}}
-    for name, value in found.items():
+    for name, value in values.items():
         directory = directories.get(name.split(" ")[0])
-        tag = _rebuilt(value)
+        tag = _rebuild_tag(value)
         if directory is not None and tag is not None:
             directory[value.tag] = tag
     root = directories["Image"]
@@ -235,7 +237,7 @@ def _from_exifread(file: BufferedIOBase) -> Metadata:
     )
 
 
-def _rebuilt(value: object) -> Tag | None:
+def _rebuild_tag(value: object) -> Tag | None:
     """A tag from exifread's record of it, or None where its value makes no such tag."""
     kind, values = int(getattr(value, "field_type", 0)), getattr(value, "values", None)
     try:

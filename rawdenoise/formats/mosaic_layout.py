@@ -12,11 +12,11 @@ from jaxtyping import UInt16
 from msgspec import Meta
 
 from rawdenoise.capture.raw import Area, Camera, Cfa, Color, Exposure, Levels, Metadata, Provenance, RawImage
-from rawdenoise.formats.framing import sound_scale
-from rawdenoise.formats.records import to_record
+from rawdenoise.formats.framing import is_sound_scale
+from rawdenoise.formats.records import make_record
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import RATIONAL, ascii_tag, bytes_tag, numbers_tag
-from rawdenoise.formats.xmp import with_provenance
+from rawdenoise.formats.xmp import add_provenance
 
 LAYOUT_FORMAT = "rawdenoise mosaic 1"
 
@@ -63,11 +63,11 @@ class MosaicLayout:
             crop=self.crop,
             pixel_scale=self.pixel_scale,
             notes=self.notes,
-            metadata=_stated(self.provenance),
+            metadata=_stated_metadata(self.provenance),
         )
 
 
-def layout_json(image: RawImage, provenance: Provenance | None = None) -> str:
+def format_layout(image: RawImage, provenance: Provenance | None = None) -> str:
     """Everything about an image but its pixels and its source's tags, as ASCII JSON; see `parse_layout`."""
     levels = image.levels
     rows, columns, repeat = (
@@ -95,7 +95,7 @@ def layout_json(image: RawImage, provenance: Provenance | None = None) -> str:
 
 
 def parse_layout(text: str) -> MosaicLayout:
-    """Read what `layout_json` wrote.
+    """Read what `format_layout` wrote.
 
     Raises:
         ValueError: the text is not such a layout, or a broken one.
@@ -108,7 +108,7 @@ def parse_layout(text: str) -> MosaicLayout:
         raise ValueError("it does not say its layout")
     known = {name: stated[name] for name in (field.name for field in fields(MosaicLayout)) if name in stated}
     try:
-        layout = to_record(known, MosaicLayout)
+        layout = make_record(known, MosaicLayout)
     except ValueError as error:
         raise ValueError(f"its layout is broken: {error}") from error
     _check(layout)
@@ -123,24 +123,24 @@ def _check(layout: MosaicLayout) -> None:
         and active.left <= crop.left < crop.right <= active.right
     ):
         raise ValueError(f"its crop {crop} lies outside the active area")
-    if not sound_scale(*layout.pixel_scale):
+    if not is_sound_scale(*layout.pixel_scale):
         raise ValueError(f"its pixel scale {layout.pixel_scale} is impossible")
     if repeat is not None and (not repeat or not repeat[0] or len({len(row) for row in repeat}) > 1):
         raise ValueError("a pattern of black levels that is no grid")
-    if any(len(each.matrix) != 3 for each in color.matrices):
+    if any(len(matrix.matrix) != 3 for matrix in color.matrices):
         raise ValueError("a colour matrix of other than three rows")
     if any(min(neutral) <= 0 for neutral in (color.as_shot_neutral, color.daylight_neutral) if neutral):
         raise ValueError("a neutral that is not positive")
 
 
-def _stated(provenance: Provenance | None) -> Metadata:
+def _stated_metadata(provenance: Provenance | None) -> Metadata:
     """The tags by which an output is known as ours, and how strongly it was denoised."""
     if provenance is None:
         return Metadata()
     return Metadata(
         root={
             Code.Software: ascii_tag(f"rawdenoise {provenance.version}"),
-            Code.XMP: bytes_tag(with_provenance(b"", provenance) or b""),
+            Code.XMP: bytes_tag(add_provenance(b"", provenance) or b""),
         },
         raw={Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength)},
     )

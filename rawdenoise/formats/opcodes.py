@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Bool
 
 from rawdenoise.capture.raw import Ifd, Metadata, RawImage, Tag
-from rawdenoise.formats.dng_pixels import linearization_table
+from rawdenoise.formats.dng_pixels import read_linearization_table
 from rawdenoise.formats.tags import Code
 
 _HEAD = struct.Struct(">4I")  # opcode, DNG version, flags, bytes that follow
-_MOST_OPCODES = 1024
+_MAXIMUM_OPCODES = 1024
 
 
 class OpcodeId(IntEnum):
@@ -50,7 +50,7 @@ def read_opcodes(data: bytes) -> Iterator[Opcode]:
     """The opcodes of a list, up to the first that is not whole."""
     count = int.from_bytes(data[:4], "big")
     at = 4
-    for _ in range(min(count, _MOST_OPCODES)):
+    for _ in range(min(count, _MAXIMUM_OPCODES)):
         if len(data) < at + _HEAD.size:
             return
         number, _version, _flags, size = _HEAD.unpack_from(data, at)
@@ -70,7 +70,7 @@ def read_whole_list(tag: Tag | None) -> tuple[Opcode, ...] | None:
     return opcodes if len(tag.data) >= 4 and len(opcodes) == count else None
 
 
-def named_bad_pixels(raw: RawImage) -> Bool[np.ndarray, "h w"] | None:
+def find_named_bad_pixels(raw: RawImage) -> Bool[np.ndarray, "h w"] | None:
     """Which pixels of the mosaic a DNG names as bad, by their value or their place; None for none.
 
     OpcodeList1 counts from the mosaic's corner, before anything is done to it; OpcodeList2 from the active
@@ -88,18 +88,18 @@ def named_bad_pixels(raw: RawImage) -> Bool[np.ndarray, "h w"] | None:
     return bad if bad.any() else None
 
 
-def with_linear_opcodes(metadata: Metadata) -> Metadata:
+def linearize_opcodes(metadata: Metadata) -> Metadata:
     """Let FixBadPixelsConstant name the value that its pixels have once LinearizationTable is applied."""
-    table = linearization_table(metadata.raw).tolist()
+    table = read_linearization_table(metadata.raw).tolist()
     if not table or Code.OpcodeList1 not in metadata.raw:
         return metadata
     root = metadata.root
     if Code.OpcodeList1 in root:
-        root = _linear(root, table)
-    return replace(metadata, root=root, raw=_linear(metadata.raw, table))
+        root = _linearize(root, table)
+    return replace(metadata, root=root, raw=_linearize(metadata.raw, table))
 
 
-def _linear(tags: Ifd, table: list[int]) -> Ifd:
+def _linearize(tags: Ifd, table: list[int]) -> Ifd:
     tag = tags[Code.OpcodeList1]
     data = bytearray(tag.data)
     for opcode in read_opcodes(tag.data):

@@ -9,15 +9,15 @@ import numpy as np
 from jaxtyping import Float64
 
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.formats.level_tags import without_levels
+from rawdenoise.formats.level_tags import drop_levels
 from rawdenoise.formats.opcodes import OpcodeId, read_whole_list
 from rawdenoise.formats.tags import Code
 
 FULL_SCALE = 65535  # of a 16-bit mosaic
 # Of 12 bits, whose white some write so: a sensor of no more loses to rounding what its pictures gained.
-COARSE_WHITE = 4096
+MAXIMUM_COARSE_WHITE = 4096
 # Opcodes for stored values that mean the same whatever these are multiplied by.
-_SCALE_FREE = {
+_SCALE_FREE_OPCODES = {
     *(OpcodeId.WarpRectilinear, OpcodeId.WarpFisheye, OpcodeId.WarpRectilinear2, OpcodeId.FixVignetteRadial),
     *(OpcodeId.FixBadPixelsList, OpcodeId.TrimBounds, OpcodeId.GainMap),
     *(OpcodeId.ScalePerRow, OpcodeId.ScalePerColumn),
@@ -32,12 +32,12 @@ class OutputLevels(StrEnum):
     FINE = "fine"
 
 
-def output_scale(raw: RawImage, levels: OutputLevels, *, strength: float) -> int:
+def find_output_scale(raw: RawImage, levels: OutputLevels, *, strength: float) -> int:
     """Find what the DN of a result are multiplied by."""
-    return fine_scale(raw) if _wants_fine(raw, levels, strength) else 1
+    return find_fine_scale(raw) if _wants_fine(raw, levels, strength) else 1
 
 
-def fine_scale(raw: RawImage) -> int:
+def find_fine_scale(raw: RawImage) -> int:
     """Find the largest power of two by which a mosaic and its white fit into 16 bits.
 
     It is 1 where OpcodeList1 of the file has constants of stored values, which would no longer fit.
@@ -51,7 +51,7 @@ def fine_scale(raw: RawImage) -> int:
     return scale
 
 
-def scaled(raw: RawImage, scale: int) -> RawImage:
+def scale_levels(raw: RawImage, scale: int) -> RawImage:
     """Multiply the mosaic, margins included, and its levels; the source's tags of levels go."""
     if scale == 1:
         return raw
@@ -64,11 +64,11 @@ def scaled(raw: RawImage, scale: int) -> RawImage:
             levels,
             black=(red, green1, green2, blue),
             white=scale * levels.white,
-            black_delta_rows=_times(levels.black_delta_rows, scale),
-            black_delta_columns=_times(levels.black_delta_columns, scale),
-            black_repeat=_times(levels.black_repeat, scale),
+            black_delta_rows=_multiply(levels.black_delta_rows, scale),
+            black_delta_columns=_multiply(levels.black_delta_columns, scale),
+            black_repeat=_multiply(levels.black_repeat, scale),
         ),
-        metadata=without_levels(raw.metadata),
+        metadata=drop_levels(raw.metadata),
     )
 
 
@@ -82,7 +82,7 @@ def level_notes(raw: RawImage, levels: OutputLevels, *, strength: float) -> tupl
 def _wants_fine(raw: RawImage, levels: OutputLevels, strength: float) -> bool:
     """Whether the finer scale is meant; of what is not denoised `auto` takes the pixels as they are."""
     if levels is OutputLevels.AUTO:
-        return strength > 0 and raw.levels.white <= COARSE_WHITE
+        return strength > 0 and raw.levels.white <= MAXIMUM_COARSE_WHITE
     return levels is OutputLevels.FINE
 
 
@@ -91,8 +91,8 @@ def _has_stored_constants(raw: RawImage) -> bool:
     opcodes = read_whole_list(
         raw.metadata.raw.get(Code.OpcodeList1) or raw.metadata.root.get(Code.OpcodeList1)
     )
-    return opcodes is None or any(opcode.number not in _SCALE_FREE for opcode in opcodes)
+    return opcodes is None or any(opcode.number not in _SCALE_FREE_OPCODES for opcode in opcodes)
 
 
-def _times(offsets: Float64[np.ndarray, "*n"] | None, scale: int) -> Float64[np.ndarray, "*n"] | None:
+def _multiply(offsets: Float64[np.ndarray, "*n"] | None, scale: int) -> Float64[np.ndarray, "*n"] | None:
     return None if offsets is None else offsets * scale

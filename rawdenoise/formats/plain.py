@@ -16,13 +16,13 @@ from jaxtyping import Float32, Shaped, UInt16
 from rawdenoise.capture.raw import Area, Camera, Cfa, Levels, RawImage
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, RawDenoiseError, TruncatedError
 from rawdenoise.formats.mosaic_layout import parse_layout
-from rawdenoise.formats.refusals import LEAST_RANGE
+from rawdenoise.formats.refusals import MINIMUM_RANGE
 
 FULL_SCALE = 65535
 NPY_MAGIC = b"\x93NUMPY"
 COMMON_ASPECTS = (3 / 2, 4 / 3, 16 / 9, 5 / 4)
-MOST_PACKING = 1500  # bytes from one: deflate makes 1032 at most of a flat picture, LZW some 1300
-HARMLESS = 1 << 26  # bytes of a picture that may come from as few as a newer packing needs
+MAXIMUM_PACKING = 1500  # bytes from one: deflate makes 1032 at most of a flat picture, LZW some 1300
+MAXIMUM_UNCHECKED_BYTES = 1 << 26  # bytes of a picture that may come from as few as a newer packing needs
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,10 @@ def _check_layout(path: Path, layout: PlainLayout) -> None:
         raise LayoutError(path, f"a mosaic has 1 to 16 bits, not {layout.bits}")
     top = 2**layout.bits - 1
     white = top if layout.white is None else layout.white
-    blacks = _per_plane(layout.black)
+    blacks = _repeat_per_plane(layout.black)
     if not 0 <= min(blacks) <= max(blacks) < white:
         raise LayoutError(path, f"black {layout.black} must lie in 0 to below white {white:g}")
-    if white - max(blacks) < LEAST_RANGE * white:
+    if white - max(blacks) < MINIMUM_RANGE * white:
         raise LayoutError(
             path, f"black {layout.black} is so near to white {white:g} that nothing lies between"
         )
@@ -82,7 +82,7 @@ def _check_layout(path: Path, layout: PlainLayout) -> None:
         raise LayoutError(path, "a Bayer mosaic has at least 2 x 2 pixels; --size is WIDTHxHEIGHT")
 
 
-def _per_plane(black: float | tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def _repeat_per_plane(black: float | tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     if isinstance(black, tuple):
         return black
     return black, black, black, black
@@ -125,7 +125,7 @@ def _from_integers(
     if highest > top:
         raise LayoutError(path, f"holds values up to {highest}, more than {layout.bits} bits can ({top})")
     white = float(top if layout.white is None else layout.white)
-    return np.ascontiguousarray(array, dtype=np.uint16), Levels(_per_plane(layout.black), white)
+    return np.ascontiguousarray(array, dtype=np.uint16), Levels(_repeat_per_plane(layout.black), white)
 
 
 def _from_fractions(
@@ -138,7 +138,7 @@ def _from_fractions(
     white = 1.0 if layout.white is None else layout.white
     if white > 1:
         raise LayoutError(path, f"holds fractions of full scale: white {white:g} must be on that scale too")
-    red, green1, green2, blue = (FULL_SCALE * black for black in _per_plane(layout.black))
+    red, green1, green2, blue = (FULL_SCALE * black for black in _repeat_per_plane(layout.black))
     mosaic = np.rint(array * np.float32(FULL_SCALE)).astype(np.uint16)
     return mosaic, Levels((red, green1, green2, blue), FULL_SCALE * white)
 
@@ -191,59 +191,59 @@ def _load_words(path: Path, layout: PlainLayout) -> UInt16[np.ndarray, "h w"]:
     """Read a file without a header: its length must be that of the stated size, to the byte."""
     length = path.stat().st_size
     if layout.size is None:
-        raise LayoutError(path, f"has no header: give --size WIDTHxHEIGHT{_proposal(length)}")
+        raise LayoutError(path, f"has no header: give --size WIDTHxHEIGHT{_propose_sizes(length)}")
     width, height = layout.size
     if length != 2 * width * height:
-        hint = _packed_hint(length, width * height) or _proposal(length)
+        hint = _hint_packing(length, width * height) or _propose_sizes(length)
         reason = f"is {length} bytes long; {width}x{height} pixels of 16 bits take {2 * width * height}"
         raise LayoutError(path, reason + hint)
     return np.fromfile(path, dtype="<u2").astype(np.uint16, copy=False).reshape(height, width)
 
 
-def _packed_hint(length: int, pixels: int) -> str:
+def _hint_packing(length: int, pixels: int) -> str:
     for bits in (8, 10, 12, 14):
         if 8 * length == bits * pixels:
             return f" (it may be packed {bits}-bit data: unpack it to one 16-bit word per pixel)"
     return ""
 
 
-def _proposal(length: int) -> str:
+def _propose_sizes(length: int) -> str:
     """Name the sizes that would fit, those of common aspect ratios first."""
-    sizes = possible_sizes(length // 2) if length % 2 == 0 else []
+    sizes = list_possible_sizes(length // 2) if length % 2 == 0 else []
     if not sizes:
         return ""
     return "; it would hold " + " or ".join(f"{width}x{height}" for width, height in sizes)
 
 
-def possible_sizes(pixels: int, *, most: int = 4) -> list[tuple[int, int]]:
+def list_possible_sizes(pixels: int, *, most: int = 4) -> list[tuple[int, int]]:
     """List even widths and heights, no more than 2.4 to 1, whose product is `pixels`, likely ones first."""
-    found = []
+    sizes = []
     for height in range(2, int(pixels**0.5) + 1, 2):
         width, rest = divmod(pixels, height)
         if rest == 0 and width % 2 == 0 and width <= 2.4 * height:
             oddness = min(abs(np.log(width / height / aspect)) for aspect in COMMON_ASPECTS)
-            found.append((oddness, (width, height)))
-    return [size for _, size in sorted(found)[:most]]
+            sizes.append((oddness, (width, height)))
+    return [size for _, size in sorted(sizes)[:most]]
 
 
 def _read_tiff(path: Path, layout: PlainLayout | None) -> RawImage:
     """Read a TIFF mosaic by the layout it tells, else by the one given."""
-    with _opened_tiff(path) as page:
+    with _open_tiff(path) as page:
         try:
-            told = parse_layout(page.description)
+            own_layout = parse_layout(page.description)
         except ValueError as error:
             if layout is None:
                 reason = f"does not say how its mosaic is laid out ({error}); give at least --cfa"
                 raise LayoutError(path, reason) from error
             _check_layout(path, layout)
             return _from_array(path, _pixels_of_tiff(path, page), layout)
-        image = told.image(_words_of_tiff(path, _pixels_of_tiff(path, page)), path)
-    _check_told(path, image)
+        image = own_layout.image(_words_of_tiff(path, _pixels_of_tiff(path, page)), path)
+    _check_stated(path, image)
     return image
 
 
 @contextmanager
-def _opened_tiff(path: Path) -> Iterator[tifffile.TiffPage]:
+def _open_tiff(path: Path) -> Iterator[tifffile.TiffPage]:
     """The one page of a TIFF that may be a mosaic, nothing of its picture decoded yet."""
     try:
         with tifffile.TiffFile(path) as tiff:
@@ -288,7 +288,9 @@ def _check_proportion(path: Path, page: tifffile.TiffPage) -> None:
     there, packed = min(sum(counts), size), int(page.compression) != 1
     bits = page.bitspersample  # 10 or 12 of them need not fill their bytes where nothing is compressed
     claimed = max(page.size, math.prod(page.chunks)) * (math.ceil(bits / 8) if packed else bits / 8)
-    if claimed > there * (MOST_PACKING if packed else 1) and (claimed > HARMLESS or not packed):
+    if claimed > there * (MAXIMUM_PACKING if packed else 1) and (
+        claimed > MAXIMUM_UNCHECKED_BYTES or not packed
+    ):
         width, height = page.imagewidth, page.imagelength
         reason = f"is damaged: it claims {width}x{height} pixels, more than its {there} bytes can hold"
         raise TruncatedError(path, reason)
@@ -302,7 +304,7 @@ def _words_of_tiff(path: Path, mosaic: Shaped[np.ndarray, "..."]) -> UInt16[np.n
     return np.ascontiguousarray(mosaic)
 
 
-def _check_told(path: Path, image: RawImage) -> None:
+def _check_stated(path: Path, image: RawImage) -> None:
     """A layout in a file is as untrusted as the file."""
     height, width = image.mosaic.shape
     area, levels = image.active, image.levels

@@ -12,39 +12,39 @@ from rawdenoise.capture.raw import Area, Color, RawImage
 from rawdenoise.capture.srgb import SRGB_TO_XYZ, encode_srgb
 from rawdenoise.formats.demosaicing import demosaic
 from rawdenoise.formats.framing import picture_shape, shown_area
-from rawdenoise.formats.linearisation import use_linear
+from rawdenoise.formats.linearization import visit_linear_bands
 
-LONG_SIDE = 2048  # of the preview of a picture that is as long, or longer
-_BAND = 64  # rows of the preview, or of squares that are averaged, at a time
-_FEWEST_CELLS = 0.75  # a pixel of the preview, each way; with fewer the colours by themselves are too coarse
-_DARKEST_WHITE = 1e-6  # camera RGB; less is a matrix of nonsense
+MAXIMUM_LONG_SIDE = 2048  # of the preview of a picture that is as long, or longer
+_BAND_ROWS = 64  # rows of the preview, or of squares that are averaged, at a time
+_MINIMUM_CELLS = 0.75  # a pixel of the preview, each way; with fewer the colours by themselves are too coarse
+_MINIMUM_WHITE = 1e-6  # camera RGB; less is a matrix of nonsense
 
 Picture = Float32[np.ndarray, "h w 3"]
 
 
-def preview_jpeg(image: RawImage, *, long_side: int = LONG_SIDE) -> tuple[bytes, int, int]:
-    """Encode `preview` as a baseline JPEG (4:2:0); its bytes, width and height."""
-    pixels = preview(image, long_side=long_side)
+def encode_preview(image: RawImage, *, long_side: int = MAXIMUM_LONG_SIDE) -> tuple[bytes, int, int]:
+    """Encode what `render_preview` gives as a baseline JPEG (4:2:0); its bytes, width and height."""
+    pixels = render_preview(image, long_side=long_side)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=90, subsampling="4:2:0")
     return stream.getvalue(), pixels.shape[1], pixels.shape[0]
 
 
-def preview(image: RawImage, *, long_side: int = LONG_SIDE) -> UInt8[np.ndarray, "h w 3"]:
+def render_preview(image: RawImage, *, long_side: int = MAXIMUM_LONG_SIDE) -> UInt8[np.ndarray, "h w 3"]:
     """Render what is shown of a mosaic as sRGB, at most `long_side` pixels, without turning it upright.
 
     The brightness is raised where the capture is dark, by two stops at most.
     """
-    balanced = _balanced_rgb(image, long_side)
+    balanced = _balance(image, long_side)
     np.clip(balanced, 0, 1, out=balanced)
     to_srgb = camera_to_srgb(image.color).T.astype(np.float32)
     bright = float(np.quantile((balanced[::2, ::2] @ to_srgb).max(axis=2), 0.995))
-    to_srgb *= np.float32(np.clip(0.95 / max(bright, 1e-6), 1, 4) * (len(_ENCODED) - 1))
+    to_srgb *= np.float32(np.clip(0.95 / max(bright, 1e-6), 1, 4) * (len(_TONES) - 1))
     finished = np.empty(balanced.shape, np.uint8)
-    for top in range(0, len(balanced), _BAND):
-        linear = balanced[top : top + _BAND] @ to_srgb
-        np.clip(linear, 0, len(_ENCODED) - 1, out=linear)
-        finished[top : top + _BAND] = _ENCODED[np.rint(linear).astype(np.uint16)]
+    for top in range(0, len(balanced), _BAND_ROWS):
+        linear = balanced[top : top + _BAND_ROWS] @ to_srgb
+        np.clip(linear, 0, len(_TONES) - 1, out=linear)
+        finished[top : top + _BAND_ROWS] = _TONES[np.rint(linear).astype(np.uint16)]
     return finished
 
 
@@ -55,7 +55,7 @@ def camera_to_srgb(color: Color) -> Float64[np.ndarray, "3 3"]:
         return np.eye(3)
     srgb_to_camera = matrix @ SRGB_TO_XYZ
     white = srgb_to_camera.sum(axis=1, keepdims=True)
-    if not (np.abs(white) > _DARKEST_WHITE).all():  # a matrix to which white is black is none
+    if not (np.abs(white) > _MINIMUM_WHITE).all():  # a matrix to which white is black is none
         return np.eye(3)
     try:
         return np.linalg.inv(srgb_to_camera / white)
@@ -71,10 +71,10 @@ def rendering_matrix(color: Color) -> Float64[np.ndarray, "3 3"] | None:
     return np.array(best.matrix)
 
 
-_ENCODED: UInt8[np.ndarray, " 65536"] = np.rint(255 * encode_srgb(np.linspace(0, 1, 65536))).astype(np.uint8)
+_TONES: UInt8[np.ndarray, " 65536"] = np.rint(255 * encode_srgb(np.linspace(0, 1, 65536))).astype(np.uint8)
 
 
-def _balanced_rgb(image: RawImage, long_side: int) -> Picture:
+def _balance(image: RawImage, long_side: int) -> Picture:
     """White-balanced camera RGB of what is shown, 0 black 1 white, at the preview's size.
 
     Where a mosaic has cells enough for it, each colour is averaged and resized by itself: nothing has to be
@@ -84,12 +84,12 @@ def _balanced_rgb(image: RawImage, long_side: int) -> Picture:
     share = min(1.0, long_side / max(height, width))
     shape = max(1, round(height * share)), max(1, round(width * share))
     cells = min(area.height / 2 / shape[0], area.width / 2 / shape[1])  # for a pixel of the preview, each way
-    if cells >= _FEWEST_CELLS:
-        return _averaged(image, area, shape, max(1, int(cells)))
-    return _demosaiced(image, area, shape)
+    if cells >= _MINIMUM_CELLS:
+        return _average(image, area, shape, max(1, int(cells)))
+    return _demosaic(image, area, shape)
 
 
-def _averaged(image: RawImage, area: Area, shape: tuple[int, int], cells: int) -> Picture:
+def _average(image: RawImage, area: Area, shape: tuple[int, int], cells: int) -> Picture:
     """The mean of each colour in squares of `cells` by `cells` CFA cells, resized.
 
     The red sites lie off the middle of their square, and so do the blue ones. Resizing brings the colours
@@ -109,7 +109,7 @@ def _averaged(image: RawImage, area: Area, shape: tuple[int, int], cells: int) -
         np.add(one, other, out=green)
         green *= np.float32(0.5)
 
-    use_linear(image, area, average, rows=_BAND * side)
+    visit_linear_bands(image, area, average, rows=_BAND_ROWS * side)
     planes[:, 0], planes[:, -1] = planes[:, 1], planes[:, -2]
     planes[:, :, 0], planes[:, :, -1] = planes[:, :, 1], planes[:, :, -2]
     offsets = ((0.5 - y, 0.5 - x), (0.0, 0.0), (y - 0.5, x - 0.5))
@@ -118,12 +118,12 @@ def _averaged(image: RawImage, area: Area, shape: tuple[int, int], cells: int) -
     for plane, (down, across) in enumerate(offsets):
         top, left = 1 + down / side, 1 + across / side
         box = left, top, left + area.width / side, top + area.height / side
-        balanced[..., plane] = _resized(planes[plane], box, shape)
+        balanced[..., plane] = _resize(planes[plane], box, shape)
     balanced /= np.array(image.color.neutral, np.float32)
     return balanced
 
 
-def _demosaiced(image: RawImage, area: Area, shape: tuple[int, int]) -> Picture:
+def _demosaic(image: RawImage, area: Area, shape: tuple[int, int]) -> Picture:
     """Every colour at every pixel, resized where the preview has another size."""
     active = image.active
     mosaic = np.empty((active.height, active.width), np.float32)
@@ -135,13 +135,13 @@ def _demosaiced(image: RawImage, area: Area, shape: tuple[int, int]) -> Picture:
             site = mosaic[start + y : start + len(band) : 2, x::2]
             np.minimum(band[y::2, x::2] / np.float32(neutral), 1, out=site)
 
-    use_linear(image, active, balance, rows=2 * _BAND)
+    visit_linear_bands(image, active, balance, rows=2 * _BAND_ROWS)
     rgb = demosaic(mosaic, image.cfa.shift(active.top, active.left))
     top, left = area.top - active.top, area.left - active.left
     if shape == (area.height, area.width):
         return rgb[top : top + area.height, left : left + area.width].copy()
     box = float(left), float(top), float(left + area.width), float(top + area.height)
-    return np.stack([_resized(rgb[..., plane], box, shape) for plane in range(3)], axis=-1)
+    return np.stack([_resize(rgb[..., plane], box, shape) for plane in range(3)], axis=-1)
 
 
 def _sites(image: RawImage, area: Area) -> tuple[tuple[int, int], ...]:
@@ -167,7 +167,7 @@ def _means(
     return total
 
 
-def _resized(
+def _resize(
     plane: Float32[np.ndarray, "h w"], box: tuple[float, float, float, float], shape: tuple[int, int]
 ) -> Float32[np.ndarray, "h2 w2"]:
     """Resize to a height and width what lies in `box`: left, top, right, bottom in pixels with fractions."""

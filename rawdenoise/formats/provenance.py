@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rawdenoise.capture.raw import Ifd, Metadata
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.formats.metadata import denoised_by_us, read_metadata
+from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import text
-from rawdenoise.formats.xmp import last_provenance
+from rawdenoise.formats.xmp import read_last_provenance
 
 DESCRIPTION = 270  # where a mosaic TIFF has its layout
 
@@ -36,11 +36,11 @@ def read_origin(output: Path) -> Origin | None:
 
 def parse_origin(root: Ifd) -> Origin | None:
     """Tell it by the first directory of an output."""
-    stated = last_provenance(root[Code.XMP].data) if Code.XMP in root else {}
-    found = [stated.get(name, "") for name in ("SourceDigest", "Recipe", "ModelId", "SourceName")]
-    if not found[0]:
-        found = _from_layout(text(root.get(DESCRIPTION)))
-    return Origin(*found) if found and found[0] else None
+    stated = read_last_provenance(root[Code.XMP].data) if Code.XMP in root else {}
+    values = [stated.get(name, "") for name in ("SourceDigest", "Recipe", "ModelId", "SourceName")]
+    if not values[0]:
+        values = _from_layout(text(root.get(DESCRIPTION)))
+    return Origin(*values) if values and values[0] else None
 
 
 def is_output(metadata: Metadata, path: Path) -> bool:
@@ -49,7 +49,7 @@ def is_output(metadata: Metadata, path: Path) -> bool:
     Captures of a simulated camera are our writer's too, but nothing was denoised in them, and they say of no
     content that they were made of it.
     """
-    return parse_origin(metadata.root) is not None or denoised_by_us(metadata, path)
+    return parse_origin(metadata.root) is not None or is_denoised_by_us(metadata, path)
 
 
 def _from_layout(description: str) -> list[str]:

@@ -14,7 +14,7 @@ import msgspec
 T = TypeVar("T")
 
 
-def to_record(values: object, kind: type[T], *, finite: bool = True) -> T:
+def make_record(values: object, kind: type[T], *, finite: bool = True) -> T:
     """Make a record of parsed JSON: every field of its type, numbers finite if so asked, nothing unknown.
 
     Raises:
@@ -28,16 +28,16 @@ def to_record(values: object, kind: type[T], *, finite: bool = True) -> T:
     return record
 
 
-def _check_rest(values: object, taken: object, place: str, *, finite: bool) -> None:
+def _check_rest(values: object, record: object, place: str, *, finite: bool) -> None:
     """Refuse what msgspec lets pass: fields that a record does not have, and numbers that are not finite."""
-    match values, taken:
+    match values, record:
         case dict(), dict():
             for name, value in values.items():
-                if name not in taken:
+                if name not in record:
                     raise ValueError(f"Object has no field {name[:40]!r} - at `{place}`")
-                _check_rest(value, taken[name], f"{place}.{name}", finite=finite)
+                _check_rest(value, record[name], f"{place}.{name}", finite=finite)
         case list(), list() | tuple():
-            for index, (value, part) in enumerate(zip(values, taken, strict=True)):
+            for index, (value, part) in enumerate(zip(values, record, strict=True)):
                 _check_rest(value, part, f"{place}[{index}]", finite=finite)
-        case _, float() if finite and not math.isfinite(taken):
-            raise ValueError(f"Expected a finite number, got {taken} - at `{place}`")
+        case _, float() if finite and not math.isfinite(record):
+            raise ValueError(f"Expected a finite number, got {record} - at `{place}`")

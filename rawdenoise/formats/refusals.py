@@ -11,18 +11,18 @@ from jaxtyping import UInt16
 
 from rawdenoise.capture.raw import Levels, Metadata
 from rawdenoise.errors import LayoutError, NotAnImageError, TruncatedError, UnsupportedRawError
-from rawdenoise.formats.dng_pixels import LEAST_BITS, UNCOMPRESSED, block_layout, first_stream
+from rawdenoise.formats.dng_pixels import MINIMUM_BITS, UNCOMPRESSED, block_layout, read_first_stream
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import BIG, CLASSIC, finite_numbers, numbers, read_header
 
 # A block of 64 pixels of a JPEG takes two bits at least, one code for its mean and one for its end; no
 # packing of raws is tighter, so that a dark or an even frame of any camera passes.
-LEAST_BITS_OF_ANY = 2 / 64
-LEAST_RANGE = 1 / 16  # of white: black levels of cameras are at most a quarter of it
+MINIMUM_BITS_OF_ANY = 2 / 64
+MINIMUM_RANGE = 1 / 16  # of white: black levels of cameras are at most a quarter of it
 _PANASONIC_RAW_OFFSET, _NO_OFFSET = 280, 0xFFFFFFFF
 _PANASONIC_WIDTH, _PANASONIC_HEIGHT, _PANASONIC_FORMAT = 2, 3, 45
 # Bytes for a pixel, at least, by RawFormat (LibRaw, panasonic_load_raw, its C6 and C7); 8 has Huffman codes.
-_PANASONIC_BYTES = {5: 16 / 10, 6: 16 / 14, 7: 16 / 10, 8: LEAST_BITS / 8}
+_PANASONIC_BYTES = {5: 16 / 10, 6: 16 / 14, 7: 16 / 10, 8: MINIMUM_BITS / 8}
 _PANASONIC_BYTES_ELSE = 8 / 7
 _PICTURES = {0, 1, 2, 3, 5, 6, 8}  # PhotometricInterpretation: grey, RGB, palette, CMYK, YCbCr, Lab
 _CR2_SLICES = 50752
@@ -168,8 +168,8 @@ def _panasonic_end(metadata: Metadata) -> Iterator[int]:
         (finite_numbers(raw.get(code)) or [0.0])[0]
         for code in (_PANASONIC_WIDTH, _PANASONIC_HEIGHT, _PANASONIC_FORMAT)
     )
-    each = _PANASONIC_BYTES.get(int(packing), _PANASONIC_BYTES_ELSE)
-    yield int(offsets[0] + max(1.0, width * height * each))
+    pixel_bytes = _PANASONIC_BYTES.get(int(packing), _PANASONIC_BYTES_ELSE)
+    yield int(offsets[0] + max(1.0, width * height * pixel_bytes))
 
 
 def _is_panasonic(path: Path) -> bool:
@@ -198,14 +198,14 @@ def refuse_disproportion(path: Path, width: int, height: int, metadata: Metadata
     Raises:
         TruncatedError: the file has fewer bits than its pixels must have.
     """
-    size, least = path.stat().st_size, LEAST_BITS_OF_ANY
+    size, least = path.stat().st_size, MINIMUM_BITS_OF_ANY
     blocks = block_layout(metadata.raw) if metadata.is_dng else None
     if blocks is not None:
         width, height = max(width, blocks.width), max(height, blocks.height)
         with path.open("rb") as file:
-            stream = first_stream(file, blocks)
+            stream = read_first_stream(file, blocks)
         if stream is not None and stream.lossless:
-            least = LEAST_BITS
+            least = MINIMUM_BITS
     if width * height * least > 8 * size:
         reason = f"claims {width}x{height} pixels, more than its {size} bytes can hold"
         raise TruncatedError(path, reason)
@@ -222,7 +222,7 @@ def refuse_impossible_levels(path: Path, levels: Levels, bits: int = 16) -> None
     reason = ""
     if not all(math.isfinite(value) for value in (*blacks, highest, white)) or highest >= white:
         reason = "nothing is brighter than black"
-    elif white - highest < white * LEAST_RANGE:
+    elif white - highest < white * MINIMUM_RANGE:
         reason = "there is no range between them"
     elif white > 2**bits:  # 2**bits itself is a usual slip
         reason = f"{bits} bits cannot hold that white"

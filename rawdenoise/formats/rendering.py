@@ -11,8 +11,8 @@ from PIL import Image
 
 from rawdenoise.capture.raw import Cfa, Color, RawImage, Tag
 from rawdenoise.capture.srgb import SRGB_TO_XYZ, encode_srgb
-from rawdenoise.formats.framing import picture_shape, shown_area, upright
-from rawdenoise.formats.linearisation import Band, use_linear
+from rawdenoise.formats.framing import picture_shape, shown_area, turn_upright
+from rawdenoise.formats.linearization import Band, visit_linear_bands
 from rawdenoise.formats.preview import rendering_matrix
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
@@ -28,9 +28,9 @@ from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
 
 _WHITE = 65535
 _MARGIN = 12  # mirrored pixels around a mosaic, even: edges are demosaiced as all else, and LibRaw wants 22
-_BAND = 256  # rows
+_BAND_ROWS = 256  # rows
 _SRGB_GAMMA = (2.4, 12.92)  # power and slope at black, as LibRaw takes them
-_LINEAR = (1, 1)
+_LINEAR_GAMMA = (1, 1)
 
 Picture = UInt16[np.ndarray, "h w 3"]
 
@@ -46,7 +46,7 @@ def render(image: RawImage) -> Picture:
     """
     active, area, shape = image.active, shown_area(image), picture_shape(image)
     resized = shape != (area.height, area.width)
-    dng = _plain_dng(_linear_mosaic(image), image.cfa.shift(active.top, active.left), image.color)
+    dng = _make_plain_dng(_linear_mosaic(image), image.cfa.shift(active.top, active.left), image.color)
     with rawpy.imread(dng) as raw:
         rgb: Picture = raw.postprocess(
             use_camera_wb=True,
@@ -55,13 +55,13 @@ def render(image: RawImage) -> Picture:
             user_flip=0,
             output_bps=16,
             output_color=rawpy.ColorSpace.sRGB,
-            gamma=_LINEAR if resized else _SRGB_GAMMA,
+            gamma=_LINEAR_GAMMA if resized else _SRGB_GAMMA,
         )
     top, left = _MARGIN + area.top - active.top, _MARGIN + area.left - active.left
     picture = rgb[top : top + area.height, left : left + area.width]
     if resized:
-        picture = _encoded(_resized(picture, shape))
-    return upright(picture, image.orientation)
+        picture = _encode(_resize(picture, shape))
+    return turn_upright(picture, image.orientation)
 
 
 def _linear_mosaic(image: RawImage) -> UInt16[np.ndarray, "h w"]:
@@ -74,12 +74,12 @@ def _linear_mosaic(image: RawImage) -> UInt16[np.ndarray, "h w"]:
         np.rint(band, out=band)
         linear[start : start + len(band)] = np.clip(band, 0, _WHITE, out=band)
 
-    use_linear(image, image.active, keep, rows=_BAND)
+    visit_linear_bands(image, image.active, keep, rows=_BAND_ROWS)
     margins = ((_MARGIN, _MARGIN + height % 2), (_MARGIN, _MARGIN + width % 2))
     return np.pad(linear, margins, mode="reflect")
 
 
-def _plain_dng(mosaic: UInt16[np.ndarray, "h w"], cfa: Cfa, color: Color) -> io.BytesIO:
+def _make_plain_dng(mosaic: UInt16[np.ndarray, "h w"], cfa: Cfa, color: Color) -> io.BytesIO:
     """The smallest DNG that LibRaw renders: of the source's tags only what the picture needs, said anew.
 
     So no parser of LibRaw sees what a stranger wrote, and no rule for a certain camera applies.
@@ -119,7 +119,7 @@ def _plain_dng(mosaic: UInt16[np.ndarray, "h w"], cfa: Cfa, color: Color) -> io.
     return stream
 
 
-def _resized(picture: Picture, shape: tuple[int, int]) -> UInt16[np.ndarray, "h2 w2 3"]:
+def _resize(picture: Picture, shape: tuple[int, int]) -> UInt16[np.ndarray, "h2 w2 3"]:
     """Resize linear light to a height and width."""
     resized = np.empty((*shape, 3), np.uint16)
     for plane in range(3):
@@ -129,7 +129,7 @@ def _resized(picture: Picture, shape: tuple[int, int]) -> UInt16[np.ndarray, "h2
     return resized
 
 
-def _encoded(picture: Picture) -> Picture:
+def _encode(picture: Picture) -> Picture:
     """Apply sRGB's tone curve."""
     curve = np.rint(_WHITE * encode_srgb(np.arange(_WHITE + 1) / _WHITE)).astype(np.uint16)
     encoded: Picture = curve[picture]

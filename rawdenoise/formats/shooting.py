@@ -13,7 +13,7 @@ from rawdenoise.formats.tiff_container import numbers, text
 _ISO_IS_ELSEWHERE = 65535  # the tag is 16 bits wide
 
 
-def stated_camera(metadata: Metadata, mode: str) -> Camera:
+def read_camera(metadata: Metadata, mode: str) -> Camera:
     """The camera as the tags name it, nameless where they do not."""
     root, exif = metadata.root, metadata.exif
     make = text(root.get(Code.Make))
@@ -28,19 +28,19 @@ def stated_camera(metadata: Metadata, mode: str) -> Camera:
     )
 
 
-def stated_exposure(metadata: Metadata) -> Exposure:
+def read_exposure(metadata: Metadata) -> Exposure:
     """How the picture was taken; zeros, infinities and blanks count as nothing said."""
     iso = _first_number(metadata, Code.ISOSpeedRatings)
     if iso is None or iso >= _ISO_IS_ELSEWHERE:
         others = (Code.RecommendedExposureIndex, Code.ISOSpeed, Code.StandardOutputSensitivity)
         iso = _first_number(metadata, *others) or iso
-    taken = text(metadata.exif.get(Code.DateTimeOriginal)) or text(metadata.root.get(Code.DateTime))
+    taken_at = text(metadata.exif.get(Code.DateTimeOriginal)) or text(metadata.root.get(Code.DateTime))
     return Exposure(
         iso=round(iso) if iso else None,
         exposure_s=_first_number(metadata, Code.ExposureTime),
         f_number=_first_number(metadata, Code.FNumber),
         focal_length_mm=_first_number(metadata, Code.FocalLength),
-        taken_at=taken or None,
+        taken_at=taken_at or None,
     )
 
 
@@ -54,7 +54,7 @@ def _first_number(metadata: Metadata, *codes: Code) -> float | None:
     return None
 
 
-def camera_by_signature(path: Path) -> tuple[str, str]:
+def find_camera_by_signature(path: Path) -> tuple[str, str]:
     """Make and model of the few raws without tags, as LibRaw tells them; rawpy does not pass those on."""
     return _ciff_owner(path) or _quicktake(path) or ("", "")
 
@@ -63,8 +63,8 @@ def _ciff_owner(path: Path) -> tuple[str, str] | None:
     """Make and model of a Canon CRW, which no library names: the strings of its CIFF record 0x080a."""
     if path.suffix.lower() != ".crw":
         return None
-    found = re.search(rb"(Canon)\0(Canon [ -~]{2,40})\0", path.read_bytes())
-    return (found[1].decode(), found[2].decode().strip()) if found else ("Canon", "")
+    match = re.search(rb"(Canon)\0(Canon [ -~]{2,40})\0", path.read_bytes())
+    return (match[1].decode(), match[2].decode().strip()) if match else ("Canon", "")
 
 
 def _quicktake(path: Path) -> tuple[str, str] | None:

@@ -128,15 +128,15 @@ def metadata_camera(path: Path) -> Camera | None:
 
     Raises: as `read_sidd`.
     """
-    return _named_camera(_metadata_in(path))
+    return _read_camera(_metadata_in(path))
 
 
 def parse_scene_name(path: Path) -> SceneName | None:
     """Find a scene's name in the file's name or, failing that, in those of its folders, the nearest first."""
     for part in reversed(path.absolute().parts):
-        found = SCENE_NAME.search(part)
-        if found:
-            code, iso, shutter, kelvin, brightness = found.groups()
+        match = SCENE_NAME.search(part)
+        if match:
+            code, iso, shutter, kelvin, brightness = match.groups()
             exposure_s = 1 / int(shutter) if int(shutter) else None
             return SceneName(code, int(iso), exposure_s, int(kelvin), brightness)
     return None
@@ -178,7 +178,7 @@ def _load_variable(path: Path, name: str) -> Shaped[np.ndarray, "..."]:
 
 def _load_hdf5(path: Path, name: str) -> Shaped[np.ndarray, "..."]:
     h5py = _import_extra("h5py")
-    with _told_as_truncated(path), h5py.File(path, "r") as file:
+    with _raise_truncated(path), h5py.File(path, "r") as file:
         if file.get(name, getlink=True) is None:
             raise _no_variable(path, name, list(islice(file, 5)))
         if not isinstance(file.get(name, getlink=True), h5py.HardLink):
@@ -193,15 +193,15 @@ def _load_hdf5(path: Path, name: str) -> Shaped[np.ndarray, "..."]:
 def _load_v5(path: Path, name: str, *, simplify_cells: bool) -> Any:
     io = _import_extra("scipy.io")
     check_matlab5(path)  # scipy trusts a file's types and sizes, and may crash of wrong ones
-    with _told_as_truncated(path):
-        found = io.loadmat(path, variable_names=[name], simplify_cells=simplify_cells)
-        if name not in found:
+    with _raise_truncated(path):
+        variables = io.loadmat(path, variable_names=[name], simplify_cells=simplify_cells)
+        if name not in variables:
             raise _no_variable(path, name, [entry[0] for entry in io.whosmat(path)])
-        return found[name]
+        return variables[name]
 
 
-def _no_variable(path: Path, name: str, found: list[str]) -> NotAnImageError:
-    held = ", ".join(found[:5]) or "nothing"
+def _no_variable(path: Path, name: str, names: list[str]) -> NotAnImageError:
+    held = ", ".join(names[:5]) or "nothing"
     return NotAnImageError(path, f"is not a file of SIDD's: it holds {held}, no variable {name}")
 
 
@@ -214,7 +214,7 @@ def _import_extra(module: str) -> Any:
 
 
 @contextmanager
-def _told_as_truncated(path: Path) -> Iterator[None]:
+def _raise_truncated(path: Path) -> Iterator[None]:
     """Both libraries raise what they like on damaged files."""
     try:
         yield
@@ -238,10 +238,10 @@ def _load_metadata(path: Path) -> tuple[Mapping[str, Any], tuple[str, ...]]:
 
 
 def _metadata_in(path: Path) -> Mapping[str, Any]:
-    found = _load_v5(path, "metadata", simplify_cells=True)
-    if not isinstance(found, dict):
+    metadata = _load_v5(path, "metadata", simplify_cells=True)
+    if not isinstance(metadata, dict):
         raise NotAnImageError(path, "is not a METADATA file of SIDD's: its `metadata` is no struct")
-    return found
+    return metadata
 
 
 def _cfa(path: Path, name: SceneName | None, metadata: Mapping[str, Any]) -> Cfa:
@@ -260,7 +260,7 @@ def _cfa(path: Path, name: SceneName | None, metadata: Mapping[str, Any]) -> Cfa
 
 
 def _camera(name: SceneName | None, metadata: Mapping[str, Any], mode: str) -> Camera:
-    named = _named_camera(metadata)
+    named = _read_camera(metadata)
     if named is not None:
         return replace(named, mode=mode)
     if name is None:
@@ -269,7 +269,7 @@ def _camera(name: SceneName | None, metadata: Mapping[str, Any], mode: str) -> C
     return Camera(known.make, known.model, mode=mode)
 
 
-def _named_camera(metadata: Mapping[str, Any]) -> Camera | None:
+def _read_camera(metadata: Mapping[str, Any]) -> Camera | None:
     make, model = _first(metadata, "Make"), _first(metadata, "Model")
     return Camera(make.strip(), model.strip()) if isinstance(make, str) and isinstance(model, str) else None
 
@@ -277,13 +277,13 @@ def _named_camera(metadata: Mapping[str, Any]) -> Camera | None:
 def _exposure(name: SceneName | None, metadata: Mapping[str, Any]) -> Exposure:
     iso, exposure_s = _numbers(metadata, "ISOSpeedRatings", 1), _numbers(metadata, "ExposureTime", 1)
     f_number, focal = _numbers(metadata, "FNumber", 1), _numbers(metadata, "FocalLength", 1)
-    taken = _first(metadata, "DateTimeOriginal") or _first(metadata, "DateTime")
+    taken_at = _first(metadata, "DateTimeOriginal") or _first(metadata, "DateTime")
     return Exposure(
         iso=round(iso[0]) if iso else name.iso if name else None,
         exposure_s=exposure_s[0] if exposure_s else name.exposure_s if name else None,
         f_number=f_number[0] if f_number else None,
         focal_length_mm=focal[0] if focal else None,
-        taken_at=taken if isinstance(taken, str) else None,
+        taken_at=taken_at if isinstance(taken_at, str) else None,
     )
 
 
@@ -303,8 +303,8 @@ def _color(metadata: Mapping[str, Any]) -> Color:
 
 
 def _orientation(metadata: Mapping[str, Any]) -> int:
-    found = _numbers(metadata, "Orientation", 1)
-    return int(found[0]) if found and 1 <= found[0] <= 8 else 1
+    orientation = _numbers(metadata, "Orientation", 1)
+    return int(orientation[0]) if orientation and 1 <= orientation[0] <= 8 else 1
 
 
 def _numbers(metadata: Mapping[str, Any], key: str, count: int) -> list[float]:

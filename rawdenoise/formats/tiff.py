@@ -17,7 +17,7 @@ from rawdenoise.errors import OutputError, VerificationError
 from rawdenoise.formats import maker_note
 from rawdenoise.formats.dng_directories import provenance_packet
 from rawdenoise.formats.dng_exif import exif_node
-from rawdenoise.formats.mosaic_layout import layout_json
+from rawdenoise.formats.mosaic_layout import format_layout
 from rawdenoise.formats.rendering import render
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import (
@@ -33,7 +33,7 @@ from rawdenoise.formats.tiff_writer import Node, write_directories
 
 _THREADS = min(8, os.cpu_count() or 1)
 # Of IFD0; the numbers are ImageDescription, Artist, Rating, Copyright and IPTC.
-_KEPT = (Code.Make, Code.Model, Code.DateTime, 270, 315, 18246, 33432, 33723)
+_KEPT_CODES = (Code.Make, Code.Model, Code.DateTime, 270, 315, 18246, 33432, 33723)
 
 
 def write_tiff(image: RawImage, output: Path, *, provenance: Provenance, replace: bool = True) -> None:
@@ -80,7 +80,7 @@ def write_mosaic_tiff(image: RawImage, output: Path, *, provenance: Provenance, 
             compression="zlib",
             predictor=True,
             rowsperstrip=256,
-            description=layout_json(image, provenance),
+            description=format_layout(image, provenance),
             software=f"rawdenoise {provenance.version}",
             metadata=None,
             maxworkers=_THREADS,
@@ -91,12 +91,12 @@ def write_mosaic_tiff(image: RawImage, output: Path, *, provenance: Provenance, 
 def _verify(temporary: Path, pixels: UInt16[np.ndarray, "h w *c"], output: Path) -> None:
     """Read a file back before it gets its name."""
     try:
-        found = tifffile.imread(temporary)
+        picture = tifffile.imread(temporary)
     except (OSError, MemoryError):  # of the disk or the machine, not of the file
         raise
     except Exception as error:  # tifffile raises what it likes on damaged files
         raise VerificationError(output, f"did not read back ({error}); nothing was kept") from error
-    if not np.array_equal(found, pixels):
+    if not np.array_equal(picture, pixels):
         raise VerificationError(output, "did not read back as it was written; nothing was kept")
 
 
@@ -109,7 +109,7 @@ def _srgb_profile() -> bytes:
 def _picture_tags(image: RawImage, provenance: Provenance) -> Ifd:
     """What the source says of the picture, and what was done to it."""
     source, camera = image.metadata, image.camera
-    tags: dict[int, Tag] = {code: source.root[code] for code in _KEPT if code in source.root}
+    tags: dict[int, Tag] = {code: source.root[code] for code in _KEPT_CODES if code in source.root}
     if camera.make:
         tags.setdefault(Code.Make, ascii_tag(camera.make))
     if camera.model:
@@ -123,15 +123,15 @@ def _picture_tags(image: RawImage, provenance: Provenance) -> Ifd:
 
 def _rendering_exif(image: RawImage) -> Node:
     """EXIF of a rendering: its colours, not its size, and a MakerNote only if that can lie anywhere."""
-    found = exif_node(image) or Node({})
+    exif = exif_node(image) or Node({})
     gone = {Code.PixelXDimension, Code.PixelYDimension}
-    if Code.MakerNote in found.tags and not maker_note.can_move(image.metadata):
+    if Code.MakerNote in exif.tags and not maker_note.can_move(image.metadata):
         gone.add(Code.MakerNote)
-    tags = {code: tag for code, tag in found.tags.items() if code not in gone}
+    tags = {code: tag for code, tag in exif.tags.items() if code not in gone}
     tags[Code.ColorSpace] = numbers_tag(SHORT, 1)
     tags.setdefault(Code.ExifVersion, bytes_tag(b"0231", UNDEFINED))
     tags.setdefault(Code.FlashpixVersion, bytes_tag(b"0100", UNDEFINED))
-    return Node(tags, children=found.children)
+    return Node(tags, children=exif.children)
 
 
 def _add_tags(path: Path, tags: Ifd, exif: Node, gps: Ifd) -> None:

@@ -24,9 +24,9 @@ SRATIONAL, DOUBLE, IFD, LONG8, IFD8 = 10, 12, 13, 16, 18
 CLASSIC, BIG, PROFILE, PANASONIC = 42, 43, 0x4352, 0x55
 _MAGICS = {CLASSIC, BIG, PROFILE, PANASONIC, 0x4F52, 0x5352}  # 'RO' and 'RS' are Olympus
 
-MOST_VALUE_BYTES = 256 << 20  # of all tags together: mostly an embedded original, some 200 MB at the most
-MOST_NUMBERS = 1 << 20  # in one tag: a tile of 16 x 16 pixels in a picture of 268 MP
-MOST_DIRECTORIES = 64  # of a file; raws have at most about a dozen, and more means a loop
+MAXIMUM_VALUE_BYTES = 256 << 20  # of all tags together: mostly an embedded original, some 200 MB at the most
+MAXIMUM_NUMBERS = 1 << 20  # in one tag: a tile of 16 x 16 pixels in a picture of 268 MP
+MAXIMUM_DIRECTORIES = 64  # of a file; raws have at most about a dozen, and more means a loop
 
 # Type -> numpy code of one part, parts of one value (two for rationals).
 _TYPES: Mapping[int, tuple[str, int]] = {
@@ -40,7 +40,7 @@ class Budget:
     """How many bytes of values may still be read from a file, by whichever of its directories."""
 
     def __init__(self, left: int) -> None:
-        self.left = min(left, MOST_VALUE_BYTES)
+        self.left = min(left, MAXIMUM_VALUE_BYTES)
 
     def spend(self, size: int) -> bool:
         """Take a value's bytes, if there are as many left."""
@@ -156,7 +156,7 @@ def walk_directories(
     At most MOST_DIRECTORIES of them, in the order in which they are pointed to.
     """
     waiting, seen = [header.first], set[int]()
-    while waiting and len(seen) < MOST_DIRECTORIES:
+    while waiting and len(seen) < MAXIMUM_DIRECTORIES:
         offset = waiting.pop(0)
         if offset in seen:
             continue
@@ -164,7 +164,7 @@ def walk_directories(
         directory = read_directory(file, header, offset)
         yield directory
         for code in pointers:
-            waiting += offsets(directory.tags.get(code))[:MOST_DIRECTORIES]
+            waiting += offsets(directory.tags.get(code))[:MAXIMUM_DIRECTORIES]
         waiting += [directory.following] * bool(directory.following)
 
 
@@ -195,7 +195,7 @@ def numbers_tag(kind: int, *values: float) -> Tag:
 
 def numbers(tag: Tag | None) -> tuple[float, ...]:
     """The numbers of a tag; rationals as floats, x/0 as nan; nothing for no tag, texts and far too many."""
-    if tag is None or tag.type not in _TYPES or tag.type in (ASCII, 129) or tag.count > MOST_NUMBERS:
+    if tag is None or tag.type not in _TYPES or tag.type in (ASCII, 129) or tag.count > MAXIMUM_NUMBERS:
         return ()
     part, parts = _TYPES[tag.type]
     flat = np.frombuffer(tag.data, "<" + part)

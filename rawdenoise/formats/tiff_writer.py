@@ -12,7 +12,7 @@ from types import MappingProxyType
 from rawdenoise.capture.raw import Ifd, Tag
 from rawdenoise.formats.tiff_container import BIG, CLASSIC, LONG, LONG8, numbers_tag
 
-_AFTER_PINS = 1024  # bytes, more than readers of MakerNotes take at once
+_MINIMUM_BYTES_AFTER_PINS = 1024  # bytes, more than readers of MakerNotes take at once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -179,8 +179,8 @@ def _write_pixels(file: BufferedIOBase, space: _Space, pixels: Pixels) -> tuple[
 def _extend(file: BufferedIOBase, last: int) -> None:
     """See to it that a file does not end with a pinned value: dcraw reads on, and calls the file cut."""
     end = file.seek(0, os.SEEK_END)
-    if last and end < last + _AFTER_PINS:
-        file.write(bytes(last + _AFTER_PINS - end))
+    if last and end < last + _MINIMUM_BYTES_AFTER_PINS:
+        file.write(bytes(last + _MINIMUM_BYTES_AFTER_PINS - end))
 
 
 def _write_at(file: BufferedIOBase, offset: int, data: bytes) -> int:

@@ -12,14 +12,15 @@ from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers, read_header, walk_directories
 
 _POINTERS = (Code.SubIFDs, Code.ExifIFD, Code.GPSInfo, Code.InteroperabilityIFD)
-_CHUNK = 1 << 20
-_PADDING = 64  # bytes that other writers may put behind the end of a JPEG; a lost sector has more zeros
+_CHUNK_BYTES = 1 << 20
+# Bytes that other writers may put behind the end of a JPEG; a lost sector has more zeros.
+_MAXIMUM_PADDING = 64
 _LOSSLESS_JPEG = 7
 _JPEG_OFFSET, _JPEG_SIZE = 513, 514  # JPEGInterchangeFormat and its length: old previews
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-def what_is_missing(path: Path) -> str:
+def find_missing(path: Path) -> str:
     """Say what a TIFF or DNG lacks to be whole; nothing where all that its directories promise is there.
 
     It is cheap: directories, the places of strips and tiles, and the last block's two ends are read. Bits
@@ -27,7 +28,7 @@ def what_is_missing(path: Path) -> str:
     """
     try:
         with path.open("rb") as file:
-            return _missing(file)
+            return _find_missing(file)
     except OSError as error:
         return f"it cannot be read ({error.strerror or error})"
 
@@ -41,7 +42,7 @@ def digest_picture(path: Path) -> str:
         OSError: the file cannot be read.
     """
     with path.open("rb") as file:
-        return "" if _missing(file) else _digest(file)
+        return "" if _find_missing(file) else _digest(file)
 
 
 def _digest(file: BufferedIOBase) -> str:
@@ -52,13 +53,13 @@ def _digest(file: BufferedIOBase) -> str:
     digest = hashlib.sha256()
     for offset, size in largest:
         file.seek(offset)
-        while size and (chunk := file.read(min(size, _CHUNK))):
+        while size and (chunk := file.read(min(size, _CHUNK_BYTES))):
             digest.update(chunk)
             size -= len(chunk)
     return digest.hexdigest()
 
 
-def _missing(file: BufferedIOBase) -> str:
+def _find_missing(file: BufferedIOBase) -> str:
     header = read_header(file)
     if header is None:
         return "it is empty" if not file.seek(0, 2) else "it is no TIFF"
@@ -69,12 +70,12 @@ def _missing(file: BufferedIOBase) -> str:
     for directory in walk_directories(file, header, _POINTERS):
         if directory.is_cut or not directory.tags:
             return "it ends before its tags do"
-        found = _blocks_of(directory.tags)
-        if found is None:
+        picture_blocks = _blocks_of(directory.tags)
+        if picture_blocks is None:
             return "it does not say where its pixels lie"
-        if found and max(found) >= max(blocks, default=(0, 0)):
+        if picture_blocks and max(picture_blocks) >= max(blocks, default=(0, 0)):
             last_compression = next(iter(_counts(directory.tags, Code.Compression)), 0)
-        blocks += found
+        blocks += picture_blocks
     if not blocks:
         return "it holds no picture"
     if any(not offset or not size or offset + size > header.end for offset, size in blocks):
@@ -93,7 +94,7 @@ def _blocks_of(tags: Ifd) -> list[tuple[int, int]] | None:
         (Code.StripOffsets, Code.StripByteCounts),
     ):
         offsets, counts = _counts(tags, offsets_code), _counts(tags, counts_code)
-        if offsets and len(offsets) == len(counts) == _expected(tags, offsets_code):
+        if offsets and len(offsets) == len(counts) == _count_expected(tags, offsets_code):
             return list(zip(offsets, counts, strict=True))
     return list(zip(_counts(tags, _JPEG_OFFSET), _counts(tags, _JPEG_SIZE), strict=False)) or None
 
@@ -104,7 +105,7 @@ def _counts(tags: Ifd, code: int) -> list[int]:
     return [int(value) for value in values] if all(0 <= value < 2**64 for value in values) else []
 
 
-def _expected(tags: Ifd, offsets_code: int) -> int:
+def _count_expected(tags: Ifd, offsets_code: int) -> int:
     """How many blocks a picture of this size is made of."""
 
     def first(code: Code, default: int) -> int:
@@ -125,6 +126,6 @@ def _is_jpeg(file: BufferedIOBase, offset: int, size: int) -> bool:
     """Whether a block begins and ends as a JPEG: a disk that lost power leaves zeros at a file's end."""
     file.seek(offset)
     start = file.read(2)
-    tail = min(size, _PADDING)
+    tail = min(size, _MAXIMUM_PADDING)
     file.seek(offset + size - tail)
     return start == _JPEG_START and _JPEG_END in file.read(tail)

@@ -37,7 +37,7 @@ TIFF = FileWriter(Format.TIFF.suffix, write_tiff)
 MOSAIC_TIFF = FileWriter(Format.MOSAIC_TIFF.suffix, write_mosaic_tiff)
 
 
-def writer_for(format: str) -> Writer:
+def find_writer(format: str) -> Writer:
     """Give the writer of a format by its name.
 
     Raises:

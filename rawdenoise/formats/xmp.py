@@ -40,7 +40,7 @@ class Identity:
     media_type: str
 
 
-def with_provenance(
+def add_provenance(
     packet: bytes, provenance: Provenance, *, former_software: str = "", identity: Identity | None = None
 ) -> bytes | None:
     """The packet, or a new one if it is empty, with one more entry in its one history of denoisings.
@@ -52,7 +52,7 @@ def with_provenance(
         read = read_packet(packet)
     except PacketError:
         return None
-    entries = [*_entries(read.rdf), _entry(provenance, former_software)]
+    entries = [*_entries(read.rdf), _make_entry(provenance, former_software)]
     home = _home(read.rdf)
     _drop(read.rdf, _HISTORY)
     sequence = SubElement(SubElement(home, _HISTORY), f"{_RDF}Seq")
@@ -73,7 +73,7 @@ def is_readable(packet: bytes) -> bool:
     return True
 
 
-def history(packet: bytes) -> tuple[dict[str, str], ...]:
+def read_history(packet: bytes) -> tuple[dict[str, str], ...]:
     """Read our history in a packet, the oldest entry first, by the names it is written with; empty if none.
 
     Whatever program has written the packet since: entries may hold their facts as elements or as attributes.
@@ -85,16 +85,16 @@ def history(packet: bytes) -> tuple[dict[str, str], ...]:
     return tuple(_facts(entry) for entry in _entries(rdf))
 
 
-def last_provenance(packet: bytes) -> dict[str, str]:
+def read_last_provenance(packet: bytes) -> dict[str, str]:
     """Read the newest entry of our history in a packet, by the names it is written with; empty if none."""
-    entries = history(packet)
+    entries = read_history(packet)
     return entries[-1] if entries else {}
 
 
 # ---------------------------------------------------------------- history
 
 
-def _entry(provenance: Provenance, former_software: str) -> Element:
+def _make_entry(provenance: Provenance, former_software: str) -> Element:
     facts = {
         "Version": provenance.version,
         "Method": provenance.method,
@@ -119,9 +119,9 @@ def _entries(rdf: Element) -> list[Element]:
     entries: list[Element] = []
     known: set[frozenset[tuple[str, str]]] = set()
     for sequence in (child for former in rdf.iterfind(f"*/{_HISTORY}") for child in former):
-        told = [(entry, frozenset(_facts(entry).items())) for entry in sequence]
-        entries += [entry for entry, facts in told if facts not in known]
-        known |= {facts for _, facts in told}
+        pairs = [(entry, frozenset(_facts(entry).items())) for entry in sequence]
+        entries += [entry for entry, facts in pairs if facts not in known]
+        known |= {facts for _, facts in pairs}
     return entries
 
 
@@ -143,8 +143,8 @@ def _is_ours(name: str) -> bool:
 
 def _home(rdf: Element) -> Element:
     """The description that properties are added to: the first one, or a new one."""
-    found = rdf.find(f"{_RDF}Description")
-    return SubElement(rdf, f"{_RDF}Description", {_ABOUT: ""}) if found is None else found
+    description = rdf.find(f"{_RDF}Description")
+    return SubElement(rdf, f"{_RDF}Description", {_ABOUT: ""}) if description is None else description
 
 
 def _value(rdf: Element, name: str) -> str:
@@ -152,9 +152,9 @@ def _value(rdf: Element, name: str) -> str:
     for description in rdf:
         if name in description.attrib:
             return description.attrib[name].strip()
-        found = description.find(name)
-        if found is not None:
-            return (found.text or found.findtext(f"{_RDF}value") or "").strip()
+        child = description.find(name)
+        if child is not None:
+            return (child.text or child.findtext(f"{_RDF}value") or "").strip()
     return ""
 
 
@@ -162,8 +162,8 @@ def _drop(rdf: Element, name: str) -> None:
     """Take a property away, if it is there."""
     for description in rdf:
         description.attrib.pop(name, None)
-        for found in description.findall(name):
-            description.remove(found)
+        for child in description.findall(name):
+            description.remove(child)
 
 
 def _state(rdf: Element, home: Element, name: str, value: str) -> None:
@@ -198,10 +198,10 @@ def _forestall_smoothing(rdf: Element, home: Element) -> None:
     _state(rdf, home, _RESTORED, "raw-denoise")
     for part in rdf.iter():
         for name in _SMOOTHINGS.intersection(part.keys()):
-            part.set(name, _nothing_of(part.get(name, "")))
+            part.set(name, _nullify(part.get(name, "")))
         if part.tag in _SMOOTHINGS and not len(part):
-            part.text = _nothing_of(part.text or "")
+            part.text = _nullify(part.text or "")
 
 
-def _nothing_of(amount: str) -> str:
+def _nullify(amount: str) -> str:
     return "False" if amount.strip().lower() in ("true", "false") else "0"

@@ -20,9 +20,9 @@ from xml.parsers import expat
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 META = "adobe:ns:meta/"
 XML = "http://www.w3.org/XML/1998/namespace"
-_MOST_BYTES = 16 << 20  # Lightroom's packets with many brush strokes have a few MB
-_MOST_PARTS = 500_000  # elements and attributes
-_DEEPEST = 100  # levels; Camera Raw's masks have about fifteen
+_MAXIMUM_BYTES = 16 << 20  # Lightroom's packets with many brush strokes have a few MB
+_MAXIMUM_PARTS = 500_000  # elements and attributes
+_MAXIMUM_DEPTH = 100  # levels; Camera Raw's masks have about fifteen
 _PREFIXES = {
     RDF: "rdf",
     META: "x",
@@ -72,12 +72,12 @@ def read_packet(packet: bytes) -> Packet:
     Raises:
         PacketError: it is something else, too large, or not safe to read.
     """
-    if len(packet) > _MOST_BYTES:
+    if len(packet) > _MAXIMUM_BYTES:
         raise PacketError("it is too large")
-    text = _decoded(packet)
+    text = _decode(packet)
     if not text:
         return Packet()
-    root, prefixes = _parsed(text)
+    root, prefixes = _parse(text)
     rdf = root if root.tag == f"{{{RDF}}}RDF" else root.find(f".//{{{RDF}}}RDF")
     if rdf is not None:
         return Packet(rdf, prefixes)
@@ -109,7 +109,7 @@ def to_xml_text(text: str) -> str:
     return _NO_CHARACTER.sub(" ", text)
 
 
-def _decoded(packet: bytes) -> str:
+def _decode(packet: bytes) -> str:
     """The XML of a packet without what is wrapped around it; empty if there is none."""
     packet = packet.lstrip(b"\t\n\r ")
     encoding = next((name for mark, name in _MARKS if packet.startswith(mark)), "utf-8")
@@ -119,16 +119,16 @@ def _decoded(packet: bytes) -> str:
     except UnicodeDecodeError as error:
         raise PacketError(f"it is no {encoding.upper()}") from error
     text = _WRAPPER.sub("", text).strip("\ufeff\0\t\n\r ")
-    return to_xml_text(_REFERENCE.sub(_kept_reference, text))
+    return to_xml_text(_REFERENCE.sub(_keep_reference, text))
 
 
-def _kept_reference(found: re.Match[str]) -> str:
+def _keep_reference(reference: re.Match[str]) -> str:
     """A character reference as it stands, or a blank where it is to no character of XML."""
-    code = int(found[1], 16) if found[1] else int(found[2])
-    return found[0] if code <= 0x10FFFF and not _NO_CHARACTER.match(chr(code)) else " "
+    code = int(reference[1], 16) if reference[1] else int(reference[2])
+    return reference[0] if code <= 0x10FFFF and not _NO_CHARACTER.match(chr(code)) else " "
 
 
-def _parsed(text: str) -> tuple[Element, dict[str, str]]:
+def _parse(text: str) -> tuple[Element, dict[str, str]]:
     """The root element, and the first prefix of every namespace."""
     builder, prefixes = TreeBuilder(), dict[str, str]()
     parser = expat.ParserCreate("utf-8", "}")
@@ -142,14 +142,14 @@ def _parsed(text: str) -> tuple[Element, dict[str, str]]:
         nonlocal depth, parts
         depth += 1
         parts += 1 + len(attributes)
-        if depth > _DEEPEST or parts > _MOST_PARTS:
+        if depth > _MAXIMUM_DEPTH or parts > _MAXIMUM_PARTS:
             raise PacketError("it has too many parts")
-        builder.start(_qualified(name), {_qualified(key): value for key, value in attributes.items()})
+        builder.start(_qualify(name), {_qualify(key): value for key, value in attributes.items()})
 
     def end(name: str) -> None:
         nonlocal depth
         depth -= 1
-        builder.end(_qualified(name))
+        builder.end(_qualify(name))
 
     def declare(prefix: str | None, namespace: str | None) -> None:
         prefixes.setdefault(namespace or "", prefix or "")
@@ -166,7 +166,7 @@ def _parsed(text: str) -> tuple[Element, dict[str, str]]:
     return builder.close(), prefixes
 
 
-def _qualified(name: str) -> str:
+def _qualify(name: str) -> str:
     """A name as ElementTree spells it: {namespace}local."""
     return "{" + name if "}" in name else name
 
@@ -174,13 +174,13 @@ def _qualified(name: str) -> str:
 def _prefixes_for(packet: Packet) -> dict[str, str]:
     """A prefix of its own for every namespace in a packet."""
     prefixes = dict(_PREFIXES)
-    taken = set(prefixes.values())
+    used = set(prefixes.values())
     for namespace in sorted(_namespaces(packet.rdf)):
         if namespace not in prefixes:
             wanted = packet.prefixes.get(namespace) or "ns"
             names = (wanted if number == 1 else f"{wanted}{number}" for number in count(1))
-            prefixes[namespace] = next(name for name in names if name not in taken)
-            taken.add(prefixes[namespace])
+            prefixes[namespace] = next(name for name in names if name not in used)
+            used.add(prefixes[namespace])
     return prefixes
 
 
@@ -194,29 +194,29 @@ def _write(
     element: Element, prefixes: Mapping[str, str], parts: list[str], declared: Sequence[str] = ()
 ) -> None:
     """Write an element with all its text, and the declarations of some namespaces."""
-    name = _prefixed(element.tag, prefixes)
+    name = _prefix(element.tag, prefixes)
     parts.append(f"<{name}")
-    parts += [f" xmlns:{prefixes[namespace]}={_quoted(namespace)}" for namespace in declared]
-    parts += [f" {_prefixed(key, prefixes)}={_quoted(value)}" for key, value in element.items()]
+    parts += [f" xmlns:{prefixes[namespace]}={_quote(namespace)}" for namespace in declared]
+    parts += [f" {_prefix(key, prefixes)}={_quote(value)}" for key, value in element.items()]
     if not len(element) and not element.text:
         parts.append("/>")
         return
-    parts.append(f">{_escaped(element.text or '')}")
+    parts.append(f">{_escape(element.text or '')}")
     for child in element:
         _write(child, prefixes, parts)
-        parts.append(_escaped(child.tail or ""))
+        parts.append(_escape(child.tail or ""))
     parts.append(f"</{name}>")
 
 
-def _prefixed(name: str, prefixes: Mapping[str, str]) -> str:
+def _prefix(name: str, prefixes: Mapping[str, str]) -> str:
     namespace, _, local = name[1:].rpartition("}")
     return f"{prefixes[namespace]}:{local}" if name.startswith("{") else name
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("\r", "&#13;")
 
 
-def _quoted(text: str) -> str:
-    escaped = _escaped(text).replace('"', "&quot;").replace("\n", "&#10;").replace("\t", "&#9;")
+def _quote(text: str) -> str:
+    escaped = _escape(text).replace('"', "&quot;").replace("\n", "&#10;").replace("\t", "&#9;")
     return f'"{escaped}"'

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Int, Shaped
 
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Levels, RawImage
-from rawdenoise.formats.opcodes import named_bad_pixels
+from rawdenoise.formats.opcodes import find_named_bad_pixels
 from rawdenoise.noise.model import NoiseModel
 
 MINIMUM_EXCESS_SIGMAS = 7.0  # above or below the level around
@@ -101,7 +101,7 @@ def pack_defects(raw: RawImage, coordinates: Int[np.ndarray, "n 2"]) -> Bool[np.
 
 def find_named_defects(raw: RawImage) -> Bool[np.ndarray, "4 h w"] | None:
     """The pixels that the file itself names as bad, in packed geometry; None where it names none."""
-    named = named_bad_pixels(raw)
+    named = find_named_bad_pixels(raw)
     return None if named is None else pack_mask(raw, named)
 
 

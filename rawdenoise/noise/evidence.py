@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from rawdenoise.capture.packing import find_clipped
 from rawdenoise.capture.raw import PLANES, RawImage
-from rawdenoise.formats.metadata import denoised_by_us
+from rawdenoise.formats.metadata import is_denoised_by_us
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import numbers
 from rawdenoise.noise.agreement import agreement, agreement_by_plane, least_agreement
@@ -186,7 +186,7 @@ def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> _Answer:
 
 def _refuse_denoised(raw: RawImage) -> None:
     """What is known of a camera says nothing of a file whose noise has been taken away."""
-    if denoised_by_us(raw.metadata, raw.source):
+    if is_denoised_by_us(raw.metadata, raw.source):
         raise _UnfitError("the file has been denoised already")
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import TrainingError, guarded
-from rawdenoise.formats.records import to_record
+from rawdenoise.formats.records import make_record
 from rawdenoise.training.risk import RiskFigures
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def _load(path: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             recorded = metadata.get("counters", "")
-            counters = to_record(_unrecord(json.loads(recorded)), Counters, finite=False)
+            counters = make_record(_unrecord(json.loads(recorded)), Counters, finite=False)
             if counters.run != run:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import OutputError, ScratchError
-from rawdenoise.formats.records import to_record
+from rawdenoise.formats.records import make_record
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.stabilize import stabilize, stabilized_white
 from rawdenoise.training.batches import Batch
@@ -115,7 +115,7 @@ class _Index:
 def open_store(folder: Path) -> TileStore | None:
     """Open what an earlier run left; None where it left nothing, or not all of it is there."""
     try:
-        index = to_record(json.loads((folder / INDEX).read_bytes()), _Index)
+        index = make_record(json.loads((folder / INDEX).read_bytes()), _Index)
         if any((folder / name).stat().st_size != size for name, size in index.sizes.items()):
             return None
     except (OSError, ValueError, RecursionError):

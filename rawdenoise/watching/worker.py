@@ -38,7 +38,7 @@ from rawdenoise.errors import (
 from rawdenoise.files.names import path_below
 from rawdenoise.files.outputs import is_made_by_us
 from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
-from rawdenoise.formats.writers import writer_for
+from rawdenoise.formats.writers import find_writer
 from rawdenoise.isolation.reader import shared_reader
 from rawdenoise.models.bundled import is_bundled, load_bundled
 from rawdenoise.pipeline import Denoised, write
@@ -145,7 +145,7 @@ class Worker:
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
             return Outcome("skipped", {"source": str(source), "reason": OURS})
         recipe, work = root.recipe, self._work_of(root)
-        names = output_names(root.output / path_below(source, root.source), writer_for(recipe.format).suffix)
+        names = output_names(root.output / path_below(source, root.source), find_writer(recipe.format).suffix)
         place = place_for(
             job,
             source,

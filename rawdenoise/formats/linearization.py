@@ -15,24 +15,24 @@ from jaxtyping import Float32
 from rawdenoise.capture.black_levels import black_offsets
 from rawdenoise.capture.raw import Area, RawImage
 from rawdenoise.capture.saturation import saturation_level
-from rawdenoise.formats.gain_maps import GainMap, apply_gains, gain_maps
+from rawdenoise.formats.gain_maps import GainMap, apply_gains, read_gain_maps
 
 Band = Float32[np.ndarray, "h w"]
 _THREADS = min(8, os.cpu_count() or 1)
 
 
-def use_linear(image: RawImage, area: Area, use: Callable[[int, Band], None], *, rows: int) -> None:
+def visit_linear_bands(image: RawImage, area: Area, use: Callable[[int, Band], None], *, rows: int) -> None:
     """Call `use` with every band of so many rows of an area in linear light, and the row where it begins.
 
     That row counts from the area's top. Bands come from several threads in any order; one a thread is in
     memory. Values below black are negative, those above white greater than 1.
     """
-    maps, offsets, white = gain_maps(image), black_offsets(image), _white(image)
+    maps, offsets, white = read_gain_maps(image), black_offsets(image), _white(image)
 
     def convert(top: int) -> None:
         use(
             top - area.top,
-            _linear(image, white, maps, offsets, area, range(top, min(top + rows, area.bottom))),
+            _linearize(image, white, maps, offsets, area, range(top, min(top + rows, area.bottom))),
         )
 
     with ThreadPoolExecutor(_THREADS) as pool:
@@ -48,7 +48,7 @@ def _white(image: RawImage) -> float:
     return image.levels.white if image.metadata.is_dng else saturation_level(image)
 
 
-def _linear(
+def _linearize(
     image: RawImage,
     white: float,
     maps: tuple[GainMap, ...],
