@@ -31,7 +31,7 @@ from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
 from rawdenoise.noise.artefacts import remove_artefacts
 from rawdenoise.noise.defects import find_named_defects, pack_defects
-from rawdenoise.noise.evidence import DOUBT, Evidence, evidence_for
+from rawdenoise.noise.evidence import TEXTURE_DOUBT, Evidence, evidence_for
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.rows import add_rows
@@ -136,7 +136,11 @@ def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     if quality is None or (quality.told and not quality.loses):
         return ""
     if not quality.told:
-        return DOUBT if evidence.error >= UNKNOWN_VARIANCE_ERROR else "whether it would gain cannot be told"
+        return (
+            TEXTURE_DOUBT
+            if evidence.error >= UNKNOWN_VARIANCE_ERROR
+            else "whether it would gain cannot be told"
+        )
     lost = -quality.gain_db
     return f"estimated to lose {lost:.1f} dB" if lost >= 0.05 else "estimated to gain nothing"
 

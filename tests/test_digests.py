@@ -40,22 +40,22 @@ def test_what_has_not_changed_is_read_once(
     )
     for _ in range(3):
         with Digests(tmp_path / "cache") as known:
-            assert known.of(source) == digest(b"one")
+            assert known.look_up(source) == digest(b"one")
     assert read == [source]
 
 
 def test_other_content_of_the_same_size_and_time_is_known_as_other(source: Path, tmp_path: Path) -> None:
     os.utime(source, ns=(OLD_NS, OLD_NS))
     with Digests(tmp_path / "cache") as known:
-        assert known.of(source) == digest(b"one")
+        assert known.look_up(source) == digest(b"one")
         source.write_bytes(b"two")
         os.utime(source, ns=(OLD_NS, OLD_NS))
-        assert known.of(source) == digest(b"two")
+        assert known.look_up(source) == digest(b"two")
         other = tmp_path / "other"
         other.write_bytes(b"six")
         os.utime(other, ns=(OLD_NS, OLD_NS))
         other.replace(source)
-        assert known.of(source) == digest(b"six")
+        assert known.look_up(source) == digest(b"six")
 
 
 def test_a_file_that_was_just_written_is_not_remembered(
@@ -63,20 +63,20 @@ def test_a_file_that_was_just_written_is_not_remembered(
 ) -> None:
     monkeypatch.undo()
     with Digests(tmp_path / "cache") as known:
-        known.of(source)
+        known.look_up(source)
         assert known._query("SELECT * FROM digests", ()) == []
 
 
 def test_without_a_cache_digests_are_taken(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"no folder")
     with Digests(tmp_path / "file") as known:
-        assert known.of(source) == digest(b"one")
+        assert known.look_up(source) == digest(b"one")
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "digests.sqlite").write_bytes(b"damaged " * 1000)
     with Digests(tmp_path / "cache") as known:
-        assert known.of(source) == known.of(source) == digest(b"one")
+        assert known.look_up(source) == known.look_up(source) == digest(b"one")
     with pytest.raises(UnreadableError), Digests(tmp_path / "cache") as known:
-        known.of(tmp_path / "absent")
+        known.look_up(tmp_path / "absent")
 
 
 def test_what_is_read_and_its_digest_are_of_the_same_bytes(source: Path) -> None:

@@ -31,9 +31,9 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.formats.dng_pixels import (
     SecondOpinion,
     UndecodableError,
-    block_layout,
     decode_mosaic,
-    read_stream,
+    read_block_layout,
+    read_jpeg_frame,
 )
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.tags import Code
@@ -115,7 +115,7 @@ def test_both_decoders_give_what_is_stored(name: str, tmp_path: Path) -> None:
     path = write_odd(tmp_path / "odd.dng", mosaic, odd)
     assert np.array_equal(read_raw(path).mosaic, mosaic)
     metadata = read_metadata(path)
-    blocks = block_layout(metadata.raw)
+    blocks = read_block_layout(metadata.raw)
     assert blocks is not None
     assert np.array_equal(decode_mosaic(path, blocks, metadata), mosaic)
 
@@ -191,14 +191,14 @@ def test_blocks_are_held_against_their_bytes_before_memory_is_taken(tmp_path: Pa
     header = bytearray(lossless_jpeg(noisy(32, 32), 1))
     frame = header.index(b"\xff\xc3")
     header[frame + 5 : frame + 9] = struct.pack(">HH", 60000, 60000)
-    stream = read_stream(bytes(header))
+    stream = read_jpeg_frame(bytes(header))
     assert stream is not None
     assert (stream.lossless, stream.height, stream.width, stream.components) == (True, 60000, 60000, 1)
     tags = {322: (LONG, [60000]), 323: (LONG, [60000]), 259: (SHORT, [7])}
     path = write_odd(tmp_path / "bomb.dng", noisy(32, 32), Odd(7, block=(32, 32), components=1, tags=tags))
     path.write_bytes(path.read_bytes().replace(lossless_jpeg(noisy(32, 32), 1), bytes(header)))
     metadata = read_metadata(path)
-    blocks = block_layout(metadata.raw)
+    blocks = read_block_layout(metadata.raw)
     assert blocks is not None
     assert blocks.rows == 60000
     with pytest.raises(UndecodableError, match="not of the size"):
@@ -212,7 +212,7 @@ def test_blocks_of_another_size_than_their_tags_say_are_not_decoded(
     tags = {322: (LONG, [shape[1]]), 323: (LONG, [shape[0]])}
     path = write_odd(tmp_path / "a.dng", noisy(16, 32), Odd(7, block=(32, 32), components=1, tags=tags))
     metadata = read_metadata(path)
-    blocks = block_layout(metadata.raw)
+    blocks = read_block_layout(metadata.raw)
     assert blocks is not None
     with pytest.raises(UndecodableError, match="not of the size that its tags say"):
         decode_mosaic(path, blocks, metadata)
@@ -220,7 +220,7 @@ def test_blocks_of_another_size_than_their_tags_say_are_not_decoded(
 
 @given(st.binary(max_size=40))
 def test_no_bytes_break_the_reader_of_jpeg_headers(data: bytes) -> None:
-    read_stream(b"\xff\xd8" + data)
+    read_jpeg_frame(b"\xff\xd8" + data)
 
 
 # ---------------------------------------------------------------- what is refused

@@ -18,7 +18,7 @@ from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.evidence import Evidence, Kind, evidence_for, tag_noise
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.noise.profiles.store import CameraProfile, Method, ProfilePoint, ProfileStore
+from rawdenoise.noise.profiles.store import CameraProfile, MeasurementMethod, ProfilePoint, ProfileStore
 from rawdenoise.noise.samples import NoiseSamples
 from rawdenoise.training.pooled_noise import pool_noise
 
@@ -49,7 +49,9 @@ def profile_tag(scale: float = 1.0) -> tuple[int, int, tuple[float, ...]]:
     return Code.NoiseProfile, DOUBLE, (scale * TRUE.shot[0], scale * TRUE.read_variance[0])
 
 
-def of_points(*isos: int | None, method: Method = Method.PHOTON_TRANSFER) -> CameraProfile:
+def of_points(
+    *isos: int | None, method: MeasurementMethod = MeasurementMethod.PHOTON_TRANSFER
+) -> CameraProfile:
     points = (
         ProfilePoint(iso, ((iso or 1) / 100,) * 4, (READ,) * 4, (BLACK,) * 4, WHITE, method) for iso in isos
     )
@@ -141,7 +143,9 @@ def test_what_is_known_of_a_camera_is_not_believed_of_a_capture_that_shows_hundr
         "as the model was trained with, on 4 captures of ISO 800: it is not believed"
     )
     assert said.notes == (said.considered[1].removeprefix("pooled: "),)
-    points = (ProfilePoint(800, (0.004,) * 4, (0.3,) * 4, (BLACK,) * 4, WHITE, Method.PHOTON_TRANSFER),)
+    points = (
+        ProfilePoint(800, (0.004,) * 4, (0.3,) * 4, (BLACK,) * 4, WHITE, MeasurementMethod.PHOTON_TRANSFER),
+    )
     store.save(CameraProfile(TEST_CAMERA, points))
     assert len(ask(capture(), store, nothing).notes) == 2
 
@@ -154,7 +158,7 @@ def test_a_tag_that_nothing_confirms_is_not_believed() -> None:
 
 
 def test_a_profile_is_asked_at_its_isos_only_and_says_how_it_knows(store: ProfileStore) -> None:
-    store.save(of_points(None, 400, 1600, method=Method.PUBLISHED))
+    store.save(of_points(None, 400, 1600, method=MeasurementMethod.PUBLISHED))
     said = {iso: ask(capture(iso=iso), store) for iso in (200, 396, 400, 800, 1610, 3200, None)}
     assert said[400].why == "published for ISO 400 in the profile test-one-test"
     assert said[396].why == said[400].why  # a rounded label

@@ -22,7 +22,7 @@ from rawdenoise.files.names import NamePattern, PatternError, mirror_of, name_ou
     ],
 )
 def test_outputs_are_called_by_a_pattern(text: str, name: str) -> None:
-    assert parse_pattern(text, ".dng").output(Path("day/IMG 1.NEF"), ".dng") == Path("day", name)
+    assert parse_pattern(text, ".dng").name_output(Path("day/IMG 1.NEF"), ".dng") == Path("day", name)
 
 
 @pytest.mark.parametrize(

@@ -393,7 +393,7 @@ def test_an_average_over_masks_is_better_than_one_pass() -> None:
 # Objectives by name
 
 
-OURS = registry.BUILT_IN["objectives"]
+OURS = registry.BUILT_IN_EXTENSIONS["objectives"]
 
 
 def an_entry(name: str, value: str) -> EntryPoint:

@@ -148,7 +148,7 @@ def test_of_another_model_it_is_left_until_it_is_asked_for(tmp_path: Path) -> No
         return of
 
     for ids, standing in ((("model-1", "x"), Standing.CURRENT), (("model-2",), Standing.OTHER_RECIPE)):
-        assert Judge(digest, lambda source: "recipe", models(*ids)).standing(source, output) is standing
+        assert Judge(digest, lambda source: "recipe", models(*ids)).find_standing(source, output) is standing
     assert set(asked) == {"Test One"}
 
 

@@ -21,7 +21,7 @@ from rawdenoise.models.model import Model, new_model
 from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
-from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, Method, ProfilePoint
+from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, MeasurementMethod, ProfilePoint
 from rawdenoise.pipeline import _humbler, blend, defects_for, denoise, denoise_planes, noise_for
 from rawdenoise.recipe import Recipe
 
@@ -54,8 +54,8 @@ def published(noise: NoiseModel) -> ProfilePoint:
     """A point of a profile for the levels of the test camera."""
     (gain, *_), (read, *_) = noise.shot, noise.read_variance
     return ProfilePoint(
-        800, (15871 * gain,) * 4, (15871 * read**0.5,) * 4, (512.0,) * 4, 16383.0, Method.PUBLISHED,
-        source="a test",
+        800, (15871 * gain,) * 4, (15871 * read**0.5,) * 4, (512.0,) * 4, 16383.0,
+        MeasurementMethod.PUBLISHED, source="a test",
     )  # fmt: skip
 
 

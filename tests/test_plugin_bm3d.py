@@ -83,8 +83,8 @@ def test_where_bm3d_is_missing_that_is_said_before_any_file_is_read(python: Path
 def test_what_is_built_in_is_registered_as_other_packages_are() -> None:
     tomllib = pytest.importorskip("tomllib")
     entries = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]
-    stated = {group: entries.get(f"rawdenoise.{group}", {}) for group in registry.GROUPS}
-    assert stated == {group: dict(names) for group, names in registry.BUILT_IN.items()}
+    stated = {group: entries.get(f"rawdenoise.{group}", {}) for group in registry.EXTENSION_GROUPS}
+    assert stated == {group: dict(names) for group, names in registry.BUILT_IN_EXTENSIONS.items()}
     for group, names in stated.items():
         for name in names:
             assert registry.load(group, name) is not None

@@ -19,7 +19,7 @@ from rawdenoise.noise.profiles.profile import find_off_scale, point_at
 from rawdenoise.noise.profiles.store import (
     CameraProfile,
     KnownDefects,
-    Method,
+    MeasurementMethod,
     ProfilePoint,
     ProfileStore,
     format_profile,
@@ -37,7 +37,7 @@ def four(value: float) -> tuple[float, float, float, float]:
 
 
 def point(iso: int | None, gain: float, read: float, **more: object) -> ProfilePoint:
-    fields = {"black": four(512), "white": 16383.0, "method": Method.PHOTON_TRANSFER, **more}
+    fields = {"black": four(512), "white": 16383.0, "method": MeasurementMethod.PHOTON_TRANSFER, **more}
     return ProfilePoint(iso, four(gain), four(read), **fields)  # type: ignore[arg-type]
 
 
@@ -95,7 +95,7 @@ def points(draw: st.DrawFn, iso: int | None) -> ProfilePoint:
         read_noise=draw(fours(0.1, 100)),
         black=draw(fours(0, 1000)),
         white=draw(numbers(4000, 65535)),
-        method=draw(st.sampled_from(Method)),
+        method=draw(st.sampled_from(MeasurementMethod)),
         row_noise=draw(numbers(0, 10)),
         step=draw(st.sampled_from([1.0, 4.0])),
         source=draw(st.sampled_from(["", "a paper", 'with "quotes"\nand lines', "naïve 写真"])),
@@ -381,13 +381,21 @@ def test_a_capture_with_levels_of_its_own_has_the_same_noise_in_dn() -> None:
 
 
 def test_stronger_evidence_replaces_weaker_point_by_point() -> None:
-    def of(*methods: Method, gain: float) -> CameraProfile:
+    def of(*methods: MeasurementMethod, gain: float) -> CameraProfile:
         return CameraProfile(
             CAMERA, tuple(point(100 * 2**i, gain, 2.0, method=m) for i, m in enumerate(methods))
         )
 
-    old = of(Method.PUBLISHED, Method.CAPTURES, Method.PHOTON_TRANSFER, gain=1.0)
-    new = of(Method.CAPTURES, Method.CAPTURES, Method.CAPTURES, Method.PUBLISHED, gain=2.0)
+    old = of(
+        MeasurementMethod.PUBLISHED, MeasurementMethod.CAPTURES, MeasurementMethod.PHOTON_TRANSFER, gain=1.0
+    )
+    new = of(
+        MeasurementMethod.CAPTURES,
+        MeasurementMethod.CAPTURES,
+        MeasurementMethod.CAPTURES,
+        MeasurementMethod.PUBLISHED,
+        gain=2.0,
+    )
     got = merge_profiles(new, old)
     assert [p.gain[0] for p in got.points] == [2.0, 2.0, 1.0, 2.0]
     assert [p.iso for p in got.points] == [100, 200, 400, 800]

@@ -33,7 +33,7 @@ def capture(tmp_path: Path) -> Path:
 
 
 def test_sidecars_of_every_developer_are_found_and_renamed(capture: Path, tmp_path: Path) -> None:
-    found = Sidecars().of(capture)
+    found = Sidecars().find(capture)
     assert {path.relative_to(capture.parent).as_posix() for path in found} == set(BESIDE)
     output = tmp_path / "out" / "out.dng"
     told = {
@@ -44,7 +44,7 @@ def test_sidecars_of_every_developer_are_found_and_renamed(capture: Path, tmp_pa
 
 def test_they_are_copied_once_and_edits_are_left_alone(capture: Path, tmp_path: Path) -> None:
     output = tmp_path / "out" / "out.dng"
-    found = Sidecars().of(capture)
+    found = Sidecars().find(capture)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "out.xmp").write_text("my edits")
     assert {path.name for path in copy_missing(found, capture, output)} == {
@@ -59,15 +59,15 @@ def test_they_are_copied_once_and_edits_are_left_alone(capture: Path, tmp_path: 
 
 def test_beside_their_source_pictures_are_not_doubled(capture: Path) -> None:
     output = capture.with_name("IMG_dn.dng")
-    copied = copy_missing(Sidecars().of(capture), capture, output)
+    copied = copy_missing(Sidecars().find(capture), capture, output)
     assert {path.suffix for path in copied} == {".xmp", ".pp3", ".dop", ".on1", ".cos"}
-    at_home = copy_missing(Sidecars().of(capture), capture, capture.with_name("IMG.dng"))
+    at_home = copy_missing(Sidecars().find(capture), capture, capture.with_name("IMG.dng"))
     assert {path.name for path in at_home} == {"IMG.dng.xmp", "IMG.dng.pp3", "IMG.dng.dop", "IMG.dng.cos"}
 
 
 def test_a_folder_is_listed_once(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sidecars = Sidecars()
-    first = sidecars.of(capture)
+    first = sidecars.find(capture)
     monkeypatch.setattr("os.scandir", lambda folder: pytest.fail("listed again"))
-    assert sidecars.of(capture) == first
-    assert [path.name for path in sidecars.of(capture.with_name("IMG2.NEF"))] == ["IMG2.xmp"]
+    assert sidecars.find(capture) == first
+    assert [path.name for path in sidecars.find(capture.with_name("IMG2.NEF"))] == ["IMG2.xmp"]

@@ -155,7 +155,7 @@ def copying_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Itera
             yield result
             continue
         try:
-            copied = copy_missing(sidecars.of(result.source), result.source, result.output)
+            copied = copy_missing(sidecars.find(result.source), result.source, result.output)
             yield replace(result, sidecars=tuple(copied))
         except RawDenoiseError as error:
             yield replace(result, notes=(*result.notes, f"not copied: {error}"))

@@ -88,7 +88,7 @@ def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> lis
         if_exists=request.if_exists,
         suffixes=raw_suffixes(layout),
         naming=Naming(request.pattern, mirror),
-        judge=Judge(digests.of, partial(recipe_digest, recipe, layout), current),
+        judge=Judge(digests.look_up, partial(recipe_digest, recipe, layout), current),
         named=request.named,
     )
 

@@ -109,7 +109,7 @@ def plan(
     sources = {identity for job in found if job.reason != OURS and (identity := _identity(job.source))}
     settle = _Settlement(suffix, if_exists, judge, sources, {key_of(output) for output in outputs})
     settled = {
-        job.source: settle.job(_named(job, output, naming.pattern.output(place, suffix).name))
+        job.source: settle.job(_named(job, output, naming.pattern.name_output(place, suffix).name))
         for job, place, output in zip(planned, places, outputs, strict=True)
     }
     return [settled.get(job.source, job) for job in found]
@@ -215,7 +215,7 @@ class _Outputs:
         if made is not None and made.source_name not in ("", name_of(source)):
             return False
         try:
-            return self._judge.standing(source, output) in STANDINGS_OF_SOURCE
+            return self._judge.find_standing(source, output) in STANDINGS_OF_SOURCE
         except FileError:
             return False
 
@@ -225,7 +225,7 @@ class _Outputs:
             return
         for whole in (False, True):
             for number in count(1):
-                name = self._pattern.output(place, self._suffix, whole=whole, number=number)
+                name = self._pattern.name_output(place, self._suffix, whole=whole, number=number)
                 if name.name in self._names_in(self._path(name).parent):
                     yield name
                 elif number > 1:
@@ -274,7 +274,7 @@ class _Settlement:
         if self.if_exists is IfExists.OVERWRITE:
             return self._written_over(job, output)
         try:
-            standing = self.judge.standing(job.source, output)
+            standing = self.judge.find_standing(job.source, output)
         except FileError as error:
             return _settled(job, FAILED, error.reason)
         return self._as_it_stands(replace(job, standing=standing), output)

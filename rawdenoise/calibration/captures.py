@@ -18,7 +18,7 @@ from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, guar
 from rawdenoise.isolation.untouched import read_untouched
 from rawdenoise.noise.artefacts import sample_sound_pixels
 from rawdenoise.noise.fit import estimate_with_interval
-from rawdenoise.noise.profiles.profile import Method
+from rawdenoise.noise.profiles.profile import MeasurementMethod
 from rawdenoise.noise.samples import NoiseSamples
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _point(iso: int | None, captures: Sequence[Capture]) -> CalibrationPoint:
     return CalibrationPoint(
         camera=first.camera,
         iso=iso,
-        method=Method.CAPTURES,
+        method=MeasurementMethod.CAPTURES,
         noise=estimate.noise,
         levels=first.levels,
         black=first.levels.black,

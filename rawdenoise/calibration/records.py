@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int
 
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.noise.model import FourFloats, NoiseModel
-from rawdenoise.noise.profiles.profile import Method
+from rawdenoise.noise.profiles.profile import MeasurementMethod
 
 DARKS_ALONE = "darks alone: the gain needs flats or ordinary captures"
 
@@ -97,7 +97,7 @@ class CalibrationPoint:
 
     camera: Camera
     iso: int | None
-    method: Method
+    method: MeasurementMethod
     noise: NoiseModel
     levels: Levels
     black: FourFloats

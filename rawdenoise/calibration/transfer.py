@@ -17,8 +17,8 @@ from rawdenoise.calibration.pairs import Pair
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint, four
 from rawdenoise.capture.raw import Camera, Levels, RawImage
 from rawdenoise.errors import CalibrationError
-from rawdenoise.noise.model import FLOOR, FourFloats, NoiseModel
-from rawdenoise.noise.profiles.profile import Method
+from rawdenoise.noise.model import MINIMUM_VARIANCE, FourFloats, NoiseModel
+from rawdenoise.noise.profiles.profile import MeasurementMethod
 
 LINE_ERROR = 0.005  # how far a real sensor strays from the line, relative
 TWO_SIDED_95 = 1.96
@@ -102,7 +102,7 @@ def _dark_point(camera: Camera, iso: int | None, dark: Darks) -> CalibrationPoin
     return CalibrationPoint(
         camera=camera,
         iso=iso,
-        method=Method.PHOTON_TRANSFER,
+        method=MeasurementMethod.PHOTON_TRANSFER,
         noise=NoiseModel((0.0,) * 4, variance, dark.row_variance, dark.step / _mean_span(dark.levels)),
         levels=dark.levels,
         black=_black(dark.levels, dark),
@@ -128,7 +128,7 @@ def _lit_point(
         raise CalibrationError(
             f"{name}: flats of a single exposure and no darks; take darks, or more exposures"
         )
-    floor = max((flats.step / _mean_span(levels)) ** 2 / 12, FLOOR)
+    floor = max((flats.step / _mean_span(levels)) ** 2 / 12, MINIMUM_VARIANCE)
     lines = [_fit_plane(plane, dark_pairs, used, floor, name) for plane in range(4)]
     row_variance = min(pair.row_variance for pairs in used for pair in pairs)  # a flicker adds to it
     noise = NoiseModel(
@@ -140,7 +140,7 @@ def _lit_point(
     return CalibrationPoint(
         camera=camera,
         iso=iso,
-        method=Method.PHOTON_TRANSFER,
+        method=MeasurementMethod.PHOTON_TRANSFER,
         noise=noise,
         levels=levels,
         black=_black(levels, dark),

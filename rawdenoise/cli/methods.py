@@ -22,9 +22,13 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON list on standard output.")
 def list_(as_json: bool) -> None:
     """List all of them, group by group."""
-    from rawdenoise.extensions.registry import GROUPS, extensions
+    from rawdenoise.extensions.registry import EXTENSION_GROUPS, extensions
 
-    entries = [each for group in GROUPS for each in sorted(extensions(group).values(), key=lambda e: e.name)]
+    entries = [
+        each
+        for group in EXTENSION_GROUPS
+        for each in sorted(extensions(group).values(), key=lambda e: e.name)
+    ]
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))
         return

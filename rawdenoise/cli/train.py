@@ -46,9 +46,9 @@ class ObjectiveName(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Take a name that is known."""
         if value not in self.choices:
-            from rawdenoise.extensions.registry import BUILT_IN, extensions
+            from rawdenoise.extensions.registry import BUILT_IN_EXTENSIONS, extensions
 
-            if value in extensions("objectives") and value not in BUILT_IN["objectives"]:
+            if value in extensions("objectives") and value not in BUILT_IN_EXTENSIONS["objectives"]:
                 return str(value)
         return super().convert(value, param, ctx)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rawdenoise.capture.raw import Camera, Cfa
 from rawdenoise.errors import FileError, NamelessScenesError, NotAnImageError
-from rawdenoise.formats.sidd import CAMERAS, SCENE_NAME, SIDD_CFA, parse_scene_name
+from rawdenoise.formats.sidd import SCENE_NAME, SIDD_CAMERAS, SIDD_CFA, parse_scene_name
 from rawdenoise.isolation.reader import shared_reader
 
 BENCHMARK_FOLDER = "SIDD_Benchmark_Data"
@@ -64,10 +64,11 @@ class Scene:
         """Whether a camera is this scene's phone, in whatever mode; blocks do not tell theirs."""
         if camera.is_same_model(self.camera):
             return True
-        named = replace(camera, model=CAMERAS[self.code].model)  # as the dataset spells it
+        named = replace(camera, model=SIDD_CAMERAS[self.code].model)  # as the dataset spells it
         model = camera.model.strip().lower()
         return (
-            named.is_same_model(CAMERAS[self.code]) and PHONE_MODELS[self.code].fullmatch(model) is not None
+            named.is_same_model(SIDD_CAMERAS[self.code])
+            and PHONE_MODELS[self.code].fullmatch(model) is not None
         )
 
 
@@ -103,7 +104,7 @@ def parse_scene(name: str) -> Scene:
     parsed = parse_scene_name(Path(name)) if SCENE_NAME.fullmatch(name) else None
     if parsed is None:
         raise NotAnImageError(name, "is no scene of SIDD's, as 0001_001_S6_00100_00060_3200_L is one")
-    return Scene(name, parsed.camera_code, parsed.iso, CAMERAS[parsed.camera_code])
+    return Scene(name, parsed.camera_code, parsed.iso, SIDD_CAMERAS[parsed.camera_code])
 
 
 def _read_scene(folder: Path) -> Scene:

@@ -12,9 +12,9 @@ from types import MappingProxyType
 from rawdenoise.errors import ExtensionError
 
 PACKAGE = "rawdenoise"
-GROUPS = ("denoisers", "readers", "writers", "objectives")
+EXTENSION_GROUPS = ("denoisers", "readers", "writers", "objectives")
 # The entry points of this package, so that a checkout that is not installed has them, too; a test compares.
-BUILT_IN: Mapping[str, Mapping[str, str]] = MappingProxyType(
+BUILT_IN_EXTENSIONS: Mapping[str, Mapping[str, str]] = MappingProxyType(
     {
         "denoisers": {
             "fast": "rawdenoise.pipeline:denoise_fast",
@@ -67,7 +67,8 @@ def extensions(group: str) -> Mapping[str, Extension]:
     from rawdenoise import __version__
 
     built_in = {
-        name: Extension(group, name, value, PACKAGE, __version__) for name, value in BUILT_IN[group].items()
+        name: Extension(group, name, value, PACKAGE, __version__)
+        for name, value in BUILT_IN_EXTENSIONS[group].items()
     }
     return MappingProxyType({**{extension.name: extension for extension in _find_foreign(group)}, **built_in})
 

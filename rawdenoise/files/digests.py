@@ -11,7 +11,7 @@ from pathlib import Path
 from rawdenoise.errors import UnreadableError
 from rawdenoise.files.sources import digest_of, signature_of
 
-_NAME = "digests.sqlite"
+_FILE_NAME = "digests.sqlite"
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS digests (file TEXT PRIMARY KEY, digest TEXT NOT NULL, day INTEGER NOT NULL)"
 )
@@ -31,7 +31,7 @@ class Digests:
         self._lock = threading.Lock()
         self._db: sqlite3.Connection | None = None
         with suppress(OSError, sqlite3.Error):
-            self._db = _open(folder / _NAME)
+            self._db = _open(folder / _FILE_NAME)
 
     def __enter__(self) -> Digests:
         """Give it as it is."""
@@ -48,7 +48,7 @@ class Digests:
                 self._db.close()
             self._db = None
 
-    def of(self, path: Path) -> str:
+    def look_up(self, path: Path) -> str:
         """Give a file's digest, by reading it only where that is not known.
 
         Raises:

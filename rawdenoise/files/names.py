@@ -31,7 +31,7 @@ class NamePattern:
 
     text: str = "{stem}"
 
-    def output(self, source: Path, suffix: str, *, whole: bool = False, number: int = 1) -> Path:
+    def name_output(self, source: Path, suffix: str, *, whole: bool = False, number: int = 1) -> Path:
         """Name the output of a source, in its folder; `whole` keeps the source's suffix in any case.
 
         What would be too long for a file system is cut before the number and the suffix.
@@ -151,7 +151,7 @@ def name_outputs(
     systems ignore) is numbered in the order given.
     """
     kept = kept or {}
-    plain = [pattern.output(source, suffix) for source in sources]
+    plain = [pattern.name_output(source, suffix) for source in sources]
     uses = Counter(map(key_of, plain))
     used_keys = {key_of(name) for name in kept.values()}
     single = {key for key, times in uses.items() if times == 1} - used_keys
@@ -161,7 +161,7 @@ def name_outputs(
         if at in kept:
             name = kept[at]
         elif key_of(name) not in single:
-            numbered = (pattern.output(source, suffix, whole=True, number=number) for number in count(1))
+            numbered = (pattern.name_output(source, suffix, whole=True, number=number) for number in count(1))
             name = next(candidate for candidate in numbered if key_of(candidate) not in used_keys)
             used_keys.add(key_of(name))
         names.append(name)

@@ -21,7 +21,7 @@ OUTPUT_SUFFIXES = frozenset({".dng", ".tif", ".tiff"})
 SUB_SECONDS = 37521
 MOMENT_TAGS = {Code.DateTimeOriginal, SUB_SECONDS}  # by which frames of a burst differ
 CAPTURE_TAGS = (Code.DateTimeOriginal, SUB_SECONDS, Code.BodySerialNumber)
-_HEAD = 16  # bytes: all zeros where a file's length was written and its content was not
+_HEAD_BYTES = 16  # bytes: all zeros where a file's length was written and its content was not
 
 
 class Standing(StrEnum):
@@ -66,7 +66,7 @@ def look_at(output: Path) -> Existing:
     try:
         metadata = read_metadata(output)
         with output.open("rb") as file:
-            head = file.read(_HEAD)
+            head = file.read(_HEAD_BYTES)
     except (RawDenoiseError, OSError):
         return Existing(is_foreign=True)
     software = text(metadata.root.get(Code.Software))
@@ -144,7 +144,7 @@ class Judge:
             self._seen[output] = look_at(output)
         return self._seen[output]
 
-    def standing(self, source: Path, output: Path) -> Standing:
+    def find_standing(self, source: Path, output: Path) -> Standing:
         """Tell how an output stands to a source.
 
         Raises:

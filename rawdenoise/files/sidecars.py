@@ -24,7 +24,7 @@ class Sidecars:
     def __init__(self) -> None:
         self._folders: dict[Path, dict[str, list[Path]]] = {}
 
-    def of(self, capture: Path) -> list[Path]:
+    def find(self, capture: Path) -> list[Path]:
         """Give what belongs to a capture, in any case: IMG.xmp, IMG.CR2.xmp, IMG.JPG, IMG.CR2.cos, ..."""
         folder = capture.parent
         if folder not in self._folders:

@@ -36,7 +36,7 @@ PLAIN_SUFFIXES = frozenset({".npy", ".tif", ".tiff"})
 LAYOUT_SUFFIXES = PLAIN_SUFFIXES | {".bin"}
 """What a folder is searched for besides where a layout is given; a `.raw` is searched for always."""
 SIDD_SUFFIXES = frozenset({".mat"})
-_BUILT_IN = LIBRAW_SUFFIXES | PLAIN_SUFFIXES | LAYOUT_SUFFIXES | SIDD_SUFFIXES
+_BUILT_IN_SUFFIXES = LIBRAW_SUFFIXES | PLAIN_SUFFIXES | LAYOUT_SUFFIXES | SIDD_SUFFIXES
 
 
 def raw_suffixes(layout: PlainLayout | None = None) -> frozenset[str]:
@@ -101,7 +101,9 @@ def foreign_readers() -> Mapping[str, Reader]:
                 "%s, of %s, is no reader: it needs `suffixes` and to be called", name, extension.package
             )
             continue
-        readers |= {suffix.lower(): reader for suffix in reader.suffixes if suffix.lower() not in _BUILT_IN}
+        readers |= {
+            suffix.lower(): reader for suffix in reader.suffixes if suffix.lower() not in _BUILT_IN_SUFFIXES
+        }
     return MappingProxyType(readers)
 
 

@@ -41,7 +41,7 @@ class _Sites:
 
     def __init__(self, padded: Plane, row: int, column: int) -> None:
         self._padded, self._row, self._column = padded, row, column
-        self.itself = self._at(0, 0)
+        self.itself = self._pixels_at(0, 0)
 
     def cross_color(self) -> Plane:
         """Green at red and blue: that of the four neighbours."""
@@ -59,13 +59,13 @@ class _Sites:
         plus = 5 * self.itself + 4 * self._sum(*near) + 0.5 * self._sum(*across)
         return (plus - self._sum(*_DIAGONAL) - self._sum(*along)) / 8
 
-    def _at(self, down: int, across: int) -> Plane:
+    def _pixels_at(self, down: int, across: int) -> Plane:
         height, width = self._padded.shape[0] - 4, self._padded.shape[1] - 4
         top, left = 2 + self._row + down, 2 + self._column + across
         return self._padded[top : top + height - self._row : 2, left : left + width - self._column : 2]
 
     def _sum(self, *offsets: tuple[int, int]) -> Plane:
-        first, *others = (self._at(*offset) for offset in offsets)
+        first, *others = (self._pixels_at(*offset) for offset in offsets)
         total = first.copy()
         for plane in others:
             total += plane

@@ -28,9 +28,9 @@ from rawdenoise.formats.tiff_writer import Pixels, write_tree
 
 __all__ = ["dng_bytes", "list_compromises", "write_dng"]
 
-_TILE = 256
-_MINIMUM_TILE = 16  # TIFF 6.0: the sides of tiles are multiples of 16
-_COMPONENTS = 2  # of a tile's lossless JPEG: the even and the odd columns
+_TILE_SIDE = 256
+_MINIMUM_TILE_SIDE = 16  # TIFF 6.0: the sides of tiles are multiples of 16
+_TILE_COMPONENTS = 2  # of a tile's lossless JPEG: the even and the odd columns
 # LibRaw takes no picture of less than 22 pixels a side, after rounding odd margins up.
 _MINIMUM_LIBRAW_SIDE = 24
 # Bytes of mosaic that fit into a classic TIFF for sure, metadata included.
@@ -100,7 +100,7 @@ def _encode(mosaic: UInt16[np.ndarray, "h w"], pool: ThreadPoolExecutor) -> tupl
         Code.SamplesPerPixel: numbers_tag(SHORT, 1),
         Code.PlanarConfiguration: numbers_tag(SHORT, 1),
     }
-    if min(height, width) < _MINIMUM_TILE:
+    if min(height, width) < _MINIMUM_TILE_SIDE:
         tags[Code.Compression] = numbers_tag(SHORT, _UNCOMPRESSED)
         tags[Code.RowsPerStrip] = numbers_tag(LONG, height)
         return tags, Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [mosaic.astype("<u2").tobytes()])
@@ -120,9 +120,11 @@ def tile_shape(height: int, width: int) -> tuple[int, int]:
     components x tile width equals the raw width, LibRaw (0.20 to 0.22, lossless_dng_load_raw) takes a stream
     for rows of Canon's kind, and decodes garbage without an error.
     """
-    rows, columns = (min(_TILE, side // _MINIMUM_TILE * _MINIMUM_TILE) for side in (height, width))
-    if _COMPONENTS * columns == width:
-        columns += _MINIMUM_TILE
+    rows, columns = (
+        min(_TILE_SIDE, side // _MINIMUM_TILE_SIDE * _MINIMUM_TILE_SIDE) for side in (height, width)
+    )
+    if _TILE_COMPONENTS * columns == width:
+        columns += _MINIMUM_TILE_SIDE
     return rows, columns
 
 
@@ -141,7 +143,7 @@ def _encode_tile(tile: UInt16[np.ndarray, "h w"], rows: int, columns: int) -> by
     """Lossless JPEG (ITU T.81 process 14, predictor 1) of two components: the even and the odd columns."""
     height, width = tile.shape
     full = np.pad(tile, ((0, rows - height), (0, columns - width)), mode="edge")
-    pairs = full.reshape(rows, columns // _COMPONENTS, _COMPONENTS)
+    pairs = full.reshape(rows, columns // _TILE_COMPONENTS, _TILE_COMPONENTS)
     return bytes(imagecodecs.jpeg8_encode(pairs, lossless=True, predictor=1, bitspersample=16))
 
 

@@ -28,8 +28,8 @@ from rawdenoise.formats.tiff_container import numbers
 
 UNCOMPRESSED, JPEG = 1, 7
 MINIMUM_BITS = 1  # of a pixel in lossless JPEG: every Huffman code has at least one (ITU T.81, C.2 and H.1.2)
-_LOSSLESS_FRAME, _START_OF_SCAN = 0xC3, 0xDA
-_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, of any kind of JPEG
+_LOSSLESS_MARKER, _START_OF_SCAN = 0xC3, 0xDA
+_FRAME_MARKERS = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame, of any kind of JPEG
 _MAXIMUM_SEGMENTS = 64  # before the frame of a JPEG; real ones have a handful
 _FILL_ORDER, _PREDICTOR = 266, 317
 _STANDARD_JPEG = bytes((1, 1))  # DNG 1.0 stored 16 needless bits after some differences, as LibRaw knows
@@ -42,7 +42,7 @@ class UndecodableError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class BlockLayout:
     """Where the strips or tiles of a mosaic lie in its file, and how they are packed.
 
     `rows` and `columns` are those of a block; the last strip may have fewer rows.
@@ -69,7 +69,7 @@ class Blocks:
 
 
 @dataclass(frozen=True, slots=True)
-class Stream:
+class JpegFrame:
     """The frame of a JPEG, as its header tells."""
 
     lossless: bool
@@ -79,7 +79,7 @@ class Stream:
     components: int
 
 
-def block_layout(ifd: Ifd) -> Blocks | None:
+def read_block_layout(ifd: Ifd) -> BlockLayout | None:
     """The blocks of a directory's picture, or None where its tags do not tell them."""
 
     def whole(code: int, default: int = 0) -> int:
@@ -98,7 +98,7 @@ def block_layout(ifd: Ifd) -> Blocks | None:
         return None
     if not all(0 <= value < 2**63 for value in (*offsets, *counts)):  # also of NaN
         return None
-    return Blocks(
+    return BlockLayout(
         width=width,
         height=height,
         rows=rows,
@@ -111,14 +111,14 @@ def block_layout(ifd: Ifd) -> Blocks | None:
     )
 
 
-def read_first_stream(file: BufferedIOBase, blocks: Blocks) -> Stream | None:
+def read_first_frame(file: BufferedIOBase, blocks: BlockLayout) -> JpegFrame | None:
     """The JPEG frame of the first block; None where it is no JPEG."""
     if blocks.compression != JPEG:
         return None
-    return read_stream(_bytes_at(file, blocks.offsets[0], min(blocks.counts[0], 1 << 16)))
+    return read_jpeg_frame(_bytes_at(file, blocks.offsets[0], min(blocks.counts[0], 1 << 16)))
 
 
-def read_stream(data: bytes) -> Stream | None:
+def read_jpeg_frame(data: bytes) -> JpegFrame | None:
     """The frame of a JPEG (ITU T.81, B.2.2); None where none begins in `data`."""
     if data[:2] != b"\xff\xd8":
         return None
@@ -127,29 +127,29 @@ def read_stream(data: bytes) -> Stream | None:
         if len(data) < at + 10 or data[at] != 0xFF or data[at + 1] == _START_OF_SCAN:
             return None
         kind, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if kind in _FRAMES:
+        if kind in _FRAME_MARKERS:
             height, width = (int.from_bytes(data[at + n : at + n + 2], "big") for n in (5, 7))
-            return Stream(kind == _LOSSLESS_FRAME, data[at + 4], height, width, data[at + 9])
+            return JpegFrame(kind == _LOSSLESS_MARKER, data[at + 4], height, width, data[at + 9])
         at += 2 + length
     return None
 
 
-def libraw_fault(blocks: Blocks, stream: Stream | None, metadata: Metadata) -> str:
+def libraw_fault(blocks: BlockLayout, frame: JpegFrame | None, metadata: Metadata) -> str:
     """Name why LibRaw is known to misread a picture that is packed like this; nothing where it is right."""
     if max(_interleave(metadata.raw)) > 1:
         return "interleaved rows or columns"
     if blocks.tiled and blocks.compression == UNCOMPRESSED:
         return "uncompressed tiles"
-    if not blocks.tiled and len(blocks.offsets) > 1 and (stream is not None or not _is_contiguous(blocks)):
+    if not blocks.tiled and len(blocks.offsets) > 1 and (frame is not None or not _is_contiguous(blocks)):
         return "several strips"
     if blocks.columns > blocks.width:
         return "tiles wider than the picture"
-    if stream is not None and stream.components > 1 and stream.components**2 * stream.width == blocks.width:
+    if frame is not None and frame.components > 1 and frame.components**2 * frame.width == blocks.width:
         return "tiles of half the picture's width"
     return ""
 
 
-def decode_mosaic(path: Path, blocks: Blocks, metadata: Metadata) -> UInt16[np.ndarray, "h w"]:
+def decode_mosaic(path: Path, blocks: BlockLayout, metadata: Metadata) -> UInt16[np.ndarray, "h w"]:
     """Decode a DNG's mosaic: lossless JPEG, or uncompressed with 8 to 16 bits; linear, as LibRaw gives it.
 
     Raises:
@@ -189,7 +189,7 @@ def read_linearization_table(ifd: Ifd) -> UInt16[np.ndarray, " n"]:
     return np.clip(values, 0, 65535).astype(np.uint16)
 
 
-def _read_blocks(file: BufferedIOBase, blocks: Blocks) -> Iterator[tuple[int, bytes]]:
+def _read_blocks(file: BufferedIOBase, blocks: BlockLayout) -> Iterator[tuple[int, bytes]]:
     places = zip(blocks.offsets[: blocks.needed], blocks.counts, strict=False)
     for index, (offset, count) in enumerate(places):
         yield index, _bytes_at(file, offset, count)
@@ -203,14 +203,16 @@ def _bytes_at(file: BufferedIOBase, offset: int, count: int) -> bytes:
     return file.read(count)
 
 
-def _decode_block(data: bytes, rows: int, blocks: Blocks, little_endian: bool) -> UInt16[np.ndarray, "h w"]:
+def _decode_block(
+    data: bytes, rows: int, blocks: BlockLayout, little_endian: bool
+) -> UInt16[np.ndarray, "h w"]:
     """One block; what it claims to hold is compared with its bytes before memory is taken."""
     columns, bits = blocks.columns, blocks.bits
     if blocks.compression == JPEG:
-        stream = read_stream(data)
-        if stream is None or not stream.lossless:
+        frame = read_jpeg_frame(data)
+        if frame is None or not frame.lossless:
             raise UndecodableError("it is no lossless JPEG")
-        samples = stream.height * stream.width * stream.components
+        samples = frame.height * frame.width * frame.components
         if samples != rows * columns or MINIMUM_BITS * samples > 8 * len(data):
             raise UndecodableError("a block is not of the size that its tags say")
         try:
@@ -251,7 +253,7 @@ def _whole_number(ifd: Ifd, code: int, default: int) -> int:
     return int(value) if math.isfinite(value) else default
 
 
-def _is_contiguous(blocks: Blocks) -> bool:
+def _is_contiguous(blocks: BlockLayout) -> bool:
     """Whether strips follow each other without gaps, as LibRaw reads uncompressed ones."""
     ends = [offset + count for offset, count in zip(blocks.offsets, blocks.counts, strict=True)]
     return all(end == start for end, start in zip(ends, blocks.offsets[1:], strict=False))
@@ -270,11 +272,11 @@ class SecondOpinion:
 
 def second_opinion(path: Path, metadata: Metadata) -> SecondOpinion:
     """Decode a DNG's mosaic for comparison with LibRaw's."""
-    blocks = block_layout(metadata.raw)
+    blocks = read_block_layout(metadata.raw)
     if blocks is None:
         return SecondOpinion(None)
     with path.open("rb") as file:
-        fault = libraw_fault(blocks, read_first_stream(file, blocks), metadata)
+        fault = libraw_fault(blocks, read_first_frame(file, blocks), metadata)
     if not fault and blocks.compression == JPEG and metadata.root[Code.DNGVersion].data < _STANDARD_JPEG:
         return SecondOpinion(None)
     try:

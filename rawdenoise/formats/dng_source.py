@@ -27,7 +27,7 @@ _LINEAR_RAW, _SAMPLE_FORMAT, _SUB_TILES = 34892, 339, Code.SubTileBlockSize
 _RGB = (0, 1, 2)
 _MAXIMUM_SITES = 4096  # of a pattern of black levels; real ones have at most 64
 # Tags whose values stand in the order of CFAPlaneColor, as arrays of these shapes; n is a plane, x is not.
-_PER_PLANE = {
+_PLANE_AXES = {
     **dict.fromkeys((Code.AsShotNeutral, 50727), "n"),  # 50727 is AnalogBalance
     **dict.fromkeys((Code.ColorMatrix1, Code.ColorMatrix2, 52531), "nx"),
     **dict.fromkeys((50723, 50724, 52530), "nn"),  # CameraCalibration
@@ -43,8 +43,8 @@ def check_mosaic(path: Path, metadata: Metadata) -> None:
         UnsupportedRawError: with the reason; the subclass says which kind.
     """
     raw = metadata.raw
-    samples = _whole(raw, Code.SamplesPerPixel, 1)
-    if _whole(raw, Code.PhotometricInterpretation, 0) == _LINEAR_RAW:
+    samples = _whole_number(raw, Code.SamplesPerPixel, 1)
+    if _whole_number(raw, Code.PhotometricInterpretation, 0) == _LINEAR_RAW:
         if samples == 1:
             raise MonochromeError(path, "is from a monochrome sensor; only Bayer mosaics are supported")
         raise LinearRawError(
@@ -52,16 +52,17 @@ def check_mosaic(path: Path, metadata: Metadata) -> None:
         )
     if samples != 1:
         raise UnsupportedCfaError(path, f"has {samples:g} samples for a pixel; a Bayer mosaic has one")
-    if _whole(raw, _SAMPLE_FORMAT, 1) != 1:
-        kind = "floating-point" if _whole(raw, _SAMPLE_FORMAT, 1) == 3 else "signed"
+    if _whole_number(raw, _SAMPLE_FORMAT, 1) != 1:
+        kind = "floating-point" if _whole_number(raw, _SAMPLE_FORMAT, 1) == 3 else "signed"
         raise UnsupportedCompressionError(
             path, f"holds {kind} raw data; only mosaics of unsigned integers are supported"
         )
-    if _whole(raw, Code.BitsPerSample, 16) > 16:
+    if _whole_number(raw, Code.BitsPerSample, 16) > 16:
         raise UnsupportedCompressionError(
-            path, f"has {_whole(raw, Code.BitsPerSample, 16):g} bits for a pixel; up to 16 are supported"
+            path,
+            f"has {_whole_number(raw, Code.BitsPerSample, 16):g} bits for a pixel; up to 16 are supported",
         )
-    layout = _whole(raw, Code.CFALayout, 1)
+    layout = _whole_number(raw, Code.CFALayout, 1)
     if layout != 1:
         raise UnsupportedCfaError(
             path, f"has staggered rows or columns (CFALayout {layout:g}); only square mosaics are supported"
@@ -126,7 +127,7 @@ def sort_planes(path: Path, metadata: Metadata) -> Metadata:
     order = [planes.index(color) for color in _RGB]
 
     def turn(tags: Ifd) -> Ifd:
-        turned = {code: _reorder(tag, _PER_PLANE.get(code, ""), order) for code, tag in tags.items()}
+        turned = {code: _reorder(tag, _PLANE_AXES.get(code, ""), order) for code, tag in tags.items()}
         if Code.CFAPlaneColor in turned:
             turned[Code.CFAPlaneColor] = bytes_tag(bytes(_RGB))
         return turned
@@ -205,5 +206,5 @@ def _integers(tag: Tag | None) -> list[int]:
     return [int(value) if math.isfinite(value) else -1 for value in numbers(tag)]
 
 
-def _whole(ifd: Ifd, code: int, default: int) -> float:
+def _whole_number(ifd: Ifd, code: int, default: int) -> float:
     return (numbers(ifd.get(code)) or (float(default),))[0]

@@ -41,7 +41,7 @@ from rawdenoise.errors import (
     XTransError,
 )
 from rawdenoise.formats.dng_color import color_matrix, read_matrices, read_neutral
-from rawdenoise.formats.dng_pixels import JPEG, UNCOMPRESSED, block_layout, choose_mosaic, second_opinion
+from rawdenoise.formats.dng_pixels import JPEG, UNCOMPRESSED, choose_mosaic, read_block_layout, second_opinion
 from rawdenoise.formats.dng_source import (
     check_mosaic,
     read_area,
@@ -179,7 +179,7 @@ def _decode_big(path: Path, metadata: Metadata) -> _Decoded:
     cfa = read_cfa(path, metadata.raw) if metadata.is_dng else None
     if cfa is None:
         raise NotAnImageError(path, "is a BigTIFF, but no DNG: there is no raw in it that can be read")
-    blocks = block_layout(metadata.raw)
+    blocks = read_block_layout(metadata.raw)
     assert blocks is not None  # or it had been refused as truncated
     refuse_disproportion(path, blocks.width, blocks.height, metadata)
     mosaic = second_opinion(path, metadata).mosaic

@@ -11,7 +11,7 @@ from jaxtyping import UInt16
 
 from rawdenoise.capture.raw import Levels, Metadata
 from rawdenoise.errors import LayoutError, NotAnImageError, TruncatedError, UnsupportedRawError
-from rawdenoise.formats.dng_pixels import MINIMUM_BITS, UNCOMPRESSED, block_layout, read_first_stream
+from rawdenoise.formats.dng_pixels import MINIMUM_BITS, UNCOMPRESSED, read_block_layout, read_first_frame
 from rawdenoise.formats.tags import Code
 from rawdenoise.formats.tiff_container import BIG, CLASSIC, finite_numbers, numbers, read_header
 
@@ -24,9 +24,10 @@ _PANASONIC_WIDTH, _PANASONIC_HEIGHT, _PANASONIC_FORMAT = 2, 3, 45
 # Bytes for a pixel, at least, by RawFormat (LibRaw, panasonic_load_raw, its C6 and C7); 8 has Huffman codes.
 _PANASONIC_BYTES = {5: 16 / 10, 6: 16 / 14, 7: 16 / 10, 8: MINIMUM_BITS / 8}
 _PANASONIC_BYTES_ELSE = 8 / 7
-_PICTURES = {0, 1, 2, 3, 5, 6, 8}  # PhotometricInterpretation: grey, RGB, palette, CMYK, YCbCr, Lab
+# PhotometricInterpretation: grey, RGB, palette, CMYK, YCbCr, Lab.
+_PICTURE_INTERPRETATIONS = {0, 1, 2, 3, 5, 6, 8}
 _CR2_SLICES = 50752
-_TEXT = bytes([*range(32, 127), 9, 10, 13])
+_TEXT_BYTES = bytes([*range(32, 127), 9, 10, 13])
 _MAGICS = {
     b"\xff\xd8\xff": "a JPEG picture", b"\x89PNG\r\n\x1a\n": "a PNG picture", b"GIF8": "a GIF picture",
     b"8BPS": "a Photoshop picture", b"%PDF": "a PDF document", b"PK\x03\x04": "a ZIP archive",
@@ -52,7 +53,7 @@ def refuse_headerless(path: Path, metadata: Metadata) -> None:
         raise LayoutError(path, "has no header: give --cfa, --black, --white, --bits and --size")
     with path.open("rb") as file:
         start = file.read(512)
-    if not start.strip(_TEXT):
+    if not start.strip(_TEXT_BYTES):
         raise NotAnImageError(path, "is a text, not an image")
 
 
@@ -91,7 +92,7 @@ def _is_tiff_picture(metadata: Metadata) -> bool:
         not metadata.is_dng
         and _CR2_SLICES not in raw
         and photometric[:1] != ()
-        and (photometric[0] in _PICTURES)
+        and photometric[0] in _PICTURE_INTERPRETATIONS
     )
 
 
@@ -128,7 +129,7 @@ def _first_directory_end(path: Path) -> int:
 
 def _refuse_missing_blocks(path: Path, metadata: Metadata) -> None:
     """A DNG says how many blocks its picture takes, and how long uncompressed ones must be."""
-    blocks = block_layout(metadata.raw)
+    blocks = read_block_layout(metadata.raw)
     if blocks is None:
         raise TruncatedError(path, "is truncated: how its picture is laid down is missing")
     if len(blocks.offsets) < blocks.needed:
@@ -199,12 +200,12 @@ def refuse_disproportion(path: Path, width: int, height: int, metadata: Metadata
         TruncatedError: the file has fewer bits than its pixels must have.
     """
     size, least = path.stat().st_size, MINIMUM_BITS_OF_ANY
-    blocks = block_layout(metadata.raw) if metadata.is_dng else None
+    blocks = read_block_layout(metadata.raw) if metadata.is_dng else None
     if blocks is not None:
         width, height = max(width, blocks.width), max(height, blocks.height)
         with path.open("rb") as file:
-            stream = read_first_stream(file, blocks)
-        if stream is not None and stream.lossless:
+            frame = read_first_frame(file, blocks)
+        if frame is not None and frame.lossless:
             least = MINIMUM_BITS
     if width * height * least > 8 * size:
         reason = f"claims {width}x{height} pixels, more than its {size} bytes can hold"

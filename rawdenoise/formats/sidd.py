@@ -39,7 +39,7 @@ from rawdenoise.formats.matlab import check_dataset, check_matlab5
 SIDD_CFA: Mapping[str, Cfa] = MappingProxyType(
     {"GP": Cfa.BGGR, "IP": Cfa.RGGB, "S6": Cfa.GRBG, "N6": Cfa.BGGR, "G4": Cfa.BGGR}
 )
-CAMERAS: Mapping[str, Camera] = MappingProxyType(
+SIDD_CAMERAS: Mapping[str, Camera] = MappingProxyType(
     {
         "GP": Camera("Google", "Pixel"),
         "IP": Camera("Apple", "iPhone 7"),
@@ -265,7 +265,7 @@ def _camera(name: SceneName | None, metadata: Mapping[str, Any], mode: str) -> C
         return replace(named, mode=mode)
     if name is None:
         return Camera(mode=mode)
-    known = CAMERAS[name.camera_code]
+    known = SIDD_CAMERAS[name.camera_code]
     return Camera(known.make, known.model, mode=mode)
 
 

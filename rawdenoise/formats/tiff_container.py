@@ -153,7 +153,7 @@ def walk_directories(
 ) -> Iterator[Directory]:
     """IFD0, the directories chained to it and those that tags of these codes point to, each once.
 
-    At most MOST_DIRECTORIES of them, in the order in which they are pointed to.
+    At most MAXIMUM_DIRECTORIES of them, in the order in which they are pointed to.
     """
     waiting, seen = [header.first], set[int]()
     while waiting and len(seen) < MAXIMUM_DIRECTORIES:

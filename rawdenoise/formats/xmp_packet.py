@@ -35,7 +35,7 @@ _PREFIXES = {
     "http://darktable.sf.net/": "darktable",
     "urn:rawdenoise:provenance:1/": "rawdenoise",
 }
-_MARKS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
+_BYTE_ORDER_MARKS = (  # the longer ones first: that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF8, "utf-8"),
@@ -112,7 +112,7 @@ def to_xml_text(text: str) -> str:
 def _decode(packet: bytes) -> str:
     """The XML of a packet without what is wrapped around it; empty if there is none."""
     packet = packet.lstrip(b"\t\n\r ")
-    encoding = next((name for mark, name in _MARKS if packet.startswith(mark)), "utf-8")
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if packet.startswith(mark)), "utf-8")
     unit = int(encoding.split("-")[1]) // 8
     try:
         text = packet[: len(packet) // unit * unit].decode(encoding)

@@ -35,7 +35,7 @@ from rawdenoise.errors import (
 from rawdenoise.formats import SIDD_SUFFIXES, check_readable, read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.messages import decode_message, encode_message
-from rawdenoise.isolation.worker import READY, read_frame, write_frame
+from rawdenoise.isolation.worker import READY_MESSAGE, read_message, write_message
 
 MAXIMUM_MEMORY = 4 << 30  # bytes of address space of one process: 24 MP take 0.6 GiB, 100 MP 1.1
 # Until a process is taken to hang; a raw of 50 MB takes a second or two.
@@ -46,7 +46,7 @@ MAXIMUM_KILL_S = 2.0  # in which a process that was killed ends, unless it hangs
 POLL_S = 0.05  # how often it is asked whether to stop
 WORKER_MODULE = "rawdenoise.isolation.worker"
 _ROOT = Path(rawdenoise.errors.__file__).parents[1]
-_BOOT = "import sys, importlib; sys.path[:] = sys.argv[2:]; importlib.import_module(sys.argv[1]).main()"
+_BOOT_CODE = "import sys, importlib; sys.path[:] = sys.argv[2:]; importlib.import_module(sys.argv[1]).main()"
 
 
 class IsolatedReader:
@@ -167,7 +167,7 @@ class _Process:
         self.files = 0
         self._file = _open_nameless_file()
         # -P: whatever lies in the current folder is no module of ours.
-        command = [sys.executable, "-P", "-c", _BOOT, worker, *filter(None, sys.path), str(_ROOT)]
+        command = [sys.executable, "-P", "-c", _BOOT_CODE, worker, *filter(None, sys.path), str(_ROOT)]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # whose threads would take address space
         try:
             self._popen = subprocess.Popen(
@@ -199,7 +199,7 @@ class _Process:
             words = b""
         if words is None and isinstance(ended := self._describe_end(path), _KilledError):
             raise ended
-        if words != READY:
+        if words != READY_MESSAGE:
             self.kill()
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(MAXIMUM_KILL_S)
@@ -216,7 +216,7 @@ class _Process:
         """
         self.files += 1
         try:
-            write_frame(cast(FileIO, self._popen.stdin), encode_message(request, self._file))
+            write_message(cast(FileIO, self._popen.stdin), encode_message(request, self._file))
             words = self._next(deadline, stopped)
         except TimeoutError:
             raise DecoderTimeoutError(path, "takes for ever to decode: it was given up") from None
@@ -257,7 +257,7 @@ class _Process:
 
     def _listen(self) -> None:
         pipe = cast(FileIO, self._popen.stdout)
-        while (words := read_frame(pipe)) is not None:
+        while (words := read_message(pipe)) is not None:
             self._answers.put(words)
         self._answers.put(None)
 

@@ -25,9 +25,9 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.sidd import metadata_camera, read_sidd_blocks
 from rawdenoise.isolation.messages import decode_message, encode_message
 
-READY = b"ready"
+READY_MESSAGE = b"ready"
 ALARM_SLACK_S = 60  # by which the parent's own clock comes first, if there is still a parent
-FRAME = struct.Struct("<Q")
+MESSAGE_HEADER = struct.Struct("<Q")
 
 
 def _read_raw(path: Path, layout: PlainLayout | None = None) -> RawImage:
@@ -52,20 +52,20 @@ def main(calls: Mapping[str, Callable[..., object]] = CALLS) -> None:
         os.dup2(nothing, number)
     waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting), daemon=True).start()
-    write_frame(answers, READY)
+    write_message(answers, READY_MESSAGE)
     while True:
-        write_frame(answers, _answer(waiting.get(), file, calls))
+        write_message(answers, _answer(waiting.get(), file, calls))
 
 
-def read_frame(pipe: FileIO) -> bytes | None:
+def read_message(pipe: FileIO) -> bytes | None:
     """Read the words of one message; None where there will be no more."""
-    head = _read_exactly(pipe, FRAME.size)
-    return None if head is None else _read_exactly(pipe, FRAME.unpack(head)[0])
+    head = _read_exactly(pipe, MESSAGE_HEADER.size)
+    return None if head is None else _read_exactly(pipe, MESSAGE_HEADER.unpack(head)[0])
 
 
-def write_frame(pipe: FileIO, words: bytes) -> None:
+def write_message(pipe: FileIO, words: bytes) -> None:
     """Write the words of one message."""
-    view, done = memoryview(FRAME.pack(len(words)) + words), 0
+    view, done = memoryview(MESSAGE_HEADER.pack(len(words)) + words), 0
     while done < len(view):
         done += pipe.write(view[done:]) or 0
 
@@ -89,7 +89,7 @@ def _leave_signals_to_the_parent() -> None:
 
 def _listen(requests: FileIO, waiting: queue.SimpleQueue[bytes]) -> None:
     """Take requests as they come; the parent's end is the end, whatever is being decoded."""
-    while (words := read_frame(requests)) is not None:
+    while (words := read_message(requests)) is not None:
         waiting.put(words)
     os._exit(0)
 

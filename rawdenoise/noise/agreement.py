@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from rawdenoise.noise.line import FLAT_SHARE, LEAKAGE, LEAKAGE_SIGMA
-from rawdenoise.noise.model import FLOOR, NoiseModel
+from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
 from rawdenoise.noise.samples import NoiseSamples, subtract_texture, weighted_median, weighted_quantile
 
 
@@ -60,7 +60,7 @@ def _compare_planes(
     """How many times the promised variance the groups of each plane show, and what each has to say."""
     for plane, shot, read in zip(samples, noise.shot, noise.read_variance, strict=True):
         promised = shot * np.maximum(plane.level, 0) + max(read, plane.floor)
-        texture = np.maximum(plane.coarse / np.maximum(plane.variance, FLOOR) - 1, 0)
+        texture = np.maximum(plane.coarse / np.maximum(plane.variance, MINIMUM_VARIANCE) - 1, 0)
         yield subtract_texture(plane, leakage) / promised, plane.blocks / (1 + texture) ** 2
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from rawdenoise.noise.fit import fit_noise
-from rawdenoise.noise.model import FLOOR, NoiseModel
-from rawdenoise.noise.row_variance import Blocks, measure_row_variance
-from rawdenoise.noise.samples import BLOCK, NoiseSamples
+from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
+from rawdenoise.noise.row_variance import BlockStatistics, measure_row_variance
+from rawdenoise.noise.samples import BLOCK_SIDE, NoiseSamples
 
 MAXIMUM_BLOCKS = 40_000  # per plane: more tell little more
 LEVEL_GROUPS = 24  # groups of blocks of about one level
@@ -48,7 +48,7 @@ def sample_noise(
     is independent in the two, so that this choice does not favour blocks with little noise.
     """
     steps = [_quantization_step(plane) for plane in planes]
-    floors = [max(step**2 / 12, FLOOR) for step in steps]
+    floors = [max(step**2 / 12, MINIMUM_VARIANCE) for step in steps]
     measured = _measure_blocks(planes, valid, most_blocks or MAXIMUM_BLOCKS)
     if measured.level.shape[1] < MINIMUM_GROUP_BLOCKS:
         nothing = np.empty(0)
@@ -63,7 +63,9 @@ def sample_noise(
     expected = np.ones_like(measured.coarse)
     for plane, members in enumerate(groups):
         for group in members:
-            expected[plane, group] = max(float(np.quantile(measured.coarse[plane, group], 0.25)), FLOOR)
+            expected[plane, group] = max(
+                float(np.quantile(measured.coarse[plane, group], 0.25)), MINIMUM_VARIANCE
+            )
     for _ in range(2):  # how coarse detail compares with noise is known only once noise is
         texture = measured.coarse / expected
         texture = texture.sum(axis=0) - texture  # of the other three planes
@@ -83,21 +85,23 @@ def sample_noise(
 
 def _measure_blocks(
     planes: Float32[np.ndarray, "4 h w"], valid: Bool[np.ndarray, "4 h w"] | None, most: int
-) -> Blocks:
+) -> BlockStatistics:
     """Measure blocks all over a capture, at most about so many, one row of them at a time."""
-    down, across = ((length - 2) // BLOCK for length in planes.shape[1:])
+    down, across = ((length - 2) // BLOCK_SIDE for length in planes.shape[1:])
     lowest = planes.min(axis=(1, 2), keepdims=True, initial=np.inf)
     measured = [_no_blocks()]
     for row in range(0, down if across > 0 else 0, -(-max(down * across, 1) // most)):
-        reach = np.s_[:, row * BLOCK : (row + 1) * BLOCK + 2, : across * BLOCK + 2]
+        reach = np.s_[:, row * BLOCK_SIDE : (row + 1) * BLOCK_SIDE + 2, : across * BLOCK_SIDE + 2]
         strip = planes[reach]
-        at_lowest = (strip[:, 1:-1, 1:-1] == lowest).reshape(4, BLOCK, across, BLOCK).mean(axis=(1, 3))
+        at_lowest = (
+            (strip[:, 1:-1, 1:-1] == lowest).reshape(4, BLOCK_SIDE, across, BLOCK_SIDE).mean(axis=(1, 3))
+        )
         good = (at_lowest < MAXIMUM_SHARE_AT_LOWEST).all(axis=0)
         if valid is not None:
             column = np.asarray(valid[reach].all(axis=(0, 1)))
-            good &= column[:-2].reshape(across, BLOCK).all(axis=1) & column[8::8] & column[9::8]
+            good &= column[:-2].reshape(across, BLOCK_SIDE).all(axis=1) & column[8::8] & column[9::8]
         measured.append(_measure_strip(strip, good, row))
-    return Blocks(
+    return BlockStatistics(
         level=np.concatenate([blocks.level for blocks in measured], axis=1),
         fine=np.concatenate([blocks.fine for blocks in measured], axis=1),
         coarse=np.concatenate([blocks.coarse for blocks in measured], axis=1),
@@ -106,14 +110,16 @@ def _measure_blocks(
     )
 
 
-def _no_blocks() -> Blocks:
+def _no_blocks() -> BlockStatistics:
     nothing = np.empty((4, 0), np.float32)
-    return Blocks(nothing, nothing, nothing, np.empty((4, 0, BLOCK), np.float32), np.empty((0, 2), int))
+    return BlockStatistics(
+        nothing, nothing, nothing, np.empty((4, 0, BLOCK_SIDE), np.float32), np.empty((0, 2), int)
+    )
 
 
 def _measure_strip(
     strip: Float32[np.ndarray, "4 10 w"], good: Bool[np.ndarray, " across"], row: int
-) -> Blocks:
+) -> BlockStatistics:
     """Measure one row of blocks; the strip reaches a pixel further on every side."""
     count = good.size
     over = strip[:, :-2] - 2 * strip[:, 1:-1] + strip[:, 2:]
@@ -125,12 +131,12 @@ def _measure_strip(
     down = halves[:, :-2, :-1] - 2 * halves[:, 1:-1, :-1] + halves[:, 2:, :-1]
     power_across = (across**2).mean(axis=(1, 3))
     power_down = (down**2).reshape(4, 3, count, 4).mean(axis=(1, 3))
-    level = strip[:, 1:-1, 1:-1].reshape(4, BLOCK, count, BLOCK).mean(axis=(1, 3))
-    rows = over[:, :, 1:-1].reshape(4, BLOCK, count, BLOCK).mean(axis=3).transpose(0, 2, 1)
+    level = strip[:, 1:-1, 1:-1].reshape(4, BLOCK_SIDE, count, BLOCK_SIDE).mean(axis=(1, 3))
+    rows = over[:, :, 1:-1].reshape(4, BLOCK_SIDE, count, BLOCK_SIDE).mean(axis=3).transpose(0, 2, 1)
     (columns,) = np.nonzero(good)
-    return Blocks(
+    return BlockStatistics(
         level=level[:, good],
-        fine=(fine**2).reshape(4, BLOCK, count, BLOCK).mean(axis=(1, 3))[:, good],
+        fine=(fine**2).reshape(4, BLOCK_SIDE, count, BLOCK_SIDE).mean(axis=(1, 3))[:, good],
         coarse=((power_across + power_down) / 12)[:, good],
         rows=rows[:, good],
         place=np.stack([np.full_like(columns, row), columns], axis=1),
@@ -146,7 +152,7 @@ def _group_by_level(level: Float32[np.ndarray, " n"]) -> list[Int[np.ndarray, " 
 
 
 def _average_groups(
-    blocks: Blocks,
+    blocks: BlockStatistics,
     plane: int,
     groups: Sequence[Int[np.ndarray, " _"]],
     texture: Float32[np.ndarray, " n"],

@@ -21,9 +21,9 @@ from rawdenoise.noise.artefacts import sample_sound_pixels
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.fit import NoiseEstimate, estimate_with_interval
 from rawdenoise.noise.iso_noise import IsoNoise
-from rawdenoise.noise.model import FLOOR, NoiseModel
+from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
 from rawdenoise.noise.profiles.profile import point_at
-from rawdenoise.noise.profiles.store import Method, ProfilePoint, ProfileStore
+from rawdenoise.noise.profiles.store import MeasurementMethod, ProfilePoint, ProfileStore
 from rawdenoise.noise.samples import NoiseSamples
 
 # A phone's tag has been seen to promise 2.4 to 2.9 times the variance there is, whereas what one textured
@@ -86,7 +86,7 @@ class _Answer:
     doubt: str = ""
 
 
-DOUBT = "its noise cannot be told from its texture"
+TEXTURE_DOUBT = "its noise cannot be told from its texture"
 
 
 def evidence_for(
@@ -173,7 +173,7 @@ def _from_profile(raw: RawImage, profiles: ProfileStore | None) -> _Answer:
     if known is not None:
         noise, how = known
         points = profile.points_for(raw.levels)
-        measured = all(point.method is Method.PHOTON_TRANSFER for point in points)
+        measured = all(point.method is MeasurementMethod.PHOTON_TRANSFER for point in points)
         error = CALIBRATED_ERROR if measured else OTHERS_ERROR
         return _Answer(noise, f"{_describe_points(points, iso, how)} in the profile {profile.id}", error)
     if iso is None:
@@ -200,9 +200,9 @@ def _describe_points(points: Sequence[ProfilePoint], iso: int | None, how: str) 
     assert nearest is not None  # for then it would not be measured
     point = nearest[0]
     wording = {
-        Method.PHOTON_TRANSFER: "measured by photon transfer",
-        Method.CAPTURES: "measured from captures",
-        Method.PUBLISHED: "published",
+        MeasurementMethod.PHOTON_TRANSFER: "measured by photon transfer",
+        MeasurementMethod.CAPTURES: "measured from captures",
+        MeasurementMethod.PUBLISHED: "published",
     }
     return f"{wording[point.method]} for {_iso_text(point.iso)}"
 
@@ -259,7 +259,7 @@ def _from_pixels(samples: Sequence[NoiseSamples]) -> _Answer:
     estimate = estimate_with_interval([samples])
     if estimate.failed:
         why = "the flattest parts of this capture, where texture may be taken for noise"
-        return _Answer(estimate.noise, why, MAXIMUM_ERROR, DOUBT)
+        return _Answer(estimate.noise, why, MAXIMUM_ERROR, TEXTURE_DOUBT)
     error = variance_error(estimate, samples)
     return _Answer(estimate.noise, "estimated from this capture's own pixels", error)
 
@@ -274,7 +274,7 @@ def variance_error(estimate: NoiseEstimate, samples: Sequence[NoiseSamples]) -> 
         read += float(plane.blocks.sum()) * variance
     shot_error = (estimate.shot_interval[1] - 1) / 1.96
     read_error = (estimate.read_interval[1] ** 2 - 1) / 1.96
-    error = math.hypot(shot * shot_error, read * read_error) / max(shot + read, FLOOR)
+    error = math.hypot(shot * shot_error, read * read_error) / max(shot + read, MINIMUM_VARIANCE)
     return min(error, MAXIMUM_ERROR)
 
 
@@ -296,7 +296,7 @@ def tag_noise(raw: RawImage) -> NoiseModel | None:
     if any(color not in pair_of_color for color in (0, 1, 2)):
         return None
     step = 1 / (raw.levels.white - max(raw.levels.black))
-    least = max(step**2 / 12, FLOOR)
+    least = max(step**2 / 12, MINIMUM_VARIANCE)
     (red_s, red_o), (green_s, green_o), (blue_s, blue_o) = (pair_of_color[color] for color in (0, 1, 2))
     return NoiseModel(
         (red_s, green_s, green_s, blue_s),

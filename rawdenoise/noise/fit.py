@@ -14,7 +14,7 @@ from rawdenoise.noise.line import (
     measure_least_shown,
     plane_gain,
 )
-from rawdenoise.noise.model import FLOOR, NoiseModel
+from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
 from rawdenoise.noise.row_variance import pool_row_variance
 from rawdenoise.noise.samples import NoiseSamples, join_samples, remove_gain
 
@@ -56,7 +56,7 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
     both = join_samples(per_plane)
     row_variance = pool_row_variance([plane for samples in listed for plane in samples])
     if not both.level.size:  # everything clipped, or smaller than a few blocks: assume quantisation alone
-        floor = max(both.floor, FLOOR)
+        floor = max(both.floor, MINIMUM_VARIANCE)
         nothing = NoiseModel((floor,) * 4, (floor,) * 4, row_variance, both.step)
         return NoiseEstimate(nothing, (0.0, math.inf), (0.0, math.inf), 0, failed=True)
     line = fit_line(both, learn_leakage=False)  # a gain looks like texture: more of fine and of coarse
@@ -70,7 +70,7 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
         share = measure_least_shown(line, gains, per_plane)
     failed |= share < MINIMUM_SHOWN_NOISE
     line = line.scale(min(share, 1.0))
-    a, b, c, d = (max(line.shot * gain, FLOOR) for gain in gains)
+    a, b, c, d = (max(line.shot * gain, MINIMUM_VARIANCE) for gain in gains)
     e, f, g, h = (
         max(line.read * gain, samples.floor) for gain, samples in zip(gains, per_plane, strict=True)
     )

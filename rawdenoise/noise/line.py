@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64
 
-from rawdenoise.noise.model import FLOOR
+from rawdenoise.noise.model import MINIMUM_VARIANCE
 from rawdenoise.noise.samples import (
     FINE_FREEDOM,
     NoiseSamples,
@@ -59,7 +59,7 @@ class Line:
 
     def scale(self, share: float) -> Line:
         """A line of less noise, and the less sure."""
-        more = 1 / max(share, FLOOR) - 1
+        more = 1 / max(share, MINIMUM_VARIANCE) - 1
         errors = (math.hypot(error, more) for error in (self.shot_error, self.read_error))
         return Line(self.shot * share, self.read * share, self.leakage, *errors)
 
@@ -87,7 +87,7 @@ def fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> Line:
         )
         if learn_leakage:
             leakage = _fit_leakage(samples, expected, weight)
-    return _estimate_errors(samples, max(shot, FLOOR), max(read, floor), leakage)
+    return _estimate_errors(samples, max(shot, MINIMUM_VARIANCE), max(read, floor), leakage)
 
 
 def is_of_no_sensor(line: Line, samples: NoiseSamples) -> bool:
@@ -100,7 +100,7 @@ def is_of_no_sensor(line: Line, samples: NoiseSamples) -> bool:
         return False
     read = max(line.read - samples.step**2 / 12, 0.0)
     unsure = 1.96 * line.shot_error
-    none = line.shot <= FLOOR or unsure > MAXIMUM_SHOT_UNCERTAINTY
+    none = line.shot <= MINIMUM_VARIANCE or unsure > MAXIMUM_SHOT_UNCERTAINTY
     return none or (math.sqrt(read) > MAXIMUM_READ_ELECTRONS * line.shot and unsure >= 1)
 
 
@@ -124,7 +124,7 @@ def fit_flattest_line(samples: NoiseSamples) -> Line:
     """
     x, beyond = np.maximum(samples.level, 0), np.maximum(samples.variance - samples.floor, 0)
     gains = (np.sqrt(x**2 + 4 * LIKELY_READ_ELECTRONS**2 * beyond) - x) / (2 * LIKELY_READ_ELECTRONS**2)
-    gain = max(weighted_quantile(gains, samples.blocks, FLAT_SHARE), FLOOR)
+    gain = max(weighted_quantile(gains, samples.blocks, FLAT_SHARE), MINIMUM_VARIANCE)
     return Line(gain, (LIKELY_READ_ELECTRONS * gain) ** 2 + samples.floor, LEAKAGE, math.inf, math.inf)
 
 

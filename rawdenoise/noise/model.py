@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
-FLOOR = 1e-12  # variance: nothing is free of noise, and the transforms divide by it
+MINIMUM_VARIANCE = 1e-12  # variance: nothing is free of noise, and the transforms divide by it
 FourFloats = tuple[float, float, float, float]
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 
-from rawdenoise.noise.samples import BLOCK, NoiseSamples, weighted_median
+from rawdenoise.noise.samples import BLOCK_SIDE, NoiseSamples, weighted_median
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Blocks:
+class BlockStatistics:
     """Blocks of 8x8 without clipped pixels: mean level, fine and coarse variance, row and column of blocks.
 
     `rows` is the second difference down a plane, averaged over the width of a block, for each of its rows.
@@ -27,7 +27,7 @@ class Blocks:
 
 
 def measure_row_variance(
-    blocks: Blocks, expected: Float32[np.ndarray, "4 n"], planes: tuple[int, int]
+    blocks: BlockStatistics, expected: Float32[np.ndarray, "4 n"], planes: tuple[int, int]
 ) -> tuple[float, float]:
     """Variance of the offsets that the mosaic rows through two planes carry, and its standard error.
 
@@ -39,18 +39,18 @@ def measure_row_variance(
     middle = np.median(column) if column.size else 0
     halves = []
     for side in (column < middle, column >= middle):
-        total, weight = np.zeros((row.max(initial=0) + 1, BLOCK)), np.zeros(row.max(initial=0) + 1)
+        total, weight = np.zeros((row.max(initial=0) + 1, BLOCK_SIDE)), np.zeros(row.max(initial=0) + 1)
         for plane in planes:
             noise = expected[plane, side]
             trust = 1 / noise / np.maximum(blocks.coarse[plane, side] / noise, 1) ** 2
             weight += np.bincount(row[side], trust, weight.size)
-            for line in range(BLOCK):
+            for line in range(BLOCK_SIDE):
                 shown = trust * blocks.rows[plane, side, line]
                 total[:, line] += np.bincount(row[side], shown, weight.size)
         halves.append((total, weight))
     (left, weight_left), (right, weight_right) = halves
     both = (weight_left > 0) & (weight_right > 0)
-    if np.count_nonzero(both) * BLOCK < 32:
+    if np.count_nonzero(both) * BLOCK_SIDE < 32:
         return 0.0, math.inf
     left, right = left[both] / weight_left[both, None], right[both] / weight_right[both, None]
     together, apart = _robust_variance(left + right), _robust_variance(left - right)

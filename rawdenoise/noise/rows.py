@@ -132,7 +132,7 @@ def _solve(
     """The most probable offsets: (A' V^-1 A + 1 / row_variance) o = A' V^-1 d, by conjugate gradients."""
     precision = row_variance / variance
 
-    def normal(offset: Float64[np.ndarray, " h"]) -> Float64[np.ndarray, " h"]:
+    def apply_normal_equations(offset: Float64[np.ndarray, " h"]) -> Float64[np.ndarray, " h"]:
         return offset + np.convolve(
             precision * np.convolve(offset, DIFFERENCE_KERNEL, "valid"), DIFFERENCE_KERNEL
         )
@@ -144,7 +144,7 @@ def _solve(
     for _ in range(500):
         if power <= target:
             break
-        image = normal(direction)
+        image = apply_normal_equations(direction)
         step = power / float(direction @ image)
         offset = offset + step * direction
         residual = residual - step * image

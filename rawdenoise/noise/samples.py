@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
-BLOCK = 8  # packed pixels
-FINE_FREEDOM = BLOCK**2 / (1 + 2 * (4 / 6) ** 2 + 2 * (1 / 6) ** 2) ** 2  # of a block's fine variance
+BLOCK_SIDE = 8  # packed pixels
+FINE_FREEDOM = BLOCK_SIDE**2 / (1 + 2 * (4 / 6) ** 2 + 2 * (1 / 6) ** 2) ** 2  # of a block's fine variance
 
 
 @dataclass(frozen=True, slots=True, eq=False)

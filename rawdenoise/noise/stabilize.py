@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from rawdenoise.noise.model import FLOOR, NoiseModel
+from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
 from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 
 # Of the tables, in sigmas; 26 sigmas are at least 185 electrons.
@@ -101,7 +101,7 @@ class _Transform:
 @lru_cache(maxsize=64)
 def _transform(noise: NoiseModel, device: torch.device) -> _Transform:
     shot, read = np.asarray(noise.shot), np.asarray(noise.read_variance)
-    electrons = np.sqrt(read) / np.maximum(shot, FLOOR)
+    electrons = np.sqrt(read) / np.maximum(shot, MINIMUM_VARIANCE)
     tail = None if noise.tail is None else round(min(max(noise.tail, TABLE_TAIL[0]), TABLE_TAIL[1]), 3)
     curves = [_curves(_round(float(np.clip(ratio, *TABLE_READ))), tail) for ratio in electrons]
     # Above the largest ratio the bend goes on falling as one over it, and the lift stays as it is.

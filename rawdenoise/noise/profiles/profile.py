@@ -21,7 +21,7 @@ How = Literal["measured", "interpolated", "extrapolated"]
 Site = tuple[int, int]
 
 
-class Method(StrEnum):
+class MeasurementMethod(StrEnum):
     """How a point was measured, the weakest evidence first."""
 
     PUBLISHED = "published"
@@ -31,7 +31,7 @@ class Method(StrEnum):
     @property
     def rank(self) -> int:
         """How strong the evidence is: a point never gives way to one of lower rank."""
-        return list(Method).index(self)
+        return list(MeasurementMethod).index(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class ProfilePoint:
     read_noise: FourFloats
     black: FourFloats
     white: float
-    method: Method
+    method: MeasurementMethod
     row_noise: float = 0.0
     step: float = 1.0
     source: str = ""

@@ -28,14 +28,14 @@ from rawdenoise.noise.model import FourFloats
 from rawdenoise.noise.profiles.profile import (
     CameraProfile,
     KnownDefects,
-    Method,
+    MeasurementMethod,
     ProfilePoint,
     Site,
     sort_points,
 )
 
-FORMAT = 1
-UNSTATED = "unstated"
+PROFILE_FORMAT = 1
+UNSTATED_ISO = "unstated"
 MAXIMUM_ELECTRONS = 1e7  # at white: no sensor holds more in a pixel
 TAIL_LIMITS = -0.4, 1.0  # shapes of Tukey's lambda law that read noise can have
 MINIMUM_GAIN_RATIO = 0.5  # gain must not fall further than this as ISO rises
@@ -51,7 +51,9 @@ White = Annotated[
 ]
 Count = Annotated[int, Meta(ge=1, description="a whole number above 0")]
 Date = Annotated[date, Meta(description="a date such as 2025-01-31, without quotes")]
-MethodName = Annotated[Method, Meta(description=f"one of {', '.join(map(repr, map(str, Method)))}")]
+MethodName = Annotated[
+    MeasurementMethod, Meta(description=f"one of {', '.join(map(repr, map(str, MeasurementMethod)))}")
+]
 Interval = Annotated[
     tuple[NotNegative, NotNegative],
     Meta(description="two numbers, the lower first, such as [0.95, 1.05]"),
@@ -168,9 +170,11 @@ def parse_profile(data: bytes, path: Path) -> CameraProfile:
     except (ValueError, RecursionError) as error:  # TOML's own errors, and dates and numbers that are none
         raise ProfileError(f"{path}: not a noise profile: it is no TOML ({error})") from error
     root = _Place(path)
-    version = fields.get("format", FORMAT)
-    if type(version) is int and version != FORMAT:  # of which nothing else is known
-        raise root.error(f"format {shorten(version)}, but this version of rawdenoise reads format {FORMAT}")
+    version = fields.get("format", PROFILE_FORMAT)
+    if type(version) is int and version != PROFILE_FORMAT:  # of which nothing else is known
+        raise root.error(
+            f"format {shorten(version)}, but this version of rawdenoise reads format {PROFILE_FORMAT}"
+        )
     stated = root.read(fields, _Profile)
     camera = _Place(path, "camera").read(stated["camera"], _Camera)
     if not (camera.get("make") or camera.get("model")):
@@ -192,7 +196,7 @@ def parse_profile(data: bytes, path: Path) -> CameraProfile:
 
 
 def _point(place: _Place, name: str, table: Mapping[str, Any], shared: _Shared) -> ProfilePoint:
-    iso = None if name == UNSTATED else _iso(place, name)
+    iso = None if name == UNSTATED_ISO else _iso(place, name)
     known: _Point = {**shared, **place.read(table, _Point)}
     for key, where in (("black", "levels"), ("white", "levels"), ("method", "provenance")):
         if key not in known:
@@ -248,7 +252,7 @@ def _refuse_falling_gain(path: Path, points: Iterable[ProfilePoint]) -> None:
 
 def _iso(place: _Place, name: str) -> int:
     if not name.isascii() or not name.isdecimal() or int(name[:9]) < 1 or len(name) > 8:
-        raise place.error(f"{shorten(name)} is no ISO: name the table [iso.400], or [iso.{UNSTATED}]")
+        raise place.error(f"{shorten(name)} is no ISO: name the table [iso.400], or [iso.{UNSTATED_ISO}]")
     if name != str(int(name)):
         raise place.error(f"write the ISO as {int(name)}")
     return int(name)

@@ -14,7 +14,7 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import (
     CameraProfile,
     KnownDefects,
-    Method,
+    MeasurementMethod,
     ProfilePoint,
     merge_profiles,
     profile_id,
@@ -25,7 +25,7 @@ from rawdenoise.noise.profiles.writing import format_profile
 __all__ = [
     "CameraProfile",
     "KnownDefects",
-    "Method",
+    "MeasurementMethod",
     "ProfilePoint",
     "ProfileStore",
     "StoredProfile",
@@ -38,7 +38,7 @@ __all__ = [
     "save_profile",
 ]
 
-SUFFIX = ".toml"
+PROFILE_SUFFIX = ".toml"
 MAXIMUM_BYTES = 32 << 20  # bytes; more is no profile
 
 
@@ -110,14 +110,14 @@ class ProfileStore:
 
     def save(self, profile: CameraProfile) -> Path:
         """Keep a profile in the user's folder, in place of one of the same camera and mode."""
-        path = self.folder / (profile.id + SUFFIX)
+        path = self.folder / (profile.id + PROFILE_SUFFIX)
         save_profile(profile, path)
         return path
 
     def export(self, id: str, target: Path) -> Path:
         """Copy a profile's file to `target`, or into it if that is a folder; returns its path."""
         stored = self.get(id)
-        output = target / (stored.profile.id + SUFFIX) if target.is_dir() else target
+        output = target / (stored.profile.id + PROFILE_SUFFIX) if target.is_dir() else target
         write_bytes(output, _read(stored.path))
         return output
 
@@ -129,7 +129,7 @@ class ProfileStore:
         """
         data = _read(path)
         profile = parse_profile(data, path)
-        output = self.folder / (profile.id + SUFFIX)
+        output = self.folder / (profile.id + PROFILE_SUFFIX)
         if output.exists() and not replace and _read(output) != data:
             raise ProfileExistsError(
                 f"{path}: {output} is another profile of {profile.camera.name}: replace it, or keep it"
@@ -144,7 +144,7 @@ class ProfileStore:
         Raises:
             ProfileError: there is none, or it came with rawdenoise.
         """
-        named = self.folder / (id.removesuffix(SUFFIX) + SUFFIX)
+        named = self.folder / (id.removesuffix(PROFILE_SUFFIX) + PROFILE_SUFFIX)
         if named.parent == self.folder and named.is_file():
             return named
         stored = self.get(id)
@@ -161,7 +161,7 @@ class ProfileStore:
     def _survey(self) -> tuple[list[StoredProfile], list[tuple[Path, ProfileError]]]:
         profiles, broken = [], []
         for folder in (self.folder, self.bundled):
-            for path in sorted(folder.glob(f"*{SUFFIX}")):
+            for path in sorted(folder.glob(f"*{PROFILE_SUFFIX}")):
                 profile = self._profile(path)
                 if isinstance(profile, ProfileError):
                     broken.append((path, profile))

@@ -10,7 +10,7 @@ import tomli_w
 
 from rawdenoise.noise.model import FourFloats
 from rawdenoise.noise.profiles.profile import CameraProfile, ProfilePoint, Site
-from rawdenoise.noise.profiles.reading import FORMAT, UNSTATED
+from rawdenoise.noise.profiles.reading import PROFILE_FORMAT, UNSTATED_ISO
 
 HEADER = """\
 # Noise profile of a camera, for rawdenoise. It may be edited by hand: `rawdenoise cameras import` checks it.
@@ -34,7 +34,7 @@ def format_profile(profile: CameraProfile) -> str:
     camera = {name: getattr(profile.camera, name) for name in ("make", "model", "mode")}
     tables = [_fields(point) for point in profile.points]
     levels, provenance = (
-        _shared(tables, names) for names in (("black", "white", "step"), ("method", "source", "date"))
+        _extract_shared(tables, names) for names in (("black", "white", "step"), ("method", "source", "date"))
     )
     sections: dict[str, dict[str, Any]] = {
         "camera": {name: value for name, value in camera.items() if value},
@@ -42,7 +42,7 @@ def format_profile(profile: CameraProfile) -> str:
         "provenance": provenance,
     }
     for point, table in zip(profile.points, tables, strict=True):
-        sections[f"iso.{UNSTATED if point.iso is None else point.iso}"] = table
+        sections[f"iso.{UNSTATED_ISO if point.iso is None else point.iso}"] = table
     if profile.defects is not None:
         sections["defects"] = {
             "serial": profile.defects.serial,
@@ -51,7 +51,7 @@ def format_profile(profile: CameraProfile) -> str:
             "dead": _sites_text(profile.defects.dead),
         }
     filled = (_section(name, section) for name, section in sections.items() if section)
-    return "\n".join([HEADER, f"format = {FORMAT}\n", *filled])
+    return "\n".join([HEADER, f"format = {PROFILE_FORMAT}\n", *filled])
 
 
 def _section(name: str, values: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def _fields(point: ProfilePoint) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _shared(tables: Iterable[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
+def _extract_shared(tables: Iterable[dict[str, Any]], names: Iterable[str]) -> dict[str, Any]:
     """Take out of the tables what most of them say alike; a value that some lack stays where it is."""
     tables = list(tables)
     shared = {}

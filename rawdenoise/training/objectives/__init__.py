@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from rawdenoise.errors import TrainingError
-from rawdenoise.extensions.registry import BUILT_IN, extensions, load
+from rawdenoise.extensions.registry import BUILT_IN_EXTENSIONS, extensions, load
 from rawdenoise.training.objectives.step import Objective, Step
 
 GROUP = "objectives"
@@ -42,7 +42,7 @@ class _Objectives(Mapping[str, Objective]):
 
     def __iter__(self) -> Iterator[str]:
         """Name them all, ours first."""
-        ours = BUILT_IN[GROUP]
+        ours = BUILT_IN_EXTENSIONS[GROUP]
         yield from ours
         yield from (name for name in extensions(GROUP) if name not in ours)
 
