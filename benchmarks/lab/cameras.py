@@ -17,7 +17,7 @@ from lab.methods import METHODS, NOISY, SELF2SELF, Alone, Bm3d, Figures, Ground,
 from lab.trials import Trial
 from rawdenoise.models.model import Model
 from rawdenoise.nets import Network
-from rawdenoise.noise.artefacts import cleared
+from rawdenoise.noise.artefacts import remove_artefacts
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white
 from rawdenoise.pipeline import denoise_planes
@@ -66,7 +66,7 @@ def _denoise(
     """Clear, denoise, and leave saturated pixels as they were, as files are denoised."""
     if method == NOISY:
         return shot.planes
-    planes = cleared(shot.planes, noise, valid=shot.valid).planes
+    planes = remove_artefacts(shot.planes, noise, valid=shot.valid).planes
     net = _train_alone(planes, noise, trial, device) if method == SELF2SELF else net or Bm3d()
     model: Model = as_model(net, shot.raw.camera, objective=METHODS[method].objective or "")
     return np.where(shot.valid, denoise_planes(planes, noise, model, device=device), shot.planes)
@@ -87,7 +87,7 @@ def estimated_gain(shots: Sequence[Shot], noise: NoiseModel, net: Network) -> fl
     """The gain in dB that Stein's risk promises, from the captures alone."""
     white, batches = stabilized_white(noise)[None], []
     for shot in shots:
-        sound = cleared(shot.planes, noise, valid=shot.valid)
+        sound = remove_artefacts(shot.planes, noise, valid=shot.valid)
         height, width = (length // net.multiple * net.multiple for length in shot.planes.shape[1:])
         noisy = stabilize(torch.from_numpy(sound.planes), noise)[None, :, :height, :width]
         valid = torch.from_numpy(shot.valid & ~sound.defects)[None, :, :height, :width]

@@ -29,9 +29,9 @@ from lab.data import (
     scale_noise,
     true_noise,
 )
-from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.samples import NoiseSamples
@@ -137,7 +137,7 @@ def take(scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator) -> Sho
 def take_as_it_is(scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator) -> Shot:
     """Take a capture of a scene of the camera's own size."""
     raw, clean = capture(scene, camera, iso, rng)
-    return Shot(raw, pack(raw), ~clipped(raw), pack(replace(raw, mosaic=clean)))
+    return Shot(raw, pack(raw), ~find_clipped(raw), pack(replace(raw, mosaic=clean)))
 
 
 def simulated_camera(table: Path, conditions: Conditions) -> SimulatedCamera:
@@ -200,7 +200,7 @@ class Pair:
 
 def pair_of(first: Shot, second: Shot, noise: NoiseModel, to_clear: NoiseModel) -> Pair:
     """Two captures of a scene, cleared by one noise model and to be trained on with another."""
-    sound, again = (cleared(shot.planes, to_clear, valid=shot.valid) for shot in (first, second))
+    sound, again = (remove_artefacts(shot.planes, to_clear, valid=shot.valid) for shot in (first, second))
     return Pair(
         noise=noise,
         noisy=mosaic_rggb(sound.planes),
@@ -318,7 +318,7 @@ def simulate(conditions: Conditions, sources: Sources) -> Data:
 
     scenes = enumerate(training_scenes(sources.train, conditions))
     shots = [[shot(scene, stream, index) for stream in (TRAINING, AGAIN)] for index, scene in scenes]
-    seen = [sample_sound(first.planes, valid=first.valid) for first, _ in shots]
+    seen = [sample_sound_pixels(first.planes, valid=first.valid) for first, _ in shots]
     samples: dict[int, list[tuple[NoiseSamples, ...]]] = {iso: [] for iso in isos}
     for (first, _), shown in zip(shots, seen, strict=True):
         samples[first.iso].append(shown)

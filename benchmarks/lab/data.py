@@ -22,7 +22,7 @@ from PIL import Image
 
 from rawdenoise.calibration import calibrate_from_frames
 from rawdenoise.capture.raw import Area, Camera, Cfa
-from rawdenoise.capture.srgb import linear_srgb
+from rawdenoise.capture.srgb import decode_srgb
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.tukey import tukey_lambda_deviation
 from rawdenoise.simulation.camera import SIMULATED_IMX385, SensorNoise, SimulatedCamera, evenly_lit
@@ -61,7 +61,7 @@ def linear_half(path: Path) -> Scene:
     """A picture in linear sRGB at half size, both sides even."""
     with Image.open(path) as image:
         encoded = np.asarray(image.convert("RGB"), np.float32) / 255
-    linear = linear_srgb(encoded)
+    linear = decode_srgb(encoded)
     height, width = (length // 4 * 2 for length in linear.shape[:2])
     halves = linear[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3)
     return halves.mean(axis=(1, 3)).astype(np.float32)

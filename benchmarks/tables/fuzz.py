@@ -33,7 +33,7 @@ from rawdenoise.formats.dng import compromises, dng_bytes
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.provenance import read_origin
-from rawdenoise.formats.whole import digest_picture, what_is_missing
+from rawdenoise.formats.whole import digest_picture, find_missing
 from rawdenoise.isolation.reader import IsolatedReader
 from rawdenoise.models.archive import read_model
 from rawdenoise.models.card import CARD, WEIGHTS
@@ -264,7 +264,7 @@ def _weights(path: Path, card: bytes) -> None:
 def _output(path: Path) -> None:
     """What a folder's second run asks of outputs: of what they were made, and whether they are whole."""
     read_origin(path)
-    if not what_is_missing(path):
+    if not find_missing(path):
         digest_picture(path)
 
 

@@ -22,7 +22,7 @@ from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.output_levels import OutputLevels, scaled
+from rawdenoise.formats.output_levels import OutputLevels, scale_levels
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.model import Model
 from rawdenoise.nets import NETS
@@ -116,7 +116,7 @@ def _cell(column: str, figure: float) -> str:
 
 def _figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) -> Mapping[str, float]:
     """PSNR (dB) of a frame as it is and by every method, and how far its mean moved (DN)."""
-    noisy, reference = pack(raw), pack(replace(scaled(raw, SCALE), mosaic=mean))
+    noisy, reference = pack(raw), pack(replace(scale_levels(raw, SCALE), mosaic=mean))
     whole = denoise(raw, model, Recipe(levels=OutputLevels.SENSOR), profiles=PROFILES).image
 
     def clean(model: Model) -> Planes:

@@ -18,7 +18,7 @@ from lab.table import COUNT, Size, option, table
 from numpy.random import Generator
 
 from rawdenoise.calibration import calibrate_from_frames
-from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.formats import read_raw
 from rawdenoise.models.bundled import load_bundled
@@ -150,7 +150,7 @@ def _estimate(folder: Path, camera: SimulatedCamera, iso: int, pools: int, count
 
 def _sample(raw: RawImage) -> tuple[NoiseSamples, ...]:
     """Measure one capture."""
-    return sample_noise(pack(raw), valid=~clipped(raw))
+    return sample_noise(pack(raw), valid=~find_clipped(raw))
 
 
 @cache
@@ -290,7 +290,7 @@ def _doubt(taken: Iterable[tuple[RawImage, np.ndarray]], iso: int) -> list[str]:
     truth, model, unjudged = true_noise(BASE_ISO_CAMERA, iso), load_bundled("fast"), Recipe(estimate=False)
     ratios, left, written = [], [], []
     for raw, clean in taken:
-        planes, sound = pack(raw), ~clipped(raw)
+        planes, sound = pack(raw), ~find_clipped(raw)
         estimate = estimate_with_interval([sample_noise(planes, valid=sound)])
         light = np.clip(planes, 0, 1)
         ratio = float(estimate.noise.variance(light).mean() / truth.variance(light).mean())

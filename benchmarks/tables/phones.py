@@ -20,18 +20,18 @@ from lab.store import Lab, made_with
 from lab.table import COUNT, FILE, FOLDER, WITH_BM3D, Words, budget_options, option, table
 from lab.trials import Trial
 
-from rawdenoise.capture.packing import clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.evaluation import blocks, sidd
 from rawdenoise.evaluation.scenes import Scene, find_scenes
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.sidd import CAMERAS, parse_scene_name
+from rawdenoise.formats.sidd import SIDD_CAMERAS, parse_scene_name
 from rawdenoise.nets import Network
-from rawdenoise.noise.artefacts import sample_sound
+from rawdenoise.noise.artefacts import sample_sound_pixels
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.iso_noise import IsoNoise
 
-PHONES = tuple(CAMERAS)
+PHONES = tuple(SIDD_CAMERAS)
 FRAME, AGAIN, TRUTH = "NOISY_RAW_010", "NOISY_RAW_011", "GT_RAW_010"
 HELD_OUT = 8  # one frame in so many is never trained on
 LEFT_OUT = {"blind2unblind", *(f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20))}
@@ -196,7 +196,7 @@ def _read_frames(paths: tuple[Path, ...]) -> Frames:
     shots = [_shot(read_raw(path), path) for path in paths]
     isos = sorted({shot.iso for shot in shots})
     samples = {
-        iso: [sample_sound(shot.planes, valid=shot.valid) for shot in shots if shot.iso == iso]
+        iso: [sample_sound_pixels(shot.planes, valid=shot.valid) for shot in shots if shot.iso == iso]
         for iso in isos
     }
     noise = {iso: fit_noise(shown) for iso, shown in samples.items()}
@@ -218,7 +218,7 @@ def _read_frames(paths: tuple[Path, ...]) -> Frames:
 
 def _shot(raw: RawImage, path: Path) -> Shot:
     """A frame of the scene that lies at this path, and its truth."""
-    return Shot(raw, pack(raw), ~clipped(raw), pack(read_raw(_beside(path, TRUTH))))
+    return Shot(raw, pack(raw), ~find_clipped(raw), pack(read_raw(_beside(path, TRUTH))))
 
 
 def _beside(path: Path, kind: str) -> Path:

@@ -24,7 +24,7 @@ from rawdenoise.app.stores import user_stores
 from rawdenoise.inference.tiling import denoise_tiled
 from rawdenoise.models.choice import model_called
 from rawdenoise.nets import NETS, StabilisedDenoiser
-from rawdenoise.noise.artefacts import cleared, sample_sound
+from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
 from rawdenoise.noise.evidence import CALIBRATED_ERROR, variance_error
 from rawdenoise.noise.fit import estimate_with_interval
 from rawdenoise.noise.model import NoiseModel
@@ -130,7 +130,7 @@ def _take_pictures(published: Path, size: tuple[int, int], seed: int) -> Iterato
             for exposure in EXPOSURES:
                 scene = exposure * make_scene(height, width, rng)
                 shot = take(scene.astype(np.float32), camera, iso, rng)
-                samples = sample_sound(shot.planes, valid=shot.valid)
+                samples = sample_sound_pixels(shot.planes, valid=shot.valid)
                 estimate = estimate_with_interval([samples])
                 noise = {
                     Knowledge.TRUE: (true_noise(camera, iso), 0.0),
@@ -154,7 +154,7 @@ def _train(net: str, images: int, seed: int) -> Iterator[StabilisedDenoiser]:
 def _judge(picture: Picture, net: StabilisedDenoiser, noise: NoiseModel, error: float) -> Judged:
     """Clear, denoise and judge a picture, and compare it with the truth."""
     shot = picture.shot
-    sound = cleared(shot.planes, noise, valid=shot.valid)
+    sound = remove_artefacts(shot.planes, noise, valid=shot.valid)
     valid: Mask = shot.valid & ~sound.defects
     white = stabilized_white(noise)[None]
 

@@ -195,7 +195,7 @@ def _read_back_rows(folder: Path, size: tuple[int, int], rounds: int) -> Iterato
     source, output = folder / "source.dng", folder / "output.dng"
     make_capture(source, *size)
     image = read_libraw(source)
-    no_libraw = mock.patch.object(dng, "_libraw_difference", return_value="")
+    no_libraw = mock.patch.object(dng, "_find_libraw_difference", return_value="")
     no_second = mock.patch.object(libraw, "second_opinion", return_value=SecondOpinion(None))
 
     def seconds(work: Callable[[], object], how: AbstractContextManager[object]) -> float:

@@ -15,8 +15,8 @@ from lab.store import Lab
 from lab.table import Size, option, table
 from numpy.random import Generator
 
-from rawdenoise.capture.packing import clipped, pack
-from rawdenoise.noise.rows import add_rows, row_offsets
+from rawdenoise.capture.packing import find_clipped, pack
+from rawdenoise.noise.rows import add_rows, estimate_row_offsets
 from rawdenoise.noise.stabilize import stabilize, unstabilize
 from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
 from rawdenoise.simulation.scenes import make_scene
@@ -83,7 +83,7 @@ def _there_and_back(
     if not tails:
         noise = replace(noise, tail=None)
     planes = pack(evenly_lit(camera, iso, level * gain / span, rng))
-    planes = add_rows(planes, -row_offsets(planes, noise))
+    planes = add_rows(planes, -estimate_row_offsets(planes, noise))
     z = stabilize(torch.from_numpy(planes), noise).double()
     mean = z.mean(dim=(1, 2), keepdim=True)
     back = unstabilize(mean.float(), noise).double().mean()
@@ -124,7 +124,7 @@ def _take_rows_off(camera: SimulatedCamera, iso: int, level: int, rng: Generator
     offsets = noise.row_variance**0.5 * rng.standard_normal((2, camera.active.height // 2))
     planes = add_rows(pack(raw), offsets.astype(np.float32))
     start = time.perf_counter()
-    estimated = row_offsets(planes, noise, valid=~clipped(raw))
+    estimated = estimate_row_offsets(planes, noise, valid=~find_clipped(raw))
     seconds = time.perf_counter() - start
     share = 1 - np.mean((estimated - offsets) ** 2) / np.mean(offsets**2)
     return float(share), seconds * 24e6 / planes.size
