@@ -29,7 +29,7 @@ from numpy.random import Generator
 
 from rawdenoise.capture.raw import Cfa, Provenance
 from rawdenoise.errors import UNFORESEEN, DecoderCrashedError, DecoderTimeoutError, RawDenoiseError
-from rawdenoise.formats.dng import compromises, dng_bytes
+from rawdenoise.formats.dng import dng_bytes, list_compromises
 from rawdenoise.formats.metadata import read_metadata
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.provenance import read_origin
@@ -225,7 +225,7 @@ def _damage(reader: Reader, rng: Generator, folder: Path) -> tuple[str, Path]:
 def _rewrite(isolated: IsolatedReader, path: Path) -> None:
     """Read a raw; what was taken for whole must be writable too."""
     raw = isolated.read(path)
-    compromises(raw)
+    list_compromises(raw)
     if raw.mosaic.size < 1 << 16:
         dng_bytes(raw, provenance=Provenance("0", "test", 1.0))
 
