@@ -73,14 +73,9 @@ def dng_tree(image: RawImage, provenance: Provenance, encoding: Ifd, pixels: Pix
     if source.gps:
         children[Code.GPSInfo] = (Node(source.gps),)
     jpeg, preview_tags = _preview(image, provenance)
+    kept = {**_camera_tags(image), **_keep_root(image), **of_root}
     return Node(
-        {
-            **_camera_tags(image),
-            **_keep_root(image),
-            **of_root,
-            **_state_work(image, provenance),
-            **preview_tags,
-        },
+        {**kept, **_state_work(image, provenance), **preview_tags},
         children=children,
         blobs=_blobs(source),
         pixels=Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [jpeg]),
