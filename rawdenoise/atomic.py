@@ -16,11 +16,12 @@ from pathlib import Path
 
 from rawdenoise.errors import DiskFullError, OutputError, OutputExistsError
 
-MARK = ".rawdenoise-"
-LONGEST = 255  # bytes of a name, on nearly every file system
+TEMPORARY_MARK = ".rawdenoise-"
+LONGEST_NAME = 255  # bytes of a name, on nearly every file system
 ABANDONED_S = 86400.0  # a temporary file of another machine that nobody has written to for so long
 _TEMPORARY = re.compile(  # machine, process, when that was born, a token, the output's name
-    re.escape(MARK) + r"(?P<machine>[0-9a-f]{8})-(?P<process>[0-9a-f]+)-(?P<birth>[0-9a-f]+)-[0-9a-f]{8}-"
+    re.escape(TEMPORARY_MARK)
+    + r"(?P<machine>[0-9a-f]{8})-(?P<process>[0-9a-f]+)-(?P<birth>[0-9a-f]+)-[0-9a-f]{8}-"
     r"(?P<name>.+)",
     re.DOTALL,
 )
@@ -39,7 +40,7 @@ def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
         OutputExistsError: `output` exists and `replace` is false.
         OutputError: any other refusal of the file system.
     """
-    temporary = _beside(output)
+    temporary = _name_temporary(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -51,7 +52,7 @@ def atomic_output(output: Path, *, replace: bool = True) -> Iterator[Path]:
             _move_if_absent(temporary, output)
         _sync_folder(output.parent)
     except OSError as error:
-        raise _refusal(output, error) from error
+        raise _refuse(output, error) from error
     finally:
         with suppress(OSError):  # gone already, or its folder is: the first error is the one that matters
             temporary.unlink()
@@ -65,24 +66,24 @@ def check_output(output: Path) -> None:
     """
     if output.is_dir():
         raise OutputError(output, "is a folder")
-    temporary = _beside(output)
+    temporary = _name_temporary(output)
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_bytes(b"?")
     except OSError as error:
-        raise _refusal(output, error) from error
+        raise _refuse(output, error) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
 
 
-def _beside(output: Path) -> Path:
+def _name_temporary(output: Path) -> Path:
     process = os.getpid()
-    start = f"{MARK}{_machine()}-{process:x}-{_birth(process) or 0:x}-{secrets.token_hex(4)}-"
-    return output.with_name(start + cut(output.name, LONGEST - len(start)))
+    start = f"{TEMPORARY_MARK}{_machine()}-{process:x}-{_find_birth(process) or 0:x}-{secrets.token_hex(4)}-"
+    return output.with_name(start + shorten(output.name, LONGEST_NAME - len(start)))
 
 
-def _refusal(output: Path, error: OSError) -> OutputError:
+def _refuse(output: Path, error: OSError) -> OutputError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(output, "no space left on the disk; nothing was written")
     return OutputError(output, f"cannot be written ({error.strerror or error})")
@@ -101,8 +102,8 @@ def is_temporary(path: Path) -> bool:
 
 def is_temporary_of(path: Path, output: Path) -> bool:
     """Whether a file is one that `atomic_output` has been writing to in place of `output`."""
-    found = _TEMPORARY.fullmatch(path.name)
-    return found is not None and found["name"] == cut(output.name, LONGEST - found.start("name"))
+    match = _TEMPORARY.fullmatch(path.name)
+    return match is not None and match["name"] == shorten(output.name, LONGEST_NAME - match.start("name"))
 
 
 def is_abandoned(path: Path, now: float) -> bool:
@@ -110,11 +111,11 @@ def is_abandoned(path: Path, now: float) -> bool:
 
     On this machine that is known; of others' files those that were not written to for a day are meant.
     """
-    found = _TEMPORARY.fullmatch(path.name)
-    if found is None:
+    match = _TEMPORARY.fullmatch(path.name)
+    if match is None:
         return False
-    if found["machine"] == _machine() and os.name == "posix":  # elsewhere a process cannot be asked for
-        return not _lives(int(found["process"], 16), int(found["birth"], 16))
+    if match["machine"] == _machine() and os.name == "posix":  # elsewhere a process cannot be asked for
+        return not _is_alive(int(match["process"], 16), int(match["birth"], 16))
     try:
         return abs(now - path.stat().st_mtime) > ABANDONED_S  # in the future: the clock was set back
     except OSError:
@@ -127,7 +128,7 @@ def remove_temporaries(outputs: Iterable[Path]) -> None:
     for output in outputs:
         by_folder.setdefault(output.parent, []).append(output)
     for folder, wanted in by_folder.items():
-        for path in folder.glob(f"{MARK}*"):
+        for path in folder.glob(f"{TEMPORARY_MARK}*"):
             if any(is_temporary_of(path, output) for output in wanted):
                 path.unlink(missing_ok=True)
 
@@ -136,7 +137,7 @@ def remove_abandoned(folder: Path, *, recursive: bool = False) -> list[Path]:
     """Remove the temporary files in a folder whose writers are no more; what refuses is left."""
     removed = []
     for place, folders, names in os.walk(folder):
-        for path in (Path(place, name) for name in names if name.startswith(MARK)):
+        for path in (Path(place, name) for name in names if name.startswith(TEMPORARY_MARK)):
             if is_abandoned(path, time.time()):
                 with suppress(OSError):
                     path.unlink()
@@ -156,7 +157,7 @@ def _machine() -> str:
     return hashlib.sha256(f"{platform.node()} {numbers}".encode()).hexdigest()[:8]
 
 
-def _lives(process: int, birth: int) -> bool:
+def _is_alive(process: int, birth: int) -> bool:
     """Whether a process of this machine runs, and is not another one by the same number."""
     try:
         os.kill(process, 0)
@@ -164,23 +165,23 @@ def _lives(process: int, birth: int) -> bool:
         return False
     except OSError:  # it is there, but not ours
         pass
-    return _birth(process) in (None, birth)
+    return _find_birth(process) in (None, birth)
 
 
-def _birth(process: int) -> int | None:
+def _find_birth(process: int) -> int | None:
     """When a process was started, in ticks since the machine was; None where the system does not tell.
 
     One that has ended and is only not yet taken note of (a zombie) has -1.
     """
     try:
-        told = Path(f"/proc/{process}/stat").read_bytes()
-        state, *fields = told.rpartition(b")")[2].split()  # behind the name, which may hold anything
+        status = Path(f"/proc/{process}/stat").read_bytes()
+        state, *fields = status.rpartition(b")")[2].split()  # behind the name, which may hold anything
         return -1 if state in (b"Z", b"X") else int(fields[18])
     except (OSError, ValueError, IndexError):
         return None
 
 
-def cut(name: str, room: int = LONGEST) -> str:
+def shorten(name: str, room: int = LONGEST_NAME) -> str:
     """Leave of a name what fits in so many bytes; no character is cut in two."""
     return name if len(os.fsencode(name)) <= room else os.fsencode(name)[:room].decode(errors="ignore")
 

@@ -221,7 +221,7 @@ def is_damage(error: RawDenoiseError) -> bool:
 
 
 @contextmanager
-def guarded(refuse: Callable[[str], RawDenoiseError]) -> Iterator[None]:
+def guard(refuse: Callable[[str], RawDenoiseError]) -> Iterator[None]:
     """Let no exception out of a reader but our own; `refuse` makes the error of a reason.
 
     Raises:
@@ -237,28 +237,28 @@ def guarded(refuse: Callable[[str], RawDenoiseError]) -> Iterator[None]:
         raise refuse(NO_MEMORY) from error
     except Exception as error:
         log.debug("nobody foresaw this", exc_info=True)
-        raise refuse(f"{UNFORESEEN} ({_named(error)})") from error
+        raise refuse(f"{UNFORESEEN} ({_name_error(error)})") from error
 
 
 @contextmanager
-def guarded_file(path: Path) -> Iterator[None]:
+def guard_file(path: Path) -> Iterator[None]:
     """Let no exception out of the reader of a capture but our own.
 
     Raises:
         UnreadableError: what nobody foresaw. OutOfMemoryError: there is not enough memory for it.
     """
-    with guarded(lambda reason: (OutOfMemoryError if reason == NO_MEMORY else UnreadableError)(path, reason)):
+    with guard(lambda reason: (OutOfMemoryError if reason == NO_MEMORY else UnreadableError)(path, reason)):
         yield
 
 
-def explained(error: Exception) -> str:
+def explain(error: Exception) -> str:
     """Say an error in one line: our own as it is, a bug by its type, with a traceback in the log."""
     if isinstance(error, RawDenoiseError):
         return str(error)
     log.debug("a bug", exc_info=error)
-    return NO_MEMORY if isinstance(error, MemoryError) else f"unexpected {_named(error)}"
+    return NO_MEMORY if isinstance(error, MemoryError) else f"unexpected {_name_error(error)}"
 
 
-def _named(error: Exception) -> str:
+def _name_error(error: Exception) -> str:
     words = str(error).strip().partition("\n")[0][:200]
     return f"{type(error).__name__}: {words}".removesuffix(": ")

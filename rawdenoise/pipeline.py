@@ -43,8 +43,8 @@ from rawdenoise.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-LEFT = "left-as-it-was"  # instead of a method, in what an output says of itself
-DEFAULT = Recipe()
+LEFT_METHOD = "left-as-it-was"  # instead of a method, in what an output says of itself
+DEFAULT_RECIPE = Recipe()
 SMALLEST_TILE = 128  # packed pixels; smaller ones are mostly halo
 
 
@@ -70,7 +70,7 @@ class Denoised:
 def denoise(
     raw: RawImage,
     model: Model | Method | None,
-    recipe: Recipe = DEFAULT,
+    recipe: Recipe = DEFAULT_RECIPE,
     *,
     profiles: ProfileStore | None = None,
     device: str = "auto",
@@ -92,40 +92,40 @@ def denoise(
     scale = find_output_scale(raw, recipe.levels, strength=recipe.strength)
     like = scale_levels(raw, scale)
     if recipe.strength == 0:
-        return untouched(like)
+        return leave_untouched(like)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
     planes = pack(raw)
-    evidence = evidence_of(raw, planes, model, profiles)
-    halo, multiple = reach_of(model)
+    evidence = gather_evidence(raw, planes, model, profiles)
+    halo, multiple = find_reach(model)
     run = LocalDenoiser(
         partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop),
         halo,
         multiple,
     )
-    known = defects_for(named_after(raw, model), profiles)
-    clean, quality, network_s = _clean(raw, planes, evidence, recipe, run, known)
+    known = find_known_defects(name_camera_after(raw, model), profiles)
+    clean, quality, network_s = _clean_and_judge(raw, planes, evidence, recipe, run, known)
     notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
-    if left := why_left(evidence, quality) if recipe.estimate else "":
+    if left := explain_why_left(evidence, quality) if recipe.estimate else "":
         like = scale_levels(raw, find_output_scale(raw, recipe.levels, strength=0))
-        id, digest = _identity_of(model)
-        provenance = Provenance(__version__, LEFT, 0.0, id, digest)
+        id, digest = _identify(model)
+        provenance = Provenance(__version__, LEFT_METHOD, 0.0, id, digest)
         return Denoised(like, evidence.noise, provenance, network_s, quality, left, notes)
     # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.
     saturation = scale * saturation_level(raw)
     # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
     named = find_named_bad_pixels(raw)
     image = unpack(blend(planes, clean, recipe.strength), like, saturation=saturation, keep=named)
-    provenance = _provenance(model, evidence.noise, recipe.strength, quality)
+    provenance = _describe_provenance(model, evidence.noise, recipe.strength, quality)
     return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
 
 
-def untouched(raw: RawImage) -> Denoised:
+def leave_untouched(raw: RawImage) -> Denoised:
     """Give a capture as a result to which nothing was done."""
     return Denoised(raw, None, Provenance(__version__, "none", 0.0), 0.0)
 
 
-def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
+def explain_why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     """Say why a picture is to be left as it was; nothing where it is not.
 
     It is where it is likelier to become worse than better: an interval that reaches to gains is no reason to
@@ -145,7 +145,7 @@ def why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     return f"estimated to lose {lost:.1f} dB" if lost >= 0.05 else "estimated to gain nothing"
 
 
-def _clean(
+def _clean_and_judge(
     raw: RawImage,
     planes: Float32[np.ndarray, "4 h w"],
     evidence: Evidence,
@@ -178,7 +178,7 @@ def _clean(
     return clean, quality, network_s
 
 
-def named_after(raw: RawImage, model: Model | Method) -> RawImage:
+def name_camera_after(raw: RawImage, model: Model | Method) -> RawImage:
     """Name a nameless capture's camera after the model: who chose the model has said whose capture it is."""
     camera = raw.camera
     if isinstance(model, Method) or camera.make.strip() or camera.model.strip():
@@ -187,7 +187,7 @@ def named_after(raw: RawImage, model: Model | Method) -> RawImage:
     return replace(raw, camera=replace(camera, make=own.make, model=own.model))
 
 
-def noise_for(
+def find_noise(
     raw: RawImage,
     planes: Float32[np.ndarray, "4 h w"],
     model: Model | Method,
@@ -198,10 +198,10 @@ def noise_for(
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    return evidence_of(raw, planes, model, profiles).noise
+    return gather_evidence(raw, planes, model, profiles).noise
 
 
-def evidence_of(
+def gather_evidence(
     raw: RawImage,
     planes: Float32[np.ndarray, "4 h w"],
     model: Model | Method,
@@ -212,14 +212,16 @@ def evidence_of(
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
-    raw = named_after(raw, model)
+    raw = name_camera_after(raw, model)
     pooled = None
     if isinstance(model, Model) and model.card.camera.is_like(raw.camera):
         pooled = model.card.noise
     return evidence_for(raw, planes, profiles=profiles, card_noise=pooled)
 
 
-def defects_for(raw: RawImage, profiles: ProfileStore | None = None) -> Bool[np.ndarray, "4 h w"] | None:
+def find_known_defects(
+    raw: RawImage, profiles: ProfileStore | None = None
+) -> Bool[np.ndarray, "4 h w"] | None:
     """The pixels known to be bad: those that the file names, and those of a calibration of this very body.
 
     Raises:
@@ -252,16 +254,18 @@ def denoise_planes(
         SetupError: the device is not there. Stopped: `stop` answered true before a tile.
     """
     tiles = Tiles() if tile is None else Tiles(size=tile)
-    halo, multiple = reach_of(model)
+    halo, multiple = find_reach(model)
     if isinstance(model, Method):
-        foreign = _on_arrays(model.denoiser, noise)
-        return denoise_tiled(planes, _unless(stop, foreign), halo=halo, multiple=multiple, tiles=tiles)
+        foreign = _run_on_arrays(model.denoiser, noise)
+        return denoise_tiled(
+            planes, _check_stop_before(stop, foreign), halo=halo, multiple=multiple, tiles=tiles
+        )
     place = pick_device(device)
     while True:
         try:
             return denoise_tiled(
                 planes,
-                _unless(stop, _in_stabilized_domain(model.network_on(place), noise)),
+                _check_stop_before(stop, _stabilize_around(model.network_on(place), noise)),
                 halo=halo,
                 multiple=multiple,
                 tiles=tiles,
@@ -270,16 +274,16 @@ def denoise_planes(
         except torch.cuda.OutOfMemoryError:
             if place.type == "cpu":
                 raise
-            place, tiles = _humbler(place, tiles)
+            place, tiles = _ask_for_less(place, tiles)
 
 
-def reach_of(model: Model | Method) -> tuple[int, int]:
+def find_reach(model: Model | Method) -> tuple[int, int]:
     """How far an output pixel depends on the input, and of what the sides of a piece are multiples."""
     network = model.denoiser if isinstance(model, Method) else model.net
     return network.halo, network.multiple
 
 
-def _humbler(device: torch.device, tiles: Tiles) -> tuple[torch.device, Tiles]:
+def _ask_for_less(device: torch.device, tiles: Tiles) -> tuple[torch.device, Tiles]:
     """What to try next when a GPU is out of memory."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -323,7 +327,7 @@ class NetworkDenoiser:
     ) -> Float32[np.ndarray, "4 h w"]:
         """Denoise planes, of sides that are multiples of `multiple`."""
         with torch.inference_mode():
-            return _in_stabilized_domain(self._net, noise)(torch.from_numpy(planes)[None])[0].numpy()
+            return _stabilize_around(self._net, noise)(torch.from_numpy(planes)[None])[0].numpy()
 
 
 def denoise_fast() -> NetworkDenoiser:
@@ -336,7 +340,7 @@ def denoise_best() -> NetworkDenoiser:
     return NetworkDenoiser(load_bundled("best"))
 
 
-def _in_stabilized_domain(net: Network, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
+def _stabilize_around(net: Network, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
     white = stabilized_white(noise)[None]
 
     def run(tile: Tensor) -> Tensor:
@@ -345,34 +349,34 @@ def _in_stabilized_domain(net: Network, noise: NoiseModel) -> Callable[[Tensor],
     return run
 
 
-def _on_arrays(denoiser: Denoiser, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
+def _run_on_arrays(denoiser: Denoiser, noise: NoiseModel) -> Callable[[Tensor], Tensor]:
     def run(tile: Tensor) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(denoiser(tile[0].numpy(), noise), np.float32))[None]
 
     return run
 
 
-def _unless(stop: Stop, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _check_stop_before(stop: Stop, run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Look before every tile whether to go on."""
 
-    def checked(tile: Tensor) -> Tensor:
+    def run_checked(tile: Tensor) -> Tensor:
         if stop():
             raise Stopped
         return run(tile)
 
-    return checked
+    return run_checked
 
 
-def _identity_of(model: Model | Method) -> tuple[str, str]:
+def _identify(model: Model | Method) -> tuple[str, str]:
     """The id of a model and the digest of its weights."""
     return (model.id, "") if isinstance(model, Method) else (model.card.id, model.card.weights_sha256)
 
 
-def _provenance(
+def _describe_provenance(
     model: Model | Method, noise: NoiseModel, strength: float, quality: PictureQuality | None
 ) -> Provenance:
     left = (1 - strength) ** 2
-    id, digest = _identity_of(model)
+    id, digest = _identify(model)
     return Provenance(
         version=__version__,
         method=model.name if isinstance(model, Method) else model.card.objective,

@@ -13,7 +13,7 @@ from rawdenoise.formats.output_levels import OutputLevels
 if TYPE_CHECKING:
     from rawdenoise.formats.plain import PlainLayout
 
-METHOD = 2
+METHOD_VERSION = 2
 """To be raised with every change by which the same recipe and model give other pixels."""
 
 
@@ -52,7 +52,7 @@ class Recipe:
         if self.method is None:
             del settings["method"]  # which earlier versions did not have
         settings["base"] = settings.pop("bundled")  # as outputs of earlier versions have it
-        facts: list[object] = [METHOD, settings]
+        facts: list[object] = [METHOD_VERSION, settings]
         if layout is not None:
             facts.append(asdict(layout))
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rawdenoise.atomic import (
-    MARK,
+    TEMPORARY_MARK,
     atomic_output,
     check_output,
     is_abandoned,
@@ -119,7 +119,7 @@ def test_what_a_killed_process_left_is_known_from_what_is_being_written(tmp_path
 def test_a_file_that_only_begins_like_ours_is_its_owners(tmp_path: Path) -> None:
     """Names of people, and of earlier versions of us, are not of the form that only we give."""
     for name in ("notes.txt", "12345678-IMG.dng", "old", "12345678-1f-2e-IMG.dng", "x"):
-        path = tmp_path / f"{MARK}{name}"
+        path = tmp_path / f"{TEMPORARY_MARK}{name}"
         path.write_bytes(b"mine")
         os.utime(path, (0, 0))
     assert remove_abandoned(tmp_path, recursive=True) == []
@@ -130,7 +130,7 @@ def test_a_file_that_only_begins_like_ours_is_its_owners(tmp_path: Path) -> None
 def test_files_of_another_machine_are_its_own_for_a_day(
     tmp_path: Path, age_s: float, abandoned: bool
 ) -> None:
-    path = tmp_path / f"{MARK}0123abcd-1f-2e-89abcdef-a.dng"
+    path = tmp_path / f"{TEMPORARY_MARK}0123abcd-1f-2e-89abcdef-a.dng"
     path.write_bytes(b"x")
     os.utime(path, (1e9, 1e9))
     assert is_abandoned(path, 1e9 + age_s) is abandoned
@@ -143,9 +143,9 @@ def test_a_number_that_another_process_has_now_is_not_its_writers(
     with atomic_output(tmp_path / "a.dng") as temporary:
         temporary.write_bytes(b"x")
         assert not is_abandoned(temporary, 0.0)
-        monkeypatch.setattr("rawdenoise.atomic._birth", lambda process: 4)
+        monkeypatch.setattr("rawdenoise.atomic._find_birth", lambda process: 4)
         assert is_abandoned(temporary, 0.0)
-        monkeypatch.setattr("rawdenoise.atomic._birth", lambda process: None)
+        monkeypatch.setattr("rawdenoise.atomic._find_birth", lambda process: None)
         assert not is_abandoned(temporary, 0.0)
 
 

@@ -23,7 +23,7 @@ from test_quality import simulated, with_shares
 from torch import nn
 
 from rawdenoise.app.stores import user_stores
-from rawdenoise.atomic import MARK, atomic_output, remove_temporaries
+from rawdenoise.atomic import TEMPORARY_MARK, atomic_output, remove_temporaries
 from rawdenoise.capture.raw import Camera, Cfa, Exposure, Metadata, Provenance
 from rawdenoise.cli import main
 from rawdenoise.formats import read_raw
@@ -546,12 +546,12 @@ def test_what_a_killed_run_has_left_is_swept_by_the_next(tmp_path: Path) -> None
     )
     left = [out / "other.dng", out / "CaptureOne" / "Settings" / "a.dng.cos"]
     subprocess.run([sys.executable, "-c", code, *left], check=False)
-    (out / f"{MARK}of somebody else").touch()
+    (out / f"{TEMPORARY_MARK}of somebody else").touch()
     assert len(files_in(out)) == 3
     with atomic_output(out / "b.dng") as alive:
         alive.touch()
         assert denoise(source, "-o", out, "--strength", "0").exit_code == 0
-        assert files_in(out) == {"a.dng", alive.name, f"{MARK}of somebody else"}
+        assert files_in(out) == {"a.dng", alive.name, f"{TEMPORARY_MARK}of somebody else"}
 
 
 # ---------------------------------------------------------------- signals, pipes, terminals
@@ -597,10 +597,14 @@ def test_a_second_signal_does_not_wait_and_cleans_up(tmp_path: Path) -> None:
 
 
 def test_only_temporaries_of_this_batch_are_removed(tmp_path: Path) -> None:
-    for name in (f"{MARK}0123abcd-1f-2e-89abcdef-a.dng", f"{MARK}0123abcd-1f-2e-89abcdef-other.dng", "a.dng"):
+    for name in (
+        f"{TEMPORARY_MARK}0123abcd-1f-2e-89abcdef-a.dng",
+        f"{TEMPORARY_MARK}0123abcd-1f-2e-89abcdef-other.dng",
+        "a.dng",
+    ):
         (tmp_path / name).touch()
     remove_temporaries([tmp_path / "a.dng", tmp_path / "absent/b.dng"])
-    assert files_in(tmp_path) == {f"{MARK}0123abcd-1f-2e-89abcdef-other.dng", "a.dng"}
+    assert files_in(tmp_path) == {f"{TEMPORARY_MARK}0123abcd-1f-2e-89abcdef-other.dng", "a.dng"}
 
 
 def test_temporaries_of_long_names_are_removed(tmp_path: Path) -> None:
@@ -625,7 +629,7 @@ def test_a_reader_that_goes_away_ends_the_run_quietly(tmp_path: Path) -> None:
     said = run.stderr.read()
     assert (run.wait(timeout=PATIENCE_S), said) == (141, "")
     run.stderr.close()
-    assert not any(name.startswith(MARK) for name in files_in(tmp_path / "out"))
+    assert not any(name.startswith(TEMPORARY_MARK) for name in files_in(tmp_path / "out"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="terminals of POSIX")

@@ -18,7 +18,7 @@ from test_models import trained
 from test_sidd import metadata
 
 from rawdenoise.app.stores import user_stores
-from rawdenoise.atomic import MARK
+from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.capture.raw import Camera
 from rawdenoise.cli import main
 from rawdenoise.cli.wording import name_options
@@ -507,4 +507,4 @@ def test_what_could_not_be_written_is_refused_before_the_work(data: Path, option
     assert result.exit_code == 1
     assert "cannot be written" in result.stderr
     assert result.stderr.count("\n") == 1
-    assert not list(data.rglob(f"{MARK}*"))
+    assert not list(data.rglob(f"{TEMPORARY_MARK}*"))

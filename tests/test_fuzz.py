@@ -26,8 +26,8 @@ from rawdenoise.errors import (
     RawDenoiseError,
     TruncatedError,
     UnreadableError,
+    guard_file,
     guarded,
-    guarded_file,
 )
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.metadata import read_metadata
@@ -89,20 +89,20 @@ def test_nor_do_twenty_thousand(fuzz: ModuleType, isolated: IsolatedReader, tmp_
 def test_the_guard_names_the_file_and_what_nobody_foresaw(tmp_path: Path) -> None:
     with (
         pytest.raises(UnreadableError, match=rf"a\.dng: {UNFORESEEN} \(ValueError: x\)"),
-        guarded_file(tmp_path / "a.dng"),
+        guard_file(tmp_path / "a.dng"),
     ):
         raise ValueError("x\nand more")
 
 
 def test_the_guard_lets_our_own_errors_through_and_ctrl_c(tmp_path: Path) -> None:
     for error in (NotAnImageError(tmp_path, "is a text"), KeyboardInterrupt(), SystemExit(3)):
-        with pytest.raises(type(error)) as caught, guarded_file(tmp_path):
+        with pytest.raises(type(error)) as caught, guard_file(tmp_path):
             raise error
         assert caught.value is error
 
 
 def test_the_guard_says_that_memory_runs_out(tmp_path: Path) -> None:
-    with pytest.raises(OutOfMemoryError, match=NO_MEMORY), guarded_file(tmp_path):
+    with pytest.raises(OutOfMemoryError, match=NO_MEMORY), guard_file(tmp_path):
         raise MemoryError
     with pytest.raises(ModelFileError, match=NO_MEMORY), guarded(ModelFileError):
         raise MemoryError
@@ -111,7 +111,7 @@ def test_the_guard_says_that_memory_runs_out(tmp_path: Path) -> None:
 def test_the_guard_tells_a_device_from_a_defect(tmp_path: Path) -> None:
     with (
         pytest.raises(UnreadableError, match="cannot be read \\(Input/output error\\)"),
-        guarded_file(tmp_path),
+        guard_file(tmp_path),
     ):
         raise OSError(5, "Input/output error")
 

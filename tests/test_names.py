@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from rawdenoise.atomic import LONGEST
+from rawdenoise.atomic import LONGEST_NAME
 from rawdenoise.files.names import NamePattern, PatternError, mirror_of, name_outputs, parse_pattern
 
 
@@ -41,7 +41,7 @@ def test_patterns_that_would_lead_astray_are_refused(text: str) -> None:
 def test_long_names_are_cut_and_stay_apart() -> None:
     sources = [Path("n" * 250 + suffix) for suffix in (".NEF", ".nef")]
     names = name_outputs(sources, ".dng", NamePattern("{stem}_denoised"))
-    assert all(len(name.name) == LONGEST and name.name.endswith(".dng") for name in names)
+    assert all(len(name.name) == LONGEST_NAME and name.name.endswith(".dng") for name in names)
     assert len(set(names)) == 2
 
 

@@ -20,7 +20,7 @@ from rawdenoise.formats.opcodes import find_named_bad_pixels, read_opcodes
 from rawdenoise.formats.tags import Code
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.noise.defects import find_named_defects
-from rawdenoise.pipeline import defects_for, denoise
+from rawdenoise.pipeline import denoise, find_known_defects
 from rawdenoise.recipe import Recipe
 
 CONSTANT, LIST = 4, 5
@@ -75,7 +75,7 @@ def test_named_pixels_are_repaired_for_the_network_and_stay_as_they_were(tmp_pat
     """Otherwise they come out of the network neither bad nor good, and their opcode finds them no more."""
     mosaic = write_named(tmp_path / "a.dng", opcode_list(constant(0)), shape=(128, 160))
     raw = read_raw(tmp_path / "a.dng")
-    known = defects_for(raw)
+    known = find_known_defects(raw)
     assert known is not None
     assert np.count_nonzero(known) == len(PLACES)
     clean = denoise(raw, load_bundled("fast"), Recipe(estimate=False)).image

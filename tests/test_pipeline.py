@@ -22,7 +22,7 @@ from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, MeasurementMethod, ProfilePoint
-from rawdenoise.pipeline import _humbler, blend, defects_for, denoise, denoise_planes, noise_for
+from rawdenoise.pipeline import _ask_for_less, blend, denoise, denoise_planes, find_known_defects, find_noise
 from rawdenoise.recipe import Recipe
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
@@ -108,11 +108,11 @@ def test_strength_mixes_what_was_and_what_came_out() -> None:
 
 def test_the_noise_is_the_model_s_at_its_isos_and_the_capture_s_own_elsewhere() -> None:
     raw, model = noisy(400, 400), a_model()
-    assert noise_for(raw, pack(raw), model) == NOISE
+    assert find_noise(raw, pack(raw), model) == NOISE
     stranger = replace(raw, camera=replace(raw.camera, model="Test Two"))
-    assert noise_for(stranger, pack(stranger), model) != NOISE
+    assert find_noise(stranger, pack(stranger), model) != NOISE
     elsewhere = replace(raw, exposure=Exposure(iso=3200))
-    estimated = noise_for(elsewhere, pack(elsewhere), model)
+    estimated = find_noise(elsewhere, pack(elsewhere), model)
     assert estimated != NOISE
     grey = np.full((4, 1, 1), 0.3, np.float32)
     np.testing.assert_allclose(estimated.variance(grey), NOISE.variance(grey), rtol=0.2)
@@ -123,14 +123,14 @@ def test_a_capture_that_names_no_camera_has_the_noise_of_the_chosen_model_s() ->
     raw = replace(noisy(96, 120), camera=Camera(mode="test"), exposure=Exposure())
     card = replace(a_model().card, camera=bench, noise=(IsoNoise(None, NOISE, 1),))
     model = replace(a_model(), card=card)
-    assert noise_for(raw, pack(raw), model) == NOISE
-    assert noise_for(replace(raw, camera=Camera(mode="other")), pack(raw), model) != NOISE
+    assert find_noise(raw, pack(raw), model) == NOISE
+    assert find_noise(replace(raw, camera=Camera(mode="other")), pack(raw), model) != NOISE
 
     measured = NoiseModel((3e-3,) * 4, (2e-5,) * 4)
     known = KnownDefects("", (120, 96), hot=((40, 51),))
     user_stores().profiles.save(CameraProfile(bench, (replace(published(measured), iso=None),), known))
     profiles = user_stores().profiles
-    assert noise_for(raw, pack(raw), model, profiles).shot == pytest.approx(measured.shot)
+    assert find_noise(raw, pack(raw), model, profiles).shot == pytest.approx(measured.shot)
 
     raw.mosaic[40, 51] += 300  # too little to be found without the profile
     kept, gone = (
@@ -174,12 +174,12 @@ def test_defects_that_a_calibration_knows_are_repaired_on_that_body_only() -> No
     known = KnownDefects("7", (120, 96), hot=((40, 51),), dead=((10, 10),))
     profile = CameraProfile(replace(raw.camera, mode=""), (published(NOISE),), known)
     profiles = user_stores().profiles
-    assert defects_for(body, profiles) is None
+    assert find_known_defects(body, profiles) is None
     profiles.save(profile)
-    found = defects_for(body, profiles)
+    found = find_known_defects(body, profiles)
     assert found is not None
     assert np.argwhere(found).tolist() == [[0, 5, 5], [1, 20, 25]]
-    assert defects_for(raw, profiles) is None
+    assert find_known_defects(raw, profiles) is None
 
 
 def test_row_noise_goes_unless_it_is_to_be_kept() -> None:
@@ -202,7 +202,7 @@ def test_a_gpu_out_of_memory_gets_smaller_tiles_and_at_last_the_cpu_does_it() ->
     device, tiles, tried = torch.device("cuda"), Tiles(), []
     while device.type != "cpu":
         tried.append(tiles.size)
-        device, tiles = _humbler(device, tiles)
+        device, tiles = _ask_for_less(device, tiles)
     assert tried == [512, 256, 128]
     assert tiles == Tiles()
 

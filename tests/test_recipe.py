@@ -21,7 +21,7 @@ def test_a_recipe_is_another_whenever_a_result_may_be(monkeypatch: pytest.Monkey
     digests = {each.digest for each in others}
     assert len(digests) == len(others)
     assert Recipe().digest == Recipe().digest
-    monkeypatch.setattr(recipe, "METHOD", recipe.METHOD + 1)
+    monkeypatch.setattr(recipe, "METHOD_VERSION", recipe.METHOD_VERSION + 1)
     assert Recipe().digest not in digests
 
 

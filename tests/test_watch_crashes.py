@@ -22,7 +22,7 @@ from test_watch_service import _quickly as _quickly
 from test_watch_service import root as root
 
 from rawdenoise.app.stores import user_stores
-from rawdenoise.atomic import MARK
+from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.cli import main
 from rawdenoise.watching import late_sidecars, watcher, worker
 from rawdenoise.watching.config import Root
@@ -97,7 +97,7 @@ def test_sigterm_ends_it_though_a_decoder_hangs(root: Root) -> None:
     with Ledger(config_of(root).state, owner=False) as ledger:
         (job,) = ledger.jobs.select()
     assert (job.attempts, job.crashes, job.suspect) == (0, 0, False)
-    assert not any(MARK in name for name in outputs(root))
+    assert not any(TEMPORARY_MARK in name for name in outputs(root))
     assert list((folder / "state" / FOLDER).iterdir()) == []
 
 
@@ -230,7 +230,10 @@ def test_only_what_the_dead_left_is_swept(root: Root) -> None:
     a_capture(root.source / "a.dng")
     once(root)
     state = config_of(root).state
-    mine = [root.output / f"{MARK}notes.txt", root.output / "deep" / f"{MARK}12345678-a.dng"]
+    mine = [
+        root.output / f"{TEMPORARY_MARK}notes.txt",
+        root.output / "deep" / f"{TEMPORARY_MARK}12345678-a.dng",
+    ]
     code = "import os, sys; from rawdenoise.atomic import _beside; from pathlib import Path\n" + (
         "for name in sys.argv[1:]: _beside(Path(name)).write_bytes(b'half')"
     )
@@ -247,7 +250,7 @@ def test_only_what_the_dead_left_is_swept(root: Root) -> None:
         path.write_bytes(b"mine")
         os.utime(path, (0, 0))
     assert once(root)[0] == 0
-    assert set(root.source.parent.rglob(f"{MARK}*")) == set(mine)
+    assert set(root.source.parent.rglob(f"{TEMPORARY_MARK}*")) == set(mine)
 
 
 def test_a_ledger_that_breaks_while_it_runs_ends_the_run_so_that_it_is_begun_anew(

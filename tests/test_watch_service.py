@@ -21,7 +21,7 @@ import torch
 from conftest import PATIENCE_S, make_raw, soon
 
 from rawdenoise.app.stores import user_stores
-from rawdenoise.atomic import MARK
+from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.capture.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.errors import DiskFullError, OutputError, RawDenoiseError, UnreadableError
 from rawdenoise.files import sources
@@ -782,7 +782,7 @@ def test_killed_anywhere_nothing_is_lost_and_nothing_is_left(root: Root, where: 
     killed = subprocess.run([sys.executable, "-c", KILLED, str(root.source.parent), where], check=False)
     assert killed.returncode == -9
     assert states(root) == {"running": 1}
-    assert any(MARK in name for name in outputs(root)) == (where == "writing")
+    assert any(TEMPORARY_MARK in name for name in outputs(root)) == (where == "writing")
     code, told = once(root)
     assert (code, states(root), outputs(root)) == (0, {"done": 1}, {"a.dng"})
     assert len(told.all("found")) == (where == "written")

@@ -27,7 +27,7 @@ from rawdenoise.pipeline import Denoised
 from rawdenoise.recipe import Recipe
 from rawdenoise.training.options import TrainingOptions
 
-DEFAULT = Recipe()
+DEFAULT_RECIPE = Recipe()
 
 
 def read_raw(source: str | Path, *, layout: PlainLayout | None = None) -> RawImage:
@@ -43,7 +43,7 @@ def read_raw(source: str | Path, *, layout: PlainLayout | None = None) -> RawIma
 def denoise(
     raw: RawImage,
     model: Model | Method | str | None = None,
-    recipe: Recipe = DEFAULT,
+    recipe: Recipe = DEFAULT_RECIPE,
     *,
     stores: Stores | None = None,
     device: str = "auto",
@@ -88,7 +88,7 @@ def write(
         back; nothing is left behind.
     """
     path = Path(output)
-    denoised = result if isinstance(result, Denoised) else pipeline.untouched(result)
+    denoised = result if isinstance(result, Denoised) else pipeline.leave_untouched(result)
     name = _format_of(path) if format is None else format
     if _is_source(denoised.image.source, path):
         raise OutputError(path, "is the source itself; give another name")

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float32
 from rawdenoise.app.stores import Stores
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import PLANES, Area, Camera, Cfa, Color, Exposure, Levels, Metadata, RawImage
-from rawdenoise.errors import ModelError, guarded_file
+from rawdenoise.errors import ModelError, guard_file
 from rawdenoise.formats.dng import list_compromises
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.plain import PlainLayout
@@ -180,7 +180,7 @@ def inspect(
         RawDenoiseError: it cannot be read, or not be denoised.
     """
     raw = read_isolated(source, layout=layout) if isolated else read_alone(source, layout)
-    with guarded_file(source):
+    with guard_file(source):
         facts = gather_facts(raw, stores)
         if estimate and facts.model.id is not None:
             facts = replace(facts, outcome=_try_out(raw, stores))

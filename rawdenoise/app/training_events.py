@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from rawdenoise.capture.raw import Camera
-from rawdenoise.errors import RawDenoiseError, TrainingError, explained
+from rawdenoise.errors import RawDenoiseError, TrainingError, explain
 from rawdenoise.models.card import CLEAN, ModelCard
 from rawdenoise.training.camera import Trained
 from rawdenoise.training.captures import Capture, CaptureSet
@@ -153,7 +153,7 @@ class CameraTrained:
             case Outcome.KEPT:
                 return ""
             case Outcome.FAILED:
-                return explained(self.error or TrainingError("for no known reason"))
+                return explain(self.error or TrainingError("for no known reason"))
             case Outcome.LOSES:
                 lost = -self.trained.risk.gain_db if self.trained else 0.0
                 return f"this one is estimated to make captures held out worse, by {lost:.2f} dB"

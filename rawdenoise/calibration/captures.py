@@ -14,7 +14,7 @@ from rawdenoise.calibration.frames import FrameReport, find_frame_files, full_na
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.capture.packing import find_clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Levels
-from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, guarded_file
+from rawdenoise.errors import CalibrationError, FileError, RawDenoiseError, guard_file
 from rawdenoise.isolation.untouched import read_untouched
 from rawdenoise.noise.artefacts import sample_sound_pixels
 from rawdenoise.noise.fit import estimate_with_interval
@@ -139,7 +139,7 @@ def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen:
         RawDenoiseError: it cannot be read, is a copy, or its pixels show no noise.
     """
     raw = read_untouched(path, layout, camera_name)
-    with guarded_file(path):
+    with guard_file(path):
         digest = hashlib.blake2b(raw.mosaic.tobytes(), digest_size=16).hexdigest()
         if digest in seen:
             raise FileError(path, "is a copy of another capture here")

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from rawdenoise.capture.packing import find_clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Exposure, RawImage
-from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, guarded_file
+from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, guard_file
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.isolation.untouched import read_untouched
@@ -122,7 +122,7 @@ def sort_frames(
         frame = None
         try:
             raw = read_untouched(path, layout, camera_name)
-            with guarded_file(path):
+            with guard_file(path):
                 frame = Frame.of(raw, partial(read_isolated, path, layout=layout))
             kind = _tell_kind(frame, meant_as)
         except RawDenoiseError as error:

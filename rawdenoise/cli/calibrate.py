@@ -11,7 +11,7 @@ from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import given_paths, layout_options, path_options
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.wording import name_options
-from rawdenoise.errors import RawDenoiseError, explained, is_damage
+from rawdenoise.errors import RawDenoiseError, explain, is_damage
 from rawdenoise.terminal.text import counted, one_line, table
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _show(calibration: Calibration) -> None:
 
 
 def _reason(error: Exception) -> str:
-    return name_options(error) if isinstance(error, RawDenoiseError) else explained(error)
+    return name_options(error) if isinstance(error, RawDenoiseError) else explain(error)
 
 
 def _say(line: str) -> None:

@@ -30,7 +30,7 @@ from rawdenoise.noise.evidence import Kind
 from rawdenoise.noise.fit import fit_noise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
-from rawdenoise.pipeline import denoise_planes, evidence_of
+from rawdenoise.pipeline import denoise_planes, gather_evidence
 from rawdenoise.quality.metrics import psnr, ssim
 from rawdenoise.training.crops import mosaic_rggb, pack_rggb
 
@@ -124,7 +124,7 @@ def denoise_scene(
     upright = mirror(blocks, scene.cfa)
     planes = [pack_rggb(block) for block in upright]
     unclipped = np.split(~find_clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
-    evidence = evidence_of(_as_capture(upright[:1], scene, model), planes[0], model, profiles)
+    evidence = gather_evidence(_as_capture(upright[:1], scene, model), planes[0], model, profiles)
     noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pool_noise(planes, unclipped)
     clean = np.empty_like(blocks[:limit])
     judged = (time.perf_counter() - start) * len(clean) / len(blocks)

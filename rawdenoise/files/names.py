@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from string import Formatter
 
-from rawdenoise.atomic import LONGEST, cut
+from rawdenoise.atomic import LONGEST_NAME, shorten
 from rawdenoise.errors import RawDenoiseError
 
 PATTERN_FIELDS = ("stem", "name", "suffix")
@@ -39,7 +39,7 @@ class NamePattern:
         pattern = self.text.replace("{stem}", "{name}") if whole else self.text
         name = pattern.format(stem=source.stem, name=source.name, suffix=source.suffix.removeprefix("."))
         end = suffix if number == 1 else f"-{number}{suffix}"
-        return source.with_name(cut(name, LONGEST - len(os.fsencode(end))) + end)
+        return source.with_name(shorten(name, LONGEST_NAME - len(os.fsencode(end))) + end)
 
 
 def parse_pattern(text: str, suffix: str) -> NamePattern:

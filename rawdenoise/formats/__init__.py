@@ -16,7 +16,7 @@ from rawdenoise.errors import (
     ExtensionError,
     NotFoundError,
     UnreadableError,
-    guarded_file,
+    guard_file,
 )
 from rawdenoise.extensions.protocols import Reader
 from rawdenoise.extensions.registry import PACKAGE, extensions, load
@@ -63,7 +63,7 @@ def read_raw(path: Path, *, layout: PlainLayout | None = None) -> RawImage:
         LayoutError: a plain mosaic that does not fit `layout`.
     """
     check_readable(path)
-    with guarded_file(path):
+    with guard_file(path):
         return _read(path, layout)
 
 

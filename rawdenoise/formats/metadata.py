@@ -13,7 +13,7 @@ from typing import BinaryIO, cast
 import exifread
 
 from rawdenoise.capture.raw import NO_TAGS, Ifd, Metadata, Tag
-from rawdenoise.errors import guarded_file
+from rawdenoise.errors import guard_file
 from rawdenoise.formats.containers import cr3_tiffs, jpeg_tiff, raf_model, raf_tiff
 from rawdenoise.formats.file_order import turn_gps_tags, turn_tags
 from rawdenoise.formats.tags import Code
@@ -51,7 +51,7 @@ def read_metadata(path: Path) -> Metadata:
     Raises:
         UnreadableError: the file cannot be opened or read at all.
     """
-    with guarded_file(path), path.open("rb") as file:
+    with guard_file(path), path.open("rb") as file:
         header = read_header(file)
         metadata = _from_tiff(file, header) if header is not None else _from_cr3(file) or _from_raf(file)
         return metadata if metadata is not None and metadata.root else _from_exifread(file)

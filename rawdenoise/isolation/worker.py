@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.errors import UNFORESEEN, FileError, OutOfMemoryError, RawDenoiseError, guarded_file
+from rawdenoise.errors import UNFORESEEN, FileError, OutOfMemoryError, RawDenoiseError, guard_file
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.sidd import metadata_camera, read_sidd_blocks
@@ -100,7 +100,7 @@ def _answer(words: bytes, file: FileIO, calls: Mapping[str, Callable[..., object
     _limit(memory)
     _set_alarm(int(seconds) + ALARM_SLACK_S)
     try:
-        with guarded_file(path):
+        with guard_file(path):
             return encode_message(("result", calls[name](path, *arguments)), file)
     except RawDenoiseError as error:
         return encode_message(_describe_error(error), file)

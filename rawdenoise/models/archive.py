@@ -16,7 +16,7 @@ from rawdenoise.models.card import (
     LARGEST,
     WEIGHTS,
     card_bytes,
-    guarded_model,
+    guard_model,
     name_after_weights,
     parse_card,
 )
@@ -39,7 +39,7 @@ def read_model(path: Path) -> Model:
     Raises:
         ModelFileError: it is not such a file, or is altered.
     """
-    with guarded_model(path):
+    with guard_model(path):
         parts = read_archive(path)
         card = parse_card(parts[CARD], path)
         return Model(card, parse_weights(parts[WEIGHTS], card, path))

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from rawdenoise.capture.raw import Camera
-from rawdenoise.errors import ModelFileError, guarded
+from rawdenoise.errors import ModelFileError, guard
 from rawdenoise.files.tables import shorten
 from rawdenoise.nets import NETS
 from rawdenoise.noise.iso_noise import IsoNoise
@@ -90,9 +90,9 @@ def read_part(path: Path, largest: int) -> bytes:
         raise ModelFileError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def guarded_model(path: Path) -> AbstractContextManager[None]:
+def guard_model(path: Path) -> AbstractContextManager[None]:
     """Let no exception out of the reader of a model but our own."""
-    return guarded(lambda reason: ModelFileError(f"{path}: {reason}"))
+    return guard(lambda reason: ModelFileError(f"{path}: {reason}"))
 
 
 def parse_card(data: bytes, path: Path) -> ModelCard:

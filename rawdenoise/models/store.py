@@ -21,7 +21,7 @@ from rawdenoise.models.card import (
     ModelCard,
     camera_slug,
     card_bytes,
-    guarded_model,
+    guard_model,
     parse_card,
     read_part,
     stated_camera,
@@ -97,12 +97,12 @@ class ModelStore:
             ModelFileError: broken, altered or foreign.
         """
         folder = self._folder(id)
-        with guarded_model(folder):
+        with guard_model(folder):
             card_bytes, weights = (read_part(folder / name, LARGEST[name]) for name in (CARD, WEIGHTS))
             card = parse_card(card_bytes, folder / CARD)
         if card.id != folder.name:
             raise ModelFileError(f"{folder / CARD}: the card is of another model ({card.id})")
-        with guarded_model(folder / WEIGHTS):
+        with guard_model(folder / WEIGHTS):
             return Model(card, parse_weights(weights, card, folder / WEIGHTS))
 
     def verify(self, id: str) -> ModelCard:
@@ -145,7 +145,7 @@ class ModelStore:
         Raises:
             ModelFileError: it is not such a file, is altered, or its id is taken by other weights.
         """
-        with guarded_model(path):
+        with guard_model(path):
             parts = read_archive(path)
             card = parse_card(parts[CARD], path)
             parse_weights(parts[WEIGHTS], card, path)
@@ -218,7 +218,7 @@ class ModelStore:
         for name in self._names():
             path = self.folder / name / CARD
             try:
-                with guarded_model(path):
+                with guard_model(path):
                     cards.append(self._card(path))
             except ModelFileError as error:
                 errors.append(ModelFileError(str(error), path))

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.errors import TrainingError, guarded
+from rawdenoise.errors import TrainingError, guard
 from rawdenoise.formats.records import make_record
 from rawdenoise.training.risk import RiskFigures
 
@@ -69,7 +69,7 @@ def load_checkpoint(folder: Path, run: str) -> tuple[Counters, dict[str, Tensor]
     """Read the checkpoint of this very run; None where there is none, or it is of another run or damaged."""
     file = folder / FILE
     try:
-        with guarded(lambda reason: TrainingError(f"{file}: {reason}")):
+        with guard(lambda reason: TrainingError(f"{file}: {reason}")):
             return _load(file, run)
     except TrainingError as error:
         log.debug("%s", error)

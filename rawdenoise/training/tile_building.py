@@ -14,7 +14,7 @@ from numpy.random import Generator
 from rawdenoise import __version__
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import Levels
-from rawdenoise.errors import FileError, TrainingError, guarded_file
+from rawdenoise.errors import FileError, TrainingError, guard_file
 from rawdenoise.isolation.reader import read_isolated
 from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
 from rawdenoise.noise.defects import find_named_defects
@@ -163,7 +163,7 @@ def _cut_capture(
 ) -> _CutCapture:
     """Read a capture, sample its noise, repair what is no scene, and write its tiles."""
     raw = read_isolated(capture.path, layout=capture.layout)
-    with guarded_file(capture.path):
+    with guard_file(capture.path):
         planes, valid = pack(raw), ~find_clipped(raw)
         samples = sample_sound_pixels(planes, valid=valid)
         known = profiled_noise(profiles, captures.camera, capture.iso, raw.levels)

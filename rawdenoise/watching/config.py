@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypedDict, TypeVar
 import platformdirs
 from msgspec import Meta
 
-from rawdenoise.errors import RawDenoiseError, guarded
+from rawdenoise.errors import RawDenoiseError, guard
 from rawdenoise.extensions.registry import extensions
 from rawdenoise.files.names import make_absolute
 from rawdenoise.files.tables import MAXIMUM_NUMBER, TableError, Text, check_keys, read_table, shorten
@@ -75,7 +75,7 @@ def read_config(path: Path) -> WatchConfig:
     Raises:
         ConfigError: no file, no TOML, or something in it that is unknown or not allowed.
     """
-    with guarded(lambda reason: ConfigError(f"{path}: {reason}")):
+    with guard(lambda reason: ConfigError(f"{path}: {reason}")):
         return _read_config(path)
 
 

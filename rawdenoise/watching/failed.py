@@ -11,7 +11,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.atomic import LONGEST, atomic_output, cut
+from rawdenoise.atomic import LONGEST_NAME, atomic_output, shorten
 from rawdenoise.errors import OutputError, OutputExistsError
 from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged
 
@@ -53,7 +53,7 @@ def move_failed(source: Path, signature: Signature | None, folder: Path, reason:
 
 
 def _names(source: Path) -> Iterator[str]:
-    stem = cut(source.stem, LONGEST - len(os.fsencode(source.suffix)) - ROOM)
+    stem = shorten(source.stem, LONGEST_NAME - len(os.fsencode(source.suffix)) - ROOM)
     yield stem + source.suffix
     yield from (f"{stem}-{number}{source.suffix}" for number in count(2))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rawdenoise.atomic import LONGEST, cut
+from rawdenoise.atomic import LONGEST_NAME, shorten
 from rawdenoise.errors import OutputError
 from rawdenoise.files.outputs import is_made_by_us, read_moment_and_body
 from rawdenoise.formats.provenance import Origin, read_origin
@@ -32,7 +32,7 @@ def output_names(source: Path, suffix: str) -> Iterator[Path]:
 
 def ending(name: str, end: str) -> str:
     """Put an end to a name, and leave of the name what fits before it."""
-    return cut(name, LONGEST - len(os.fsencode(end))) + end
+    return shorten(name, LONGEST_NAME - len(os.fsencode(end))) + end
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rawdenoise.atomic import atomic_output, remove_abandoned, write_bytes
 from rawdenoise.capture.raw import Camera, Levels
-from rawdenoise.errors import ProfileError, ProfileExistsError, guarded
+from rawdenoise.errors import ProfileError, ProfileExistsError, guard
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import (
     CameraProfile,
@@ -191,7 +191,7 @@ def load_profile(path: Path) -> CameraProfile:
     Raises:
         ProfileError: it cannot be read, or is not sound.
     """
-    with guarded(lambda reason: ProfileError(f"{path}: {reason}")):
+    with guard(lambda reason: ProfileError(f"{path}: {reason}")):
         return parse_profile(_read(path), path)
 
 
