@@ -15,7 +15,7 @@ from rawdenoise.nets.gaussians import (
     Prediction,
     constrained_negative_log_likelihood,
     diagonal_factor,
-    mixed,
+    mix,
     negative_log_likelihood,
     outer,
     posterior_mean,
@@ -126,7 +126,7 @@ def test_the_constrained_likelihood_is_an_upper_bound_near_for_little_signal() -
 
 def test_mixed_noise_has_the_covariance_of_its_factor() -> None:
     factor = a_factor(3)[:1, :, :1, :1].expand(20_000, -1, 1, 1)
-    noise = vectors(mixed(factor, drawn(20_000, 4, 1, 1, seed=4)))[:, 0, 0]
+    noise = vectors(mix(factor, drawn(20_000, 4, 1, 1, seed=4)))[:, 0, 0]
     torch.testing.assert_close(torch.cov(noise.T), matrices(a_factor(3))[0, 0, 0], rtol=0, atol=0.04)
     assert outer(factor)[0, 0, 0, 0] == pytest.approx(float(factor[0, 0, 0, 0]) ** 2)
 

@@ -19,7 +19,7 @@ from rawdenoise.calibration import (
     sort_frames,
 )
 from rawdenoise.calibration.frames import Frame, measure_unevenness
-from rawdenoise.calibration.quantisation import average_variance
+from rawdenoise.calibration.quantization import average_variance
 from rawdenoise.calibration.transfer import fit_line
 from rawdenoise.capture.raw import Area, Camera, Cfa, RawImage
 from rawdenoise.errors import CalibrationError, RawDenoiseError
@@ -30,7 +30,7 @@ from rawdenoise.simulation.camera import (
     SensorNoise,
     SimulatedCamera,
     capture,
-    evenly_lit,
+    light_evenly,
     make_fixed_pattern,
 )
 from rawdenoise.simulation.scenes import make_scene
@@ -65,9 +65,9 @@ def frames(
     """Darks, and two flats of each level whose shutter time is proportional to it."""
     rng = np.random.default_rng(seed)
     return (
-        [evenly_lit(camera, iso, 0, rng, fixed=fixed) for _ in range(darks)],
+        [light_evenly(camera, iso, 0, rng, fixed=fixed) for _ in range(darks)],
         [
-            evenly_lit(camera, iso, level, rng, exposure_s=level, vignetting=vignetting, fixed=fixed)
+            light_evenly(camera, iso, level, rng, exposure_s=level, vignetting=vignetting, fixed=fixed)
             for level in levels
             for _ in range(2)
         ],
@@ -202,7 +202,7 @@ def test_a_lamp_that_flickers_a_little_does_no_harm() -> None:
     rng = np.random.default_rng(5)
     darks, _ = frames(camera)
     flats = [
-        evenly_lit(camera, ISO, level * flicker, rng, exposure_s=level, vignetting=0.6)
+        light_evenly(camera, ISO, level * flicker, rng, exposure_s=level, vignetting=0.6)
         for level in LEVELS
         for flicker in (1.0, 1.02)
     ]
@@ -264,7 +264,7 @@ def test_linearity_is_measured_against_the_shutter(shutter: Callable[[float], fl
     camera = sensor()
     rng = np.random.default_rng(6)
     times = (0.08, 0.2, 0.4, 0.6, 0.8)
-    flats = [evenly_lit(camera, ISO, shutter(t), rng, exposure_s=t) for t in times for _ in range(2)]
+    flats = [light_evenly(camera, ISO, shutter(t), rng, exposure_s=t) for t in times for _ in range(2)]
     (point,) = calibrate_from_frames(frames(camera)[0], flats)
     assert point.linearity_error_percent is not None
     times_s, signal = np.array(times), np.array([shutter(t) for t in times])
@@ -276,7 +276,7 @@ def test_linearity_is_measured_against_the_shutter(shutter: Callable[[float], fl
 def test_linearity_is_not_told_where_the_lamp_was_dimmed() -> None:
     camera = sensor()
     rng = np.random.default_rng(7)
-    flats = [evenly_lit(camera, ISO, level, rng, exposure_s=0.1) for level in LEVELS for _ in range(2)]
+    flats = [light_evenly(camera, ISO, level, rng, exposure_s=0.1) for level in LEVELS for _ in range(2)]
     (point,) = calibrate_from_frames(frames(camera)[0], flats)
     assert point.linearity_error_percent is None
     assert len(point.curve) == 5

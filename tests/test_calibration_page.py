@@ -15,7 +15,7 @@ from rawdenoise.calibration import CalibrationPoint, calibrate_from_frames
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import OutputError
 from rawdenoise.pages.calibration_page import plot_calibration
-from rawdenoise.simulation.camera import SIMULATED_IMX385, evenly_lit, make_fixed_pattern
+from rawdenoise.simulation.camera import SIMULATED_IMX385, light_evenly, make_fixed_pattern
 
 SVG = "{http://www.w3.org/2000/svg}"
 ALL = {"photon-transfer", "noise-over-iso", "banding", "defects"}
@@ -23,14 +23,14 @@ ALL = {"photon-transfer", "noise-over-iso", "banding", "defects"}
 
 @pytest.fixture(scope="module")
 def points() -> list[CalibrationPoint]:
-    camera = SIMULATED_IMX385.resized(200, 160)
+    camera = SIMULATED_IMX385.resize(200, 160)
     rng = np.random.default_rng(0)
     fixed = make_fixed_pattern(camera, rng, pixel_sigma=1, hot=12, dead=5)
     isos = (1600, 6400)
     return calibrate_from_frames(
-        [evenly_lit(camera, iso, 0, rng, fixed=fixed) for iso in isos for _ in range(2)],
+        [light_evenly(camera, iso, 0, rng, fixed=fixed) for iso in isos for _ in range(2)],
         [
-            evenly_lit(camera, iso, level, rng, fixed=fixed)
+            light_evenly(camera, iso, level, rng, fixed=fixed)
             for iso in isos
             for level in (0.05, 0.3, 0.9)
             for _ in range(2)
@@ -40,9 +40,9 @@ def points() -> list[CalibrationPoint]:
 
 @pytest.fixture(scope="module")
 def dark_point() -> CalibrationPoint:
-    camera = SIMULATED_IMX385.resized(200, 160)
+    camera = SIMULATED_IMX385.resize(200, 160)
     rng = np.random.default_rng(0)
-    (point,) = calibrate_from_frames([evenly_lit(camera, 1600, 0, rng) for _ in range(2)], [])
+    (point,) = calibrate_from_frames([light_evenly(camera, 1600, 0, rng) for _ in range(2)], [])
     return point
 
 

@@ -16,13 +16,13 @@ from rawdenoise.capture.raw import Levels, Provenance, RawImage
 from rawdenoise.cli import main
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.noise.profiles.store import load_profile
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, evenly_lit, make_fixed_pattern
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, light_evenly, make_fixed_pattern
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.captures import scan
 from rawdenoise.training.tile_building import build_store
 
 UNTOUCHED = Provenance(__version__, "none", 0.0)
-CAMERA = SIMULATED_IMX385.resized(256, 192)
+CAMERA = SIMULATED_IMX385.resize(256, 192)
 ISO, GAIN, READ, ROW = 3200, 6.955588, 6.173963, 0.617
 PATTERN = make_fixed_pattern(CAMERA, np.random.default_rng(9), hot=5)
 NAME = "rawdenoise-simulated-imx385-256x192-12-bit"
@@ -41,12 +41,12 @@ def keep(raws: list[RawImage], folder: Path) -> Path:
 
 def darks(count: int = 2, iso: int = ISO, seed: int = 0) -> list[RawImage]:
     rng = np.random.default_rng(seed)
-    return [evenly_lit(CAMERA, iso, 0.0, rng, exposure_s=0.01, fixed=PATTERN) for _ in range(count)]
+    return [light_evenly(CAMERA, iso, 0.0, rng, exposure_s=0.01, fixed=PATTERN) for _ in range(count)]
 
 
 def flats(iso: int = ISO, seed: int = 1) -> list[RawImage]:
     rng, levels = np.random.default_rng(seed), (0.05, 0.3, 0.6)
-    return [evenly_lit(CAMERA, iso, level, rng, exposure_s=level) for level in levels for _ in range(2)]
+    return [light_evenly(CAMERA, iso, level, rng, exposure_s=level) for level in levels for _ in range(2)]
 
 
 @pytest.fixture(scope="module")

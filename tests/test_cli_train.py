@@ -80,7 +80,7 @@ def test_a_model_that_loses_by_its_own_estimate_is_not_kept_though_the_present_o
     captures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loses = RiskFigures(risk=1.667, chi2=0.66, bias=0.0, divergence=1.0, error=0.01)
-    monkeypatch.setattr("rawdenoise.training.comparison.summarise", lambda sums: loses)
+    monkeypatch.setattr("rawdenoise.training.comparison.summarize", lambda sums: loses)
     monkeypatch.setattr("rawdenoise.training.comparison.difference", lambda one, other: (0.5, 0.0))
     a_capture(captures / "3.dng", 192, 256, seed=3)  # four: one can be held out
     options = ["--scratch", str(tmp_path / "scratch"), "--device", "cpu", "--images", "16"]

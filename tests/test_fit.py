@@ -16,10 +16,10 @@ from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, ModelMissingError, TrainingError, UnreadableError
 from rawdenoise.models.archive import export_halved, read_model
 from rawdenoise.models.bundled import BUNDLED, load_bundled
-from rawdenoise.models.choice import model_called, model_for
+from rawdenoise.models.choice import choose_model, find_model
 from rawdenoise.models.model import new_model
 from rawdenoise.models.store import ModelStore
-from rawdenoise.nets import StabilisedDenoiser, build_net
+from rawdenoise.nets import StabilizedDenoiser, build_net
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean, unstabilize
 from rawdenoise.training.batches import Batch
@@ -31,7 +31,7 @@ from rawdenoise.training.objectives.pairs import noise2noise, supervised
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import TrainingStopped
 from rawdenoise.training.redraw import redraw
-from rawdenoise.training.risk import crop_sums, difference, estimate_risk, summarise
+from rawdenoise.training.risk import compare_risks, estimate_risk, sum_crops, summarize
 from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
 
 QUICK = TrainingOptions(crops=320, minutes=None, batch=8, crop_size=32, device="cpu", precision="float32")
@@ -87,7 +87,7 @@ def test_the_risk_is_right_at_a_few_electrons(read: float) -> None:
     assert abs(ours.risk - error) < 0.5 * abs(steins.risk - error)
 
 
-class SkewKeeping(StabilisedDenoiser):
+class SkewKeeping(StabilizedDenoiser):
     """Answers the mean, and the more the farther a pixel is from it, on either side."""
 
     def __init__(self, mean: float) -> None:
@@ -101,15 +101,15 @@ class SkewKeeping(StabilisedDenoiser):
 def test_two_denoisers_are_compared_on_the_same_crops() -> None:
     one, drawn = build_net("fast").eval(), batches()
     other = copy.deepcopy(one)
-    sums = crop_sums(one, drawn, 0)
-    assert difference(sums, crop_sums(other, drawn, 0)) == (0, 0)
+    sums = sum_crops(one, drawn, 0)
+    assert compare_risks(sums, sum_crops(other, drawn, 0)) == (0, 0)
     with torch.no_grad():
         other.backbone.exit.bias += 0.5
-    moved = crop_sums(other, drawn, 0)
-    gain, error = difference(moved, sums)
-    assert gain == pytest.approx(summarise(moved).risk - summarise(sums).risk, abs=1e-9)
+    moved = sum_crops(other, drawn, 0)
+    gain, error = compare_risks(moved, sums)
+    assert gain == pytest.approx(summarize(moved).risk - summarize(sums).risk, abs=1e-9)
     assert abs(gain) > 2 * error
-    assert error < summarise(sums).error  # what the crops have in common does not count
+    assert error < summarize(sums).error  # what the crops have in common does not count
 
 
 def test_where_nothing_is_valid_nothing_is_known() -> None:
@@ -127,7 +127,7 @@ def test_invalid_pixels_have_no_say() -> None:
     spoiled = drawn.noisy.clone()
     spoiled[..., :2] = float("inf")
     net = build_net("fast").eval()
-    sums = crop_sums(net, [replace(drawn, valid=valid)], 0)
+    sums = sum_crops(net, [replace(drawn, valid=valid)], 0)
     assert float(sums[:, 0].sum()) == pytest.approx(0.75 * valid.numel())
 
 
@@ -317,17 +317,17 @@ def test_bundled_models_are_small() -> None:
 
 def test_a_camera_without_a_model_gets_the_base(tmp_path: Path) -> None:
     store, camera = ModelStore(tmp_path), Camera("Make", "Model", mode="raw")
-    assert model_for(camera, store).card == load_bundled("fast").card
+    assert choose_model(camera, store).card == load_bundled("fast").card
     own = new_model(build_net("fast"), replace(load_bundled("fast").card, camera=camera))
     store.save(own)
-    assert model_for(camera, store).card == own.card
-    assert model_called("best", store).card == load_bundled("best").card
-    assert model_called(own.card.id[:12], store).card == own.card
+    assert choose_model(camera, store).card == own.card
+    assert find_model("best", store).card == load_bundled("best").card
+    assert find_model(own.card.id[:12], store).card == own.card
     with pytest.raises(ModelMissingError):
         load_bundled("slow")
     (tmp_path / own.card.id / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ModelFileError):
-        model_for(camera, store)
+        choose_model(camera, store)
 
 
 @pytest.mark.parametrize("electrons", [20.0, 300.0, 20000.0])

@@ -17,7 +17,7 @@ from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, ModelMissingError
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
-from rawdenoise.models.choice import model_for
+from rawdenoise.models.choice import choose_model
 from rawdenoise.models.model import Model, new_model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import build_net
@@ -128,20 +128,20 @@ def test_a_card_that_cannot_be_read_is_never_replaced_by_another_model(store: Mo
         with pytest.raises(
             ModelFileError, match=rf"may be the model of NIKON D1.*models remove {folder.name}"
         ):
-            model_for(CAMERA, store)
+            choose_model(CAMERA, store)
         store.save(trained(seed=1, created="2024-01-01T00:00:00+00:00"))  # an older one that can be read
-    assert model_for(OTHER, store).card.id == load_bundled("fast").card.id
+    assert choose_model(OTHER, store).card.id == load_bundled("fast").card.id
 
 
 def test_a_card_that_can_be_excluded_stops_nobody(store: ModelStore) -> None:
     newer_format(store.save(trained(replace(CAMERA, mode="1000x656 12-bit"), seed=1)))
-    assert model_for(CAMERA, store).card.id == load_bundled("fast").card.id
+    assert choose_model(CAMERA, store).card.id == load_bundled("fast").card.id
     older = trained(seed=2, created="2024-01-01T00:00:00+00:00")
     older = Model(replace(older.card, id=older.card.id.replace(older.card.id[-17:-9], "20240101")), older.net)
     card_is_no_json(store.save(older))
     newest = trained(seed=3)
     store.save(newest)
-    assert model_for(CAMERA, store).card.id == newest.card.id
+    assert choose_model(CAMERA, store).card.id == newest.card.id
     assert store.load(newest.card.id[:-4]).card.id == newest.card.id
 
 
@@ -151,7 +151,7 @@ def test_a_card_whose_folder_tells_nothing_might_be_anybodys(store: ModelStore) 
     folder.rename(folder.with_name("backup"))
     for camera in (CAMERA, OTHER):
         with pytest.raises(ModelFileError, match="models remove backup"):
-            model_for(camera, store)
+            choose_model(camera, store)
 
 
 def test_an_ambiguous_beginning_is_refused(store: ModelStore) -> None:

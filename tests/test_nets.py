@@ -5,14 +5,14 @@ import torch
 from torch import nn
 
 from rawdenoise.inference.tiling import Tiles, denoise_tiled
-from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
+from rawdenoise.nets import NETS, StabilizedDenoiser, build_net
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
 
 WHITE = torch.full((1, 4), 120.0)
 
 
-def awake(name: str, seed: int = 0, exit_scale: float = 0.05) -> StabilisedDenoiser:
+def awake(name: str, seed: int = 0, exit_scale: float = 0.05) -> StabilizedDenoiser:
     """A network whose last layer is no longer zero."""
     torch.manual_seed(seed)
     net = build_net(name).eval()

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rawdenoise.cli.train import ObjectiveName
 from rawdenoise.errors import ExtensionError, TrainingError
 from rawdenoise.extensions import registry
-from rawdenoise.nets import StabilisedDenoiser, build_net
+from rawdenoise.nets import StabilizedDenoiser, build_net
 from rawdenoise.training.objectives import OBJECTIVES, Step
 from rawdenoise.training.objectives.blind2unblind import from_neighbours, through_blind_spots, visibility
 from rawdenoise.training.objectives.noise2grad import transfer
@@ -49,7 +49,7 @@ def step(denoise: Callable[..., torch.Tensor], noisy: torch.Tensor, **changes: o
     return Step(**{**fields, **changes})  # type: ignore[arg-type]
 
 
-def random_net(name: str = "fast") -> StabilisedDenoiser:
+def random_net(name: str = "fast") -> StabilizedDenoiser:
     """One whose every layer has its say: fresh ones begin with zeros."""
     torch.manual_seed(0)
     net = build_net(name)
@@ -59,7 +59,7 @@ def random_net(name: str = "fast") -> StabilisedDenoiser:
     return net
 
 
-def seen_by(net: StabilisedDenoiser) -> Callable[..., torch.Tensor]:
+def seen_by(net: StabilizedDenoiser) -> Callable[..., torch.Tensor]:
     return lambda noisy, sigma=1.0: sigma * net(noisy / sigma, torch.full((1, 4), 50.0))
 
 

@@ -28,7 +28,7 @@ from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.camera_training import CameraTraining
 
 UNTOUCHED = Provenance("0", "none", 0.0)
-CAMERA = SIMULATED_IMX385.resized(128, 96)
+CAMERA = SIMULATED_IMX385.resize(128, 96)
 
 
 def run(*arguments: object) -> Result:

@@ -103,7 +103,7 @@ def with_shares(model: Model, logit: float) -> Model:
 
 def simulated(seed: int = 0) -> tuple[RawImage, np.ndarray, NoiseModel]:
     """A capture without row noise, its clean planes, and its true noise."""
-    camera = SIMULATED_IMX385.resized(512, 384)
+    camera = SIMULATED_IMX385.resize(512, 384)
     figures, span = replace(camera.noise[ISO], row_sigma=0.0), camera.white - camera.black
     camera = replace(camera, noise={ISO: figures})
     rng = np.random.default_rng(seed)
@@ -293,10 +293,10 @@ def test_nothing_is_told_where_the_noise_is_not_known() -> None:
     planes = with_noise(waves(256, 320), FLAT)
     five_times = NoiseModel((1e-9,) * 4, (0.2 * 4e-4,) * 4)
     quality = judged(planes, five_times, box)
-    assert (quality.told, quality.loses, quality.flags) == (False, False, (Flag.NOISE,))
+    assert (quality.is_known, quality.loses, quality.flags) == (False, False, (Flag.NOISE,))
     doubted = judged(planes, FLAT, box, doubted=True)
-    assert (doubted.told, doubted.loses, doubted.flags) == (False, False, (Flag.NOISE,))
-    assert judged(planes, FLAT, box).told
+    assert (doubted.is_known, doubted.loses, doubted.flags) == (False, False, (Flag.NOISE,))
+    assert judged(planes, FLAT, box).is_known
 
 
 # ---------------------------------------------------------------- what is no picture
@@ -390,7 +390,7 @@ def test_a_picture_whose_noise_cannot_be_told_from_texture_is_left_as_it_was() -
     result = denoise(raw, load_bundled("fast"), CPU)
     assert result.left == "its noise cannot be told from its texture"
     assert result.quality is not None
-    assert not result.quality.told
+    assert not result.quality.is_known
     assert Flag.NOISE in result.quality.flags
     assert np.array_equal(result.image.mosaic, raw.mosaic)
     assert denoise(raw, load_bundled("fast"), replace(CPU, estimate=False)).notes == (result.left,)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rawdenoise.nets import NETS, StabilisedDenoiser, build_net
+from rawdenoise.nets import NETS, StabilizedDenoiser, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.pages.crops import render_crop
@@ -61,7 +61,7 @@ def _power() -> np.ndarray:
 POWER = _power()
 
 
-class Wiener(StabilisedDenoiser):
+class Wiener(StabilizedDenoiser):
     """The mean of the posterior for `texture` of so many sigmas: what no denoiser does better."""
 
     def __init__(self, contrast: float) -> None:
@@ -77,7 +77,7 @@ class Wiener(StabilisedDenoiser):
         )
 
 
-class Blur(StabilisedDenoiser):
+class Blur(StabilizedDenoiser):
     def forward(self, stabilized: Tensor, white: Tensor) -> Tensor:
         return torch.nn.functional.avg_pool2d(stabilized, 9, 1, 4, count_include_pad=False)
 
@@ -171,7 +171,7 @@ def test_what_is_no_number_is_never_good() -> None:
 
 
 @pytest.fixture(scope="module")
-def untrained() -> StabilisedDenoiser:
+def untrained() -> StabilizedDenoiser:
     torch.manual_seed(0)
     return build_net("fast").eval()
 
@@ -184,7 +184,7 @@ def finite(found: HeldOutResult) -> bool:
 
 @pytest.mark.parametrize("level", [0.0, 0.3])
 def test_even_surfaces_and_unknown_isos_give_numbers(
-    tmp_path: Path, untrained: StabilisedDenoiser, level: float
+    tmp_path: Path, untrained: StabilizedDenoiser, level: float
 ) -> None:
     planes = [shot_and_read(np.full((4, 75, 85), level), seed) for seed in range(2)]
     planes.append(np.zeros((4, 75, 85)))  # without any noise
@@ -197,7 +197,7 @@ def test_even_surfaces_and_unknown_isos_give_numbers(
 
 
 def test_isos_without_held_out_or_valid_pixels_are_left_out(
-    tmp_path: Path, untrained: StabilisedDenoiser
+    tmp_path: Path, untrained: StabilizedDenoiser
 ) -> None:
     planes = [shot_and_read(np.full((4, 64, 64), 0.2), seed) for seed in range(6)]
     store = stored(tmp_path, planes, [IsoNoise(iso, POISSON, 1) for iso in (100, 200, 400)])
@@ -209,7 +209,7 @@ def test_isos_without_held_out_or_valid_pixels_are_left_out(
 
 
 def test_a_seed_gives_the_same_evidence_and_many_isos_cost_no_more(
-    tmp_path: Path, untrained: StabilisedDenoiser
+    tmp_path: Path, untrained: StabilizedDenoiser
 ) -> None:
     planes = [shot_and_read(np.full((4, 32, 32), 0.2), seed) for seed in range(60)]
     store = stored(tmp_path, planes, [IsoNoise(100 * (1 + index), POISSON, 1) for index in range(20)])

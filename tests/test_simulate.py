@@ -13,7 +13,7 @@ from rawdenoise.simulation.camera import (
     SensorNoise,
     SimulatedCamera,
     capture,
-    evenly_lit,
+    light_evenly,
     make_fixed_pattern,
     tukey_lambda,
     tukey_lambda_deviation,
@@ -23,7 +23,7 @@ NOISELESS = SensorNoise(gain=1e-4, read_sigma=0.0)
 
 
 def camera(cfa: Cfa = Cfa.RGGB, width: int = 64, height: int = 48, **changes: object) -> SimulatedCamera:
-    return replace(SIMULATED_IMX385.resized(width, height), cfa=cfa, **changes)
+    return replace(SIMULATED_IMX385.resize(width, height), cfa=cfa, **changes)
 
 
 def random_scene(height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -164,13 +164,13 @@ def test_the_deviation_of_tukey_s_law_is_that_of_its_draws(shape: float) -> None
 
 def test_an_even_light_reaches_every_lit_pixel_alike() -> None:
     sensor = camera(noise={100: NOISELESS})
-    flat = evenly_lit(sensor, 100, 0.5, np.random.default_rng(0))
+    flat = light_evenly(sensor, 100, 0.5, np.random.default_rng(0))
     lit = flat.mosaic[flat.active.slices]
     assert np.ptp(lit.astype(int)) <= 6
     assert lit.mean() == pytest.approx(240 + 0.5 * 3855, abs=0.1)
-    corners = evenly_lit(sensor, 100, 0.5, np.random.default_rng(0), vignetting=0.4)
+    corners = light_evenly(sensor, 100, 0.5, np.random.default_rng(0), vignetting=0.4)
     assert corners.mosaic[sensor.active.top, sensor.active.left] == pytest.approx(240 + 0.3 * 3855, abs=3)
-    assert (evenly_lit(sensor, 100, 0, np.random.default_rng(0)).mosaic == 240).all()
+    assert (light_evenly(sensor, 100, 0, np.random.default_rng(0)).mosaic == 240).all()
 
 
 def test_a_fixed_pattern_has_what_was_asked_of_it() -> None:

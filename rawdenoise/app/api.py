@@ -19,8 +19,8 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.writers import find_writer
 from rawdenoise.models.archive import SUFFIX, read_model
 from rawdenoise.models.bundled import BUNDLED
-from rawdenoise.models.choice import model_called, model_for
-from rawdenoise.models.method import Method, method_called
+from rawdenoise.models.choice import choose_model, find_model
+from rawdenoise.models.method import Method, load_method
 from rawdenoise.models.model import Model
 from rawdenoise.noise.profiles.profile import CameraProfile
 from rawdenoise.pipeline import Denoised
@@ -70,11 +70,11 @@ def _chosen(
     if recipe.strength == 0 or isinstance(model, Model | Method):
         return model if isinstance(model, Model | Method) else None
     if model is None and recipe.method is not None:
-        return method_called(recipe.method)
+        return load_method(recipe.method)
     id = recipe.model if model is None else model
     if id is not None:
-        return model_called(id, stores.models)
-    return model_for(raw.camera, stores.models, bundled=recipe.bundled)
+        return find_model(id, stores.models)
+    return choose_model(raw.camera, stores.models, bundled=recipe.bundled)
 
 
 def write(
@@ -121,7 +121,7 @@ def load_model(name: str | Path, *, stores: Stores | None = None) -> Model:
     """
     if str(name).endswith(SUFFIX):
         return read_model(Path(name))
-    return model_called(str(name), (user_stores() if stores is None else stores).models)
+    return find_model(str(name), (user_stores() if stores is None else stores).models)
 
 
 def train(
@@ -158,7 +158,7 @@ def train(
         raise result.error or TrainingError(result.reason)
     if result.is_kept:
         return result.trained.model
-    return model_for(result.captures.camera, known.models, bundled=net if net in BUNDLED else "fast")
+    return choose_model(result.captures.camera, known.models, bundled=net if net in BUNDLED else "fast")
 
 
 def calibrate(

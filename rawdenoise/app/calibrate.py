@@ -15,11 +15,11 @@ from rawdenoise.calibration import (
     Frames,
     add_gain,
     calibrate_from_frames,
-    look_at_captures,
     pool_captures,
+    sample_captures,
     sort_frames,
 )
-from rawdenoise.calibration.frames import find_frame_files, full_name
+from rawdenoise.calibration.frames import find_frame_files, name_with_mode
 from rawdenoise.calibration.profile import make_profile
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import (
@@ -82,7 +82,7 @@ class CameraFrames:
     @property
     def name(self) -> str:
         """The camera's name, with its mode."""
-        return full_name(self.camera)
+        return name_with_mode(self.camera)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,7 +241,7 @@ def _look_at_captures(
         if error is not None:
             on_left_out(error)
 
-    return look_at_captures(files, layout, on_file=on_file)
+    return sample_captures(files, layout, on_file=on_file)
 
 
 # ---------------------------------------------------------------- what they tell

@@ -151,7 +151,7 @@ def run_demo(
         OutputError: the folder cannot be written.
         TrainingError: as `train`; Ctrl-C leaves a checkpoint, and the same command goes on from there.
     """
-    camera = plan.camera.resized(*plan.size)
+    camera = plan.camera.resize(*plan.size)
     counts = plan.training_captures, plan.unseen_captures, plan.clean_captures
     on_event(Simulating(sum(counts), camera.camera))
     numbers = iter(range(sum(counts)))

@@ -24,8 +24,8 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.formats.writers import find_writer
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.isolation.reader import read_alone, shared_reader
-from rawdenoise.models.choice import current_models, models_for
-from rawdenoise.models.method import Method, method_called
+from rawdenoise.models.choice import choose_by_camera, list_current_models
+from rawdenoise.models.method import Method, load_method
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.recipe import Recipe
@@ -68,15 +68,15 @@ def denoisers_of(
     if recipe.strength:
         pick_device(device)
     if recipe.strength and recipe.method is not None:
-        method = method_called(recipe.method)
+        method = load_method(recipe.method)
         return lambda camera: method
-    return models_for(models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+    return choose_by_camera(models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
 
 
 def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> list[Job]:
     """Say which files are to be done and which output each one gets; nothing is written or decoded."""
     recipe, layout = request.recipe, request.layout
-    current = current_models(
+    current = list_current_models(
         stores.models, id=recipe.model or recipe.method, bundled=recipe.bundled, strength=recipe.strength
     )
     mirror = mirror_of(request.inputs, request.root, is_list=request.is_list)

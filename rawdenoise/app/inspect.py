@@ -17,7 +17,7 @@ from rawdenoise.formats.dng import list_compromises
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.isolation.reader import read_alone, read_isolated
-from rawdenoise.models.choice import model_for
+from rawdenoise.models.choice import choose_model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.agreement import agreement
 from rawdenoise.noise.estimate import sample_noise
@@ -212,9 +212,9 @@ def gather_facts(raw: RawImage, stores: Stores) -> CaptureFacts:
 
 def _try_out(raw: RawImage, stores: Stores) -> Outcome:
     """Denoise, and let go of all but what is said of the result."""
-    denoised = denoise(raw, model_for(raw.camera, stores.models), profiles=stores.profiles)
+    denoised = denoise(raw, choose_model(raw.camera, stores.models), profiles=stores.profiles)
     quality = denoised.quality
-    known = quality if quality is not None and quality.told else None
+    known = quality if quality is not None and quality.is_known else None
     return Outcome(
         gain_db=None if known is None else known.gain_db,
         gain_interval=None if known is None else known.interval,
@@ -271,7 +271,7 @@ def _in_dn(noise: NoiseModel, levels: Levels) -> tuple[FourFloats, FourFloats]:
 
 def _find_model(camera: Camera, store: ModelStore) -> ModelFacts:
     try:
-        card = model_for(camera, store).card
+        card = choose_model(camera, store).card
     except ModelError as error:
         return ModelFacts(None, str(error))
     own = "the newest for this camera and mode"

@@ -32,7 +32,7 @@ from rawdenoise.errors import (
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.models.bundled import BUNDLED, load_bundled
-from rawdenoise.models.choice import model_for
+from rawdenoise.models.choice import choose_model
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.training.camera import forget, train
@@ -118,7 +118,7 @@ def train_cameras(
             everything, unpaired = _with_clean(captures, found.clean, request.unpaired)
             training = CameraTraining(everything, request.options, start, unpaired, stores.profiles)
             # The model these captures would be denoised with now: a broken one is said before time is spent.
-            rival = model_for(captures.camera, stores.models, bundled=start.card.net if start else "fast")
+            rival = choose_model(captures.camera, stores.models, bundled=start.card.net if start else "fast")
             result = train_and_keep(
                 training, stores.models, scratch=scratch, rival=rival,
                 keep_if_worse=request.keep_if_worse, on_event=on_event, stop=stop,

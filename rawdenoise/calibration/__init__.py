@@ -9,8 +9,8 @@ from rawdenoise.calibration.captures import (
     Capture,
     add_gain,
     calibrate_from_captures,
-    look_at_captures,
     pool_captures,
+    sample_captures,
 )
 from rawdenoise.calibration.frames import Frame, Frames, sort_frames
 from rawdenoise.calibration.records import (
@@ -34,7 +34,7 @@ __all__ = [
     "add_gain",
     "calibrate_from_captures",
     "calibrate_from_frames",
-    "look_at_captures",
     "pool_captures",
+    "sample_captures",
     "sort_frames",
 ]

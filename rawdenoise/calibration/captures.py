@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rawdenoise.calibration.frames import FrameReport, find_frame_files, full_name, label_isos
+from rawdenoise.calibration.frames import FrameReport, find_frame_files, label_isos, name_with_mode
 from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint
 from rawdenoise.capture.packing import find_clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Levels
@@ -51,14 +51,14 @@ def calibrate_from_captures(
     """Estimate the noise at every ISO of a camera's captures, textured or not, by rising ISO.
 
     Raises:
-        CalibrationError: captures of several cameras. Others as `look_at_captures`.
+        CalibrationError: captures of several cameras. Others as `sample_captures`.
     """
-    captures = look_at_captures(paths, layout, camera_name=camera_name, on_file=on_file)
+    captures = sample_captures(paths, layout, camera_name=camera_name, on_file=on_file)
     _check_one_camera(captures)
     return pool_captures(captures)
 
 
-def look_at_captures(
+def sample_captures(
     paths: Iterable[Path],
     layout: PlainLayout | None = None,
     *,
@@ -82,7 +82,7 @@ def look_at_captures(
             on_file(error.path, error)
     for path in files:
         try:
-            captures.append(_look(path, layout, camera_name, seen))
+            captures.append(_sample(path, layout, camera_name, seen))
         except RawDenoiseError as error:
             unusable.append(error)
             on_file(path, error)
@@ -104,7 +104,7 @@ def pool_captures(captures: Sequence[Capture]) -> list[CalibrationPoint]:
     refusals: list[CalibrationError] = []
     for iso in sorted(by_iso, key=lambda iso: iso or 0):
         try:
-            points.append(_point(iso, by_iso[iso]))
+            points.append(_pool_iso(iso, by_iso[iso]))
         except CalibrationError as error:
             refusals.append(error)
     if not points:
@@ -132,7 +132,7 @@ def add_gain(dark: CalibrationPoint, captures: CalibrationPoint) -> CalibrationP
     )
 
 
-def _look(path: Path, layout: PlainLayout | None, camera_name: str | None, seen: set[str]) -> Capture:
+def _sample(path: Path, layout: PlainLayout | None, camera_name: str | None, seen: set[str]) -> Capture:
     """Measure one capture.
 
     Raises:
@@ -157,13 +157,13 @@ def _check_one_camera(captures: Sequence[Capture]) -> None:
     first = captures[0]
     for capture in captures[1:]:
         if not capture.camera.is_like(first.camera):
-            mixed = (f"{one.source} is of {full_name(one.camera)}" for one in (first, capture))
+            mixed = (f"{one.source} is of {name_with_mode(one.camera)}" for one in (first, capture))
             raise CalibrationError(
                 f"captures of several cameras: {', '.join(mixed)}; calibrate one at a time"
             )
 
 
-def _point(iso: int | None, captures: Sequence[Capture]) -> CalibrationPoint:
+def _pool_iso(iso: int | None, captures: Sequence[Capture]) -> CalibrationPoint:
     """Pool the captures of one ISO.
 
     Raises:

@@ -9,7 +9,7 @@ from rawdenoise.calibration.records import DarkPattern, DefectMap
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.noise.model import FourFloats
 
-NEIGHBOURHOOD_SIDE = 32  # packed pixels: side of the block whose median a pixel is compared with
+NEIGHBORHOOD_SIDE = 32  # packed pixels: side of the block whose median a pixel is compared with
 HOT_SIGMAS, HOT_SIGMAS_ALONE = 6.0, 12.0  # in every one of several darks; in the only one
 DEAD_RESPONSE = 0.5
 
@@ -113,7 +113,7 @@ def _local_medians(planes: Planes) -> Planes:
 
 
 def _split(length: int) -> list[tuple[int, int]]:
-    starts = list(range(0, max(length - NEIGHBOURHOOD_SIDE + 1, 1), NEIGHBOURHOOD_SIDE))
+    starts = list(range(0, max(length - NEIGHBORHOOD_SIDE + 1, 1), NEIGHBORHOOD_SIDE))
     return list(zip(starts, [*starts[1:], length], strict=True))
 
 

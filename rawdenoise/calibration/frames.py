@@ -149,7 +149,7 @@ def label_isos(isos: Iterable[int | None]) -> dict[int | None, int | None]:
     return labels
 
 
-def full_name(camera: Camera) -> str:
+def name_with_mode(camera: Camera) -> str:
     """Name a camera with its mode, which must agree too."""
     return f"{camera.name} ({camera.mode})" if camera.mode else camera.name
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from rawdenoise.calibration.quantisation import average_variance
-from rawdenoise.calibration.records import four
+from rawdenoise.calibration.quantization import average_variance
+from rawdenoise.calibration.records import to_four
 from rawdenoise.capture.raw import Levels
 from rawdenoise.noise.model import FourFloats
 
@@ -97,9 +97,9 @@ def measure_pair(
     even, odd = (planes[0].rows + planes[1].rows) / 2, (planes[2].rows + planes[3].rows) / 2
     lit = max(plane.signal for plane in planes)
     return Pair(
-        signal=four(plane.signal for plane in planes),
-        variance=four(plane.variance for plane in planes),
-        error=four(plane.error for plane in planes),
+        signal=to_four(plane.signal for plane in planes),
+        variance=to_four(plane.variance for plane in planes),
+        error=to_four(plane.error for plane in planes),
         row_profile=np.stack([even, odd], axis=1).reshape(-1),
         row_white=sum(plane.row_white for plane in planes) / 8,
         drift=abs(gain - 1),

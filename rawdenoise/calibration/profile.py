@@ -30,50 +30,50 @@ def make_profile(
     if not complete:
         raise MissingFlatsError("darks alone do not tell the gain: add flats or ordinary captures")
     camera = complete[0].camera
-    hot, dead = (_sites(getattr(point.defects, kind) for point in points) for kind in ("hot", "dead"))
+    hot, dead = (_list_sites(getattr(point.defects, kind) for point in points) for kind in ("hot", "dead"))
     defects = None if size is None else KnownDefects(camera.serial, size, hot, dead)
-    kept = sort_points(_point(point, source, measured_on) for point in complete)
+    kept = sort_points(_to_profile_point(point, source, measured_on) for point in complete)
     return CameraProfile(replace(camera, serial=""), kept, defects)
 
 
-def _point(point: CalibrationPoint, source: str, measured_on: date) -> ProfilePoint:
+def _to_profile_point(point: CalibrationPoint, source: str, measured_on: date) -> ProfilePoint:
     assert point.gain is not None  # it is complete
     span = fmean(point.spans)
     full_well = fmean(point.full_well_e) if point.full_well_e and point.saturated else None
     percent = point.linearity_error_percent
     return ProfilePoint(
         iso=point.iso,
-        gain=_planes(point.gain),
-        read_noise=_planes(point.read_noise),
-        black=_planes(point.black),
+        gain=_shorten_planes(point.gain),
+        read_noise=_shorten_planes(point.read_noise),
+        black=_shorten_planes(point.black),
         white=point.levels.white,
         method=point.method,
-        row_noise=_short(point.noise.row_variance**0.5 * span),
-        step=_short(point.noise.step * span) or 1.0,
+        row_noise=_shorten(point.noise.row_variance**0.5 * span),
+        step=_shorten(point.noise.step * span) or 1.0,
         source="; ".join([source, *point.notes]),
         measured_on=measured_on,
         captures=point.captures,
-        full_well=None if full_well is None else _short(full_well),
-        linearity_error=None if percent is None else _short(percent / 100),
-        gain_interval=_interval(point.shot_interval),
-        read_interval=_interval(point.read_interval),
+        full_well=None if full_well is None else _shorten(full_well),
+        linearity_error=None if percent is None else _shorten(percent / 100),
+        gain_interval=_shorten_interval(point.shot_interval),
+        read_interval=_shorten_interval(point.read_interval),
     )
 
 
-def _sites(maps: Iterable[Int[np.ndarray, "n 2"]]) -> tuple[Site, ...]:
+def _list_sites(maps: Iterable[Int[np.ndarray, "n 2"]]) -> tuple[Site, ...]:
     sites = {(int(row), int(column)) for pixels in maps for row, column in pixels}
     return tuple(sorted(sites))
 
 
-def _short(value: float) -> float:
+def _shorten(value: float) -> float:
     """Five digits: no calibration knows more, and people read them."""
     return float(f"{value:.5g}")
 
 
-def _planes(values: FourFloats) -> FourFloats:
-    r, g1, g2, b = (_short(value) for value in values)
+def _shorten_planes(values: FourFloats) -> FourFloats:
+    r, g1, g2, b = (_shorten(value) for value in values)
     return r, g1, g2, b
 
 
-def _interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
-    return None if interval is None else (_short(interval[0]), _short(interval[1]))
+def _shorten_interval(interval: tuple[float, float] | None) -> tuple[float, float] | None:
+    return None if interval is None else (_shorten(interval[0]), _shorten(interval[1]))

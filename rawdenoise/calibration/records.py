@@ -122,37 +122,37 @@ class CalibrationPoint:
     @property
     def spans(self) -> FourFloats:
         """White minus black of the file per plane: DN in 1 of the packed scale."""
-        return four(self.levels.white - black for black in self.levels.black)
+        return to_four(self.levels.white - black for black in self.levels.black)
 
     @property
     def gain(self) -> FourFloats | None:
         """DN per electron."""
         if not self.complete:
             return None
-        return four(shot * span for shot, span in zip(self.noise.shot, self.spans, strict=True))
+        return to_four(shot * span for shot, span in zip(self.noise.shot, self.spans, strict=True))
 
     @property
     def read_noise(self) -> FourFloats:
         """Standard deviation in DN, quantisation included and row noise not."""
         variances = zip(self.noise.read_variance, self.spans, strict=True)
-        return four(math.sqrt(variance) * span for variance, span in variances)
+        return to_four(math.sqrt(variance) * span for variance, span in variances)
 
     @property
     def read_noise_e(self) -> FourFloats | None:
         """Standard deviation in electrons."""
         if self.gain is None:
             return None
-        return four(sigma / gain for sigma, gain in zip(self.read_noise, self.gain, strict=True))
+        return to_four(sigma / gain for sigma, gain in zip(self.read_noise, self.gain, strict=True))
 
     @property
     def full_well_e(self) -> FourFloats | None:
         """Electrons at saturation; at least so many where no frame has reached it."""
         if self.gain is None:
             return None
-        return four((self.saturation - b) / gain for b, gain in zip(self.black, self.gain, strict=True))
+        return to_four((self.saturation - b) / gain for b, gain in zip(self.black, self.gain, strict=True))
 
 
-def four(values: Iterable[float]) -> FourFloats:
+def to_four(values: Iterable[float]) -> FourFloats:
     """One value per plane: R, G1, G2, B."""
     a, b, c, d = (float(value) for value in values)
     return a, b, c, d

@@ -12,9 +12,9 @@ from jaxtyping import Float64
 
 from rawdenoise.calibration.darks import Darks, measure_darks
 from rawdenoise.calibration.flats import Flats, measure_flats
-from rawdenoise.calibration.frames import Frame, full_name, label_isos
+from rawdenoise.calibration.frames import Frame, label_isos, name_with_mode
 from rawdenoise.calibration.pairs import Pair
-from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint, four
+from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint, to_four
 from rawdenoise.capture.raw import Camera, Levels, RawImage
 from rawdenoise.errors import CalibrationError
 from rawdenoise.noise.model import MINIMUM_VARIANCE, FourFloats, NoiseModel
@@ -44,7 +44,7 @@ def calibrate_from_frames(
     Raises:
         CalibrationError: frames of several cameras, none at all, or nothing that can be measured.
     """
-    dark_frames, flat_frames = [_as_frame(dark) for dark in darks], [_as_frame(flat) for flat in flats]
+    dark_frames, flat_frames = [_to_frame(dark) for dark in darks], [_to_frame(flat) for flat in flats]
     everything = dark_frames + flat_frames
     if not everything:
         raise CalibrationError("there are no darks and no flats to calibrate from")
@@ -67,7 +67,7 @@ def calibrate_from_frames(
     return points
 
 
-def _as_frame(given: Frame | RawImage) -> Frame:
+def _to_frame(given: Frame | RawImage) -> Frame:
     return given if isinstance(given, Frame) else Frame.of(given)
 
 
@@ -75,7 +75,7 @@ def _check_one_camera(frames: Sequence[Frame]) -> None:
     first = frames[0]
     for frame in frames[1:]:
         if not frame.camera.is_like(first.camera):
-            names = [f"{one.source} is of {full_name(one.camera)}" for one in (first, frame)]
+            names = [f"{one.source} is of {name_with_mode(one.camera)}" for one in (first, frame)]
             raise CalibrationError(f"frames of several cameras: {', '.join(names)}; calibrate one at a time")
         if frame.shape != first.shape:
             sizes = [f"{one.source} has {one.shape[1]}x{one.shape[0]} pixels" for one in (first, frame)]
@@ -88,13 +88,13 @@ def _calibrate_iso(iso: int | None, darks: Sequence[Frame], flats: Sequence[Fram
     name = f"{camera.name}, {'unknown ISO' if iso is None else f'ISO {iso}'}"
     dark = measure_darks(darks) if darks else None
     if flats:
-        return _lit_point(camera, iso, dark, measure_flats(flats, dark, name), name)
+        return _calibrate_flats(camera, iso, dark, measure_flats(flats, dark, name), name)
     if dark is None or not dark.pairs:
         raise CalibrationError(f"{name}: a single dark and no flats; take two or more of each exposure")
-    return _dark_point(camera, iso, dark)
+    return _calibrate_darks(camera, iso, dark)
 
 
-def _dark_point(camera: Camera, iso: int | None, dark: Darks) -> CalibrationPoint:
+def _calibrate_darks(camera: Camera, iso: int | None, dark: Darks) -> CalibrationPoint:
     """What darks tell without flats: everything but the gain."""
     variance = _average_pairs(dark.pairs, "variance")
     doubt = max(e / v for pair in dark.pairs for e, v in zip(pair.error, pair.variance, strict=True))
@@ -103,21 +103,21 @@ def _dark_point(camera: Camera, iso: int | None, dark: Darks) -> CalibrationPoin
         camera=camera,
         iso=iso,
         method=MeasurementMethod.PHOTON_TRANSFER,
-        noise=NoiseModel((0.0,) * 4, variance, dark.row_variance, dark.step / _mean_span(dark.levels)),
+        noise=NoiseModel((0.0,) * 4, variance, dark.row_variance, dark.step / _average_span(dark.levels)),
         levels=dark.levels,
-        black=_black(dark.levels, dark),
+        black=_find_black(dark.levels, dark),
         saturation=dark.levels.white,
         captures=dark.frames,
-        read_interval=_sigma_interval(half),
+        read_interval=_to_sigma_interval(half),
         dark=dark.pattern,
         spectrum=dark.spectrum,
         defects=dark.defects,
-        curve=(_dark_curve_point(dark.pairs, dark.levels),),
+        curve=(_measure_dark_curve_point(dark.pairs, dark.levels),),
         notes=(DARKS_ALONE, *dark.notes),
     )
 
 
-def _lit_point(
+def _calibrate_flats(
     camera: Camera, iso: int | None, dark: Darks | None, flats: Flats, name: str
 ) -> CalibrationPoint:
     """What flats tell, with darks or without."""
@@ -128,14 +128,14 @@ def _lit_point(
         raise CalibrationError(
             f"{name}: flats of a single exposure and no darks; take darks, or more exposures"
         )
-    floor = max((flats.step / _mean_span(levels)) ** 2 / 12, MINIMUM_VARIANCE)
+    floor = max((flats.step / _average_span(levels)) ** 2 / 12, MINIMUM_VARIANCE)
     lines = [_fit_plane(plane, dark_pairs, used, floor, name) for plane in range(4)]
     row_variance = min(pair.row_variance for pairs in used for pair in pairs)  # a flicker adds to it
     noise = NoiseModel(
-        shot=four(line.slope for line in lines),
-        read_variance=four(line.intercept for line in lines),
+        shot=to_four(line.slope for line in lines),
+        read_variance=to_four(line.intercept for line in lines),
         row_variance=dark.row_variance if dark is not None and dark.pairs else row_variance,
-        step=flats.step / _mean_span(levels),
+        step=flats.step / _average_span(levels),
     )
     return CalibrationPoint(
         camera=camera,
@@ -143,11 +143,11 @@ def _lit_point(
         method=MeasurementMethod.PHOTON_TRANSFER,
         noise=noise,
         levels=levels,
-        black=_black(levels, dark),
+        black=_find_black(levels, dark),
         saturation=flats.saturation,
         captures=flats.frames + (0 if dark is None else dark.frames),
-        shot_interval=_interval(TWO_SIDED_95 * max(line.slope_error / line.slope for line in lines)),
-        read_interval=_sigma_interval(
+        shot_interval=_to_interval(TWO_SIDED_95 * max(line.slope_error / line.slope for line in lines)),
+        read_interval=_to_sigma_interval(
             TWO_SIDED_95 * max(line.intercept_error / line.intercept for line in lines)
         ),
         saturated=flats.saturated,
@@ -156,54 +156,54 @@ def _lit_point(
         dark=None if dark is None else dark.pattern,
         spectrum=None if dark is None else dark.spectrum,
         defects=flats.defects if dark is None else dark.defects.join(flats.defects),
-        curve=_curve(dark_pairs, flats),
+        curve=_measure_curve(dark_pairs, flats),
         notes=(*(WITHOUT_DARKS if dark is None else dark.notes), *flats.notes),
     )
 
 
-def _black(levels: Levels, dark: Darks | None) -> FourFloats:
+def _find_black(levels: Levels, dark: Darks | None) -> FourFloats:
     zero = (0.0,) * 4 if dark is None else dark.zero
-    return four(black + z * (levels.white - black) for black, z in zip(levels.black, zero, strict=True))
+    return to_four(black + z * (levels.white - black) for black, z in zip(levels.black, zero, strict=True))
 
 
-def _mean_span(levels: Levels) -> float:
+def _average_span(levels: Levels) -> float:
     return levels.white - sum(levels.black) / 4
 
 
 # ---------------------------------------------------------------- the curve
 
 
-def _curve(dark_pairs: Sequence[Pair], flats: Flats) -> tuple[CurvePoint, ...]:
+def _measure_curve(dark_pairs: Sequence[Pair], flats: Flats) -> tuple[CurvePoint, ...]:
     points = [
-        _curve_point(exposure.exposure_s, exposure.pairs, flats.levels, used=exposure.used)
+        _measure_curve_point(exposure.exposure_s, exposure.pairs, flats.levels, used=exposure.used)
         for exposure in flats.exposures
     ]
     if dark_pairs:
-        points.append(_dark_curve_point(dark_pairs, flats.levels))
+        points.append(_measure_dark_curve_point(dark_pairs, flats.levels))
     return tuple(sorted(points, key=lambda point: point.signal))
 
 
-def _dark_curve_point(pairs: Sequence[Pair], levels: Levels) -> CurvePoint:
+def _measure_dark_curve_point(pairs: Sequence[Pair], levels: Levels) -> CurvePoint:
     """Darks lie at no signal, whatever is left of it."""
-    return replace(_curve_point(None, pairs, levels, used=True), signal=(0.0,) * 4)
+    return replace(_measure_curve_point(None, pairs, levels, used=True), signal=(0.0,) * 4)
 
 
-def _curve_point(
+def _measure_curve_point(
     exposure_s: float | None, pairs: Sequence[Pair], levels: Levels, *, used: bool
 ) -> CurvePoint:
     spans = [levels.white - black for black in levels.black]
     signal, variance = _average_pairs(pairs, "signal"), _average_pairs(pairs, "variance")
     return CurvePoint(
         exposure_s=exposure_s,
-        signal=four(level * span for level, span in zip(signal, spans, strict=True)),
-        variance=four(square * span**2 for square, span in zip(variance, spans, strict=True)),
+        signal=to_four(level * span for level, span in zip(signal, spans, strict=True)),
+        variance=to_four(square * span**2 for square, span in zip(variance, spans, strict=True)),
         pairs=len(pairs),
         used=used,
     )
 
 
 def _average_pairs(pairs: Sequence[Pair], what: Literal["signal", "variance"]) -> FourFloats:
-    return four(np.mean([getattr(pair, what) for pair in pairs], axis=0))
+    return to_four(np.mean([getattr(pair, what) for pair in pairs], axis=0))
 
 
 # ---------------------------------------------------------------- the line
@@ -272,11 +272,11 @@ def fit_line(
     return Line(slope, intercept, slope_error, intercept_error)
 
 
-def _interval(half: float) -> tuple[float, float]:
+def _to_interval(half: float) -> tuple[float, float]:
     return max(1 - half, 0.0), 1 + half
 
 
-def _sigma_interval(half: float) -> tuple[float, float]:
+def _to_sigma_interval(half: float) -> tuple[float, float]:
     """The interval of a standard deviation from half that of its variance, relative."""
-    low, high = _interval(half)
+    low, high = _to_interval(half)
     return math.sqrt(low), math.sqrt(high)

@@ -22,7 +22,7 @@ from rawdenoise.evaluation.scenes import Scene
 from rawdenoise.formats.sidd import WHITE
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.models.bundled import is_bundled, load_bundled
-from rawdenoise.models.choice import model_called
+from rawdenoise.models.choice import find_model
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
@@ -185,7 +185,7 @@ def choose_models(
         ModelError: a model is missing or broken.
     """
     pick_device(device)
-    given = [model_called(id, store) for id in ids]
+    given = [find_model(id, store) for id in ids]
     if len(given) == 1:
         return lambda scene: given[0]
     cards = [model.card for model in given] or store.cards()

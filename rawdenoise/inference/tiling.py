@@ -51,9 +51,9 @@ def denoise_tiled(
     """
     height, width = planes.shape[1:]
     clean = np.zeros_like(planes)
-    for rows in _spans(height, tiles, halo, multiple):
-        for columns in _spans(width, tiles, halo, multiple):
-            tile = _read(planes, rows, columns)
+    for rows in _split_axis(height, tiles, halo, multiple):
+        for columns in _split_axis(width, tiles, halo, multiple):
+            tile = _read_tile(planes, rows, columns)
             with torch.inference_mode():
                 out = denoiser(torch.from_numpy(tile)[None].to(device))[0].cpu().numpy()
             part = out[
@@ -66,7 +66,7 @@ def denoise_tiled(
     return clean
 
 
-def _spans(length: int, tiles: Tiles, halo: int, multiple: int) -> Iterator[_Span]:
+def _split_axis(length: int, tiles: Tiles, halo: int, multiple: int) -> Iterator[_Span]:
     padded = -(-length // multiple) * multiple
     count = -(-length // max(tiles.size, multiple))
     count = max(1, min(count, length // (2 * tiles.blend + 1)))  # a seam reaches no further than one tile
@@ -77,11 +77,11 @@ def _spans(length: int, tiles: Tiles, halo: int, multiple: int) -> Iterator[_Spa
         read_start = max(0, start - halo) // multiple * multiple
         read_stop = min(padded, -(-(stop + halo) // multiple) * multiple)
         yield _Span(
-            read_start, read_stop, start, stop, _weights(start, stop, first, last, length, tiles.blend)
+            read_start, read_stop, start, stop, _ramp_weights(start, stop, first, last, length, tiles.blend)
         )
 
 
-def _weights(
+def _ramp_weights(
     start: int, stop: int, first: int, last: int, length: int, blend: int
 ) -> Float32[np.ndarray, " n"]:
     """Rise over the seam at `first` and fall over the one at `last`; both neighbours add up to one."""
@@ -94,16 +94,16 @@ def _weights(
     return weights.astype(np.float32)
 
 
-def _read(
+def _read_tile(
     planes: Float32[np.ndarray, "4 h w"], rows: _Span, columns: _Span
 ) -> Float32[np.ndarray, "4 th tw"]:
     height, width = planes.shape[1:]
-    ys = _reflected(np.arange(rows.read_start, rows.read_stop), height)
-    xs = _reflected(np.arange(columns.read_start, columns.read_stop), width)
+    ys = _reflect(np.arange(rows.read_start, rows.read_stop), height)
+    xs = _reflect(np.arange(columns.read_start, columns.read_stop), width)
     return np.ascontiguousarray(planes[:, ys[:, None], xs[None, :]])
 
 
-def _reflected(index: np.ndarray, length: int) -> np.ndarray:
+def _reflect(index: np.ndarray, length: int) -> np.ndarray:
     """Fold indices beyond the end back into the picture, without repeating the edge."""
     period = max(1, 2 * (length - 1))
     index = index % period

@@ -13,23 +13,23 @@ from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import ModelFileError
 from rawdenoise.models.card import (
     CARD,
-    LARGEST,
+    LARGEST_PART,
     WEIGHTS,
-    card_bytes,
+    encode_card,
     guard_model,
     name_after_weights,
     parse_card,
 )
-from rawdenoise.models.model import Model, parse_weights, weights_bytes
+from rawdenoise.models.model import Model, encode_weights, parse_weights
 
 SUFFIX = ".rawdenoise"
 
 
 def export_halved(model: Model, output: Path) -> Path:
     """Write a model as one file with float16 weights: half the size, under another id and digest."""
-    weights = weights_bytes(model.net, torch.float16)
+    weights = encode_weights(model.net, torch.float16)
     card = name_after_weights(model.card, hashlib.sha256(weights).hexdigest())
-    write_archive(output, {CARD: card_bytes(card), WEIGHTS: weights})
+    write_archive(output, {CARD: encode_card(card), WEIGHTS: weights})
     return output
 
 
@@ -64,13 +64,16 @@ def read_archive(path: Path) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-            if sorted(entry.filename for entry in entries) != sorted(LARGEST):
+            if sorted(entry.filename for entry in entries) != sorted(LARGEST_PART):
                 raise ModelFileError(
                     f"{path}: not a {SUFFIX} file: it must hold {CARD} and {WEIGHTS}, nothing else"
                 )
             for entry in entries:
                 # Stored only: what is not compressed cannot blow up.
-                if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > LARGEST[entry.filename]:
+                if (
+                    entry.compress_type != zipfile.ZIP_STORED
+                    or entry.file_size > LARGEST_PART[entry.filename]
+                ):
                     raise ModelFileError(f"{path}: {entry.filename} is compressed or too large to be ours")
             return {entry.filename: archive.read(entry) for entry in entries}
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:

@@ -21,9 +21,9 @@ from rawdenoise.nets import NETS
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 
-FORMAT = 1
+CARD_FORMAT = 1
 CARD, WEIGHTS = "card.json", "weights.safetensors"
-LARGEST = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
+LARGEST_PART = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
 CLEAN = "clean"  # the option of a card that lists, by digest, the captures that were taken for clean
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,120}")
 
@@ -71,9 +71,9 @@ def camera_slug(camera: Camera) -> str:
     return re.sub(r"[^a-z0-9]+", "-", camera.name.lower()).strip("-")[:60].rstrip("-") or "camera"
 
 
-def card_bytes(card: ModelCard) -> bytes:
+def encode_card(card: ModelCard) -> bytes:
     """A card as JSON."""
-    return json.dumps({"format": FORMAT, **asdict(card)}, indent=1, sort_keys=True).encode()
+    return json.dumps({"format": CARD_FORMAT, **asdict(card)}, indent=1, sort_keys=True).encode()
 
 
 def read_part(path: Path, largest: int) -> bytes:
@@ -104,8 +104,10 @@ def parse_card(data: bytes, path: Path) -> ModelCard:
     try:
         stated = json.loads(data)
         version = msgspec.convert(stated, _OfSomeFormat).format
-        if version != FORMAT:
-            raise ModelFileError(f"{path}: a card of format {shorten(version)}; this version reads {FORMAT}")
+        if version != CARD_FORMAT:
+            raise ModelFileError(
+                f"{path}: a card of format {shorten(version)}; this version reads {CARD_FORMAT}"
+            )
         card = _parse(stated)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise ModelFileError(f"{path}: not a model's card ({error})") from error
@@ -116,7 +118,7 @@ def parse_card(data: bytes, path: Path) -> ModelCard:
     return card
 
 
-def stated_camera(data: bytes) -> Camera | None:
+def parse_camera(data: bytes) -> Camera | None:
     """The camera that a card of whatever format states, if it does."""
     try:
         return _camera(json.loads(data))

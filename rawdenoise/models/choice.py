@@ -14,7 +14,7 @@ from rawdenoise.models.store import ModelStore
 ModelOf = Callable[[Camera], Model | None]
 
 
-def model_for(camera: Camera, store: ModelStore, *, bundled: str = "fast") -> Model:
+def choose_model(camera: Camera, store: ModelStore, *, bundled: str = "fast") -> Model:
     """Load the newest model of exactly this make, model and mode, or else a bundled one.
 
     Raises:
@@ -26,7 +26,7 @@ def model_for(camera: Camera, store: ModelStore, *, bundled: str = "fast") -> Mo
         return load_bundled(bundled)
 
 
-def model_called(id: str, store: ModelStore) -> Model:
+def find_model(id: str, store: ModelStore) -> Model:
     """Load a model by its id, any unique beginning of it, or the name of a bundled one.
 
     Raises:
@@ -35,7 +35,7 @@ def model_called(id: str, store: ModelStore) -> Model:
     return load_bundled(id) if id in BUNDLED else store.load(id)
 
 
-def models_for(
+def choose_by_camera(
     store: ModelStore, *, id: str | None = None, bundled: str = "fast", strength: float = 1.0
 ) -> ModelOf:
     """Choose the model asked for, whatever the camera; else its camera's own or a bundled one; none at 0.
@@ -46,12 +46,12 @@ def models_for(
     if not strength:
         return lambda camera: None
     if id is None:
-        return cache(partial(model_for, store=store, bundled=bundled))
-    chosen = model_called(id, store)
+        return cache(partial(choose_model, store=store, bundled=bundled))
+    chosen = find_model(id, store)
     return lambda camera: chosen
 
 
-def current_models(
+def list_current_models(
     store: ModelStore, *, id: str | None, bundled: str, strength: float
 ) -> Callable[[str], frozenset[str] | None]:
     """Tell by which models captures of a camera, called so, may be done now; None where any is right.

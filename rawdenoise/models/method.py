@@ -23,7 +23,7 @@ class Method:
         return f"{self.name}-{self.version}"
 
 
-def method_called(name: str) -> Method:
+def load_method(name: str) -> Method:
     """Make the denoiser that is registered under a name.
 
     Raises:

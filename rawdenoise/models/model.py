@@ -39,11 +39,11 @@ def _copy_on(model: Model, device: torch.device) -> Network:
 def new_model(net: Network, card: ModelCard) -> Model:
     """Finish the card of a trained network: its id, date and the digest of its weights."""
     now = datetime.now(UTC).replace(microsecond=0)
-    digest = hashlib.sha256(weights_bytes(net)).hexdigest()
+    digest = hashlib.sha256(encode_weights(net)).hexdigest()
     return Model(name_after_weights(replace(card, created=now.isoformat()), digest), net.eval())
 
 
-def weights_bytes(net: nn.Module, kind: torch.dtype = torch.float32) -> bytes:
+def encode_weights(net: nn.Module, kind: torch.dtype = torch.float32) -> bytes:
     """The weights of a network as safetensors."""
     state = {name: tensor.detach().cpu().to(kind).contiguous() for name, tensor in net.state_dict().items()}
     return safetensors.torch.save(state)

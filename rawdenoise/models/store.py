@@ -15,21 +15,21 @@ from rawdenoise.errors import ModelFileError, ModelMissingError, OutputError
 from rawdenoise.models.archive import SUFFIX, read_archive, write_archive
 from rawdenoise.models.card import (
     CARD,
-    LARGEST,
+    LARGEST_PART,
     MODEL_ID,
     WEIGHTS,
     ModelCard,
     camera_slug,
-    card_bytes,
+    encode_card,
     guard_model,
+    parse_camera,
     parse_card,
     read_part,
-    stated_camera,
 )
-from rawdenoise.models.model import Model, parse_weights, weights_bytes
+from rawdenoise.models.model import Model, encode_weights, parse_weights
 
 PAGE = "card.html"  # of the store alone: it shows pieces of the captures, and is trusted by who opens it
-_NAMED = re.compile(r"(?P<slug>[a-z0-9-]+)-(?P<day>\d{8})-[0-9a-f]{8}")
+_MODEL_NAME = re.compile(r"(?P<slug>[a-z0-9-]+)-(?P<day>\d{8})-[0-9a-f]{8}")
 
 
 def _may_be_newest_of(camera: Camera, broken: Path, own: ModelCard | None) -> bool:
@@ -38,12 +38,12 @@ def _may_be_newest_of(camera: Camera, broken: Path, own: ModelCard | None) -> bo
     A newer or older format may still say whose card it is. Else the folder's name does; of a folder that is
     not named as ours are, nothing can be excluded.
     """
-    named = _NAMED.fullmatch(broken.parent.name)
+    named = _MODEL_NAME.fullmatch(broken.parent.name)
     day = named["day"] if named else ""
     if own is not None and day and day < f"{datetime.fromisoformat(own.created):%Y%m%d}":
         return False
     with suppress(ModelFileError):
-        whose = stated_camera(read_part(broken, LARGEST[CARD]))
+        whose = parse_camera(read_part(broken, LARGEST_PART[CARD]))
         if whose is not None:
             return whose.is_like(camera)
     return named is None or named["slug"] == camera_slug(camera)
@@ -85,7 +85,11 @@ class ModelStore:
                 raise ModelFileError(line, error.path) from error
         if own is not None:
             return self.load(own.id)
-        reason = _missing(camera, cards) if camera.make or camera.model else _nameless(camera, cards)
+        reason = (
+            _explain_missing(camera, cards)
+            if camera.make or camera.model
+            else _explain_nameless(camera, cards)
+        )
         hint = f" ({len(broken)} broken: `rawdenoise models verify` says why)" if broken else ""
         raise ModelMissingError(reason + hint)
 
@@ -98,8 +102,8 @@ class ModelStore:
         """
         folder = self._folder(id)
         with guard_model(folder):
-            card_bytes, weights = (read_part(folder / name, LARGEST[name]) for name in (CARD, WEIGHTS))
-            card = parse_card(card_bytes, folder / CARD)
+            data, weights = (read_part(folder / name, LARGEST_PART[name]) for name in (CARD, WEIGHTS))
+            card = parse_card(data, folder / CARD)
         if card.id != folder.name:
             raise ModelFileError(f"{folder / CARD}: the card is of another model ({card.id})")
         with guard_model(folder / WEIGHTS):
@@ -123,7 +127,7 @@ class ModelStore:
         Raises:
             ModelFileError: the weights are not those the card was made for.
         """
-        weights = weights_bytes(model.net)
+        weights = encode_weights(model.net)
         if hashlib.sha256(weights).hexdigest() != model.card.weights_sha256:
             raise ModelFileError(f"{model.card.id}: the network's weights are not those of its card")
         return self._write(model.card, weights, page)
@@ -175,7 +179,7 @@ class ModelStore:
                 (folder / PAGE).unlink(missing_ok=True)  # of another card
             else:
                 write_bytes(folder / PAGE, page.encode())
-            write_bytes(folder / CARD, card_bytes(card))
+            write_bytes(folder / CARD, encode_card(card))
         except OutputError:
             with suppress(OSError):  # only if there is nothing in it
                 folder.rmdir()
@@ -184,18 +188,18 @@ class ModelStore:
 
     def _folder(self, id: str) -> Path:
         names = self._names()
-        found = [name for name in names if name == id] or [
+        matches = [name for name in names if name == id] or [
             name for name in names if id and name.startswith(id)
         ]
-        if not found:
+        if not matches:
             raise ModelMissingError(
                 f"no model called {id!r} in {self.folder}: `rawdenoise models list` shows all"
             )
-        if len(found) > 1:
+        if len(matches) > 1:
             raise ModelMissingError(
-                f"{id!r} fits {len(found)} models ({', '.join(found)}): give more of the id"
+                f"{id!r} fits {len(matches)} models ({', '.join(matches)}): give more of the id"
             )
-        return self.folder / found[0]
+        return self.folder / matches[0]
 
     def _names(self) -> list[str]:
         """The folders that hold a card; one without is what an interrupted save left."""
@@ -209,7 +213,7 @@ class ModelStore:
         signature = status.st_size, status.st_mtime_ns, status.st_ino
         known = self._cards.get(path)
         if known is None or known[0] != signature:
-            known = signature, parse_card(read_part(path, LARGEST[CARD]), path)
+            known = signature, parse_card(read_part(path, LARGEST_PART[CARD]), path)
             self._cards[path] = known
         return known[1]
 
@@ -225,13 +229,13 @@ class ModelStore:
         return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors
 
 
-def _missing(camera: Camera, cards: list[ModelCard]) -> str:
+def _explain_missing(camera: Camera, cards: list[ModelCard]) -> str:
     modes = sorted({card.camera.mode for card in cards if card.camera.is_same_model(camera)})
     others = f" in mode {camera.mode or 'unknown'} (there is one for {', '.join(modes)})" if modes else ""
     return f"no model for {camera.name}{others}: train one with `rawdenoise train` on its captures"
 
 
-def _nameless(camera: Camera, cards: list[ModelCard]) -> str:
+def _explain_nameless(camera: Camera, cards: list[ModelCard]) -> str:
     ids = [card.id for card in cards if card.camera.mode == camera.mode]
     fitting = f"; in its mode ({camera.mode or 'unknown'}) there is {', '.join(ids)}" if ids else ""
     return f"the file does not name its camera: give --model ID{fitting}"

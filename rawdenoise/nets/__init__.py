@@ -7,7 +7,7 @@ from functools import partial
 from types import MappingProxyType
 
 from rawdenoise.nets.blind_spot import BlindSpotDenoiser, d_bsn, d_bsn_light
-from rawdenoise.nets.stabilized import Backbone, Network, StabilisedDenoiser
+from rawdenoise.nets.stabilized import Backbone, Network, StabilizedDenoiser
 from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet
 
 NETS: Mapping[str, Callable[[], Backbone]] = MappingProxyType(
@@ -30,7 +30,7 @@ def build_net(name: str) -> Network:
     Raises:
         KeyError: no such network.
     """
-    return BLIND_SPOTS[name]() if name in BLIND_SPOTS else StabilisedDenoiser(NETS[name]())
+    return BLIND_SPOTS[name]() if name in BLIND_SPOTS else StabilizedDenoiser(NETS[name]())
 
 
 __all__ = [
@@ -39,6 +39,6 @@ __all__ = [
     "Backbone",
     "BlindSpotDenoiser",
     "Network",
-    "StabilisedDenoiser",
+    "StabilizedDenoiser",
     "build_net",
 ]

@@ -12,9 +12,9 @@ from rawdenoise.nets.noise_level import NoiseLevel
 from rawdenoise.nets.stabilized import Network
 
 REACH = 2  # of the kernel that the mean is made with, in packed pixels
-NEIGHBOURS = (2 * REACH + 1) ** 2 - 1
-OUTPUTS = PLANES + FACTOR + NEIGHBOURS
-LEAST = 1e-2  # standard deviation of the signal, in units of the contrast around
+NEIGHBORS = (2 * REACH + 1) ** 2 - 1
+OUTPUTS = PLANES + FACTOR + NEIGHBORS
+MINIMUM_SIGNAL_DEVIATION = 1e-2  # standard deviation of the signal, in units of the contrast around
 
 Planes = Float32[Tensor, "b 4 h w"]
 
@@ -42,12 +42,12 @@ class BlindSpotDenoiser(Network):
     def predict(self, stabilized: Planes, white: Float32[Tensor, "#b 4"]) -> Prediction:
         """Tell what is to be expected at each pixel without looking at it."""
         white = white.to(stabilized).reshape(-1, PLANES, 1, 1)
-        level, contrast = _around(stabilized)
+        level, contrast = _measure_surroundings(stabilized)
         answer = self.trunk(stabilized, white, level, contrast).float()
-        added, factor, weights = answer.split([PLANES, FACTOR, NEIGHBOURS], dim=1)
-        mean = _weighted(stabilized, weights) + contrast * added
+        added, factor, weights = answer.split([PLANES, FACTOR, NEIGHBORS], dim=1)
+        mean = _weigh_neighbors(stabilized, weights) + contrast * added
         entries = [
-            F.softplus(entry) + LEAST if at in DIAGONAL else entry
+            F.softplus(entry) + MINIMUM_SIGNAL_DEVIATION if at in DIAGONAL else entry
             for at, entry in enumerate(factor.unbind(dim=1))
         ]
         return Prediction(mean, contrast * torch.stack(entries, dim=1), self.noise(mean, white))
@@ -91,8 +91,8 @@ class DilatedTrunk(nn.Module):
         """Tell mean, factor and weights; `level` and `contrast` are those of the pixels around."""
         noise = (10 / white.mean(dim=1, keepdim=True)).expand_as(contrast)
         around = torch.cat([level / white, contrast.log() / 3, noise], dim=1)
-        told = [branch(stabilized, level, contrast, around) for branch in self.branches]
-        answer: Tensor = self.exit(torch.cat(told, dim=1))
+        views = [branch(stabilized, level, contrast, around) for branch in self.branches]
+        answer: Tensor = self.exit(torch.cat(views, dim=1))
         return answer
 
 
@@ -119,7 +119,7 @@ class _Branch(nn.Module):
         # Differences of large numbers: never with the ten bits of half precision, or of TF32.
         full = torch.backends.cudnn.flags(enabled=True, benchmark=False, allow_tf32=False)
         with torch.autocast(stabilized.device.type, enabled=False), full:
-            seen = F.conv2d(_extended(stabilized, self.dilation), weights)
+            seen = F.conv2d(_extend(stabilized, self.dilation), weights)
             x = (seen - F.conv2d(level, weights.sum(dim=(2, 3), keepdim=True))) / contrast
         out: Tensor = self.blocks(x + self.around(around))
         return out
@@ -147,32 +147,34 @@ class _Block(nn.Module):
         return out
 
 
-def _around(planes: Planes) -> tuple[Planes, Float32[Tensor, "b 1 h w"]]:
+def _measure_surroundings(planes: Planes) -> tuple[Planes, Float32[Tensor, "b 1 h w"]]:
     """Mean of the eight neighbours, and their contrast: in sigmas, of all planes together, at least 1."""
-    neighbours = _shifted(planes, 2)
-    mean = sum(neighbours[1:], start=neighbours[0]) / len(neighbours)
-    squares = [(each - mean).square().mean(dim=1, keepdim=True) for each in neighbours]
+    neighbors = _list_neighbors(planes, 2)
+    mean = sum(neighbors[1:], start=neighbors[0]) / len(neighbors)
+    squares = [(neighbor - mean).square().mean(dim=1, keepdim=True) for neighbor in neighbors]
     contrast = (1 + sum(squares[1:], start=squares[0]) / len(squares)).sqrt()
     return mean, contrast
 
 
-def _weighted(planes: Planes, weights: Float32[Tensor, "b 24 h w"]) -> Planes:
+def _weigh_neighbors(planes: Planes, weights: Float32[Tensor, "b 24 h w"]) -> Planes:
     """Average the pixels around, the same weights for all planes."""
     shares = torch.softmax(weights, dim=1)[:, :, None].unbind(dim=1)
-    parts = [share * each for share, each in zip(shares, _shifted(planes, REACH + 1), strict=True)]
+    parts = [
+        share * neighbor for share, neighbor in zip(shares, _list_neighbors(planes, REACH + 1), strict=True)
+    ]
     return sum(parts[1:], start=parts[0])
 
 
-def _shifted(planes: Planes, period: int) -> list[Planes]:
+def _list_neighbors(planes: Planes, period: int) -> list[Planes]:
     """The planes moved so that each pixel's neighbours, but not itself, come to lie on it."""
     height, width = planes.shape[2:]
-    extended = _extended(planes, period)
+    extended = _extend(planes, period)
     places = [(row, column) for row in range(2 * period - 1) for column in range(2 * period - 1)]
     places.remove((period - 1, period - 1))
     return [extended[..., row : row + height, column : column + width] for row, column in places]
 
 
-def _extended(planes: Planes, period: int) -> Tensor:
+def _extend(planes: Planes, period: int) -> Tensor:
     """Add `period` - 1 pixels on each side, each a copy of the one a period further in.
 
     So no pixel comes to lie at a distance from itself that is a multiple of the period along both axes, as

@@ -14,9 +14,9 @@ from torch import Tensor
 
 PLANES = 4
 FACTOR = PLANES * (PLANES + 1) // 2  # maps of a factor
-_AT = {(row, column): row * (row + 1) // 2 + column for row in range(PLANES) for column in range(row + 1)}
-DIAGONAL = [at for (row, column), at in _AT.items() if row == column]
-BELOW = [at for (row, column), at in _AT.items() if row != column]
+_INDEX = {(row, column): row * (row + 1) // 2 + column for row in range(PLANES) for column in range(row + 1)}
+DIAGONAL = [at for (row, column), at in _INDEX.items() if row == column]
+BELOW = [at for (row, column), at in _INDEX.items() if row != column]
 
 Planes = Float32[Tensor, "b 4 h w"]
 Factor = Float32[Tensor, "b 10 h w"]
@@ -43,14 +43,14 @@ def posterior_mean(prediction: Prediction, y: Planes) -> Planes:
     """
     covariance = outer(prediction.signal)
     total = cholesky(covariance + outer(prediction.noise))
-    weighted = _backward(total, _forward(total, y - prediction.mean))
-    return prediction.mean + _times(covariance, weighted)
+    weighted = _solve_upper(total, _solve_lower(total, y - prediction.mean))
+    return prediction.mean + _multiply(covariance, weighted)
 
 
 def negative_log_likelihood(prediction: Prediction, y: Planes, valid: Mask) -> Map:
     """-log N(y; mean, S + N) at each pixel, but for a constant; of the valid planes alone."""
-    factor = cholesky(_of_valid(outer(prediction.signal) + outer(prediction.noise), valid))
-    unlikely = _forward(factor, torch.where(valid, y - prediction.mean, 0)).square().sum(dim=1)
+    factor = cholesky(_keep_valid(outer(prediction.signal) + outer(prediction.noise), valid))
+    unlikely = _solve_lower(factor, torch.where(valid, y - prediction.mean, 0)).square().sum(dim=1)
     return 0.5 * (unlikely + log_determinant(factor))
 
 
@@ -61,11 +61,14 @@ def constrained_negative_log_likelihood(prediction: Prediction, y: Planes, valid
     small, and far above where it is not.
     """
     noise = outer(prediction.noise)
-    total = cholesky(_of_valid(outer(prediction.signal) + noise, valid))
-    unlikely = _forward(total, torch.where(valid, y - prediction.mean, 0)).square().sum(dim=1)
-    factor = cholesky(_of_valid(noise, valid))
+    total = cholesky(_keep_valid(outer(prediction.signal) + noise, valid))
+    unlikely = _solve_lower(total, torch.where(valid, y - prediction.mean, 0)).square().sum(dim=1)
+    factor = cholesky(_keep_valid(noise, valid))
     share = sum(
-        (_forward(factor, column * valid).square().sum(dim=1) for column in _columns(prediction.signal)),
+        (
+            _solve_lower(factor, column * valid).square().sum(dim=1)
+            for column in _list_columns(prediction.signal)
+        ),
         start=torch.zeros_like(unlikely),
     )
     return 0.5 * (unlikely + log_determinant(factor) + share)
@@ -76,10 +79,10 @@ def outer(factor: Factor) -> Factor:
     return torch.stack(
         [
             sum(
-                (factor[:, _AT[row, k]] * factor[:, _AT[column, k]] for k in range(column + 1)),
+                (factor[:, _INDEX[row, k]] * factor[:, _INDEX[column, k]] for k in range(column + 1)),
                 start=torch.zeros_like(factor[:, 0]),
             )
-            for row, column in _AT
+            for row, column in _INDEX
         ],
         dim=1,
     )
@@ -88,7 +91,7 @@ def outer(factor: Factor) -> Factor:
 def cholesky(covariance: Factor) -> Factor:
     """Factor L of L L', of the lower triangle of a positive definite matrix (Cholesky-Banachiewicz)."""
     entries: dict[tuple[int, int], Tensor] = {}
-    for (row, column), at in _AT.items():
+    for (row, column), at in _INDEX.items():
         rest = covariance[:, at]
         for k in range(column):
             rest = rest - entries[row, k] * entries[column, k]
@@ -111,12 +114,12 @@ def diagonal_factor(deviation: Planes) -> Factor:
     return factor
 
 
-def mixed(factor: Factor, independent: Planes) -> Planes:
+def mix(factor: Factor, independent: Planes) -> Planes:
     """L n: what independent numbers of unit variance become when they have this covariance."""
     return torch.stack(
         [
             sum(
-                (factor[:, _AT[row, k]] * independent[:, k] for k in range(row + 1)),
+                (factor[:, _INDEX[row, k]] * independent[:, k] for k in range(row + 1)),
                 start=torch.zeros_like(independent[:, 0]),
             )
             for row in range(PLANES)
@@ -125,54 +128,54 @@ def mixed(factor: Factor, independent: Planes) -> Planes:
     )
 
 
-def _of_valid(covariance: Factor, valid: Mask) -> Factor:
+def _keep_valid(covariance: Factor, valid: Mask) -> Factor:
     """Leave the other planes out: on their own, of variance 1, they add nothing to a likelihood."""
     known = valid.to(covariance)
     entries = []
-    for (row, column), at in _AT.items():
+    for (row, column), at in _INDEX.items():
         entry = covariance[:, at] * known[:, row] * known[:, column]
         entries.append(entry + (1 - known[:, row]) if row == column else entry)
     return torch.stack(entries, dim=1)
 
 
-def _columns(factor: Factor) -> list[Planes]:
+def _list_columns(factor: Factor) -> list[Planes]:
     nothing = torch.zeros_like(factor[:, 0])
     return [
         torch.stack(
-            [factor[:, _AT[row, column]] if row >= column else nothing for row in range(PLANES)], dim=1
+            [factor[:, _INDEX[row, column]] if row >= column else nothing for row in range(PLANES)], dim=1
         )
         for column in range(PLANES)
     ]
 
 
-def _forward(factor: Factor, planes: Planes) -> Planes:
+def _solve_lower(factor: Factor, planes: Planes) -> Planes:
     """L^-1 b."""
     solved: list[Tensor] = []
     for row in range(PLANES):
         rest = planes[:, row]
         for k in range(row):
-            rest = rest - factor[:, _AT[row, k]] * solved[k]
-        solved.append(rest / factor[:, _AT[row, row]])
+            rest = rest - factor[:, _INDEX[row, k]] * solved[k]
+        solved.append(rest / factor[:, _INDEX[row, row]])
     return torch.stack(solved, dim=1)
 
 
-def _backward(factor: Factor, planes: Planes) -> Planes:
+def _solve_upper(factor: Factor, planes: Planes) -> Planes:
     """L'^-1 b."""
     solved: dict[int, Tensor] = {}
     for row in reversed(range(PLANES)):
         rest = planes[:, row]
         for k in range(row + 1, PLANES):
-            rest = rest - factor[:, _AT[k, row]] * solved[k]
-        solved[row] = rest / factor[:, _AT[row, row]]
+            rest = rest - factor[:, _INDEX[k, row]] * solved[k]
+        solved[row] = rest / factor[:, _INDEX[row, row]]
     return torch.stack([solved[row] for row in range(PLANES)], dim=1)
 
 
-def _times(covariance: Factor, planes: Planes) -> Planes:
+def _multiply(covariance: Factor, planes: Planes) -> Planes:
     """A symmetric matrix, given by its lower triangle, times a vector."""
     return torch.stack(
         [
             sum(
-                (covariance[:, _AT[max(row, k), min(row, k)]] * planes[:, k] for k in range(PLANES)),
+                (covariance[:, _INDEX[max(row, k), min(row, k)]] * planes[:, k] for k in range(PLANES)),
                 start=torch.zeros_like(planes[:, 0]),
             )
             for row in range(PLANES)

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 from rawdenoise.nets.gaussians import BELOW, FACTOR, PLANES, diagonal_factor
 
 FEATURES, LAYERS = 16, 5
-LEAST = 1e-3  # standard deviation: a noise of none would be sure of everything
-PACE = 10.0  # of what it tells against its weights: it must have the level before the covariance has it
-ONE = 0.5413  # softplus of it is 1, the deviation that stabilised noise is meant to have
+MINIMUM_NOISE_DEVIATION = 1e-3  # standard deviation: a noise of none would be sure of everything
+OUTPUT_GAIN = (
+    10.0  # of what it tells against its weights: it must have the level before the covariance has it
+)
+UNIT_DEVIATION = 0.5413  # softplus of it is 1, the deviation that stabilised noise is meant to have
 
 
 class NoiseLevel(nn.Module):
@@ -44,11 +46,11 @@ class NoiseLevel(nn.Module):
     ) -> Float32[Tensor, "b 10 h w"]:
         """Tell the noise; no gradient goes to the signal."""
         seen = torch.cat([signal.detach() / white, (10 / white).expand_as(signal)], dim=1)
-        told: Tensor = PACE * self.layers(seen).float()
+        output: Tensor = OUTPUT_GAIN * self.layers(seen).float()
         if self.per_image:
-            told = told.mean(dim=(2, 3), keepdim=True).expand_as(told)
-        deviation = F.softplus(told[:, :PLANES] + ONE) + LEAST
+            output = output.mean(dim=(2, 3), keepdim=True).expand_as(output)
+        deviation = F.softplus(output[:, :PLANES] + UNIT_DEVIATION) + MINIMUM_NOISE_DEVIATION
         factor = diagonal_factor(deviation)
         if self.multivariate:
-            factor[:, BELOW] = told[:, PLANES:]
+            factor[:, BELOW] = output[:, PLANES:]
         return factor

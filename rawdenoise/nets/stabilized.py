@@ -50,7 +50,7 @@ class Network(nn.Module, ABC):
         """Denoise; `white` is `stabilized_white` of the noise model, per plane."""
 
 
-class StabilisedDenoiser(Network):
+class StabilizedDenoiser(Network):
     """Denoise stabilised planes: the backbone tells what is noise, in sigmas, and it is taken away.
 
     The backbone sees each plane twice. As signal on 0..1 (black to white, whatever the camera), the scale on
@@ -84,7 +84,7 @@ class StabilisedDenoiser(Network):
         """Denoise; `white` is `stabilized_white` of the noise model, per plane."""
         batch, _, height, width = stabilized.shape
         white = white.to(stabilized).reshape(-1, 4, 1, 1)
-        bands = _bands(stabilized)
+        bands = _split_bands(stabilized)
         detail = torch.asinh((bands[0] + bands[1]) / 2)
         level = (10 / white.mean(dim=1, keepdim=True)).expand(batch, 1, height, width)
         features = torch.cat([stabilized / white, detail, level], dim=1)
@@ -96,17 +96,17 @@ class StabilisedDenoiser(Network):
         return stabilized - noise
 
 
-def _bands(planes: Float32[Tensor, "b 4 h w"]) -> list[Float32[Tensor, "b 4 h w"]]:
+def _split_bands(planes: Float32[Tensor, "b 4 h w"]) -> list[Float32[Tensor, "b 4 h w"]]:
     """Split into what each successive, larger box takes away."""
     bands = []
     for radius in BANDS:
-        smoother = _box(planes, radius)
+        smoother = _average_box(planes, radius)
         bands.append(planes - smoother)
         planes = smoother
     return bands
 
 
-def _box(planes: Float32[Tensor, "b 4 h w"], radius: int) -> Float32[Tensor, "b 4 h w"]:
+def _average_box(planes: Float32[Tensor, "b 4 h w"], radius: int) -> Float32[Tensor, "b 4 h w"]:
     """Mean over a square, edges repeated; shifted sums are several times faster than pooling here."""
     height, width = planes.shape[2:]
     padded = F.pad(planes, (radius,) * 4, mode="replicate")

@@ -39,7 +39,7 @@ class PaperUNet(Backbone):
             ]
         )
         self.tail = nn.Sequential(_Conv(wide, wide, 1), _Conv(wide, wide, 1))
-        self.exit = _zero(nn.Conv2d(wide, OUTPUTS, 1))
+        self.exit = _zero_weights(nn.Conv2d(wide, OUTPUTS, 1))
 
     def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float[Tensor, "b 16 h w"]:
         """Tell what is noise."""
@@ -79,12 +79,14 @@ class ResidualUNet(Backbone):
         self.radius = group * (sum(reached) + 2) + self.multiple - 1
         self.entry = nn.Conv2d(group**2 * INPUTS, widths[0], 3, padding=1)
         down, bottom, up = blocks[:depth], blocks[depth], blocks[depth + 1 :]
-        self.encoders = nn.ModuleList([_residuals(f, n) for f, n in zip(widths, down, strict=False)])
+        self.encoders = nn.ModuleList([_make_residuals(f, n) for f, n in zip(widths, down, strict=False)])
         self.downs = nn.ModuleList([nn.Conv2d(f, g, 2, stride=2) for f, g in pairwise(widths)])
-        self.bottom = _residuals(widths[-1], bottom)
+        self.bottom = _make_residuals(widths[-1], bottom)
         self.ups = nn.ModuleList([nn.Conv2d(g, f, 1) for f, g in pairwise(widths)][::-1])
-        self.decoders = nn.ModuleList([_residuals(f, n) for f, n in zip(widths[-2::-1], up, strict=True)])
-        self.exit = _zero(nn.Conv2d(widths[0], group**2 * OUTPUTS, 3, padding=1))
+        self.decoders = nn.ModuleList(
+            [_make_residuals(f, n) for f, n in zip(widths[-2::-1], up, strict=True)]
+        )
+        self.exit = _zero_weights(nn.Conv2d(widths[0], group**2 * OUTPUTS, 3, padding=1))
 
     def forward(self, features: Float32[Tensor, "b 9 h w"]) -> Float[Tensor, "b 16 h w"]:
         """Tell what is noise."""
@@ -95,7 +97,7 @@ class ResidualUNet(Backbone):
             x = down(skips[-1])
         x = self.bottom(x)
         for up, decoder in zip(self.ups, self.decoders, strict=True):
-            x = decoder(skips.pop() + _double(up(x)))
+            x = decoder(skips.pop() + _upsample(up(x)))
         return F.pixel_shuffle(self.exit(x), self.group)
 
 
@@ -119,7 +121,7 @@ class _Residual(nn.Module):
     def __init__(self, features: int) -> None:
         super().__init__()
         self.inner = _Conv(features, features)
-        self.outer = _zero(nn.Conv2d(features, features, 3, padding=1))
+        self.outer = _zero_weights(nn.Conv2d(features, features, 3, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:
         """Add what the convolutions find."""
@@ -127,7 +129,7 @@ class _Residual(nn.Module):
         return out
 
 
-def _residuals(features: int, count: int) -> nn.Sequential:
+def _make_residuals(features: int, count: int) -> nn.Sequential:
     return nn.Sequential(*(_Residual(features) for _ in range(count)))
 
 
@@ -141,11 +143,11 @@ class _Conv(nn.Sequential):
         super().__init__(convolution, nn.LeakyReLU(0.1, inplace=True))
 
 
-def _double(x: Tensor) -> Tensor:
+def _upsample(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2.0, mode="nearest")
 
 
-def _zero(convolution: nn.Conv2d) -> nn.Conv2d:
+def _zero_weights(convolution: nn.Conv2d) -> nn.Conv2d:
     """Start from nothing: the first steps cannot run away."""
     nn.init.zeros_(convolution.weight)
     nn.init.zeros_(convolution.bias)  # type: ignore[arg-type]

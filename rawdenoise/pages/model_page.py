@@ -197,7 +197,7 @@ def _list_provenance(card: ModelCard) -> tuple[Pair, ...]:
 def _describe_iso(entry: Mapping[str, object], pictures: Pictures) -> IsoResult:
     tests = read_residual_tests(entry)
     verdicts = judge_residual(tests, pixels=int(_number(entry["pixels"])))
-    worst, summary = _summarise(list(verdicts.values()))
+    worst, summary = _summarize(list(verdicts.values()))
     iso = entry["iso"]
     pngs = pictures.get(iso if isinstance(iso, int) else None)
     return IsoResult(
@@ -225,7 +225,7 @@ def _list_tests(tests: ResidualTests, verdicts: Mapping[str, ResidualVerdict]) -
     )
 
 
-def _summarise(verdicts: Sequence[ResidualVerdict]) -> tuple[str, str]:
+def _summarize(verdicts: Sequence[ResidualVerdict]) -> tuple[str, str]:
     """Say in a word or two how the tests went, the worst first."""
     levels = [verdict.level for verdict in verdicts]
     for level, word in (("poor", "failed"), ("fair", "to look at")):

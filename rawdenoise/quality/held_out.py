@@ -123,9 +123,9 @@ def _measure_iso(
         denoised.append((planes, unstabilize(clean[0], iso_noise.noise).numpy()))
     if not sums.pixels:
         return None
-    gain_db, error_db = sums.gain()
+    gain_db, error_db = sums.measure_gain()
     return HeldOutResult(
-        iso_noise.iso, _choose_crop(denoised), gain_db, error_db, sums.tests(), len(tiles), sums.pixels
+        iso_noise.iso, _choose_crop(denoised), gain_db, error_db, sums.run_tests(), len(tiles), sums.pixels
     )
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from rawdenoise.quality.stein import MINIMUM_RISK
 
-Stabilised = Float32[Tensor, "1 4 h w"]
+Stabilized = Float32[Tensor, "1 4 h w"]
 
 INDEPENDENT_SIDE = 32  # packed pixels; blocks of this side are taken for independent
 DETAIL_RADII = (1, 4)  # of the boxes between which detail is looked for, in packed pixels
@@ -74,10 +74,10 @@ class ResidualSums:
 
     def add(
         self,
-        noisy: Stabilised,
-        clean: Stabilised,
-        probe: Stabilised,
-        slope: Stabilised,
+        noisy: Stabilized,
+        clean: Stabilized,
+        probe: Stabilized,
+        slope: Stabilized,
         valid: Bool[Tensor, "1 4 h w"],
     ) -> None:
         """Count a tile in; `slope` is how the denoiser follows the capture moved along `probe`."""
@@ -102,7 +102,7 @@ class ResidualSums:
         self.risks.append(risk.reshape(-1))
         self.shares.append(share.reshape(-1))
 
-    def tests(self) -> ResidualTests:
+    def run_tests(self) -> ResidualTests:
         """The statistics, 0 where nothing can be told."""
         _, mean, chi2, divergence = (float(value) for value in self.total / max(self.total[0], 1))
         across, down = (float(product) / max(float(pairs), 1) for pairs, product in self.lagged)
@@ -116,7 +116,7 @@ class ResidualSums:
             structure=product / math.sqrt(max(square * detail, 1e-12)),
         )
 
-    def gain(self) -> tuple[float, float]:
+    def measure_gain(self) -> tuple[float, float]:
         """Decibels gained, and their standard error from how the blocks of the tiles differ."""
         risk, share = torch.cat(self.risks).double(), torch.cat(self.shares).double()
         mean = float(risk.sum() / share.sum())

@@ -23,7 +23,7 @@ class Limits:
 MEAN_LIMITS = Limits(fair=0.03, poor=0.1)
 STRONGER_LIMITS = Limits(fair=1.04, poor=1.15)
 WEAKER_LIMITS = Limits(fair=-0.97, poor=-0.93)  # of the strength with its sign turned
-NEIGHBOUR_LIMITS = Limits(fair=0.03, poor=0.08)
+NEIGHBOR_LIMITS = Limits(fair=0.03, poor=0.08)
 STRUCTURE_LIMITS = Limits(fair=0.05, poor=0.12)
 
 
@@ -53,7 +53,7 @@ def judge_residual(tests: ResidualTests, *, pixels: int) -> dict[str, ResidualVe
     judged = {
         "mean": _judge_mean(tests.mean, chance),
         "strength": _judge_strength(strength, math.sqrt(2) * chance),
-        "autocorrelation": _judge_neighbours(tests.autocorrelation, chance),
+        "autocorrelation": _judge_neighbors(tests.autocorrelation, chance),
         "structure": _judge_structure(tests.structure, chance),
     }
     return {test: ResidualVerdict(level, words) for test, (level, words) in judged.items()}
@@ -83,9 +83,9 @@ def _judge_strength(strength: float, chance: float) -> tuple[Level, str]:
     return level, "The noise is as strong as the noise model says." if level == "good" else words
 
 
-def _judge_neighbours(autocorrelation: tuple[float, float], chance: float) -> tuple[Level, str]:
+def _judge_neighbors(autocorrelation: tuple[float, float], chance: float) -> tuple[Level, str]:
     largest = max(autocorrelation, key=abs)
-    level = _grade(abs(largest), NEIGHBOUR_LIMITS, chance)
+    level = _grade(abs(largest), NEIGHBOR_LIMITS, chance)
     if level == "good":
         return level, "What is taken away is white: each pixel's noise is its own."
     if largest < 0:

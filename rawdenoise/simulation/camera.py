@@ -71,7 +71,7 @@ class SimulatedCamera:
         """Lit size and bit depth, as the reader of its files will tell them."""
         return f"{self.active.width}x{self.active.height} {self.bits}-bit"
 
-    def resized(self, width: int, height: int) -> SimulatedCamera:
+    def resize(self, width: int, height: int) -> SimulatedCamera:
         """The same camera with another number of lit pixels, its margins unchanged."""
         area = self.active
         return replace(
@@ -161,7 +161,7 @@ def make_fixed_pattern(
     return FixedPattern(offset.astype(np.float32), np.maximum(response, 0).astype(np.float32))
 
 
-def evenly_lit(
+def light_evenly(
     camera: SimulatedCamera,
     iso: int,
     level: float,

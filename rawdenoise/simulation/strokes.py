@@ -31,7 +31,7 @@ def draw_text(
                 rows = places[:, 0] * sine + places[:, 1] * cosine + center[0] - window.top
                 strokes.append(list(zip(columns.tolist(), rows.tolist(), strict=True)))
     height, width = window.u.shape
-    return _rasterise_strokes(height, width, strokes, max(0.8, size * rng.uniform(0.06, 0.16)))
+    return _rasterize_strokes(height, width, strokes, max(0.8, size * rng.uniform(0.06, 0.16)))
 
 
 def _draw_glyph(rng: Generator) -> tuple[Float32[np.ndarray, "points 2"], ...]:
@@ -55,11 +55,11 @@ def draw_wires(canvas: Canvas, rng: Generator) -> None:
             points = start + along[:, None] * (end - start)
             strokes.append(list(zip(points[:, 0].tolist(), (points[:, 1] + sag).tolist(), strict=True)))
         thickness = float(np.exp(rng.uniform(np.log(0.6), np.log(3.0))))
-        coverage = _rasterise_strokes(height, width, strokes, thickness)
+        coverage = _rasterize_strokes(height, width, strokes, thickness)
         canvas += coverage * (draw_color(rng)[:, None, None] - canvas)
 
 
-def _rasterise_strokes(
+def _rasterize_strokes(
     height: int, width: int, strokes: list[list[tuple[float, float]]], thickness: float
 ) -> Plane:
     """Rasterise polylines (column, row) of one thickness to coverage 0..1, by 4 x 4 supersampling."""

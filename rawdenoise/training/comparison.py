@@ -9,7 +9,7 @@ import numpy as np
 
 from rawdenoise.nets import Network
 from rawdenoise.training.batches import Batch, Source
-from rawdenoise.training.risk import RiskFigures, crop_sums, difference, summarise
+from rawdenoise.training.risk import RiskFigures, compare_risks, sum_crops, summarize
 from rawdenoise.training.tiles import TileStore
 
 JUDGED = (8, 16)  # batches, and crops in each, on which models are compared
@@ -39,13 +39,13 @@ def draw_judging_crops(source: Source, size: int, seed: int) -> list[Batch]:
 def compare(net: Network, rival: Network | None, store: TileStore, *, size: int, seed: int) -> Comparison:
     """Compare a new network with its rival on crops of `size`."""
     batches = draw_judging_crops(store, size, seed)
-    sums = crop_sums(net, batches, seed)
-    risk = summarise(sums)
+    sums = sum_crops(net, batches, seed)
+    risk = summarize(sums)
     if rival is None:
         return Comparison(risk, None, better=risk.gain_db >= 0)
-    others = crop_sums(rival, batches, seed)
-    before = summarise(others)
-    gained, error = difference(others, sums)
+    others = sum_crops(rival, batches, seed)
+    before = summarize(others)
+    gained, error = compare_risks(others, sums)
     # Crops that overlap tell no more than the tiles they are from.
     drawn = math.prod(JUDGED) * size**2
     error *= math.sqrt(1 + drawn / (max(1, len(store.held_out)) * (store.largest_crop + 1) ** 2))

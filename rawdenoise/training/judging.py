@@ -12,7 +12,7 @@ from rawdenoise.training.batches import Batch, Source
 from rawdenoise.training.checkpoint import Check, Counters
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import SETTLE, budget_used, share_done
-from rawdenoise.training.risk import crop_sums, summarise
+from rawdenoise.training.risk import sum_crops, summarize
 
 LOOKS, STEPS_APART = 12, 10  # at the estimated risk in a training, and the least steps between two
 LOOKED_AT = (4, 16)  # batches, and crops in each
@@ -56,7 +56,7 @@ def is_look_due(counters: Counters, before: float, options: TrainingOptions) -> 
 
 def look(counters: Counters, net: Network, held_out: list[Batch], seed: int) -> Counters:
     """Note the estimated risk of a network; `best` is this look where it is the least so far."""
-    figures = summarise(crop_sums(net, held_out, seed))
+    figures = summarize(sum_crops(net, held_out, seed))
     history = (*counters.history, Check(counters.crops, counters.elapsed_s, counters.loss, figures))
     best = counters.best
     if len(history) == 1 or not figures.risk >= history[best].figures.risk:

@@ -55,11 +55,11 @@ class RiskFigures:
 
 def estimate_risk(net: Network, batches: Sequence[Batch], seed: int) -> RiskFigures:
     """Estimate a denoiser's risk on crops it was not trained on; the same seed gives the same figures."""
-    return summarise(crop_sums(net, batches, seed))
+    return summarize(sum_crops(net, batches, seed))
 
 
 @torch.no_grad()
-def crop_sums(net: Network, batches: Sequence[Batch], seed: int) -> Float64[Tensor, "n 4"]:
+def sum_crops(net: Network, batches: Sequence[Batch], seed: int) -> Float64[Tensor, "n 4"]:
     """Sum, for every crop, what a risk is made of: pixels, squared residual, residual, divergence."""
     generator, rows = torch.Generator().manual_seed(seed), []
     device = next(net.parameters()).device
@@ -84,7 +84,7 @@ def _beyond_gaussian(
     return (noisy - scene) * (clean - scene) - probe * slope
 
 
-def summarise(sums: Float64[Tensor, "n 4"]) -> RiskFigures:
+def summarize(sums: Float64[Tensor, "n 4"]) -> RiskFigures:
     """Turn the sums of crops into means, and their spread into a standard error.
 
     Where no pixel is valid nothing is known: the risk is the capture's own, with an infinite error.
@@ -97,7 +97,7 @@ def summarise(sums: Float64[Tensor, "n 4"]) -> RiskFigures:
     return RiskFigures(risk, chi2, bias, divergence, _error(_excess(sums), risk, sums[:, 0]))
 
 
-def difference(one: Float64[Tensor, "n 4"], other: Float64[Tensor, "n 4"]) -> tuple[float, float]:
+def compare_risks(one: Float64[Tensor, "n 4"], other: Float64[Tensor, "n 4"]) -> tuple[float, float]:
     """How much more the first denoiser risks than the second on the same crops, and its standard error."""
     pixels = one[:, 0]
     excess = _excess(one) - _excess(other)

@@ -24,7 +24,7 @@ from torch import Tensor
 from rawdenoise.errors import NoCleanCapturesError, TrainingError
 from rawdenoise.models.model import Model
 from rawdenoise.nets import BlindSpotDenoiser, Network
-from rawdenoise.nets.gaussians import mixed
+from rawdenoise.nets.gaussians import mix
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilized_mean
 from rawdenoise.pipeline import denoise_planes
@@ -141,7 +141,7 @@ class Distillation:
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         noise = redraw(target, like.noise, generator) - target
         if self.learned_noise:
-            noise = mixed(self.first.noise(target, like.white[..., None, None]), noise)
+            noise = mix(self.first.noise(target, like.white[..., None, None]), noise)
         jitter = torch.from_numpy(rng.uniform(*JITTER, (len(target), 1, 1, 1)).astype(np.float32))
         return target + jitter * noise, valid.clone(), target
 

@@ -12,7 +12,7 @@ pytest.importorskip("bm3d", reason="the package bm3d is not installed (it is for
 pytest.importorskip("rawdenoise_bm3d")
 
 import rawdenoise
-from rawdenoise.models.method import method_called
+from rawdenoise.models.method import load_method
 
 SHOT, READ_VARIANCE = 2e-3, 1e-5  # packed scale
 
@@ -36,7 +36,7 @@ def test_it_is_scored_beside_the_bundled_model() -> None:
     truth, raw = scene_and_capture()
     before = psnr(raw.mosaic, truth)
     gains = {}
-    for name, model in {"bm3d": method_called("bm3d"), "fast": "fast"}.items():
+    for name, model in {"bm3d": load_method("bm3d"), "fast": "fast"}.items():
         result = rawdenoise.denoise(raw, model)
         gains[name] = psnr(result.image.mosaic, truth) - before
         assert result.quality is not None
@@ -44,7 +44,7 @@ def test_it_is_scored_beside_the_bundled_model() -> None:
         assert 0.6 * gains[name] < result.quality.gain_db < gains[name] + 1
     print({name: round(gain, 2) for name, gain in gains.items()})
     assert min(gains.values()) > 6
-    assert rawdenoise.denoise(raw, method_called("bm3d")).provenance.method == "bm3d"
+    assert rawdenoise.denoise(raw, load_method("bm3d")).provenance.method == "bm3d"
 
 
 def test_the_command_line_takes_it_and_the_output_says_so(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def average_variance(variance: float, levels: Float64[np.ndarray, " n"], step: f
     wanted = variance / step**2
     for _ in range(24):
         sigma = (low + high) / 2
-        means, variances = _rounded_moments(sigma)
+        means, variances = _round_moments(sigma)
         if float(np.interp(fractions, means, variances).mean()) < wanted:
             low = sigma
         else:
@@ -36,7 +36,7 @@ def average_variance(variance: float, levels: Float64[np.ndarray, " n"], step: f
     return (((low + high) / 2) ** 2 + 1 / 12) * step**2
 
 
-def _rounded_moments(sigma: float) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
+def _round_moments(sigma: float) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     """Mean and variance of rounded Gaussian values, for true means from 0 to 1 step."""
     mean = np.linspace(0, 1, 65)
     reach = math.ceil(6 * sigma) + 1
