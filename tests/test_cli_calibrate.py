@@ -18,7 +18,7 @@ from rawdenoise.formats.dng import write_dng
 from rawdenoise.noise.profiles.store import load_profile
 from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, light_evenly, make_fixed_pattern
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training.captures import scan
+from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.tile_building import build_store
 
 UNTOUCHED = Provenance(__version__, "none", 0.0)
@@ -159,7 +159,7 @@ def test_a_capture_of_the_camera_is_then_denoised_with_it(frames: Path, own_stor
 
 
 def test_a_model_is_then_trained_with_it(frames: Path, own_profiles: Path, tmp_path: Path) -> None:
-    (found,) = scan([frames / "captures"])
+    (found,) = gather_captures([frames / "captures"])
     profiles = user_stores().profiles
     pooled = build_store(found, tmp_path / "before", seed=0, profiles=profiles).noise[0].noise
     run("calibrate", "--dark", frames / "dark", "--flat", frames / "flat")

@@ -24,7 +24,7 @@ from rawdenoise.files.digests import Digests
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.models.bundled import load_bundled
-from rawdenoise.training.captures import scan
+from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.risk import RiskFigures
 
 __all__ = ["_one_thread"]  # a fixture that pytest finds here too
@@ -81,7 +81,7 @@ def test_a_model_that_loses_by_its_own_estimate_is_not_kept_though_the_present_o
 ) -> None:
     loses = RiskFigures(risk=1.667, chi2=0.66, bias=0.0, divergence=1.0, error=0.01)
     monkeypatch.setattr("rawdenoise.training.comparison.summarize", lambda sums: loses)
-    monkeypatch.setattr("rawdenoise.training.comparison.difference", lambda one, other: (0.5, 0.0))
+    monkeypatch.setattr("rawdenoise.training.comparison.compare_risks", lambda one, other: (0.5, 0.0))
     a_capture(captures / "3.dng", 192, 256, seed=3)  # four: one can be held out
     options = ["--scratch", str(tmp_path / "scratch"), "--device", "cpu", "--images", "16"]
     result = CliRunner().invoke(main, ["train", str(captures), *options])
@@ -299,7 +299,7 @@ def test_a_folder_is_searched_for_the_same_plain_mosaics_by_every_command(tmp_pa
     for number, name in enumerate(("d.bin", "e.raw")):
         (folder / name).write_bytes((mosaic + np.uint16(2 + number)).astype("<u2").tobytes())
     layout = PlainLayout(cfa=Cfa.RGGB, size=(mosaic.shape[1], mosaic.shape[0]))
-    (trained,) = scan([folder], camera_name="Plain", layout=layout)
+    (trained,) = gather_captures([folder], camera_name="Plain", layout=layout)
     request = DenoiseRequest((folder,), tmp_path / "out", layout=layout)
     with Digests(user_stores().digests) as digests:
         jobs = plan_batch(request, user_stores(), digests)

@@ -164,7 +164,7 @@ def test_a_rising_risk_ends_the_training_with_the_best_kept(
 
 @pytest.mark.usefixtures("few_crops")
 def test_where_nothing_more_is_gained_it_settles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rawdenoise.training.judging.FLAT", FlatLimits(2, 0.002, 100))
+    monkeypatch.setattr("rawdenoise.training.judging.FLAT_LIMITS", FlatLimits(2, 0.002, 100))
     monkeypatch.setattr("rawdenoise.training.learner.OBJECTIVES", {"r2r": lambda step: 0 * supervised(step)})
     fitted = fit(Slopes(), replace(TINY, objective="r2r", crops=1000), folder=tmp_path, run="a")
     assert fitted.crops < 500

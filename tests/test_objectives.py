@@ -17,7 +17,11 @@ from rawdenoise.errors import ExtensionError, TrainingError
 from rawdenoise.extensions import registry
 from rawdenoise.nets import StabilizedDenoiser, build_net
 from rawdenoise.training.objectives import OBJECTIVES, Step
-from rawdenoise.training.objectives.blind2unblind import from_neighbours, through_blind_spots, visibility
+from rawdenoise.training.objectives.blind2unblind import (
+    compute_visibility,
+    denoise_blind_spots,
+    fill_from_neighbors,
+)
 from rawdenoise.training.objectives.noise2grad import transfer
 from rawdenoise.training.objectives.noise2void import hide
 from rawdenoise.training.objectives.noisier2noise import ALPHA
@@ -224,8 +228,8 @@ def test_noisier2noise_is_r2r_but_for_a_factor(alpha: float, monkeypatch: pytest
 
 def test_blind2unblind_is_blind_at_every_pixel() -> None:
     denoise, noisy = seen_by(random_net()), planes(height=16, width=16, count=1).requires_grad_(True)
-    smooth, seen = from_neighbours(noisy, everywhere(noisy))
-    blind = through_blind_spots(denoise, noisy, smooth)
+    smooth, seen = fill_from_neighbors(noisy, everywhere(noisy))
+    blind = denoise_blind_spots(denoise, noisy, smooth)
     assert seen.all()
     for plane, row, column in [(0, 0, 0), (1, 5, 6), (2, 7, 15), (3, 15, 3), (3, 8, 8)]:
         (slope,) = torch.autograd.grad(blind[0, plane, row, column], noisy, retain_graph=True)
@@ -241,8 +245,8 @@ def test_each_pixel_is_answered_while_it_is_hidden_and_once() -> None:
         calls.append(z != noisy)
         return z
 
-    smooth, _ = from_neighbours(noisy, everywhere(noisy))
-    assert torch.equal(through_blind_spots(repeat, noisy, smooth), smooth)
+    smooth, _ = fill_from_neighbors(noisy, everywhere(noisy))
+    assert torch.equal(denoise_blind_spots(repeat, noisy, smooth), smooth)
     assert len(calls) == 16
     assert (torch.stack(calls).sum(dim=0) == 1).all()
 
@@ -253,7 +257,7 @@ def test_what_takes_a_pixels_place_is_the_weighted_mean_of_its_valid_neighbours(
     valid[:, 1, 3, 4] = False
     valid[:, 2] = False
     valid[:, 2, 0, 0] = True
-    smooth, seen = from_neighbours(noisy, valid)
+    smooth, seen = fill_from_neighbors(noisy, valid)
     y = noisy[0, 0]
     sides = y[2, 3] + y[4, 3] + y[3, 2] + y[3, 4]
     corners = y[2, 2] + y[2, 4] + y[4, 2] + y[4, 4]
@@ -272,7 +276,7 @@ def test_what_takes_a_pixels_place_is_the_weighted_mean_of_its_valid_neighbours(
 @pytest.mark.parametrize("done", [0.0, 0.4, 0.7, 1.0])
 def test_the_visible_branch_moves_the_target_but_has_no_gradient(done: float) -> None:
     """d/dh of the re-visible loss is that of |h - ((lambda + 1) y - lambda f(y))|^2; f(y) is held fixed."""
-    noisy, weight = planes(), visibility(done)
+    noisy, weight = planes(), compute_visibility(done)
     a = torch.tensor(0.4, requires_grad=True)
 
     def denoise(z: torch.Tensor, sigma: float = 1.0) -> torch.Tensor:
@@ -280,9 +284,9 @@ def test_the_visible_branch_moves_the_target_but_has_no_gradient(done: float) ->
 
     loss = OBJECTIVES["blind2unblind"](step(denoise, noisy, done=done))
     (slope,) = torch.autograd.grad(loss, a)
-    smooth, _ = from_neighbours(noisy, everywhere(noisy))
+    smooth, _ = fill_from_neighbors(noisy, everywhere(noisy))
     fixed = denoise(noisy).detach()
-    blind = through_blind_spots(denoise, noisy, smooth)
+    blind = denoise_blind_spots(denoise, noisy, smooth)
     target = (weight + 1) * noisy - weight * fixed
     wanted = ((blind - target).square().mean() + (blind - noisy).square().mean()) / (weight + 1)
     assert float(loss.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
@@ -291,7 +295,7 @@ def test_the_visible_branch_moves_the_target_but_has_no_gradient(done: float) ->
 
 
 def test_the_visible_branch_rises_as_the_authors_let_it() -> None:
-    assert [visibility(done) for done in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([2, 2, 11, 20])
+    assert [compute_visibility(done) for done in (0.0, 0.4, 0.7, 1.0)] == pytest.approx([2, 2, 11, 20])
 
 
 def test_blind2unblind_learns_not_to_repeat_what_it_sees() -> None:
@@ -319,9 +323,9 @@ def test_transferred_noise_is_that_of_another_crop_whole_and_independent_of_this
     correlation = (noise * residual).mean(dim=(1, 2, 3)) / 1.3**2
     assert float(correlation.abs().max()) < 0.05
     for crop in noise:
-        centred = residual - residual.mean(dim=(2, 3), keepdim=True)
+        centered = residual - residual.mean(dim=(2, 3), keepdim=True)
         ways = [(), (1,), (2,), (1, 2)]
-        assert any(torch.allclose(crop, each.flip(way), atol=1e-5) for each in centred for way in ways)
+        assert any(torch.allclose(crop, each.flip(way), atol=1e-5) for each in centered for way in ways)
 
 
 def test_transferred_noise_does_not_count_where_it_is_not_known() -> None:
@@ -346,9 +350,9 @@ def test_noise2grad_draws_noise_until_there_is_a_teacher() -> None:
     for done, taught in ((0.0, False), (0.0, True), (1.0, False)):
         OBJECTIVES["noise2grad"](step(watched, y, done=done, taught=taught))
     drawn, *moved = seen  # the teacher's answer is 0: what is seen is the noise alone
-    centred = y - y.mean(dim=(2, 3), keepdim=True)
+    centered = y - y.mean(dim=(2, 3), keepdim=True)
     for each in moved:  # all of the residuals, nothing else
-        torch.testing.assert_close(each.flatten().sort().values, centred.flatten().sort().values)
+        torch.testing.assert_close(each.flatten().sort().values, centered.flatten().sort().values)
     shown = {round(float(value), 3) for value in (y - y.mean(dim=(2, 3), keepdim=True)).flatten()}
     for each in moved:
         assert {round(float(value), 3) for value in each.flatten()} <= shown | {0.0}

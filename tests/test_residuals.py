@@ -113,7 +113,7 @@ def test_the_estimated_gain_is_the_true_one(tmp_path: Path) -> None:
     (found,) = measure_held_out(Wiener(1.5), store, seed=0)
     errors = []
     for number, tile in enumerate(store.held_out):
-        noisy = torch.from_numpy(store.whole(tile)[0])[None] / SIGMA
+        noisy = torch.from_numpy(store.read_whole(tile)[0])[None] / SIGMA
         clean = torch.from_numpy(0.5 / SIGMA + 1.5 * texture(number))
         errors.append(float((Wiener(1.5)(noisy, torch.ones(1, 4))[0] - clean).square().mean()))
     true_db = -10 * math.log10(np.mean(errors))

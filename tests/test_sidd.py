@@ -13,7 +13,7 @@ from rawdenoise.errors import FileError, NotAnImageError, SetupError, TruncatedE
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import SIDD_CFA, SceneName, parse_scene_name, read_sidd, read_sidd_blocks
 from rawdenoise.isolation.untouched import read_untouched
-from rawdenoise.training.captures import scan
+from rawdenoise.training.captures import gather_captures
 
 SCENE = "0001_001_S6_00100_00060_3200_L"
 XYZ_TO_CAMERA = np.array([1.1, -0.5, -0.1, -0.4, 1.3, 0.2, -0.1, 0.3, 0.6])
@@ -85,10 +85,10 @@ def test_references_are_not_trained_on(tmp_path: Path) -> None:
     reference = noisy.with_name(noisy.name.replace("NOISY_RAW", "GT_RAW"))
     save_v73(reference, x=frame(seed=1))
     said: list[tuple[Path, object]] = []
-    (group,) = scan([tmp_path], on_file=lambda path, error: said.append((path, error)))
+    (group,) = gather_captures([tmp_path], on_file=lambda path, error: said.append((path, error)))
     assert [capture.path for capture in group.captures] == [noisy]
     assert said == [(noisy, None)]  # nor is a line wasted on what stands beside every frame
-    assert scan([reference], on_file=lambda path, error: said.append((path, error))) == []
+    assert gather_captures([reference], on_file=lambda path, error: said.append((path, error))) == []
     assert "is a clean reference of SIDD's" in str(said[-1][1])
     with pytest.raises(FileError, match="is a clean reference of SIDD's"):
         read_untouched(reference, None)

@@ -22,10 +22,10 @@ from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean
-from rawdenoise.training.camera import Trained, forget, train
+from rawdenoise.training.camera import Trained, remove_training, train
 from rawdenoise.training.camera_training import CameraTraining
-from rawdenoise.training.captures import CaptureSet, scan
-from rawdenoise.training.checkpoint import Check, Counters, load_checkpoint, save_checkpoint
+from rawdenoise.training.captures import CaptureSet, gather_captures
+from rawdenoise.training.checkpoint import Counters, Look, load_checkpoint, save_checkpoint
 from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turn
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, NEED_PAIRS, OBJECTIVES, Step
 from rawdenoise.training.objectives.gr2r import (
@@ -36,7 +36,7 @@ from rawdenoise.training.objectives.gr2r import (
 from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
-from rawdenoise.training.redraw import gaussianity, redraw
+from rawdenoise.training.redraw import measure_gaussianity, redraw
 from rawdenoise.training.risk import RiskFigures
 from rawdenoise.training.tile_building import build_store
 from rawdenoise.training.tiles import TileStore
@@ -67,7 +67,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> CaptureSet:
     """Three captures, which no test changes."""
     folder = tmp_path_factory.mktemp("captures")
     write_captures(folder)
-    (found,) = scan([folder], camera_name="Bench Camera", layout=LAYOUT)
+    (found,) = gather_captures([folder], camera_name="Bench Camera", layout=LAYOUT)
     return found
 
 
@@ -132,7 +132,7 @@ def test_scan_groups_and_reports(tmp_path: Path) -> None:
     (tmp_path / "a" / "broken.dng").write_bytes(b"nonsense")
     (tmp_path / "a" / "notes.txt").write_text("not a capture")
     told: dict[str, RawDenoiseError | None] = {}
-    sets = scan(
+    sets = gather_captures(
         [tmp_path / "a", tmp_path / "b", tmp_path / "missing"],
         camera_name="Bench",
         layout=LAYOUT,
@@ -149,7 +149,7 @@ def test_scan_groups_and_reports(tmp_path: Path) -> None:
 def test_the_digest_of_a_set_does_not_depend_on_names(captures: CaptureSet, tmp_path: Path) -> None:
     for number, capture in enumerate(captures.captures):
         shutil.copy(capture.path, tmp_path / f"{9 - number}x.npy")
-    (again,) = scan([tmp_path], camera_name="Bench Camera", layout=LAYOUT)
+    (again,) = gather_captures([tmp_path], camera_name="Bench Camera", layout=LAYOUT)
     assert again.digest == captures.digest
     assert replace(again, captures=again.captures[:2]).digest != captures.digest
 
@@ -174,7 +174,7 @@ def test_rare_levels_are_drawn_more_often_than_they_occur(tmp_path: Path) -> Non
         (tmp_path / "some").mkdir(exist_ok=True)
         mosaic = rng.normal(level, 20, (512, 512)).clip(0, 4095)
         np.save(tmp_path / "some" / f"{number}.npy", mosaic.astype(np.uint16))
-    (found,) = scan([tmp_path / "some"], camera_name="Some", layout=LAYOUT)
+    (found,) = gather_captures([tmp_path / "some"], camera_name="Some", layout=LAYOUT)
     store = build_store(found, tmp_path / "tiles", seed=0)
     drawn = store.draw(np.random.default_rng(1), 400, 8)
     bright = float((drawn.noisy.mean(dim=(1, 2, 3)) > 0.5 * drawn.white.mean(dim=1)).float().mean())
@@ -268,7 +268,7 @@ def test_a_full_disk_is_one_clear_line_and_is_made_room_on(
 
 def test_large_collections_are_sampled(tmp_path: Path) -> None:
     write_captures(tmp_path / "big", 2, height=600, width=1300)
-    (found,) = scan([tmp_path / "big"], camera_name="Big", layout=LAYOUT)
+    (found,) = gather_captures([tmp_path / "big"], camera_name="Big", layout=LAYOUT)
     full = build_store(found, tmp_path / "full", seed=0)
     assert len(full.tiles) + len(full.held_out) == 2 * 6
     assert len({tile.file for tile in full.held_out}) == 1
@@ -382,14 +382,14 @@ def test_without_a_model_noise_is_gaussian() -> None:
     noisy = redraw(scene, (), torch.Generator().manual_seed(1))
     assert float((noisy - scene).std()) == pytest.approx(1, abs=0.02)
     assert torch.equal(noisy, redraw(scene, (), torch.Generator().manual_seed(1)))
-    assert float(gaussianity(scene, ()).min()) == 1
+    assert float(measure_gaussianity(scene, ()).min()) == 1
 
 
 def test_noise_is_gaussian_where_there_are_electrons_or_read_noise() -> None:
     scene = torch.zeros(3, 4, 2, 2)
     scene[1] = 12.0
     models = (few_electrons(), few_electrons(), few_electrons(500.0, 8.0))
-    dark, bright, read = gaussianity(scene, models)
+    dark, bright, read = measure_gaussianity(scene, models)
     assert float(dark.max()) == 0
     assert float(bright.min()) == float(read.min()) == 1
 
@@ -416,7 +416,7 @@ def digest(trained: Trained) -> str:
 
 def test_checkpoints_are_of_one_run_and_never_trusted_blindly(tmp_path: Path) -> None:
     tensors = {"net.a": torch.randn(3), "adam.0.step": torch.tensor(5.0)}
-    seen = Check(16, 1.0, 0.2, RiskFigures(0.1, 0.9, 0.0, 0.1, 0.01))
+    seen = Look(16, 1.0, 0.2, RiskFigures(0.1, 0.9, 0.0, 0.1, 0.01))
     counters = Counters("mine", 3, 24, 1.5, 0.1, 0.5, 16.0, 1, (seen, seen))
     save_checkpoint(tmp_path, counters, tensors)
     found = load_checkpoint(tmp_path, "mine")
@@ -448,7 +448,7 @@ def test_training_gives_a_model_with_its_card(captures: CaptureSet, tmp_path: Pa
     assert told[-1].done == 1
     assert [p.crops for p in told if p.stage == "training"] == [4, 8, 12, 16, 20, 24]
     assert all(a.done <= b.done for a, b in pairwise(told) if a.stage == b.stage)
-    forget(CameraTraining(captures, QUICK), folder=tmp_path / "training")
+    remove_training(CameraTraining(captures, QUICK), folder=tmp_path / "training")
     assert list((tmp_path / "training").iterdir()) == []
 
 
@@ -500,7 +500,9 @@ def test_two_processes_do_not_train_the_same_at_once(
 
     def meanwhile(progress: Progress) -> None:
         if progress.crops == 8:
-            forget(CameraTraining(captures, QUICK), folder=folder)  # what the other one does when it is done
+            remove_training(
+                CameraTraining(captures, QUICK), folder=folder
+            )  # what the other one does when it is done
             with pytest.raises(TrainingError, match="another process is training on these captures"):
                 train(CameraTraining(captures, QUICK), folder=folder)
 
@@ -537,7 +539,7 @@ def test_captures_that_are_read_in_another_way_are_trained_on_afresh(captures: C
         replace(LAYOUT, black=90.0),
         replace(LAYOUT, white=4000.0),
     ):
-        (again,) = scan(
+        (again,) = gather_captures(
             {capture.path for capture in captures.captures}, camera_name="Bench Camera", layout=layout
         )
         assert again.digest == captures.digest
@@ -607,7 +609,7 @@ def test_what_cannot_be_trained_is_refused(
 
 def test_captures_that_are_too_small_are_refused(tmp_path: Path) -> None:
     write_captures(tmp_path / "small", 3, height=20, width=24)
-    (found,) = scan([tmp_path / "small"], camera_name="Small", layout=LAYOUT)
+    (found,) = gather_captures([tmp_path / "small"], camera_name="Small", layout=LAYOUT)
     with pytest.raises(TrainingError, match="too small"):
         train(CameraTraining(found, QUICK), folder=tmp_path / "training")
 
@@ -616,7 +618,7 @@ def test_captures_that_are_too_small_are_refused(tmp_path: Path) -> None:
 def test_it_learns(tmp_path: Path) -> None:
     """A slope under noise: a few steps must already take away most of it, and leave the level alone."""
     write_captures(tmp_path / "captures", 4, height=200, width=220)
-    (found,) = scan([tmp_path / "captures"], camera_name="Bench", layout=LAYOUT)
+    (found,) = gather_captures([tmp_path / "captures"], camera_name="Bench", layout=LAYOUT)
     options = replace(QUICK, crops=160)
     model = train(CameraTraining(found, options), folder=tmp_path / "training").model
     assert model.card.figures["gain_db"] > 8

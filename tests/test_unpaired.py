@@ -22,12 +22,12 @@ from rawdenoise.training import camera
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.camera import Trained
 from rawdenoise.training.camera_training import CameraTraining
-from rawdenoise.training.captures import scan
+from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.tile_building import build_store
-from rawdenoise.training.tiles import Tile, TileStore, tile_file
+from rawdenoise.training.tiles import Tile, TileStore, name_tile_file
 from rawdenoise.training.unpaired import (
     FIRST_SHARE,
     CleanCaptures,
@@ -190,7 +190,7 @@ def train(folder: Path, *arguments: object) -> Result:
 def test_named_clean_captures_are_taken_but_for_those_held_out(captures: Path, tmp_path: Path) -> None:
     for number in range(3, 5):
         a_capture(captures / f"base-{number}.dng", 192, 256, seed=10 + number, iso=50)
-    (group,) = scan([captures])
+    (group,) = gather_captures([captures])
     store = build_store(group, tmp_path / "tiles", seed=0)
     assert {store.noise[tile.noise].iso for tile in store.held_out} == {50, 800}
     of_base = [capture.digest for capture in group.captures if "base" in capture.path.name]
@@ -213,13 +213,13 @@ def test_clean_captures_beside_them_change_nothing_of_which_noisy_ones_are_held_
         a_capture(tmp_path / "base" / f"{number}.dng", 64, 64, seed=20 + number, iso=50)
 
     def held_out(*folders: Path, seed: int) -> set[str]:
-        (group,) = scan(folders)
+        (group,) = gather_captures(folders)
         tiles = tmp_path / f"tiles-{len(folders)}-{seed}"
         store = build_store(group, tiles, seed=seed)
         files = {tile.file for tile in store.held_out}
-        return {each.digest for at, each in enumerate(group.captures) if tile_file(at) in files}
+        return {each.digest for at, each in enumerate(group.captures) if name_tile_file(at) in files}
 
-    of_noisy = {each.digest for each in scan([tmp_path / "noisy"])[0].captures}
+    of_noisy = {each.digest for each in gather_captures([tmp_path / "noisy"])[0].captures}
     alone, otherwise = (held_out(tmp_path / "noisy", seed=seed) for seed in (0, 1))
     assert len(alone) == len(otherwise) == 2
     assert alone != otherwise  # the seed has its say
@@ -258,7 +258,7 @@ def test_a_worse_unpaired_model_replaces_nothing(captures: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("share", [0.05, 0.6])
 def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path, share: float) -> None:
-    (group,) = scan([captures])
+    (group,) = gather_captures([captures])
     options = TrainingOptions(crops=48, minutes=None, batch=4, crop_size=24, device="cpu", seed=3)
     start = load_bundled("fast")
 

@@ -28,7 +28,7 @@ from rawdenoise.simulation.camera import SIMULATED_IMX385, SimulatedCamera, capt
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.camera import Trained
 from rawdenoise.training.camera_training import CameraTraining
-from rawdenoise.training.captures import scan
+from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress
 
@@ -201,7 +201,7 @@ def _train(
         if isinstance(event, Progress):
             on_event(event)
 
-    (captures,) = scan(paths)
+    (captures,) = gather_captures(paths)
     bundled, models, scratch = load_bundled(options.net), ModelStore(output / "models"), output / "training"
     trained = train_and_keep(
         CameraTraining(captures, options, bundled), models, scratch=scratch, rival=bundled,

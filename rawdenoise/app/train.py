@@ -18,7 +18,7 @@ from rawdenoise.app.training_events import (
     TrainingResumed,
     count_noun,
     ignore,
-    isos_of,
+    list_isos,
 )
 from rawdenoise.errors import (
     NothingMatchedError,
@@ -35,9 +35,9 @@ from rawdenoise.models.bundled import BUNDLED, load_bundled
 from rawdenoise.models.choice import choose_model
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
-from rawdenoise.training.camera import forget, train
+from rawdenoise.training.camera import remove_training, train
 from rawdenoise.training.camera_training import CameraTraining
-from rawdenoise.training.captures import CaptureSet, scan
+from rawdenoise.training.captures import CaptureSet, gather_captures
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.unpaired import Unpaired
@@ -83,14 +83,14 @@ def find_cameras(request: TrainRequest, *, on_event: OnEvent = ignore) -> FoundC
     """
     pick_device(request.options.device)  # said now, it is not said after minutes of reading
     needed = request.options.min_captures
-    groups = _scan(request, request.inputs, on_event)
+    groups = _gather_captures(request, request.inputs, on_event)
     for group in groups:
-        count, isos = len(group.captures), isos_of(group.captures)
+        count, isos = len(group.captures), list_isos(group.captures)
         on_event(CameraFound(group.camera, count, isos, needed))
     cameras = tuple(group for group in groups if len(group.captures) >= needed)
     if not cameras:
         raise TooFewCapturesError(f"no camera has {count_noun(needed, 'capture')}")
-    clean = _scan(request, request.clean, on_event, "clean captures: ") if request.clean else []
+    clean = _gather_captures(request, request.clean, on_event, "clean captures: ") if request.clean else []
     return FoundCameras(cameras, tuple(clean))
 
 
@@ -115,7 +115,7 @@ def train_cameras(
     for number, captures in enumerate(found.cameras, 1):
         on_event(CameraBegun(number, len(found.cameras), captures.camera))
         try:
-            everything, unpaired = _with_clean(captures, found.clean, request.unpaired)
+            everything, unpaired = _add_clean_captures(captures, found.clean, request.unpaired)
             training = CameraTraining(everything, request.options, start, unpaired, stores.profiles)
             # The model these captures would be denoised with now: a broken one is said before time is spent.
             rival = choose_model(captures.camera, stores.models, bundled=start.card.net if start else "fast")
@@ -148,7 +148,7 @@ def train_and_keep(
     models.check_writable()
     trained = train(
         training, folder=scratch, rival=rival,
-        on_progress=_noting_resumption(on_event, training.options.batch), stop=stop,
+        on_progress=_note_resumption(on_event, training.options.batch), stop=stop,
     )  # fmt: skip
     is_kept = trained.better or keep_if_worse
     if is_kept:
@@ -157,11 +157,11 @@ def train_and_keep(
         except OutputError:
             on_event(ModelUnsaved(scratch))
             raise
-        forget(training, folder=scratch)
+        remove_training(training, folder=scratch)
     return CameraTrained(training.captures, trained, is_kept, scratch)
 
 
-def _scan(
+def _gather_captures(
     request: TrainRequest, paths: Sequence[Path], on_event: OnEvent, where: str = ""
 ) -> list[CaptureSet]:
     """Look at all captures and tell what was refused and why."""
@@ -175,7 +175,7 @@ def _scan(
         if error is not None:
             refused.append(error)
 
-    groups = scan(paths, camera_name=request.camera, layout=request.layout, on_file=on_file)
+    groups = gather_captures(paths, camera_name=request.camera, layout=request.layout, on_file=on_file)
     for error in refused:
         on_event(FileRefused(error))
     if not count:
@@ -185,7 +185,7 @@ def _scan(
     return groups
 
 
-def _with_clean(
+def _add_clean_captures(
     captures: CaptureSet, clean: Sequence[CaptureSet], unpaired: Unpaired | None
 ) -> tuple[CaptureSet, Unpaired | None]:
     """Add the clean captures of a camera to its others, and name them.
@@ -207,7 +207,7 @@ def _with_clean(
     return CaptureSet(camera, in_order), replace(unpaired, clean=digests)
 
 
-def _noting_resumption(on_event: OnEvent, batch: int) -> Callable[[Progress], None]:
+def _note_resumption(on_event: OnEvent, batch: int) -> Callable[[Progress], None]:
     """Tell progress, and once, before it, how much of it is an earlier run's."""
     before = 0
 

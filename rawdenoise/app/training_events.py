@@ -177,7 +177,7 @@ class CameraTrained:
         yield f"model {card.id}" if self.is_kept else f"no new model: {self.reason}"
         yield from list_figures(card)
         if self.clean:
-            yield f"  clean: {count_noun(len(self.clean), 'capture')}, {name_isos(isos_of(self.clean))}"
+            yield f"  clean: {count_noun(len(self.clean), 'capture')}, {name_isos(list_isos(self.clean))}"
         if trained.ended:
             yield f"  ended early: {trained.ended}"
         if before is not None and trained.rival_id:
@@ -197,7 +197,7 @@ def list_figures(card: ModelCard) -> Iterator[str]:
         yield f"  {name}: {value:.5g}"
 
 
-def isos_of(captures: Sequence[Capture]) -> tuple[int, ...]:
+def list_isos(captures: Sequence[Capture]) -> tuple[int, ...]:
     """The ISOs of captures, each once, the lowest first."""
     return tuple(sorted({capture.iso for capture in captures if capture.iso is not None}))
 

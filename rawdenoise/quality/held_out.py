@@ -116,7 +116,7 @@ def _measure_iso(
     white = stabilized_white(iso_noise.noise)[None]
     sums, denoised = ResidualSums(), []
     for tile in tiles:
-        planes, valid = (_trim(array, net.multiple) for array in store.whole(tile))
+        planes, valid = (_trim(array, net.multiple) for array in store.read_whole(tile))
         noisy = stabilize(torch.from_numpy(planes), iso_noise.noise)[None]
         clean, probe, slope = probe_network(net, noisy, white, generator)
         sums.add(noisy, clean, probe, slope, torch.from_numpy(valid)[None])

@@ -1,8 +1,8 @@
 """Training: a camera's captures in, its model out."""
 
-from rawdenoise.training.camera import Trained, forget, train
+from rawdenoise.training.camera import Trained, remove_training, train
 from rawdenoise.training.camera_training import CameraTraining
-from rawdenoise.training.captures import Capture, CaptureSet, scan
+from rawdenoise.training.captures import Capture, CaptureSet, gather_captures
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.unpaired import Unpaired
@@ -16,7 +16,7 @@ __all__ = [
     "TrainingOptions",
     "TrainingStopped",
     "Unpaired",
-    "forget",
-    "scan",
+    "gather_captures",
+    "remove_training",
     "train",
 ]

@@ -14,10 +14,10 @@ from rawdenoise.training.card_fields import list_figures, list_history, list_ver
 from rawdenoise.training.comparison import draw_judging_crops
 from rawdenoise.training.lock import TrainingLock
 from rawdenoise.training.loop import Fitted, fit
-from rawdenoise.training.options import TrainingOptions, kind_of, record_options
+from rawdenoise.training.options import TrainingOptions, record_options, select_identifying_options
 from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.risk import estimate_risk
-from rawdenoise.training.synthetic import paint_scenes, scenes_digest
+from rawdenoise.training.synthetic import digest_scenes, paint_scenes
 
 
 def train_bundled(
@@ -38,7 +38,7 @@ def train_bundled(
         TrainingStopped: `stop` answered true, or Ctrl-C. TrainingError: unknown options, or a loss that
         diverges. UnreadableError: one of the pictures is none. OutputError: `folder` cannot be written.
     """
-    digest = scenes_digest(scenes, options.seed, pictures)
+    digest = digest_scenes(scenes, options.seed, pictures)
     run = _run_id(options, digest)
 
     def on_scene(done: int, count: int) -> None:
@@ -56,14 +56,14 @@ def train_bundled(
         fitted = fit(source, options, folder=folder / run, run=run, on_progress=on_progress, stop=stop)
     batches = draw_judging_crops(source, fitted.crop_size, options.seed)
     figures = list_figures(fitted, estimate_risk(fitted.net, batches, options.seed))
-    return new_model(fitted.net, _card(fitted, options, scenes, digest, pictures, figures))
+    return new_model(fitted.net, _write_card(fitted, options, scenes, digest, pictures, figures))
 
 
 def _run_id(options: TrainingOptions, digest: str) -> str:
-    return hashlib.sha256(json.dumps([digest, kind_of(options)]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps([digest, select_identifying_options(options)]).encode()).hexdigest()[:16]
 
 
-def _card(
+def _write_card(
     fitted: Fitted,
     options: TrainingOptions,
     scenes: int,

@@ -105,7 +105,7 @@ def train(
         return Trained(model, page, comparison, rival.card.id if rival else "", fitted.stopped)
 
 
-def forget(training: CameraTraining, *, folder: Path) -> None:
+def remove_training(training: CameraTraining, *, folder: Path) -> None:
     """Remove the tiles and the checkpoint of a training, once its model is safe in a store.
 
     They stay where another process has taken them up meanwhile.

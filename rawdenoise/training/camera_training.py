@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from rawdenoise.models.model import Model
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.training.captures import CaptureSet
-from rawdenoise.training.options import TrainingOptions, kind_of
-from rawdenoise.training.tile_building import tiles_digest
+from rawdenoise.training.options import TrainingOptions, select_identifying_options
+from rawdenoise.training.tile_building import digest_tiles
 from rawdenoise.training.unpaired import Unpaired
 
 
@@ -40,6 +40,6 @@ class CameraTraining:
             ProfileError: the noise profile of this camera cannot be understood.
         """
         start = self.start.card.weights_sha256 if self.start else ""
-        whole = [tiles_digest(self.captures, self.profiles), kind_of(self.options), start]
+        whole = [digest_tiles(self.captures, self.profiles), select_identifying_options(self.options), start]
         whole += [asdict(self.unpaired)] if self.unpaired else []
         return hashlib.sha256(json.dumps(whole).encode()).hexdigest()[:16]

@@ -52,7 +52,7 @@ class CaptureSet:
         return (min(isos), max(isos)) if isos else None
 
 
-def scan(
+def gather_captures(
     paths: Iterable[Path],
     *,
     camera_name: str | None = None,
@@ -68,9 +68,9 @@ def scan(
     """
     groups: dict[tuple[str, str, str], list[tuple[Camera, Capture]]] = defaultdict(list)
     seen: set[str] = set()
-    for path in _files(paths, layout, on_file):
+    for path in _find_files(paths, layout, on_file):
         try:
-            camera, capture = _look_at(path, camera_name, layout)
+            camera, capture = _read_capture(path, camera_name, layout)
             if capture.digest in seen:
                 raise FileError(path, "is a copy of another capture here")
             seen.add(capture.digest)
@@ -83,7 +83,7 @@ def scan(
     return sorted(sets, key=lambda group: (-len(group.captures), group.camera.name))
 
 
-def _files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileReport) -> Iterator[Path]:
+def _find_files(paths: Iterable[Path], layout: PlainLayout | None, on_file: FileReport) -> Iterator[Path]:
     suffixes = raw_suffixes(layout)
     for path in paths:
         if path.is_dir():
@@ -100,7 +100,7 @@ def _is_hidden(path: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
-def _look_at(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
+def _read_capture(path: Path, camera_name: str | None, layout: PlainLayout | None) -> tuple[Camera, Capture]:
     raw = read_untouched(path, layout)
     named = bool(raw.camera.make or raw.camera.model)
     camera = raw.camera if camera_name is None else assign_camera(raw, camera_name).camera

@@ -14,7 +14,7 @@ from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.loop import Fitted
 from rawdenoise.training.options import record_options
 from rawdenoise.training.risk import RiskFigures
-from rawdenoise.training.tiles import TileStore, tile_file
+from rawdenoise.training.tiles import TileStore, name_tile_file
 from rawdenoise.training.unpaired import clean_captures
 
 
@@ -52,7 +52,7 @@ def _describe_unpaired(training: CameraTraining, store: TileStore) -> dict[str, 
         return {}
     files = {tile.file for tile in clean_captures(store, training.captures, training.unpaired).tiles}
     captures = enumerate(training.captures.captures)
-    clean = [capture.digest for number, capture in captures if tile_file(number) in files]
+    clean = [capture.digest for number, capture in captures if name_tile_file(number) in files]
     return {**asdict(training.unpaired), CLEAN: clean}
 
 
@@ -83,11 +83,11 @@ def list_history(fitted: Fitted) -> tuple[dict[str, float], ...]:
     """The training curve as a card keeps it."""
     return tuple(
         {
-            "images": float(check.crops),
-            "elapsed_s": round(check.elapsed_s, 1),
-            "loss": round(check.loss, 5),
-            "risk": round(check.figures.risk, 5),
-            "chi2": round(check.figures.chi2, 5),
+            "images": float(look.crops),
+            "elapsed_s": round(look.elapsed_s, 1),
+            "loss": round(look.loss, 5),
+            "risk": round(look.figures.risk, 5),
+            "chi2": round(look.figures.chi2, 5),
         }
-        for check in fitted.history
+        for look in fitted.history
     )

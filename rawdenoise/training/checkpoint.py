@@ -23,11 +23,11 @@ from rawdenoise.training.risk import RiskFigures
 
 log = logging.getLogger(__name__)
 
-FILE = "checkpoint.safetensors"
+CHECKPOINT_FILE = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Look:
     """What the averaged network was worth, in held-out crops, after so many crops and seconds."""
 
     crops: int
@@ -52,14 +52,14 @@ class Counters:
     learning_rate_scale: float = 1.0
     flat_since: float = 0.0
     best: int = 0
-    history: tuple[Check, ...] = ()
+    history: tuple[Look, ...] = ()
 
 
 def save_checkpoint(folder: Path, counters: Counters, tensors: Mapping[str, Tensor]) -> None:
     """Write the tensors and, in the same file, the counters and the digest of both."""
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     recorded = json.dumps(_record(counters))
-    with atomic_output(folder / FILE) as temporary:
+    with atomic_output(folder / CHECKPOINT_FILE) as temporary:
         # Written by us, not by safetensors, whose errors do not tell a full disk from a defect.
         metadata = {"counters": recorded, "sha256": _digest(recorded, contiguous)}
         temporary.write_bytes(safetensors.torch.save(contiguous, metadata))
@@ -67,7 +67,7 @@ def save_checkpoint(folder: Path, counters: Counters, tensors: Mapping[str, Tens
 
 def load_checkpoint(folder: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
     """Read the checkpoint of this very run; None where there is none, or it is of another run or damaged."""
-    file = folder / FILE
+    file = folder / CHECKPOINT_FILE
     try:
         with guard(lambda reason: TrainingError(f"{file}: {reason}")):
             return _load(file, run)
@@ -81,7 +81,7 @@ def _load(path: Path, run: str) -> tuple[Counters, dict[str, Tensor]] | None:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             recorded = metadata.get("counters", "")
-            counters = make_record(_unrecord(json.loads(recorded)), Counters, finite=False)
+            counters = make_record(_read_record(json.loads(recorded)), Counters, finite=False)
             if counters.run != run:
                 return None
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -102,7 +102,7 @@ def _record(counters: Counters) -> dict[str, Any]:
     return fields
 
 
-def _unrecord(fields: dict[str, Any]) -> dict[str, Any]:
+def _read_record(fields: dict[str, Any]) -> dict[str, Any]:
     """Give the fields of counters back.
 
     Raises:

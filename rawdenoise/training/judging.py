@@ -9,9 +9,9 @@ import numpy as np
 
 from rawdenoise.nets import Network
 from rawdenoise.training.batches import Batch, Source
-from rawdenoise.training.checkpoint import Check, Counters
+from rawdenoise.training.checkpoint import Counters, Look
 from rawdenoise.training.options import TrainingOptions
-from rawdenoise.training.progress import SETTLE, budget_used, share_done
+from rawdenoise.training.progress import SETTLE_SHARE, compute_budget_used, compute_share_done
 from rawdenoise.training.risk import sum_crops, summarize
 
 LOOKS, STEPS_APART = 12, 10  # at the estimated risk in a training, and the least steps between two
@@ -36,8 +36,8 @@ class RiseLimits:
     worse: float
 
 
-FLAT = FlatLimits(looks=4, share=0.002, crops=20_000)
-RISING = RiseLimits(looks=3, worse=1.1)
+FLAT_LIMITS = FlatLimits(looks=4, share=0.002, crops=20_000)
+RISE_LIMITS = RiseLimits(looks=3, worse=1.1)
 
 
 def draw_held_out(source: Source, size: int, seed: int) -> list[Batch]:
@@ -50,34 +50,41 @@ def draw_held_out(source: Source, size: int, seed: int) -> list[Batch]:
 def is_look_due(counters: Counters, before: float, options: TrainingOptions) -> bool:
     """Whether the last step, `before` which so much was done, is one to look after."""
     since = counters.crops - counters.history[-1].crops
-    crossed = math.floor(before * LOOKS) < math.floor(share_done(counters, options) * LOOKS)
+    crossed = math.floor(before * LOOKS) < math.floor(compute_share_done(counters, options) * LOOKS)
     return crossed and since >= STEPS_APART * options.batch
 
 
-def look(counters: Counters, net: Network, held_out: list[Batch], seed: int) -> Counters:
+def note_risk(counters: Counters, net: Network, held_out: list[Batch], seed: int) -> Counters:
     """Note the estimated risk of a network; `best` is this look where it is the least so far."""
     figures = summarize(sum_crops(net, held_out, seed))
-    history = (*counters.history, Check(counters.crops, counters.elapsed_s, counters.loss, figures))
+    history = (*counters.history, Look(counters.crops, counters.elapsed_s, counters.loss, figures))
     best = counters.best
     if len(history) == 1 or not figures.risk >= history[best].figures.risk:
         best = len(history) - 1
     return replace(counters, history=history, best=best)
 
 
-def why_end(counters: Counters) -> str:
+def explain_end(counters: Counters) -> str:
     """Say why to end, where the risk rises for good; else nothing."""
-    risks = [check.figures.risk for check in counters.history]
+    risks = [look.figures.risk for look in counters.history]
     best = counters.history[counters.best]
-    if len(risks) > RISING.looks and min(risks[-RISING.looks :]) > RISING.worse * best.figures.risk > 0:
+    if (
+        len(risks) > RISE_LIMITS.looks
+        and min(risks[-RISE_LIMITS.looks :]) > RISE_LIMITS.worse * best.figures.risk > 0
+    ):
         return f"the estimated risk rises; the best was after {best.crops} crops"
     return ""
 
 
 def settle(counters: Counters, done: float, options: TrainingOptions) -> Counters:
     """Begin to settle where nothing more is gained; `done` is how far it was before the last step."""
-    risks = [check.figures.risk for check in counters.history]
-    settled = counters.flat_since or done >= SETTLE
-    enough = counters.crops >= FLAT.crops and len(risks) > FLAT.looks
-    if not settled and enough and min(risks[-FLAT.looks :]) > (1 - FLAT.share) * min(risks[: -FLAT.looks]):
-        return replace(counters, flat_since=budget_used(counters, options)[0])
+    risks = [look.figures.risk for look in counters.history]
+    settled = counters.flat_since or done >= SETTLE_SHARE
+    enough = counters.crops >= FLAT_LIMITS.crops and len(risks) > FLAT_LIMITS.looks
+    if (
+        not settled
+        and enough
+        and min(risks[-FLAT_LIMITS.looks :]) > (1 - FLAT_LIMITS.share) * min(risks[: -FLAT_LIMITS.looks])
+    ):
+        return replace(counters, flat_since=compute_budget_used(counters, options)[0])
     return counters

@@ -18,7 +18,7 @@ from rawdenoise.training.batches import Batch
 from rawdenoise.training.checkpoint import Counters, load_checkpoint, save_checkpoint
 from rawdenoise.training.objectives import OBJECTIVES, Step
 from rawdenoise.training.options import TrainingOptions
-from rawdenoise.training.progress import learning_rate_factor
+from rawdenoise.training.progress import compute_learning_rate_factor
 
 LARGEST_GRADIENT = 1.0
 FROM_NOTHING, FROM_TRAINED = 1e-3, 3e-4  # learning rates
@@ -53,8 +53,8 @@ class Learner:
         # The loss of a batch.
         options, batch = self._options, batch.to(self._device)
         step = Step(
-            denoise=self._denoiser(self.net, batch.white),
-            teacher=torch.no_grad()(self._denoiser(self.average, batch.white)),
+            denoise=self._make_denoiser(self.net, batch.white),
+            teacher=torch.no_grad()(self._make_denoiser(self.average, batch.white)),
             noisy=batch.noisy,
             valid=batch.valid,
             target=batch.target,
@@ -63,7 +63,7 @@ class Learner:
             generator=torch.Generator().manual_seed(options.seed << 32 | counters.step),
             taught=self._from_trained,
             noise=batch.noise,
-            predict=self._predictor(batch.white),
+            predict=self._make_predictor(batch.white),
         )
         loss = OBJECTIVES[options.objective](step)
 
@@ -76,16 +76,16 @@ class Learner:
 
         # The update, of the network and of its average.
         for group in self._adam.param_groups:
-            group["lr"] = self._rate * counters.learning_rate_scale * learning_rate_factor(done)
+            group["lr"] = self._rate * counters.learning_rate_scale * compute_learning_rate_factor(done)
         decay = min(options.ema_decay, (1 + counters.step) / (10 + counters.step))
-        with self.updating():
+        with self.mark_updating():
             self._adam.step()
             for averaged, current in zip(self.average.parameters(), self.net.parameters(), strict=True):
                 averaged.lerp_(current.detach(), 1 - decay)
         return float(loss.detach())
 
     @contextmanager
-    def updating(self) -> Iterator[None]:
+    def mark_updating(self) -> Iterator[None]:
         """Say that weights are being changed; it stays so where an interruption ends the block."""
         self.is_updating = True
         yield
@@ -97,7 +97,7 @@ class Learner:
 
     def save(self, folder: Path, counters: Counters) -> None:
         """Write a checkpoint."""
-        save_checkpoint(folder, counters, dict(self._tensors()))
+        save_checkpoint(folder, counters, dict(self._list_tensors()))
 
     def load(self, folder: Path, run: str) -> Counters | None:
         """Take up the checkpoint of this run; None where there is none, or one of another network."""
@@ -105,17 +105,17 @@ class Learner:
         if checkpoint is None:
             return None
         counters, tensors = checkpoint
-        shapes = {name: tensor.shape for name, tensor in self._tensors() if not name.startswith("adam")}
+        shapes = {name: tensor.shape for name, tensor in self._list_tensors() if not name.startswith("adam")}
         if shapes != {name: tensors[name].shape for name in shapes if name in tensors}:
             return None
         groups = self._adam.state_dict()["param_groups"]
-        self._adam.load_state_dict({"state": _adam_state(tensors), "param_groups": groups})
+        self._adam.load_state_dict({"state": _collect_adam_state(tensors), "param_groups": groups})
         with torch.no_grad():
-            for name, tensor in self._tensors():
+            for name, tensor in self._list_tensors():
                 tensor.copy_(tensors[name])
         return counters
 
-    def _denoiser(self, net: Network, white: Tensor) -> Callable[..., Tensor]:
+    def _make_denoiser(self, net: Network, white: Tensor) -> Callable[..., Tensor]:
         """A network as objectives see it: its noise is always of unit variance, whatever theirs is."""
 
         def denoise(noisy: Tensor, sigma: float = 1.0) -> Tensor:
@@ -125,7 +125,7 @@ class Learner:
 
         return denoise
 
-    def _predictor(self, white: Tensor) -> Callable[[Tensor], Prediction] | None:
+    def _make_predictor(self, white: Tensor) -> Callable[[Tensor], Prediction] | None:
         net = self.net
         if not isinstance(net, BlindSpotDenoiser):
             return None
@@ -139,7 +139,7 @@ class Learner:
     def _autocast(self) -> AbstractContextManager[object]:
         return torch.autocast(self._device.type, torch.bfloat16) if self._bfloat16 else nullcontext()
 
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+    def _list_tensors(self) -> Iterator[tuple[str, Tensor]]:
         for kind, net in (("net", self.net), ("average", self.average), ("best", self.best)):
             for name, tensor in net.state_dict().items():
                 yield f"{kind}.{name}", tensor
@@ -148,7 +148,7 @@ class Learner:
                 yield f"adam.{index}.{name}", tensor
 
 
-def _adam_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+def _collect_adam_state(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         kind, _, rest = name.partition(".")

@@ -15,11 +15,18 @@ from rawdenoise.atomic import remove_abandoned
 from rawdenoise.errors import TrainingError
 from rawdenoise.nets import Network, build_net
 from rawdenoise.training.batches import Batch, Prefetch, Source
-from rawdenoise.training.checkpoint import Check, Counters
-from rawdenoise.training.judging import draw_held_out, is_look_due, look, settle, why_end
+from rawdenoise.training.checkpoint import Counters, Look
+from rawdenoise.training.judging import draw_held_out, explain_end, is_look_due, note_risk, settle
 from rawdenoise.training.learner import Learner
 from rawdenoise.training.options import TrainingOptions, check_options, limit_crop_size
-from rawdenoise.training.progress import Progress, TrainingStopped, count_step, report, share_done, unsettle
+from rawdenoise.training.progress import (
+    Progress,
+    TrainingStopped,
+    compute_share_done,
+    count_step,
+    report_progress,
+    unsettle,
+)
 from rawdenoise.training.risk import RiskFigures
 
 RETRIES = 4  # losses that are no numbers, each answered by going back and halving the learning rate
@@ -36,7 +43,7 @@ class Fitted:
     net: Network
     last: Network
     figures: RiskFigures
-    history: tuple[Check, ...]
+    history: tuple[Look, ...]
     crops: int
     training_s: float
     crop_size: int
@@ -76,16 +83,16 @@ def fit(
     with closing(ahead):
         try:
             # To resume an interrupted training, run the same command again: its checkpoint is taken up.
-            with learner.updating():
+            with learner.mark_updating():
                 resumed = learner.load(folder, run)
                 counters = unsettle(resumed or counters, options)
                 if resumed is None:
-                    counters = _look(learner, counters, held_out, options)
+                    counters = _look_at_risk(learner, counters, held_out, options)
             if resumed is None:
                 learner.save(folder, counters)
             saved = time.monotonic()
 
-            while (done := share_done(counters, options)) < 1 and not ended:
+            while (done := compute_share_done(counters, options)) < 1 and not ended:
                 # Where it is asked to, it stops.
                 if stop():
                     raise KeyboardInterrupt
@@ -94,21 +101,21 @@ def fit(
                 began = time.monotonic()
                 loss = learner.step(ahead.batch(counters.step), counters, done)
                 if not math.isfinite(loss):
-                    with learner.updating():
+                    with learner.mark_updating():
                         counters = _back_off(learner, counters, options, folder)
                     continue
                 counters = count_step(counters, options, loss, time.monotonic() - began)
 
                 # A look at the estimated risk, twelve times: the best network is kept.
                 if is_look_due(counters, done, options):
-                    with learner.updating():
-                        counters = _look(learner, counters, held_out, options)
+                    with learner.mark_updating():
+                        counters = _look_at_risk(learner, counters, held_out, options)
                     if options.guard:
-                        ended = why_end(counters)
+                        ended = explain_end(counters)
                         counters = counters if ended else settle(counters, done, options)
 
                 # Progress, in crops.
-                on_progress(report(counters, options))
+                on_progress(report_progress(counters, options))
 
                 # A checkpoint, every half a minute.
                 if time.monotonic() - saved > options.checkpoint_s:
@@ -117,8 +124,8 @@ def fit(
 
             # The last look, and the last checkpoint: a larger budget goes on from it.
             if counters.crops > counters.history[-1].crops:
-                with learner.updating():
-                    counters = _look(learner, counters, held_out, options)
+                with learner.mark_updating():
+                    counters = _look_at_risk(learner, counters, held_out, options)
             learner.save(folder, counters)
         except KeyboardInterrupt:
             if not learner.is_updating:  # else the checkpoint that is there is the better one
@@ -132,9 +139,11 @@ def fit(
     )  # fmt: skip
 
 
-def _look(learner: Learner, counters: Counters, held_out: list[Batch], options: TrainingOptions) -> Counters:
+def _look_at_risk(
+    learner: Learner, counters: Counters, held_out: list[Batch], options: TrainingOptions
+) -> Counters:
     """Estimate the risk of the averaged network, and keep it if it is the best so far."""
-    counters = look(counters, learner.average, held_out, options.seed)
+    counters = note_risk(counters, learner.average, held_out, options.seed)
     if counters.best == len(counters.history) - 1:
         learner.keep_best()
     return counters

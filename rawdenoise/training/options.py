@@ -66,7 +66,7 @@ def record_options(options: TrainingOptions) -> dict[str, object]:
     return {names.get(name, name): value for name, value in asdict(options).items()}
 
 
-def kind_of(options: TrainingOptions) -> dict[str, object]:
+def select_identifying_options(options: TrainingOptions) -> dict[str, object]:
     """What of the options makes it another training; the rest says how long, and where it runs."""
     aside = {"minutes", "images", "device", "precision", "min_captures", "checkpoint_s"}
     return {name: value for name, value in record_options(options).items() if name not in aside}

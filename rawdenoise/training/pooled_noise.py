@@ -16,7 +16,7 @@ from rawdenoise.noise.samples import NoiseSamples
 log = logging.getLogger(__name__)
 
 
-def profiled_noise(
+def look_up_noise(
     profiles: ProfileStore | None, camera: Camera, iso: int | None, levels: Levels
 ) -> NoiseModel | None:
     """What a profile of this camera knows of its noise, None where it knows none.

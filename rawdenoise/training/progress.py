@@ -9,8 +9,8 @@ from rawdenoise.errors import TrainingError
 from rawdenoise.training.checkpoint import Counters
 from rawdenoise.training.options import TrainingOptions
 
-WARM_UP = 0.02  # share of the budget over which the learning rate rises
-SETTLE = 0.3  # share from which it stays before it falls to zero
+WARM_UP_SHARE = 0.02  # share of the budget over which the learning rate rises
+SETTLE_SHARE = 0.3  # share from which it stays before it falls to zero
 
 
 class TrainingStopped(TrainingError):  # noqa: N818, not a failure
@@ -39,33 +39,33 @@ class Progress:
     gain_db: float | None = None
 
 
-def budget_used(counters: Counters, options: TrainingOptions) -> tuple[float, float]:
+def compute_budget_used(counters: Counters, options: TrainingOptions) -> tuple[float, float]:
     """How much of the budget is used, and what it is, in crops or in seconds."""
     if options.crops is not None:
         return float(counters.crops), float(options.crops)
     return counters.elapsed_s, 60 * (options.minutes or 0.0)
 
 
-def share_done(counters: Counters, options: TrainingOptions) -> float:
+def compute_share_done(counters: Counters, options: TrainingOptions) -> float:
     """How far the training is, 0 to 1; where nothing more was gained, it takes as long again to settle."""
-    used, budget = budget_used(counters, options)
+    used, budget = compute_budget_used(counters, options)
     natural = used / budget if budget > 0 else 1.0
     if counters.flat_since:
         settling = (used - counters.flat_since) / counters.flat_since
-        natural = max(natural, SETTLE + (1 - SETTLE) * settling)
+        natural = max(natural, SETTLE_SHARE + (1 - SETTLE_SHARE) * settling)
     return min(1.0, natural)
 
 
-def learning_rate_factor(done: float) -> float:
+def compute_learning_rate_factor(done: float) -> float:
     """The share of the learning rate, over the budget: a linear rise, a plateau, a half cosine to zero."""
-    if done < SETTLE:
-        return min(1.0, (done + 1e-3) / WARM_UP)
-    return 0.5 + 0.5 * math.cos(math.pi * (done - SETTLE) / (1 - SETTLE))
+    if done < SETTLE_SHARE:
+        return min(1.0, (done + 1e-3) / WARM_UP_SHARE)
+    return 0.5 + 0.5 * math.cos(math.pi * (done - SETTLE_SHARE) / (1 - SETTLE_SHARE))
 
 
-def report(counters: Counters, options: TrainingOptions) -> Progress:
+def report_progress(counters: Counters, options: TrainingOptions) -> Progress:
     """Say how far a training is."""
-    done = share_done(counters, options)
+    done = compute_share_done(counters, options)
     remaining = counters.elapsed_s * (1 - done) / done if done > 0 else None
     gain = counters.history[-1].figures.gain_db if counters.history else None
     return Progress("training", done, counters.crops, counters.elapsed_s, remaining, counters.loss, gain)
@@ -85,6 +85,6 @@ def count_step(counters: Counters, options: TrainingOptions, loss: float, second
 
 def unsettle(counters: Counters, options: TrainingOptions) -> Counters:
     """Look for a gain again, where a training had settled to its end or had a budget of another kind."""
-    if counters.flat_since and share_done(counters, options) >= 1:
+    if counters.flat_since and compute_share_done(counters, options) >= 1:
         return replace(counters, flat_since=0.0)
     return counters

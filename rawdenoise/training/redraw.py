@@ -47,7 +47,7 @@ def redraw(scene: Planes, noise: Sequence[NoiseModel], generator: torch.Generato
     return exposed.to(scene)
 
 
-def gaussianity(scene: Planes, noise: Sequence[NoiseModel]) -> Planes:
+def measure_gaussianity(scene: Planes, noise: Sequence[NoiseModel]) -> Planes:
     """Tell how far the noise of a (stabilised) scene may be taken for Gaussian, from 0 to 1."""
     share = torch.ones_like(scene)
     for crops, model in _group_alike(noise):

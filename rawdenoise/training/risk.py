@@ -69,13 +69,13 @@ def sum_crops(net: Network, batches: Sequence[Batch], seed: int) -> Float64[Tens
         residual = here.noisy - clean
         follows = probe * slope
         if here.noise:
-            follows = follows + _beyond_gaussian(net, clean, here, generator)
+            follows = follows + _measure_beyond_gaussian(net, clean, here, generator)
         terms = torch.stack([torch.ones_like(residual), residual.square(), residual, follows])
         rows.append((terms * here.valid).sum(dim=(2, 3, 4), dtype=torch.float32).T.cpu().double())
     return torch.cat(rows)
 
 
-def _beyond_gaussian(
+def _measure_beyond_gaussian(
     net: Network, scene: Float32[Tensor, "b 4 h w"], batch: Batch, generator: torch.Generator
 ) -> Float32[Tensor, "b 4 h w"]:
     """What the answer's covariance with the noise is beyond its divergence, where the scene is known."""
@@ -94,22 +94,22 @@ def summarize(sums: Float64[Tensor, "n 4"]) -> RiskFigures:
         return RiskFigures(1.0, 0.0, 0.0, 1.0, math.inf)
     chi2, bias, divergence = (float(total / pixels) for total in sums[:, 1:].sum(dim=0))
     risk = chi2 - 1 + 2 * divergence
-    return RiskFigures(risk, chi2, bias, divergence, _error(_excess(sums), risk, sums[:, 0]))
+    return RiskFigures(risk, chi2, bias, divergence, _estimate_error(_sum_excess(sums), risk, sums[:, 0]))
 
 
 def compare_risks(one: Float64[Tensor, "n 4"], other: Float64[Tensor, "n 4"]) -> tuple[float, float]:
     """How much more the first denoiser risks than the second on the same crops, and its standard error."""
     pixels = one[:, 0]
-    excess = _excess(one) - _excess(other)
+    excess = _sum_excess(one) - _sum_excess(other)
     mean = float(excess.sum() / pixels.sum().clamp_min(1))
-    return mean, _error(excess, mean, pixels)
+    return mean, _estimate_error(excess, mean, pixels)
 
 
-def _excess(sums: Float64[Tensor, "n 4"]) -> Float64[Tensor, " n"]:
+def _sum_excess(sums: Float64[Tensor, "n 4"]) -> Float64[Tensor, " n"]:
     return sums[:, 1] - sums[:, 0] + 2 * sums[:, 3]
 
 
-def _error(totals: Float64[Tensor, " n"], mean: float, pixels: Float64[Tensor, " n"]) -> float:
+def _estimate_error(totals: Float64[Tensor, " n"], mean: float, pixels: Float64[Tensor, " n"]) -> float:
     """Standard error of a ratio of sums over crops."""
     count = len(totals)
     if count < 2:

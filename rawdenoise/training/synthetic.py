@@ -30,16 +30,16 @@ from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.batches import Batch
 
-SCENE, LEAST_SIDE = 768, 128  # pixels a side, of what is painted and of what is taken
+SCENE, MINIMUM_SIDE = 768, 128  # pixels a side, of what is painted and of what is taken
 HELD_OUT = 20  # one scene in so many is kept from training
 CROPS_PER_CAMERA = 4
 # Electrons at white: from a small sensor at its highest ISO to a large one at its lowest. Read noise in
 # electrons and the shape of its tails (None: Gaussian): those of published calibrations and beyond them.
-FULL_WELL = (50.0, 12_000.0)
-READ_NOISE = tuple(float(value) for value in np.geomspace(0.6, 16.0, 24))
-TAILS = (None, None, 0.1, 0.0, -0.1)
-EXPOSURE = (0.06, 1.1)  # of a scene's own, which brings its highlights to white
-RED, BLUE, CROSSTALK = (0.3, 0.9), (0.35, 0.95), 0.35  # of a camera's raw colours, against green
+FULL_WELL_RANGE = (50.0, 12_000.0)
+READ_NOISES = tuple(float(value) for value in np.geomspace(0.6, 16.0, 24))
+TAIL_SHAPES = (None, None, 0.1, 0.0, -0.1)
+EXPOSURE_RANGE = (0.06, 1.1)  # of a scene's own, which brings its highlights to white
+RED_RANGE, BLUE_RANGE, CROSSTALK = (0.3, 0.9), (0.35, 0.95), 0.35  # of a camera's raw colours, against green
 HALF_SIZE = 0.3  # chance that a scene is taken at half its size: finer detail, sharper edges
 
 
@@ -53,7 +53,7 @@ class SyntheticCaptures:
     @property
     def largest_crop(self) -> int:
         """What the smallest scene that is taken has room for, in packed pixels."""
-        return LEAST_SIDE // 2
+        return MINIMUM_SIDE // 2
 
     def draw(self, rng: Generator, count: int, size: int, *, held_out: bool = False) -> Batch:
         """Draw crops; every `CROPS_PER_CAMERA` share a camera."""
@@ -93,7 +93,7 @@ def paint_scenes(
     return SyntheticCaptures(tuple(order[kept:]), tuple(order[:kept]))
 
 
-def scenes_digest(count: int, seed: int, pictures: Sequence[Path]) -> str:
+def digest_scenes(count: int, seed: int, pictures: Sequence[Path]) -> str:
     """Identify the scenes that `paint_scenes` would give."""
     files = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures)
     return hashlib.sha256(json.dumps([count, seed, SCENE, files]).encode()).hexdigest()
@@ -108,8 +108,10 @@ def _reduce_picture(image: Path, folder: Path) -> Path:
         raise UnreadableError(image, "is no picture that can be read") from error
     linear = decode_srgb(srgb).astype(np.float32)
     height, width = (length // 2 for length in linear.shape[:2])
-    if min(height, width) < LEAST_SIDE:
-        raise UnreadableError(image, f"is too small to learn from: {2 * LEAST_SIDE} pixels a side are needed")
+    if min(height, width) < MINIMUM_SIDE:
+        raise UnreadableError(
+            image, f"is too small to learn from: {2 * MINIMUM_SIDE} pixels a side are needed"
+        )
     half = linear[: 2 * height, : 2 * width].reshape(height, 2, width, 2, 3).mean(axis=(1, 3))
     stem = hashlib.sha256(image.read_bytes()).hexdigest()[:16]
     path = folder / f"image-{stem}.npy"
@@ -143,12 +145,12 @@ def _draw_light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np
 
 def _capture(lights: Sequence[Float32[np.ndarray, "h w 3"]], rng: Generator) -> Batch:
     """Take crops of light with one camera."""
-    full_well = float(np.exp(rng.uniform(*np.log(FULL_WELL))))
-    read = READ_NOISE[int(rng.integers(len(READ_NOISE)))]
-    tail = TAILS[int(rng.integers(len(TAILS)))]
+    full_well = float(np.exp(rng.uniform(*np.log(FULL_WELL_RANGE))))
+    read = READ_NOISES[int(rng.integers(len(READ_NOISES)))]
+    tail = TAIL_SHAPES[int(rng.integers(len(TAIL_SHAPES)))]
     noise = NoiseModel((1 / full_well,) * 4, ((read / full_well) ** 2,) * 4, tail=tail)
     to_camera = _draw_camera_colors(rng)
-    dark, bright = np.log(EXPOSURE)
+    dark, bright = np.log(EXPOSURE_RANGE)
     exposure = np.exp(rng.uniform(dark, bright, (len(lights), 1, 1, 1)))
     clean = np.stack([_mosaic(light @ to_camera) for light in lights]) * exposure.astype(np.float32)
     noisy = rng.poisson(clean * full_well) + read * _draw_read_noise(rng, clean.shape, tail)
@@ -170,7 +172,9 @@ def _join(batches: Sequence[Batch]) -> Batch:
 def _draw_camera_colors(rng: Generator) -> Float32[np.ndarray, "3 3"]:
     """Draw a matrix from linear sRGB to raw colours, by multiplication from the right; white's green is 1."""
     mixed = (1 - CROSSTALK) * np.eye(3) + CROSSTALK * rng.dirichlet((1.0, 1.0, 1.0), 3)
-    return (mixed * np.array([[rng.uniform(*RED)], [1.0], [rng.uniform(*BLUE)]])).T.astype(np.float32)
+    return (mixed * np.array([[rng.uniform(*RED_RANGE)], [1.0], [rng.uniform(*BLUE_RANGE)]])).T.astype(
+        np.float32
+    )
 
 
 def _mosaic(raw: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "4 h2 w2"]:

@@ -23,32 +23,32 @@ from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.samples import NoiseSamples
 from rawdenoise.training.captures import Capture, CaptureSet, FileReport
-from rawdenoise.training.pooled_noise import pool_noise, profiled_noise
+from rawdenoise.training.pooled_noise import look_up_noise, pool_noise
 from rawdenoise.training.tile_choice import choose_held_out, draw_lots, weigh_tiles
 from rawdenoise.training.tiles import (
     TILE,
     Tile,
     TileStore,
+    guard_writing,
     make_room,
+    name_tile_file,
     open_store,
     save_index,
-    tile_file,
     write_tiles,
-    writing,
 )
 
 TILE_FORMAT = 6  # goes up whenever the same captures give other tiles or another index
 STORE_LIMIT = 4 << 30  # bytes on disk; larger collections are sampled
 
 
-def tiles_digest(captures: CaptureSet, profiles: ProfileStore | None = None) -> str:
+def digest_tiles(captures: CaptureSet, profiles: ProfileStore | None = None) -> str:
     """Identifies the tiles of a set: its files, how they are read, what a profile knows of their noise.
 
     Raises:
         ProfileError: the noise profile of this camera cannot be understood.
     """
     kinds = sorted({(c.iso, c.levels) for c in captures.captures if c.levels is not None}, key=repr)
-    noise = [(kind, profiled_noise(profiles, captures.camera, *kind)) for kind in kinds]
+    noise = [(kind, look_up_noise(profiles, captures.camera, *kind)) for kind in kinds]
     layouts = [capture.layout for capture in captures.captures]
     # All are frozen records of numbers and words, whose repr says all there is in them.
     whole = repr((__version__, TILE_FORMAT, captures.digest, layouts, noise))
@@ -145,7 +145,7 @@ def _cut_captures(
     """Cut the captures that can still be read; the others are told to `on_file`."""
     for number, capture in enumerate(captures.captures):
         try:
-            cut = _cut_capture(captures, capture, folder / tile_file(number), share, rng, profiles)
+            cut = _cut_capture(captures, capture, folder / name_tile_file(number), share, rng, profiles)
         except FileError as error:  # gone or changed since the scan
             on_file(capture.path, error)
             continue
@@ -166,11 +166,11 @@ def _cut_capture(
     with guard_file(capture.path):
         planes, valid = pack(raw), ~find_clipped(raw)
         samples = sample_sound_pixels(planes, valid=valid)
-        known = profiled_noise(profiles, captures.camera, capture.iso, raw.levels)
+        known = look_up_noise(profiles, captures.camera, capture.iso, raw.levels)
         sound = remove_artefacts(
             planes, known or fit_noise([samples]), valid=valid, known=find_named_defects(raw)
         )
-    with writing(file.parent):
+    with guard_writing(file.parent):
         tile_levels, side = write_tiles(sound.planes, valid & ~sound.defects, file, share, rng)
     return _CutCapture(file.name, capture.iso, raw.levels, samples, tuple(tile_levels), side)
 
@@ -183,5 +183,5 @@ def _pool(
     for cut in cuts:
         samples[cut.iso].append(cut.samples)
     levels = {cut.iso: cut.levels for cut in cuts}
-    known = {iso: profiled_noise(profiles, captures.camera, iso, levels[iso]) for iso in samples}
+    known = {iso: look_up_noise(profiles, captures.camera, iso, levels[iso]) for iso in samples}
     return tuple(pool_noise(captures.camera, samples, known))

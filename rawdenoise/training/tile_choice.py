@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from rawdenoise.training.captures import CaptureSet
-from rawdenoise.training.tiles import Tile, tile_file
+from rawdenoise.training.tiles import Tile, name_tile_file
 
 # One capture of an ISO in so many is kept from training, to choose by and for the figures of the card; none
 # where there are as few as the second number, unless no ISO has more.
-HELD_OUT, FEW = 8, 3
+HELD_OUT, FEW_CAPTURES = 8, 3
 LEVELS = 4  # groups of tiles, by brightness, that have a say of their own
 
 
 def draw_lots(captures: CaptureSet, seed: int) -> dict[str, str]:
     """Draw a lot for the file of each capture's tiles, the same whatever other captures there are."""
     whole = [f"{seed} {capture.digest}".encode() for capture in captures.captures]
-    return {tile_file(number): hashlib.sha256(lot).hexdigest() for number, lot in enumerate(whole)}
+    return {name_tile_file(number): hashlib.sha256(lot).hexdigest() for number, lot in enumerate(whole)}
 
 
 def choose_held_out(isos: Mapping[str, int | None], lots: Mapping[str, str]) -> set[str]:
@@ -32,7 +32,7 @@ def choose_held_out(isos: Mapping[str, int | None], lots: Mapping[str, str]) -> 
     by_iso: dict[int | None, list[str]] = defaultdict(list)
     for file, iso in isos.items():
         by_iso[iso].append(file)
-    enough = [files for files in by_iso.values() if len(files) > FEW]
+    enough = [files for files in by_iso.values() if len(files) > FEW_CAPTURES]
     if not enough and len(isos) > 1:
         enough = [list(isos)]
     aside: set[str] = set()

@@ -67,17 +67,17 @@ class TileStore:
         noise = tuple(self.noise[tile.noise].noise for tile in drawn)
         return Batch(torch.stack(noisy), torch.stack(valid), torch.stack(white), noise=noise)
 
-    def whole(self, tile: Tile) -> tuple[Float32[np.ndarray, "4 h w"], Bool[np.ndarray, "4 h w"]]:
+    def read_whole(self, tile: Tile) -> tuple[Float32[np.ndarray, "4 h w"], Bool[np.ndarray, "4 h w"]]:
         """Read all of a tile: its packed planes, and which of their pixels are valid."""
         mosaic = np.load(self.folder / tile.file, mmap_mode="r")[tile.index]
-        mask = np.load(_mask_file(self.folder / tile.file), mmap_mode="r")[tile.index]
+        mask = np.load(_name_mask_file(self.folder / tile.file), mmap_mode="r")[tile.index]
         return pack_rggb(mosaic).astype(np.float32), pack_rggb(mask)
 
     def _crop(
         self, rng: Generator, tile: Tile, size: int
     ) -> tuple[Float32[Tensor, "4 h w"], Bool[Tensor, "4 h w"], Float32[Tensor, "4"]]:
         mosaics = np.load(self.folder / tile.file, mmap_mode="r")
-        masks = np.load(_mask_file(self.folder / tile.file), mmap_mode="r")
+        masks = np.load(_name_mask_file(self.folder / tile.file), mmap_mode="r")
         planes, valid = crop_rggb((mosaics[tile.index], masks[tile.index]), rng, size)
         planes = planes.astype(np.float32)
         noise = self.noise[tile.noise].noise
@@ -91,12 +91,12 @@ def draw_tiles(tiles: Sequence[Tile], rng: Generator, count: int) -> list[Tile]:
     return [tiles[min(int(at), len(tiles) - 1)] for at in places]
 
 
-def tile_file(number: int) -> str:
+def name_tile_file(number: int) -> str:
     """Name the file of the tiles of a set's capture."""
     return f"{number:05}.npy"
 
 
-def _mask_file(file: Path) -> Path:
+def _name_mask_file(file: Path) -> Path:
     return file.with_suffix(".valid.npy")
 
 
@@ -129,14 +129,14 @@ def save_index(store: TileStore) -> None:
     Raises:
         ScratchError: the file system refuses.
     """
-    with writing(store.folder):
+    with guard_writing(store.folder):
         sizes = {file.name: file.stat().st_size for file in store.folder.glob("*.npy")}
         fields = {**asdict(store), "folder": "", "sizes": sizes}
         write_bytes(store.folder / INDEX, json.dumps(fields).encode())
 
 
 @contextmanager
-def writing(folder: Path) -> Iterator[None]:
+def guard_writing(folder: Path) -> Iterator[None]:
     """Name the folder that cannot be written, and make room again where the disk is full.
 
     Raises:
@@ -162,7 +162,7 @@ def make_room(folder: Path) -> None:
     Raises:
         ScratchError: the file system refuses.
     """
-    with writing(folder):
+    with guard_writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         _remove_tiles(folder)
 
@@ -182,12 +182,12 @@ def write_tiles(
 ) -> tuple[list[float], int]:
     """Write at most `share` tiles of a capture; returns their mean levels, and the shorter side of one."""
     mosaic, mask = mosaic_rggb(planes).astype(np.float16), mosaic_rggb(valid)
-    corners = list(product(*(_starts(length) for length in mosaic.shape)))
+    corners = list(product(*(_list_starts(length) for length in mosaic.shape)))
     if len(corners) > share:
         corners = [corners[i] for i in sorted(rng.choice(len(corners), share, replace=False))]
     windows = [(slice(top, top + TILE), slice(left, left + TILE)) for top, left in corners]
     _save(file, np.stack([mosaic[window] for window in windows]))
-    _save(_mask_file(file), np.stack([mask[window] for window in windows]))
+    _save(_name_mask_file(file), np.stack([mask[window] for window in windows]))
     levels = [float(mosaic[window].mean(dtype=np.float64)) for window in windows]
     return levels, min(mosaic[windows[0]].shape)
 
@@ -201,7 +201,7 @@ def _save(file: Path, array: Shaped[np.ndarray, "n h w"]) -> None:
         os.fsync(output.fileno())
 
 
-def _starts(length: int) -> list[int]:
+def _list_starts(length: int) -> list[int]:
     """Where tiles start along an axis: side by side, the last one ending with the mosaic; all even."""
     if length <= TILE:
         return [0]

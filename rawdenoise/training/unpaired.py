@@ -35,14 +35,14 @@ from rawdenoise.training.loop import Fitted, fit
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.redraw import redraw
-from rawdenoise.training.tiles import Tile, TileStore, draw_tiles, tile_file
+from rawdenoise.training.tiles import Tile, TileStore, draw_tiles, name_tile_file
 
 FIRST, SECOND = "first", "second"  # folders of the stages' checkpoints
 FIRST_SHARE = 0.1  # of the budget, for the blind-spot network
 PSEUDO = 1 / 11  # of the pairs: the paper weighs them 0.1 to 1
 JITTER = (0.9, 1.1)  # factors on the noise that is drawn, as in the authors' code
 CLEAN_ENOUGH = 0.1  # noise variance, against that of the noisiest ISO
-GREY = 0.18  # the signal at which they are compared
+GRAY = 0.18  # the signal at which they are compared
 MOST_CLEAN = 400  # tiles of clean captures, half a megabyte each
 DARKER = 0.25  # a clean capture is shown at down to this share of its brightness
 
@@ -95,7 +95,7 @@ class CleanCaptures:
     def _clean(self, tile: Tile) -> tuple[Float16[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
         """Give a tile without its noise, as a mosaic, and where it is valid."""
         if tile not in self._cleaned:
-            planes, valid = self.store.whole(tile)
+            planes, valid = self.store.read_whole(tile)
             noise = self.store.noise[tile.noise].noise
             clean = denoise_planes(planes, noise, self.cleaner, device="cpu")
             self._cleaned[tile] = mosaic_rggb(clean.clip(0)).astype(np.float16), mosaic_rggb(valid)
@@ -221,7 +221,7 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
     named = unpaired.clean
     isos = set(clean_isos([at_iso.noise for at_iso in store.noise], named=named is not None))
     numbered = enumerate(captures.captures)
-    files = {tile_file(number) for number, capture in numbered if named and capture.digest in named}
+    files = {name_tile_file(number) for number, capture in numbered if named and capture.digest in named}
 
     def is_clean(tile: Tile) -> bool:
         return tile.noise in isos and (named is None or tile.file in files)
@@ -242,7 +242,7 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
     Raises:
         TrainingError: none is.
     """
-    variances = [float(np.mean(model.variance(np.full((4, 1, 1), GREY, np.float32)))) for model in noise]
+    variances = [float(np.mean(model.variance(np.full((4, 1, 1), GRAY, np.float32)))) for model in noise]
     noisiest = max(variances)
     clean = [at for at, variance in enumerate(variances) if variance <= CLEAN_ENOUGH * noisiest]
     if not clean:

@@ -13,9 +13,11 @@ from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, sq
 
 CELL = 4  # one pixel in a square of this side is hidden at a time, so that each step takes 16 passes and one
 FIRST, LAST = 2.0, 20.0  # weight of the visible branch, as in the authors' code
-RISES = 0.4  # share of the training from which that weight rises; theirs for noise of several levels
+WEIGHT_RISE_START = (
+    0.4  # share of the training from which that weight rises; theirs for noise of several levels
+)
 BLIND = 1.0  # eta, the weight of the regulariser
-NEIGHBOURS = torch.tensor([[0.5, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.5]])
+NEIGHBORS = torch.tensor([[0.5, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.5]])
 
 
 def blind2unblind(step: Step) -> Float32[Tensor, ""]:
@@ -29,17 +31,17 @@ def blind2unblind(step: Step) -> Float32[Tensor, ""]:
     The division by lambda + 1 is ours: the gradient, which the loop clips, does not grow with lambda.
     """
     y = step.noisy
-    smooth, seen = from_neighbours(y, step.valid)
-    blind = through_blind_spots(step.denoise, y, smooth)
+    smooth, seen = fill_from_neighbors(y, step.valid)
+    blind = denoise_blind_spots(step.denoise, y, smooth)
     with torch.no_grad():
         visible = step.denoise(y)
-    weight = visibility(step.done)
+    weight = compute_visibility(step.done)
     together = (blind + weight * visible) / (weight + 1)
     loss = (weight + 1) * squared_error(together, y, seen)
     return loss + BLIND / (weight + 1) * squared_error(blind, y, seen)
 
 
-def through_blind_spots(denoise: Denoiser, y: Planes, smooth: Planes) -> Planes:
+def denoise_blind_spots(denoise: Denoiser, y: Planes, smooth: Planes) -> Planes:
     """Denoise each pixel while `smooth` is in its place, all cells at once, one pixel of each at a time.
 
     The authors hide the same pixel of the four planes. But these are four photosites, whose noise is
@@ -55,18 +57,18 @@ def through_blind_spots(denoise: Denoiser, y: Planes, smooth: Planes) -> Planes:
     return blind
 
 
-def from_neighbours(y: Planes, valid: Mask) -> tuple[Planes, Mask]:
+def fill_from_neighbors(y: Planes, valid: Mask) -> tuple[Planes, Mask]:
     """Average the valid ones of a pixel's eight neighbours in its plane; the mask tells where there are any.
 
     They lie closer than the next spot, so that none of them is hidden. The mask is false where the pixel
     itself is not valid, too.
     """
-    kernel = NEIGHBOURS.to(y).expand(4, 1, 3, 3)
+    kernel = NEIGHBORS.to(y).expand(4, 1, 3, 3)
     around = F.conv2d(valid.to(y), kernel, padding=1, groups=4)
     total = F.conv2d(y * valid, kernel, padding=1, groups=4)
     return total / around.clamp_min(0.5), valid & (around > 0)
 
 
-def visibility(done: float) -> float:
+def compute_visibility(done: float) -> float:
     """Weigh the visible branch: lambda, which rises over the training."""
-    return FIRST + (LAST - FIRST) * max(0.0, done - RISES) / (1 - RISES)
+    return FIRST + (LAST - FIRST) * max(0.0, done - WEIGHT_RISE_START) / (1 - WEIGHT_RISE_START)

@@ -20,9 +20,9 @@ from rawdenoise.nets.gaussians import (
 )
 from rawdenoise.training.objectives.step import Step, squared_error
 
-WARM_UP = 0.1  # share of the training in which the mean is learned first
+MEAN_SHARE = 0.1  # share of the training in which the mean is learned first
 LEVELS, FLATTEST = 8, 0.05  # groups of pixels by their signal, and the share of each that tells its noise
-LEVEL = 0.25  # share until which the noise estimator is, then, to explain all there is
+NOISE_LEVEL_SHARE = 0.25  # share until which the noise estimator is, then, to explain all there is
 
 
 def unpaired(step: Step) -> Float32[Tensor, ""]:
@@ -36,24 +36,24 @@ def unpaired(step: Step) -> Float32[Tensor, ""]:
     too sure of themselves where the signal is less predictable than its noise.
     """
     prediction = _predict(step)
-    if step.done < WARM_UP:
+    if step.done < MEAN_SHARE:
         return squared_error(prediction.mean, step.noisy, step.valid)
     given = replace(prediction, noise=prediction.noise.detach())
     known = replace(prediction, mean=prediction.mean.detach(), signal=prediction.signal.detach())
-    if step.done < LEVEL:
+    if step.done < NOISE_LEVEL_SHARE:
         alone = replace(known, signal=torch.zeros_like(known.signal))
         level = negative_log_likelihood(alone, step.noisy, step.valid)
-        return _mean(level, step) + squared_error(prediction.mean, step.noisy, step.valid)
-    bound = _flatness(prediction) * constrained_negative_log_likelihood(known, step.noisy, step.valid)
-    return _mean(bound + negative_log_likelihood(given, step.noisy, step.valid), step)
+        return _average(level, step) + squared_error(prediction.mean, step.noisy, step.valid)
+    bound = _weigh_flatness(prediction) * constrained_negative_log_likelihood(known, step.noisy, step.valid)
+    return _average(bound + negative_log_likelihood(given, step.noisy, step.valid), step)
 
 
 def unpaired_paper(step: Step) -> Float32[Tensor, ""]:
     """The same by the constrained likelihood alone, as published (equation 9)."""
     prediction = _predict(step)
-    if step.done < WARM_UP:
+    if step.done < MEAN_SHARE:
         return squared_error(prediction.mean, step.noisy, step.valid)
-    return _mean(constrained_negative_log_likelihood(prediction, step.noisy, step.valid), step)
+    return _average(constrained_negative_log_likelihood(prediction, step.noisy, step.valid), step)
 
 
 def laine19(step: Step) -> Float32[Tensor, ""]:
@@ -63,10 +63,10 @@ def laine19(step: Step) -> Float32[Tensor, ""]:
     stabilisation turns into it.
     """
     prediction = _predict(step)
-    if step.done < WARM_UP:
+    if step.done < MEAN_SHARE:
         return squared_error(prediction.mean, step.noisy, step.valid)
     known = replace(prediction, noise=diagonal_factor(torch.ones_like(step.noisy)))
-    return _mean(negative_log_likelihood(known, step.noisy, step.valid), step)
+    return _average(negative_log_likelihood(known, step.noisy, step.valid), step)
 
 
 def _predict(step: Step) -> Prediction:
@@ -75,7 +75,7 @@ def _predict(step: Step) -> Prediction:
     return step.predict(step.noisy)
 
 
-def _flatness(prediction: Prediction) -> Map:
+def _weigh_flatness(prediction: Prediction) -> Map:
     """(|N| / |S + N|)^2 against that of the flattest pixels of about the same level, which weigh 1.
 
     Against them, since a noise level that is too low leaves signal to be explained everywhere, in flat areas
@@ -92,6 +92,6 @@ def _flatness(prediction: Prediction) -> Map:
     return weights.reshape(ratio.shape)
 
 
-def _mean(values: Map, step: Step) -> Float32[Tensor, ""]:
+def _average(values: Map, step: Step) -> Float32[Tensor, ""]:
     """Per value, over all pixels of which any plane is valid."""
     return (values * step.valid.any(dim=1)).sum() / step.valid.sum().clamp_min(1)

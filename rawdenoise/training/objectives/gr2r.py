@@ -13,17 +13,25 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
-from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, gaussian, signs, squared_error
-from rawdenoise.training.redraw import gaussianity, redraw
+from rawdenoise.training.objectives.step import (
+    Denoiser,
+    Mask,
+    Planes,
+    Step,
+    draw_gaussian,
+    draw_signs,
+    squared_error,
+)
+from rawdenoise.training.redraw import measure_gaussianity, redraw
 
-ALONE = 0.5  # share of the training before there is a teacher worth listening to
+TEACHER_START = 0.5  # share of the training before there is a teacher worth listening to
 
 
 def paper(step: Step) -> Float32[Tensor, ""]:
     """The objective of the paper: L_u + L_g + gamma L_s with n = (y - f(y)) m, m = +-1 evenly."""
     y, valid = step.noisy, step.valid
     denoised = step.denoise(y)
-    n = (y - denoised).detach() * signs(y, step.generator)
+    n = (y - denoised).detach() * draw_signs(y, step.generator)
     loss = recorruption_loss(step.denoise, y, n, valid) + fidelity_loss(denoised, y, valid)
     if step.gamma:
         loss = loss + step.gamma * pseudo_supervised_loss(step.denoise, denoised.detach(), n, valid)
@@ -42,14 +50,14 @@ def calibrated(step: Step) -> Float32[Tensor, ""]:
     skewed as the camera's.
     """
     y, valid = step.noisy, step.valid
-    w = gaussian(y, step.generator)
-    if not step.gamma or (step.done < ALONE and not step.taught):
+    w = draw_gaussian(y, step.generator)
+    if not step.gamma or (step.done < TEACHER_START and not step.taught):
         return 0.5 * (
             independent_recorruption_loss(step.denoise, y, w, valid)
             + independent_recorruption_loss(step.denoise, y, -w, valid)
         )
     target = step.teacher(y)
-    trusted = gaussianity(target, step.noise) * valid
+    trusted = measure_gaussianity(target, step.noise) * valid
     n = redraw(target, step.noise, step.generator) - target
     pseudo = pseudo_supervised_loss(step.denoise, target, n, valid)
     share = trusted.sum() / valid.sum().clamp_min(1)

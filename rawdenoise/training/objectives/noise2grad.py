@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from rawdenoise.training.objectives.gr2r import ALONE
+from rawdenoise.training.objectives.gr2r import TEACHER_START
 from rawdenoise.training.objectives.step import Mask, Planes, Step, squared_error
 from rawdenoise.training.redraw import redraw
 
@@ -22,7 +22,7 @@ def noise2grad(step: Step) -> Float32[Tensor, ""]:
     """
     target = step.teacher(step.noisy)
     noise = redraw(target, step.noise, step.generator) - target
-    if step.done >= ALONE or step.taught:
+    if step.done >= TEACHER_START or step.taught:
         moved, known = transfer(step.noisy - target, step.valid, step.generator)
         noise = torch.where(known, moved, noise)
     return squared_error(step.denoise(target + noise), target, step.valid)
@@ -35,8 +35,8 @@ def transfer(residual: Planes, valid: Mask, generator: torch.Generator) -> tuple
     """
     known = valid.to(residual)
     count = known.sum(dim=(2, 3), keepdim=True).clamp_min(1)
-    centred = (residual - (residual * known).sum(dim=(2, 3), keepdim=True) / count) * known
+    centered = (residual - (residual * known).sum(dim=(2, 3), keepdim=True) / count) * known
     flips = [axis for axis in (2, 3) if len(residual) == 1 or torch.rand((), generator=generator) < 0.5]
     shift = int(torch.randint(1, max(2, len(residual)), (), generator=generator))
-    noise, where = (planes.roll(shift, dims=0).flip(flips) for planes in (centred, valid))
+    noise, where = (planes.roll(shift, dims=0).flip(flips) for planes in (centered, valid))
     return noise, where

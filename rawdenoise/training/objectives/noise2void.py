@@ -40,20 +40,20 @@ def hide(y: Planes, valid: Mask, generator: torch.Generator) -> tuple[Planes, Ma
     other = (spot + torch.randint(1, CELL**2, shape, generator=generator)) % CELL**2
     spot, other = spot.to(y.device), other.to(y.device)
 
-    cells, known = _cells(y[inside]), _cells(valid[inside])
+    cells, known = _split_cells(y[inside]), _split_cells(valid[inside])
     counts = torch.zeros_like(known).scatter(2, spot, known.gather(2, spot) & known.gather(2, other))
     hidden, spots = y.clone(), torch.zeros_like(valid)
-    hidden[inside] = _whole(cells.scatter(2, spot, cells.gather(2, other)))
-    spots[inside] = _whole(counts)
+    hidden[inside] = _join_cells(cells.scatter(2, spot, cells.gather(2, other)))
+    spots[inside] = _join_cells(counts)
     return hidden, spots
 
 
-def _cells(planes: Float32[Tensor, "b 4 h w"] | Bool[Tensor, "b 4 h w"]) -> Tensor:
+def _split_cells(planes: Float32[Tensor, "b 4 h w"] | Bool[Tensor, "b 4 h w"]) -> Tensor:
     """Sort pixels by their cells: (b, 4, pixels of a cell, rows of cells, columns of cells)."""
     apart = F.pixel_unshuffle(planes, CELL)
     batch, _, rows, columns = apart.shape
     return apart.reshape(batch, 4, CELL**2, rows, columns)
 
 
-def _whole(cells: Float32[Tensor, "b 4 n r c"] | Bool[Tensor, "b 4 n r c"]) -> Tensor:
+def _join_cells(cells: Float32[Tensor, "b 4 n r c"] | Bool[Tensor, "b 4 n r c"]) -> Tensor:
     return F.pixel_shuffle(cells.flatten(1, 2), CELL)

@@ -7,7 +7,7 @@ import math
 from jaxtyping import Float32
 from torch import Tensor
 
-from rawdenoise.training.objectives.step import Step, gaussian, squared_error
+from rawdenoise.training.objectives.step import Step, draw_gaussian, squared_error
 
 ALPHA = 1.0  # how much noise is added, in sigmas: as much as there is
 
@@ -25,6 +25,6 @@ def noisier2noise(step: Step) -> Float32[Tensor, ""]:
     methods are one, and differ here by alpha alone (R2R's is 0.5). As there, the network is told that the
     noise of z is sqrt(1 + alpha^2) times as strong; at inference it sees y, where the paper has z.
     """
-    z = step.noisy + ALPHA * gaussian(step.noisy, step.generator)
+    z = step.noisy + ALPHA * draw_gaussian(step.noisy, step.generator)
     denoised = step.denoise(z, math.sqrt(1 + ALPHA**2))
     return squared_error((z + ALPHA**2 * denoised) / (1 + ALPHA**2), step.noisy, step.valid)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rawdenoise.training.objectives.step import Planes, Step, squared_error
 
-LEAST_ERROR = 1e-3  # in units of the noise's variance: crops denoised better than so have no more say
+MINIMUM_ERROR = 1e-3  # in units of the noise's variance: crops denoised better than so have no more say
 
 
 def noise2noise(step: Step) -> Float32[Tensor, ""]:
@@ -28,7 +28,7 @@ def supervised_decibels(step: Step) -> Float32[Tensor, ""]:
     """
     error = (step.denoise(step.noisy) - _target(step)).square() * step.valid
     per_crop = error.sum(dim=(1, 2, 3)) / step.valid.sum(dim=(1, 2, 3)).clamp_min(1)
-    return torch.log(per_crop + LEAST_ERROR).mean()
+    return torch.log(per_crop + MINIMUM_ERROR).mean()
 
 
 def _target(step: Step) -> Planes:

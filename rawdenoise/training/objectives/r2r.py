@@ -7,14 +7,14 @@ import math
 from jaxtyping import Float32
 from torch import Tensor
 
-from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, gaussian, squared_error
+from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, draw_gaussian, squared_error
 
 TAU = 0.5  # how much noise is added to the input, in sigmas; the target gets 1/TAU
 
 
 def r2r(step: Step) -> Float32[Tensor, ""]:
     """Recorrupt with one independent draw of the calibrated noise."""
-    w = gaussian(step.noisy, step.generator)
+    w = draw_gaussian(step.noisy, step.generator)
     return recorruption_loss(step.denoise, step.noisy, w, step.valid)
 
 

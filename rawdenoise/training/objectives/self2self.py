@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, squared_error
 
-HIDDEN = 0.3  # share of the pixels, as in the paper
+HIDDEN_SHARE = 0.3  # share of the pixels, as in the paper
 PASSES = 16  # at inference, each with other pixels hidden; theirs are 100
 FILLED_FROM = 4  # pixels around a hidden one, at most
 
@@ -34,7 +34,7 @@ def average_passes(denoise: Denoiser, y: Planes, valid: Mask, generator: torch.G
 
 def hide_pixels(y: Planes, valid: Mask, generator: torch.Generator) -> tuple[Planes, Mask]:
     """Hide some pixels and put what is kept around them in their place; the mask tells which."""
-    hidden = (torch.rand(y.shape, generator=generator) < HIDDEN).to(y.device)
+    hidden = (torch.rand(y.shape, generator=generator) < HIDDEN_SHARE).to(y.device)
     kept = (valid & ~hidden).to(y)
     filled, reach = y, 1
     missing = hidden

@@ -72,11 +72,11 @@ def squared_error(one: Planes, other: Planes, valid: Mask | Planes) -> Float32[T
     return ((one - other).square() * valid).sum() / valid.sum().clamp_min(1)
 
 
-def gaussian(like: Planes, generator: torch.Generator) -> Planes:
+def draw_gaussian(like: Planes, generator: torch.Generator) -> Planes:
     """Draw standard normal noise; on the CPU, so that all devices train on the same."""
     return torch.randn(like.shape, generator=generator).to(like)
 
 
-def signs(like: Planes, generator: torch.Generator) -> Planes:
+def draw_signs(like: Planes, generator: torch.Generator) -> Planes:
     """Draw -1 or +1, evenly and independently."""
     return (2 * torch.randint(0, 2, like.shape, generator=generator) - 1).to(like)
