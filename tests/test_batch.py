@@ -12,7 +12,7 @@ from conftest import PATIENCE_S, make_raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.app.batch import Stopped, Work, denoising, run_batch
+from rawdenoise.app.batch import Steps, Stopped, make_steps, run_batch
 from rawdenoise.app.jobs import IfExists, Job, plan
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Exposure, Provenance, RawImage
@@ -201,8 +201,8 @@ def work_of(
     read: Callable[[Path], RawImage] = lambda path: make_raw(),
     denoise: Callable[[RawImage, Callable[[], bool]], Denoised] = lambda raw, stopped: denoised(raw),
     write: Callable[[Denoised, Path], Path] = lambda result, output: output,
-) -> Work:
-    return Work(lambda path, stopped: read(path), denoise, write)
+) -> Steps:
+    return Steps(lambda path, stopped: read(path), denoise, write)
 
 
 def test_every_job_gets_one_result() -> None:
@@ -325,8 +325,8 @@ def test_closing_the_results_stops_the_batch() -> None:
 def test_strength_zero_needs_no_model_and_keeps_times(tmp_path: Path) -> None:
     source = written(tmp_path / "a.dng", 0.0, replace(make_raw(64, 64), source=tmp_path / "a.dng"))
     os.utime(source, ns=(10**18, 10**18))
-    work = denoising(Recipe(strength=0), lambda camera: None, keep_mtime=True)
-    (result,) = run_batch(plan([source], tmp_path / "out", suffix=".dng"), work)
+    steps = make_steps(Recipe(strength=0), lambda camera: None, keep_mtime=True)
+    (result,) = run_batch(plan([source], tmp_path / "out", suffix=".dng"), steps)
     assert result.status is Status.DONE, result.reason
     assert result.output == tmp_path / "out/a.dng"
     assert np.array_equal(read_raw(result.output).mosaic, read_raw(source).mosaic)

@@ -20,7 +20,7 @@ from rawdenoise.app.demo import DemoResult, DenoisingBegun
 from rawdenoise.cli import COMMANDS, main
 from rawdenoise.cli.demo import DemoReport
 from rawdenoise.nets import NETS
-from rawdenoise.terminal.text import counted, duration, one_line
+from rawdenoise.terminal.text import count_noun, to_one_line, write_duration
 from rawdenoise.training.objectives import NEED_BLIND_SPOTS, NEED_PAIRS, OBJECTIVES
 
 ROOT = Path(__file__).parents[1]
@@ -238,13 +238,13 @@ def test_demo_passes_on_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tmp_pa
     ],
 )
 def test_a_line_stays_a_line(text: str, line: str) -> None:
-    assert one_line(text) == line
+    assert to_one_line(text) == line
     line.encode()
 
 
 def test_times_and_counts_as_a_person_says_them() -> None:
-    assert [duration(s) for s in (4.24, 200, 3905)] == ["4.2 s", "3 min 20 s", "1 h 05 min"]
-    assert [counted(n, "file") for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    assert [write_duration(s) for s in (4.24, 200, 3905)] == ["4.2 s", "3 min 20 s", "1 h 05 min"]
+    assert [count_noun(n, "file") for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
 
 
 def test_the_shim_is_only_a_shim() -> None:

@@ -20,7 +20,7 @@ from conftest import PATIENCE_S, make_raw, raw_images, soon
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rawdenoise.app.batch import denoising, run_batch
+from rawdenoise.app.batch import make_steps, run_batch
 from rawdenoise.app.jobs import Job
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Cfa, Color, ColorMatrix, Exposure, Metadata, Provenance, RawImage, Tag
@@ -329,9 +329,9 @@ def batch(
     folder: Path, words: list[str], reader: IsolatedReader, stop: Callable[[], bool] = lambda: False
 ) -> dict[str, FileResult]:
     """Denoise files that say what is to become of them, at strength 0."""
-    work = denoising(Recipe(strength=0.0), lambda camera: None, read=reader.read)
+    steps = make_steps(Recipe(strength=0.0), lambda camera: None, read=reader.read)
     jobs = [Job(file_of(folder, word), folder / f"{word}-out.dng") for word in words]
-    return {result.source.stem: result for result in run_batch(jobs, work, stop=stop)}
+    return {result.source.stem: result for result in run_batch(jobs, steps, stop=stop)}
 
 
 def test_what_crashes_a_decoder_costs_a_batch_one_file(tmp_path: Path) -> None:

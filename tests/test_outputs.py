@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from conftest import make_raw
 
-from rawdenoise.app.batch import Signing, denoising, run_batch
+from rawdenoise.app.batch import Signing, make_steps, run_batch
 from rawdenoise.app.jobs import IfExists, Job, Naming, plan
 from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Exposure, Metadata, Provenance
@@ -54,8 +54,8 @@ def do(jobs: list[Job], recipe: str = "recipe", format: Format = Format.DNG) -> 
     """Do what is planned, at strength 0, by a recipe that is only a word."""
     remade = {job.output for job in jobs if job.replaces and job.output is not None}
     signing = Signing(lambda source: recipe)
-    work = denoising(Recipe(strength=0, format=format), lambda camera: None, signing=signing, remade=remade)
-    results = {result.source: result for result in run_batch(jobs, work)}
+    steps = make_steps(Recipe(strength=0, format=format), lambda camera: None, signing=signing, remade=remade)
+    results = {result.source: result for result in run_batch(jobs, steps)}
     assert not [result.reason for result in results.values() if result.error]
     return [results[job.source].status for job in jobs]
 
@@ -361,7 +361,7 @@ def test_a_source_is_not_written_over_whatever_was_planned(tmp_path: Path, how: 
         output.hardlink_to(source)
     else:
         output.symlink_to(source)
-    work = denoising(Recipe(strength=0), lambda camera: None, overwrite=True)
-    (result,) = run_batch([Job(source, output)], work)
+    steps = make_steps(Recipe(strength=0), lambda camera: None, overwrite=True)
+    (result,) = run_batch([Job(source, output)], steps)
     assert (result.status, "is the source itself" in result.reason) == (Status.FAILED, True)
     assert source.read_bytes() == output.read_bytes() == before

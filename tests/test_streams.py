@@ -13,7 +13,7 @@ import pytest
 from conftest import PATIENCE_S
 
 from rawdenoise.atomic import atomic_output
-from rawdenoise.cli.arguments import given_paths
+from rawdenoise.cli.arguments import gather_paths
 from rawdenoise.terminal import streams
 from rawdenoise.terminal.signals import Ended, end_on_signal, stop_on_signal
 
@@ -124,11 +124,11 @@ def test_what_nohup_has_ignored_stays_ignored() -> None:
 def test_lists_of_every_editor_name_the_same_files(tmp_path: Path, encoding: str, end: str) -> None:
     names = ["ü.NEF", "写真/b.NEF"]
     (tmp_path / "list").write_bytes("".join(name + end for name in names).encode(encoding))
-    assert given_paths([], tmp_path / "list", null=False) == [Path(name) for name in names]
+    assert gather_paths([], tmp_path / "list", null=False) == [Path(name) for name in names]
 
 
 def test_a_closed_standard_input_is_no_list(monkeypatch: pytest.MonkeyPatch) -> None:
     with Path(os.devnull).open() as closed:
         monkeypatch.setattr(sys, "stdin", closed)
         with pytest.raises(click.UsageError, match="standard input is closed"):
-            given_paths([], Path("-"), null=True)
+            gather_paths([], Path("-"), null=True)

@@ -40,15 +40,15 @@ import os, signal, sys, time
 from pathlib import Path
 from rawdenoise.watching import service, worker
 from rawdenoise.cli import main
-real = worker.take
-def take(job, *more):
+real = worker.run_file
+def run_file(job, *more):
     if job.source.name.startswith("kills"):
         os.kill(os.getpid(), signal.SIGKILL)
     if job.source.name.startswith("hangs"):
         Path("hanging").touch()
         time.sleep(3600)
     return real(job, *more)
-worker.take = take
+worker.run_file = run_file
 service.STOP_S = float(sys.argv[1])
 words = "watch in -o out --state state --strength 0 --settle 0 --train never --log-json".split()
 main([*words, *sys.argv[2:]])
@@ -129,9 +129,9 @@ def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.Mon
             ledger.jobs.lease([root.output], now(), 60.0)
     for number in range(2, 6):  # behind them in the queue
         a_capture(root.source / f"{number}.dng", number)
-    real, under_way, beside = worker.take, set[str](), dict[str, set[str]]()
+    real, under_way, beside = worker.run_file, set[str](), dict[str, set[str]]()
 
-    def take(job: Any, *more: Any) -> Any:
+    def run_file(job: Any, *more: Any) -> Any:
         name = job.source.name
         under_way.add(name)
         for each in under_way:
@@ -142,7 +142,7 @@ def test_a_suspect_has_the_process_to_itself(root: Root, monkeypatch: pytest.Mon
         finally:
             under_way.discard(name)
 
-    monkeypatch.setattr(worker, "take", take)
+    monkeypatch.setattr(worker, "run_file", run_file)
     code, told = once(root)
     suspects = {Path(each["source"]).name for each in told.all("reclaimed")}
     assert (code, len(suspects), states(root)) == (0, 2, {"done": 6})

@@ -229,13 +229,13 @@ def test_a_name_that_is_taken_meanwhile_is_left_to_who_has_it(
     root: Root, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_capture(root.source / "a.dng")
-    real = worker.take
+    real = worker.run_file
 
-    def take(job: Any, *more: Any) -> Any:
+    def run_file(job: Any, *more: Any) -> Any:
         (root.output / "a.dng").write_bytes(b"somebody else's")
         return real(job, *more)
 
-    monkeypatch.setattr(worker, "take", take)
+    monkeypatch.setattr(worker, "run_file", run_file)
     assert once(root)[0] == 0
     assert outputs(root) == {"a.dng", "a.dng.dng"}
     assert (root.output / "a.dng").read_bytes() == b"somebody else's"
@@ -536,14 +536,14 @@ def test_what_is_busy_is_tried_again(root: Root, monkeypatch: pytest.MonkeyPatch
 def test_a_bug_at_one_file_stops_no_other(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("a.dng", "b.dng"):
         a_capture(root.source / name, ord(name[0]))
-    real = worker.take
+    real = worker.run_file
 
-    def take(job: Any, *more: Any) -> Any:
+    def run_file(job: Any, *more: Any) -> Any:
         if job.source.name == "a.dng":
             raise ZeroDivisionError("a bug")
         return real(job, *more)
 
-    monkeypatch.setattr(worker, "take", take)
+    monkeypatch.setattr(worker, "run_file", run_file)
     with watching(root) as (_, told):
         assert soon(lambda: told.all("quarantined") and told.all("done"))
     assert "unexpected ZeroDivisionError" in told.all("quarantined")[0]["reason"]
@@ -757,7 +757,7 @@ class Silent:
 where = sys.argv[2]
 def die(*arguments, **more): os.kill(os.getpid(), signal.SIGKILL)
 if where == "written": worker.Worker._finish = die
-if where == "reading": worker.take = die
+if where == "reading": worker.run_file = die
 if where == "writing":
     from rawdenoise.atomic import atomic_output
     def write(denoised, output, **more):

@@ -60,11 +60,11 @@ def denoise(
     """
     known = user_stores() if stores is None else stores
     return pipeline.denoise(
-        raw, _chosen(raw, model, recipe, known), recipe, profiles=known.profiles, device=device
+        raw, _choose_model(raw, model, recipe, known), recipe, profiles=known.profiles, device=device
     )
 
 
-def _chosen(
+def _choose_model(
     raw: RawImage, model: Model | Method | str | None, recipe: Recipe, stores: Stores
 ) -> Model | Method | None:
     if recipe.strength == 0 or isinstance(model, Model | Method):
@@ -89,15 +89,15 @@ def write(
     """
     path = Path(output)
     denoised = result if isinstance(result, Denoised) else pipeline.leave_untouched(result)
-    name = _format_of(path) if format is None else format
+    name = _find_format(path) if format is None else format
     if _is_source(denoised.image.source, path):
         raise OutputError(path, "is the source itself; give another name")
     return pipeline.write(denoised, path, format=name, replace=overwrite)
 
 
-def _format_of(output: Path) -> str:
+def _find_format(output: Path) -> str:
     name = output.name.lower()
-    suffixes = {find_writer(each).suffix: each for each in extensions("writers")}
+    suffixes = {find_writer(name).suffix: name for name in extensions("writers")}
     fitting = [suffix for suffix in suffixes if name.endswith(suffix)]
     if not fitting and name.endswith(".tiff"):
         return Format.TIFF
@@ -148,12 +148,12 @@ def train(
     """
     known = user_stores() if stores is None else stores
     options = TrainingOptions(net=net, minutes=None if crops else minutes, crops=crops, seed=seed)
-    request = training.TrainRequest(_paths(captures), options, camera=camera)
-    found = training.find_cameras(request, on_event=on_event)
-    if len(found.cameras) > 1:
-        names = ", ".join(group.camera.name for group in found.cameras)
+    request = training.TrainRequest(_list_paths(captures), options, camera=camera)
+    found_cameras = training.find_cameras(request, on_event=on_event)
+    if len(found_cameras.cameras) > 1:
+        names = ", ".join(group.camera.name for group in found_cameras.cameras)
         raise TrainingError(f"these are captures of several cameras ({names}): name one")
-    (result,) = training.train_cameras(request, found, known, on_event=on_event)
+    (result,) = training.train_cameras(request, found_cameras, known, on_event=on_event)
     if result.trained is None:
         raise result.error or TrainingError(result.reason)
     if result.is_kept:
@@ -181,7 +181,11 @@ def calibrate(
     """
     known = user_stores() if stores is None else stores
     request = calibration.CalibrationRequest(
-        paths=_paths(captures), darks=_paths(darks), flats=_paths(flats), camera=camera, dry_run=not save
+        paths=_list_paths(captures),
+        darks=_list_paths(darks),
+        flats=_list_paths(flats),
+        camera=camera,
+        dry_run=not save,
     )
     cameras = calibration.find_cameras(request)
     if len(cameras) > 1:
@@ -211,5 +215,5 @@ def inspect(
     return inspection.inspect(Path(source), known, layout=layout, estimate=estimate)
 
 
-def _paths(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
+def _list_paths(given: str | Path | Sequence[str | Path]) -> tuple[Path, ...]:
     return (Path(given),) if isinstance(given, str | Path) else tuple(map(Path, given))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from rawdenoise.app.jobs import Job, result_of
+from rawdenoise.app.jobs import Job, begin_result
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Camera, RawImage
 from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
@@ -38,30 +38,31 @@ Read = Callable[[Path, PlainLayout | None, Stop], RawImage]
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """The three steps of a file; the first two give up with `Stopped` soon after their last argument says so.
+class Steps:
+    """What is done to a file, in this order.
 
-    `unwanted` gives the reason why a result is not written, or nothing.
+    `read` and `denoise` raise `Stopped` soon after their last argument says so; `why_unwanted` gives the
+    reason why a result is not written, or nothing.
     """
 
     read: Callable[[Path, Stop], RawImage]
     denoise: Callable[[RawImage, Stop], Denoised]
     write: Callable[[Denoised, Path], Path]
-    unwanted: Callable[[Denoised], str] = lambda denoised: ""
+    why_unwanted: Callable[[Denoised], str] = lambda denoised: ""
 
 
 @dataclass(frozen=True, slots=True)
 class Signing:
-    """What outputs say of their making: `recipe_of` gives a source's digest of the recipe.
+    """What outputs say of their making: `recipe_of` gives the digest of the recipe for a source.
 
-    `keep` is told a source's digest when it was taken.
+    `keep` is given the digest of a source's content as soon as it is known.
     """
 
     recipe_of: Callable[[Path], str]
     keep: Callable[[Path, str], object] = lambda source, digest: None
 
 
-def recipe_digest(recipe: Recipe, layout: PlainLayout | None, source: Path) -> str:
+def digest_recipe(recipe: Recipe, layout: PlainLayout | None, source: Path) -> str:
     """Give the digest of the recipe by which a source is done; pictures are left out by it, but not changed.
 
     How plain mosaics are laid out changes the pixels of those alone.
@@ -70,7 +71,7 @@ def recipe_digest(recipe: Recipe, layout: PlainLayout | None, source: Path) -> s
     return replace(recipe, min_gain=None).digest_for(layout if is_plain else None)
 
 
-def denoising(
+def make_steps(
     recipe: Recipe,
     models: Callable[[Camera], Model | Method | None],
     *,
@@ -82,8 +83,8 @@ def denoising(
     signing: Signing | None = None,
     remade: Collection[Path] = (),
     read: Read = read_alone,
-) -> Work:
-    """Do the work of `rawdenoise denoise`; `models` gives a camera's model, or None where none is needed.
+) -> Steps:
+    """Make the steps that denoise a file; `models` gives a camera's model, or None where none is needed.
 
     Pictures that gained less than the recipe's least gain by their estimate are not written. With `signing`
     outputs say of which content they were made and by which recipe. `remade` are outputs that are written
@@ -91,24 +92,25 @@ def denoising(
     processes of their own, so that what crashes is one file's.
     """
 
-    def read_one(path: Path, stopped: Stop) -> RawImage:
-        def read_it(path: Path) -> RawImage:
-            return read(path, layout, stopped)
+    def read_one(path: Path, stop: Stop) -> RawImage:
+        def read_file(path: Path) -> RawImage:
+            return read(path, layout, stop)
 
-        raw = read_it(path) if signing is None else read_digested(path, read_it)
+        raw = read_file(path) if signing is None else read_digested(path, read_file)
         if signing is not None:
             signing.keep(path, raw.source_digest)
         notes = list_compromises(raw) if recipe.format == Format.DNG else ()
-        said = level_notes(raw, recipe.levels, strength=recipe.strength)
-        return replace(raw, notes=(*raw.notes, *notes, *said))
+        notes_of_levels = level_notes(raw, recipe.levels, strength=recipe.strength)
+        return replace(raw, notes=(*raw.notes, *notes, *notes_of_levels))
 
-    def denoise_one(raw: RawImage, stopped: Stop) -> Denoised:
+    def denoise_one(raw: RawImage, stop: Stop) -> Denoised:
         model = models(raw.camera)
-        return denoise(raw, model, recipe, profiles=profiles, device=device, stop=stopped)
+        return denoise(raw, model, recipe, profiles=profiles, device=device, stop=stop)
 
     def write_one(denoised: Denoised, output: Path) -> Path:
         if signing is not None:
-            denoised = _signed(denoised, signing.recipe_of(denoised.image.source))
+            image = denoised.image
+            denoised = sign(denoised, image.source_digest, signing.recipe_of(image.source))
         if _is_same_file(denoised.image.source, output):
             raise OutputError(output, "is the source itself; give another folder, or another name")
         written = write(denoised, output, format=recipe.format, replace=overwrite or output in remade)
@@ -117,7 +119,7 @@ def denoising(
             os.utime(written, ns=(times.st_atime_ns, times.st_mtime_ns))
         return written
 
-    def unwanted(denoised: Denoised) -> str:
+    def why_unwanted(denoised: Denoised) -> str:
         quality, min_gain = denoised.quality, recipe.min_gain
         if min_gain is None or quality is None or (quality.is_known and quality.gain_db >= min_gain):
             return ""
@@ -125,15 +127,18 @@ def denoising(
             return f"how much it would gain is not known: {denoised.left}"
         return f"gained {quality.gain_db:+.1f} dB only, less than {min_gain:g} dB"
 
-    return Work(read_one, denoise_one, write_one, unwanted)
+    return Steps(read_one, denoise_one, write_one, why_unwanted)
 
 
-def _signed(denoised: Denoised, recipe: str) -> Denoised:
+def sign(denoised: Denoised, source_digest: str, recipe_digest: str) -> Denoised:
     """Have a result say of which content it was made, what that file was called, and by which recipe."""
-    image = denoised.image
-    made = replace(denoised.provenance, source_digest=image.source_digest, source_name=name_of(image.source),
-                   recipe=recipe)  # fmt: skip
-    return replace(denoised, provenance=made)
+    provenance = replace(
+        denoised.provenance,
+        source_digest=source_digest,
+        source_name=name_of(denoised.image.source),
+        recipe=recipe_digest,
+    )
+    return replace(denoised, provenance=provenance)
 
 
 def _is_same_file(source: Path, output: Path) -> bool:
@@ -144,7 +149,7 @@ def _is_same_file(source: Path, output: Path) -> bool:
         return False
 
 
-def copying_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Iterator[FileResult]:
+def add_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Iterator[FileResult]:
     """Copy what belongs to each capture beside its output, as soon as that is there, or was.
 
     A sidecar that cannot be copied does not undo its picture: a note says so.
@@ -162,7 +167,7 @@ def copying_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Itera
 
 
 def run_batch(
-    jobs: Iterable[Job], work: Work, *, in_flight: int = 2, stop: Stop = lambda: False
+    jobs: Iterable[Job], steps: Steps, *, in_flight: int = 2, stop: Stop = lambda: False
 ) -> Generator[FileResult, None, None]:
     """Do the jobs and give each one's result as soon as it is there.
 
@@ -180,28 +185,28 @@ def run_batch(
         try:
             while not stopped():
                 for job in islice(pending, in_flight - len(running)):
-                    running.add(files.submit(take, job, work, network, stopped))
+                    running.add(files.submit(run_file, job, steps, network, stopped))
                 if not running:
                     return
                 finished, running = wait(running, timeout=0.1, return_when=FIRST_COMPLETED)
-                yield from _results(finished)
-            yield from _results(running)
+                yield from _gather_results(finished)
+            yield from _gather_results(running)
         finally:
             closed.set()
 
 
-def _results(futures: Iterable[Future[FileResult | None]]) -> Iterator[FileResult]:
+def _gather_results(futures: Iterable[Future[FileResult | None]]) -> Iterator[FileResult]:
     return (result for future in futures if (result := future.result()))
 
 
-def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult | None:
-    """Take one file all the way, its second step in `network`; None if it was given up."""
-    result = result_of(job)
+def run_file(job: Job, steps: Steps, network: Executor, stop: Stop) -> FileResult | None:
+    """Read, denoise (in `network`) and write one file; None if it was given up."""
+    result = begin_result(job)
     if job.status is not Status.PLANNED or job.output is None:
         return result
     try:
         start = time.perf_counter()
-        raw = work.read(job.source, stopped)
+        raw = steps.read(job.source, stop)
         read_s = time.perf_counter() - start
         result = replace(
             result,
@@ -210,7 +215,7 @@ def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult |
             read_s=read_s,
             notes=(*result.notes, *raw.notes),
         )
-        denoised = network.submit(_unless, stopped, work.denoise, raw).result()
+        denoised = network.submit(_run_unless_stopped, stop, steps.denoise, raw).result()
         del raw
         result = replace(
             result,
@@ -220,12 +225,12 @@ def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult |
             left=denoised.left,
             notes=(*result.notes, *denoised.notes),
         )
-        if stopped():
+        if stop():
             return None
-        if reason := work.unwanted(denoised):
+        if reason := steps.why_unwanted(denoised):
             return replace(result, output=None, status=Status.SKIPPED, reason=reason)
         start = time.perf_counter()
-        output = work.write(denoised, job.output)
+        output = steps.write(denoised, job.output)
         return replace(result, output=output, status=Status.DONE, write_s=time.perf_counter() - start)
     except Stopped:
         return None
@@ -234,19 +239,19 @@ def take(job: Job, work: Work, network: Executor, stopped: Stop) -> FileResult |
         return replace(
             result,
             status=Status.FAILED,
-            reason=reason_of(error, job.source),
-            exit_code=exit_code_of(error),
+            reason=explain_failure(error, job.source),
+            exit_code=find_exit_code(error),
             error=error,
         )
 
 
-def _unless(stopped: Stop, step: Callable[[RawImage, Stop], Denoised], raw: RawImage) -> Denoised:
-    if stopped():
+def _run_unless_stopped(stop: Stop, step: Callable[[RawImage, Stop], Denoised], raw: RawImage) -> Denoised:
+    if stop():
         raise Stopped
-    return step(raw, stopped)
+    return step(raw, stop)
 
 
-def reason_of(error: Exception, source: Path) -> str:
+def explain_failure(error: Exception, source: Path) -> str:
     """One line for a person: our own errors as they are, bugs with the name of their type."""
     if isinstance(error, RawDenoiseError):
         return str(error).removeprefix(f"{source}: ")
@@ -256,6 +261,6 @@ def reason_of(error: Exception, source: Path) -> str:
     return f"unexpected {type(error).__name__}: {first}".removesuffix(": ")
 
 
-def exit_code_of(error: Exception) -> int:
+def find_exit_code(error: Exception) -> int:
     """Tell what the process would exit with if this were its only error."""
     return error.exit_code if isinstance(error, RawDenoiseError) else 1

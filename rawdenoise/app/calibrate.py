@@ -223,10 +223,10 @@ def _find_captures(request: CalibrationRequest, frames: Frames) -> list[Path]:
     files = [path for path in find_frame_files(request.paths, request.layout, []) if path not in dark]
     if request.camera is None:
         return files
-    return [path for path in files if _may_be(_camera_of(path, request.layout), request.camera)]
+    return [path for path in files if _may_be(_read_camera(path, request.layout), request.camera)]
 
 
-def _camera_of(path: Path, layout: PlainLayout | None) -> Camera | None:
+def _read_camera(path: Path, layout: PlainLayout | None) -> Camera | None:
     """The camera of a file; None where it cannot be read, which is for the calibration to say."""
     try:
         return read_isolated(path, layout=layout).camera
@@ -257,7 +257,10 @@ def calibrate(frames: CameraFrames, request: CalibrationRequest, stores: Stores)
         points, refusals = measure(frames, request)
         result = replace(result, points=tuple(points), refusals=tuple(refusals))
         measured = make_profile(
-            points, size=_mosaic_size(frames), source=request.source, measured_on=datetime.now(UTC).date()
+            points,
+            size=_find_mosaic_size(frames),
+            source=request.source,
+            measured_on=datetime.now(UTC).date(),
         )
         result = replace(result, measured=measured)
         former = _find_former(measured, request.output, stores.profiles)
@@ -294,11 +297,11 @@ def measure(
             raise UnusableFlatsError(f"{refusals[0]} (as ordinary captures they may do)")
     else:
         darks = calibrate_from_frames(frames.darks, []) if frames.darks else []
-        points = _complete(darks, pool_captures(frames.captures) if frames.captures else [])
+        points = _add_gains(darks, pool_captures(frames.captures) if frames.captures else [])
     return [_name_camera(point, request.camera) for point in points], refusals
 
 
-def _complete(darks: list[CalibrationPoint], captures: list[CalibrationPoint]) -> list[CalibrationPoint]:
+def _add_gains(darks: list[CalibrationPoint], captures: list[CalibrationPoint]) -> list[CalibrationPoint]:
     """Let darks speak for the dark and captures for the light."""
     points = {point.iso: point for point in captures}
     for dark in darks:
@@ -319,7 +322,7 @@ def _name_camera(point: CalibrationPoint, name: str | None) -> CalibrationPoint:
     return replace(point, camera=replace(point.camera, model=name))
 
 
-def _mosaic_size(frames: CameraFrames) -> tuple[int, int] | None:
+def _find_mosaic_size(frames: CameraFrames) -> tuple[int, int] | None:
     """Width and height of the frames' mosaics; None where there are only captures."""
     for frame in (*frames.darks, *frames.flats):
         height, width = frame.read().mosaic.shape

@@ -25,8 +25,8 @@ class ProfileAnswer:
 
     def as_json(self) -> dict[str, object]:
         """Give it as JSON's own types; gain in DN per electron, noise in DN."""
-        at = {} if self.point is None else {"at": {**_point_json(self.point), "how": self.how}}
-        return {**profile_json(self.stored), **at}
+        at = {} if self.point is None else {"at": {**_point_to_json(self.point), "how": self.how}}
+        return {**profile_to_json(self.stored), **at}
 
     def noise_line(self) -> str:
         """Say the noise at the ISO that was asked for; nothing where none was."""
@@ -53,7 +53,7 @@ def look_up_profile(camera: str, profiles: ProfileStore, *, iso: int | None = No
     return ProfileAnswer(stored, iso, *answer)
 
 
-def profile_json(stored: StoredProfile) -> dict[str, object]:
+def profile_to_json(stored: StoredProfile) -> dict[str, object]:
     """Give a profile as JSON's own types; gain in DN per electron, noise in DN."""
     defects = stored.profile.defects
     return {
@@ -61,13 +61,13 @@ def profile_json(stored: StoredProfile) -> dict[str, object]:
         "camera": asdict(stored.profile.camera),
         "path": str(stored.path),
         "bundled": stored.bundled,
-        "points": [_point_json(point) for point in stored.profile.points],
+        "points": [_point_to_json(point) for point in stored.profile.points],
         "hot_pixels": None if defects is None else len(defects.hot),
         "dead_pixels": None if defects is None else len(defects.dead),
     }
 
 
-def profile_lines(stored: StoredProfile) -> list[str]:
+def describe_profile(stored: StoredProfile) -> list[str]:
     """Say in lines what a profile is, but for its points."""
     profile, defects = stored.profile, stored.profile.defects
     levels = profile.points[0]
@@ -76,14 +76,14 @@ def profile_lines(stored: StoredProfile) -> list[str]:
         "camera": profile.camera.name,
         "mode": profile.camera.mode or "all",
         "levels": f"{fmean(levels.black):g} to {levels.white:g} DN",
-        "file": f"{stored.path} ({_owner(stored)})",
+        "file": f"{stored.path} ({_describe_owner(stored)})",
         "source": "; ".join(_describe_sources(profile.points)),
         "defects": "" if defects is None else f"{len(defects.hot)} hot, {len(defects.dead)} dead pixels",
     }
     return [f"{name + ':':<9}{value}" for name, value in facts.items() if value]
 
 
-def profile_row(stored: StoredProfile) -> tuple[str, ...]:
+def make_profile_row(stored: StoredProfile) -> tuple[str, ...]:
     """A profile as a row of `PROFILE_COLUMNS`."""
     profile = stored.profile
     methods = ", ".join(sorted({str(point.method) for point in profile.points}))
@@ -91,21 +91,21 @@ def profile_row(stored: StoredProfile) -> tuple[str, ...]:
     if profile.iso_range is not None and len(set(profile.iso_range)) == 1:
         isos = str(profile.iso_range[0])
     mode, count = profile.camera.mode or "all", str(len(profile.points))
-    return (profile.id, profile.camera.name, mode, isos, count, methods, _owner(stored))
+    return (profile.id, profile.camera.name, mode, isos, count, methods, _describe_owner(stored))
 
 
-def point_row(point: ProfilePoint) -> tuple[str, ...]:
+def make_point_row(point: ProfilePoint) -> tuple[str, ...]:
     """The noise at an ISO as a row of `POINT_COLUMNS`: gain in DN per electron, read and row noise in DN."""
     gain, read = fmean(point.gain), fmean(point.read_noise)
-    sure = "" if point.gain_interval is None else f"gain {_percent(point.gain_interval)}"
+    sure = "" if point.gain_interval is None else f"gain {_write_percent(point.gain_interval)}"
     if point.read_interval is not None:
-        sure = f"{sure}{', ' if sure else ''}read {_percent(point.read_interval)}"
+        sure = f"{sure}{', ' if sure else ''}read {_write_percent(point.read_interval)}"
     iso = "unstated" if point.iso is None else str(point.iso)
     numbers = (f"{gain:.4g}", f"{read:.4g}", f"{point.row_noise:.3g}", f"{read / gain:.3g}")
     return (iso, *numbers, str(point.method), sure)
 
 
-def _owner(stored: StoredProfile) -> str:
+def _describe_owner(stored: StoredProfile) -> str:
     return "comes with rawdenoise" if stored.bundled else "yours"
 
 
@@ -119,12 +119,12 @@ def _describe_sources(points: Iterable[ProfilePoint]) -> list[str]:
     return list(dict.fromkeys(sources))
 
 
-def _percent(interval: tuple[float, float]) -> str:
+def _write_percent(interval: tuple[float, float]) -> str:
     """A relative interval as what may be missing and what may be too much."""
     return f"{100 * (interval[0] - 1):+.1f}..{100 * (interval[1] - 1):+.1f} %"
 
 
-def _point_json(point: ProfilePoint) -> dict[str, object]:
+def _point_to_json(point: ProfilePoint) -> dict[str, object]:
     fields = asdict(point)
     fields["method"] = str(point.method)
     fields["measured_on"] = None if point.measured_on is None else point.measured_on.isoformat()

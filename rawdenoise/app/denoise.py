@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from rawdenoise.app.batch import Signing, Work, copying_sidecars, denoising, recipe_digest, run_batch
+from rawdenoise.app.batch import Signing, Steps, add_sidecars, digest_recipe, make_steps, run_batch
 from rawdenoise.app.jobs import IfExists, Job, Naming, plan
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
@@ -57,7 +57,7 @@ class DenoiseRequest:
     sidecars: bool = False
 
 
-def denoisers_of(
+def choose_denoisers(
     recipe: Recipe, models: ModelStore, *, device: str
 ) -> Callable[[Camera], Model | Method | None]:
     """Tell by what a camera's captures are denoised; what is not there is said now, not at every file.
@@ -88,7 +88,7 @@ def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> lis
         if_exists=request.if_exists,
         suffixes=raw_suffixes(layout),
         naming=Naming(request.pattern, mirror),
-        judge=Judge(digests.look_up, partial(recipe_digest, recipe, layout), current),
+        judge=Judge(digests.look_up, partial(digest_recipe, recipe, layout), current),
         named=request.named,
     )
 
@@ -111,10 +111,10 @@ def denoise_batch(
         ModelError: the model asked for is missing or broken.
     """
     recipe, layout = request.recipe, request.layout
-    models = denoisers_of(recipe, stores.models, device=request.device)
+    models = choose_denoisers(recipe, stores.models, device=request.device)
     _prepare_folders(request.output, jobs)
     many = sum(job.status is Status.PLANNED for job in jobs) > 1
-    work = denoising(
+    steps = make_steps(
         recipe,
         models,
         profiles=stores.profiles,
@@ -122,16 +122,18 @@ def denoise_batch(
         layout=layout,
         overwrite=request.if_exists is IfExists.OVERWRITE,
         keep_mtime=request.keep_mtime,
-        signing=Signing(partial(recipe_digest, recipe, layout), digests.keep),
+        signing=Signing(partial(digest_recipe, recipe, layout), digests.keep),
         remade={job.output for job in jobs if job.replaces and job.output is not None},
         read=shared_reader().read if many else read_alone,
     )
-    return _results(request, jobs, work, stop)
+    return _stream_results(request, jobs, steps, stop)
 
 
-def _results(request: DenoiseRequest, jobs: Sequence[Job], work: Work, stop: Stop) -> Iterator[FileResult]:
-    with closing(run_batch(jobs, work, in_flight=request.in_flight, stop=stop)) as results:
-        yield from copying_sidecars(results, Sidecars()) if request.sidecars else results
+def _stream_results(
+    request: DenoiseRequest, jobs: Sequence[Job], steps: Steps, stop: Stop
+) -> Iterator[FileResult]:
+    with closing(run_batch(jobs, steps, in_flight=request.in_flight, stop=stop)) as results:
+        yield from add_sidecars(results, Sidecars()) if request.sidecars else results
 
 
 def _prepare_folders(output: Path | None, jobs: Sequence[Job]) -> None:

@@ -20,10 +20,10 @@ from rawdenoise.evaluation.blocks import (
     NOISY,
     Blocks,
     check_submission,
-    found,
+    describe_blocks,
+    find_file,
     read_blocks,
     read_validation,
-    title,
     write_submission,
 )
 from rawdenoise.evaluation.scenes import Scene, find_scenes
@@ -166,7 +166,7 @@ def read_validation_set(request: EvaluationRequest) -> ValidationSet | None:
     noisy, clean = read_validation(request.data)
     scenes = find_scenes(request.data, len(noisy), request.scenes)
     is_full = noisy.shape == FULL_SET and request.limit_blocks is None
-    return ValidationSet(title(request.data), noisy, clean, scenes, is_full)
+    return ValidationSet(describe_blocks(request.data), noisy, clean, scenes, is_full)
 
 
 def validate(
@@ -178,7 +178,11 @@ def validate(
         results.append(result)
         on_scene(result.scene.name, len(results), len(blocks.scenes))
     return Validation(
-        blocks.title, blocks.is_full, tuple(results), summarize_cameras(results), summarize(results, OVERALL)
+        blocks.title,
+        blocks.is_full,
+        tuple(results),
+        summarize_cameras(results),
+        summarize(results, OVERALL),
     )
 
 
@@ -194,7 +198,7 @@ def denoise_benchmark(
     Raises:
         FileError: they cannot be read, or their scenes not be named. OutputError: the file system refuses.
     """
-    noisy = read_blocks(found(request.data, BENCHMARK))
+    noisy = read_blocks(find_file(request.data, BENCHMARK))
     scenes = find_scenes(request.data, len(noisy), request.scenes)
     denoised, seconds, models = np.empty_like(noisy), 0.0, set()
     for index, (blocks, scene) in enumerate(zip(noisy, scenes, strict=True)):

@@ -246,7 +246,7 @@ def _find_noise(
     pooled = next((card.noise for card in cards if card.camera.is_like(raw.camera)), None)
     evidence = evidence_for(raw, planes, profiles=stores.profiles, card_noise=pooled)
     seen = agreement(sample_noise(planes, valid=valid), evidence.noise)
-    gain, read_noise = _in_dn(evidence.noise, raw.levels)
+    gain, read_noise = _to_dn(evidence.noise, raw.levels)
     facts = NoiseFacts(
         gain=gain,
         read_noise=read_noise,
@@ -260,7 +260,7 @@ def _find_noise(
     return facts, evidence.notes
 
 
-def _in_dn(noise: NoiseModel, levels: Levels) -> tuple[FourFloats, FourFloats]:
+def _to_dn(noise: NoiseModel, levels: Levels) -> tuple[FourFloats, FourFloats]:
     """Per plane the gain in DN per electron, and the noise of black in DN."""
     r, g1, g2, b = (
         (shot * (levels.white - black), variance**0.5 * (levels.white - black))

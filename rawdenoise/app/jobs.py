@@ -28,7 +28,7 @@ from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.provenance import read_origin
 
 SKIPPED, FAILED = Status.SKIPPED, Status.FAILED
-OURS = "was made by rawdenoise; name the file itself to denoise it again"
+MADE_BY_US = "was made by rawdenoise; name the file itself to denoise it again"
 
 
 class IfExists(StrEnum):
@@ -57,7 +57,7 @@ class Job:
     replaces: bool = False
 
 
-def result_of(job: Job) -> FileResult:
+def begin_result(job: Job) -> FileResult:
     """Give what is known of a job before it is begun: all there will be, where planning settled it."""
     notes = (job.note,) if job.note else ()
     failed = int(job.status is Status.FAILED)
@@ -96,23 +96,27 @@ def plan(
     judge = judge or Judge(_digest_anew)
     suffixes = raw_suffixes() if suffixes is None else suffixes
     mirror = naming.mirror or Mirror(common=find_tree_root(paths))
-    found = _unique(job for path in paths for job in _find(path, recursive, suffixes, unless_in=folder))
-    found = _without_outputs(found, {make_absolute(path) for path in (paths if named is None else named)})
-    found = [_placed(job, folder, mirror) for job in found]
-    planned = [job for job in found if job.status is Status.PLANNED]
-    places = [_place_of(job.source, folder, mirror) for job in planned]
+    jobs = _drop_duplicates(
+        job for path in paths for job in _find_jobs(path, recursive, suffixes, unless_in=folder)
+    )
+    jobs = _skip_our_outputs(jobs, {make_absolute(path) for path in (paths if named is None else named)})
+    jobs = [_refuse_outside(job, folder, mirror) for job in jobs]
+    planned = [job for job in jobs if job.status is Status.PLANNED]
+    places = [_find_place(job.source, folder, mirror) for job in planned]
     kept = {}
     if if_exists is not IfExists.RENAME:
-        kept = _Outputs(folder, suffix, naming.pattern, judge).kept([job.source for job in planned], places)
+        kept = _Outputs(folder, suffix, naming.pattern, judge).find_kept(
+            [job.source for job in planned], places
+        )
     names = name_outputs(places, suffix, naming.pattern, kept)
     outputs = [name if folder is None else folder / name for name in names]
-    sources = {identity for job in found if job.reason != OURS and (identity := _identity(job.source))}
-    settle = _Settlement(suffix, if_exists, judge, sources, {key_of(output) for output in outputs})
+    sources = {identity for job in jobs if job.reason != MADE_BY_US and (identity := _identify(job.source))}
+    settlement = _Settlement(suffix, if_exists, judge, sources, {key_of(output) for output in outputs})
     settled = {
-        job.source: settle.job(_named(job, output, naming.pattern.name_output(place, suffix).name))
+        job.source: settlement.settle(_name_output(job, output, naming.pattern.name_output(place, suffix).name))
         for job, place, output in zip(planned, places, outputs, strict=True)
     }
-    return [settled.get(job.source, job) for job in found]
+    return [settled.get(job.source, job) for job in jobs]
 
 
 def _digest_anew(source: Path) -> str:
@@ -122,7 +126,9 @@ def _digest_anew(source: Path) -> str:
     return digest_of(source, signature)
 
 
-def _find(path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: Path | None) -> Iterator[Job]:
+def _find_jobs(
+    path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: Path | None
+) -> Iterator[Job]:
     """Give a file as it is, whatever its name; of a folder its raw files, sorted, and what refuses."""
     if not is_folder(path):
         yield Job(path)
@@ -130,15 +136,15 @@ def _find(path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: P
     refusals: list[OSError] = []
     for folder, folders, files in os.walk(path, onerror=refusals.append):
         keep = [Path(folder, name) for name in sorted(folders) if not name.startswith(".")]
-        folders[:] = [each.name for each in keep if recursive and not _same(each, unless_in)]
+        folders[:] = [inner.name for inner in keep if recursive and not _is_same_folder(inner, unless_in)]
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
                 yield Job(Path(folder, name))
     for error in refusals:
-        yield _settled(Job(Path(str(error.filename))), FAILED, f"cannot be read ({error.strerror})")
+        yield _settle(Job(Path(str(error.filename))), FAILED, f"cannot be read ({error.strerror})")
 
 
-def _unique(jobs: Iterable[Job]) -> list[Job]:
+def _drop_duplicates(jobs: Iterable[Job]) -> list[Job]:
     """Each path once, at its first place, however often and by whatever spelling it was given."""
     unique: dict[Path, Job] = {}
     for job in jobs:
@@ -146,7 +152,7 @@ def _unique(jobs: Iterable[Job]) -> list[Job]:
     return list(unique.values())
 
 
-def _without_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
+def _skip_our_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
     """Pass over outputs of ours: all that were only found, and those that are named beside their source."""
     names = {name_of(job.source) for job in jobs}
 
@@ -159,19 +165,19 @@ def _without_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
         return make_absolute(job.source) in named and not of_this_batch
 
     return [
-        job if job.status is not Status.PLANNED or is_meant(job) else _settled(job, SKIPPED, OURS)
+        job if job.status is not Status.PLANNED or is_meant(job) else _settle(job, SKIPPED, MADE_BY_US)
         for job in jobs
     ]
 
 
-def _placed(job: Job, folder: Path | None, mirror: Mirror) -> Job:
+def _refuse_outside(job: Job, folder: Path | None, mirror: Mirror) -> Job:
     """Refuse what the tree that is to be mirrored does not hold."""
     if job.status is not Status.PLANNED or folder is None or mirror.path_below(job.source) is not None:
         return job
-    return _settled(job, FAILED, f"does not lie below --root {mirror.root}")
+    return _settle(job, FAILED, f"does not lie below --root {mirror.root}")
 
 
-def _place_of(source: Path, folder: Path | None, mirror: Mirror) -> Path:
+def _find_place(source: Path, folder: Path | None, mirror: Mirror) -> Path:
     """Tell where a source lies as its output will, below the folder of outputs or as it is."""
     place = None if folder is None else mirror.path_below(source)
     return make_absolute(source) if place is None else place
@@ -184,7 +190,7 @@ class _Outputs:
         self._folder, self._suffix, self._pattern, self._judge = folder, suffix, pattern, judge
         self._listed: dict[Path, frozenset[str]] = {}
 
-    def kept(self, sources: Sequence[Path], places: Sequence[Path]) -> dict[int, Path]:
+    def find_kept(self, sources: Sequence[Path], places: Sequence[Path]) -> dict[int, Path]:
         """Give each source's output by its number: of its very content and name, else of its content.
 
         Last come those that say of no content, or of what the source was before its tags were changed.
@@ -197,8 +203,8 @@ class _Outputs:
                     continue
                 everywhere = self._folder is not None and how != self._is_of_capture
                 around = list_mirrored_places(source, place) if everywhere else (place,)
-                free = (name for each in around for name in self._present(each) if name not in taken)
-                own = next((name for name in free if how(source, self._path(name))), None)
+                free = (name for near in around for name in self._list_present(near) if name not in taken)
+                own = next((name for name in free if how(source, self._locate(name))), None)
                 if own is not None:
                     kept[at] = own
                     taken.add(own)
@@ -219,22 +225,22 @@ class _Outputs:
         except FileError:
             return False
 
-    def _present(self, place: Path) -> Iterator[Path]:
+    def _list_present(self, place: Path) -> Iterator[Path]:
         """Those of the names that an output of this place may have that are there."""
-        if not self._names_in(self._path(place).parent):  # as of most places, and each source has several
+        if not self._list_names(self._locate(place).parent):  # as of most places, and each source has several
             return
         for whole in (False, True):
             for number in count(1):
                 name = self._pattern.name_output(place, self._suffix, whole=whole, number=number)
-                if name.name in self._names_in(self._path(name).parent):
+                if name.name in self._list_names(self._locate(name).parent):
                     yield name
                 elif number > 1:
                     break
 
-    def _path(self, name: Path) -> Path:
+    def _locate(self, name: Path) -> Path:
         return name if self._folder is None else self._folder / name
 
-    def _names_in(self, folder: Path) -> frozenset[str]:
+    def _list_names(self, folder: Path) -> frozenset[str]:
         if folder not in self._listed:
             try:
                 self._listed[folder] = frozenset(entry.name for entry in folder.iterdir())
@@ -253,7 +259,7 @@ class _Settlement:
     sources: set[tuple[int, int]]
     taken: set[str]
 
-    def job(self, job: Job) -> Job:
+    def settle(self, job: Job) -> Job:
         """Settle a job whose output is there, or have it replaced; any other stays as it is."""
         output = job.output
         if output is None or not os.path.lexists(output):
@@ -262,31 +268,29 @@ class _Settlement:
             free = find_free_name(output, self.suffix, self._is_taken)
             self.taken.add(key_of(free))
             return replace(job, output=free, note=f"named {free.name} because {output.name} exists")
-        if _identity(output) in self.sources:
+        if _identify(output) in self.sources:
             reason = f"the output {output} is one of the sources; give another folder with -o, or a --name"
-            return _settled(job, FAILED, reason)
+            return _settle(job, FAILED, reason)
         if not output.is_file():  # a folder, or a link to nothing: no output of anything
-            return _settled(
-                job, FAILED, f"{output} is there and is no file; give another folder, or a --name"
-            )
+            return _settle(job, FAILED, f"{output} is there and is no file; give another folder, or a --name")
         if self.if_exists is IfExists.ERROR:
-            return _settled(job, FAILED, f"{output} exists")
+            return _settle(job, FAILED, f"{output} exists")
         if self.if_exists is IfExists.OVERWRITE:
-            return self._written_over(job, output)
+            return self._overwrite(job, output)
         try:
             standing = self.judge.find_standing(job.source, output)
         except FileError as error:
-            return _settled(job, FAILED, error.reason)
-        return self._as_it_stands(replace(job, standing=standing), output)
+            return _settle(job, FAILED, error.reason)
+        return self._judge_standing(replace(job, standing=standing), output)
 
-    def _written_over(self, job: Job, output: Path) -> Job:
+    def _overwrite(self, job: Job, output: Path) -> Job:
         existing = self.judge.examine(output)
         if existing.is_foreign and not existing.missing:  # it may be a capture, of which there is no other
             reason = f"{output} exists and was not made by rawdenoise; give another folder, or a --name"
-            return _settled(job, FAILED, reason)
+            return _settle(job, FAILED, reason)
         return replace(job, replaces=True)
 
-    def _as_it_stands(self, job: Job, output: Path) -> Job:
+    def _judge_standing(self, job: Job, output: Path) -> Job:
         again, redo = replace(job, replaces=True), self.if_exists is IfExists.REDO
         match job.standing:
             case Standing.BROKEN:
@@ -299,31 +303,31 @@ class _Settlement:
                 what = "was made of other content" if made else "is of another capture"
                 more = " (another capture, or this file has changed since)" if made else ""
                 reason = f"{output} exists and {what}{more}; give another folder, or --if-exists rename"
-                return _settled(job, FAILED, reason)
+                return _settle(job, FAILED, reason)
             case standing:
-                return _settled(job, SKIPPED, f"{output} exists{_WORDS.get(standing, '')}")
+                return _settle(job, SKIPPED, f"{output} exists{_STANDING_WORDS.get(standing, '')}")
 
     def _is_taken(self, path: Path) -> bool:
         return os.path.lexists(path) or key_of(path) in self.taken
 
 
-_WORDS = {
+_STANDING_WORDS = {
     Standing.OTHER_RECIPE: ", by another recipe, model or method",
     Standing.CHANGED: ", of this capture as it was before its file was changed",
     Standing.UNKNOWN: ", and does not say of what it was made",
 }
 
 
-def _named(job: Job, output: Path, usual: str) -> Job:
+def _name_output(job: Job, output: Path, usual: str) -> Job:
     note = "" if output.name == usual else f"named {output.name} because other inputs have the same name"
     return replace(job, output=output, note=note)
 
 
-def _settled(job: Job, status: Status, reason: str) -> Job:
+def _settle(job: Job, status: Status, reason: str) -> Job:
     return replace(job, status=status, reason=reason)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
+def _identify(path: Path) -> tuple[int, int] | None:
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -331,6 +335,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _same(path: Path, other: Path | None) -> bool:
-    identity = _identity(path)
-    return other is not None and identity is not None and identity == _identity(other)
+def _is_same_folder(path: Path, other: Path | None) -> bool:
+    identity = _identify(path)
+    return other is not None and identity is not None and identity == _identify(other)

@@ -23,25 +23,25 @@ class ModelState:
     error: ModelError | None = None
 
 
-def card_json(card: ModelCard) -> dict[str, object]:
+def card_to_json(card: ModelCard) -> dict[str, object]:
     """Give a card as JSON's own types."""
     fields: dict[str, object] = json.loads(json.dumps(asdict(card), default=dict))
     return fields
 
 
-def card_row(card: ModelCard) -> tuple[str, ...]:
+def make_card_row(card: ModelCard) -> tuple[str, ...]:
     """A card as a row of `COLUMNS`."""
     camera, count = card.camera, str(len(card.captures))
-    return (card.id, camera.name, camera.mode, _isos(card), card.net, count, card.created[:10])
+    return (card.id, camera.name, camera.mode, _write_isos(card), card.net, count, card.created[:10])
 
 
-def card_lines(card: ModelCard) -> list[str]:
+def describe_card(card: ModelCard) -> list[str]:
     """Say a card in lines of `name: value`, and what the model did to held-out captures."""
     facts = {
         "id": card.id,
         "camera": card.camera.name,
         "mode": card.camera.mode,
-        "ISO": _isos(card),
+        "ISO": _write_isos(card),
         "network": card.net,
         "objective": card.objective,
         "captures": card.captures_text,
@@ -54,7 +54,7 @@ def card_lines(card: ModelCard) -> list[str]:
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "weights": f"sha256 {card.weights_sha256}",
     }
-    return [*(f"{name + ':':<12} {value}" for name, value in facts.items()), *_evidence_lines(card)]
+    return [*(f"{name + ':':<12} {value}" for name, value in facts.items()), *_describe_evidence(card)]
 
 
 def verify_models(ids: Sequence[str], store: ModelStore) -> Iterator[ModelState]:
@@ -69,12 +69,12 @@ def verify_models(ids: Sequence[str], store: ModelStore) -> Iterator[ModelState]
             yield ModelState(id, error)
 
 
-def fitting_names(id: str, store: ModelStore) -> str:
+def list_fitting_names(id: str, store: ModelStore) -> str:
     """The ids of the readable models that begin like this, or else the word itself."""
     return ", ".join(card.id for card in store.cards() if card.id.startswith(id)) or id
 
 
-def _evidence_lines(card: ModelCard) -> list[str]:
+def _describe_evidence(card: ModelCard) -> list[str]:
     """Say what the model did to held-out captures: a line for each ISO, and one for each complaint."""
     if not card.evidence:
         return []
@@ -94,7 +94,7 @@ def _evidence_lines(card: ModelCard) -> list[str]:
     return lines
 
 
-def _isos(card: ModelCard) -> str:
+def _write_isos(card: ModelCard) -> str:
     if card.iso_range is None:
         return "unknown"
     low, high = card.iso_range

@@ -28,14 +28,14 @@ def user_stores() -> Stores:
     """The user's own stores, or those named by RAWDENOISE_MODELS, _PROFILES and _CACHE."""
     data, cache = platformdirs.user_data_path(APP), platformdirs.user_cache_path(APP)
     return Stores(
-        ModelStore(_named("RAWDENOISE_MODELS") or data / "models"),
-        ProfileStore(_named("RAWDENOISE_PROFILES") or data / "cameras"),
-        digests=_named("RAWDENOISE_CACHE") or cache,
+        ModelStore(_read_folder("RAWDENOISE_MODELS") or data / "models"),
+        ProfileStore(_read_folder("RAWDENOISE_PROFILES") or data / "cameras"),
+        digests=_read_folder("RAWDENOISE_CACHE") or cache,
         scratch=cache,
     )
 
 
-def _named(variable: str) -> Path | None:
+def _read_folder(variable: str) -> Path | None:
     """The folder that a variable of the environment names; None where it is empty, too."""
     text = os.environ.get(variable)
     return Path(text) if text else None

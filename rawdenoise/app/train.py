@@ -16,7 +16,6 @@ from rawdenoise.app.training_events import (
     ModelUnsaved,
     OnEvent,
     TrainingResumed,
-    count_noun,
     ignore,
     list_isos,
 )
@@ -35,6 +34,7 @@ from rawdenoise.models.bundled import BUNDLED, load_bundled
 from rawdenoise.models.choice import choose_model
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
+from rawdenoise.terminal.text import count_noun
 from rawdenoise.training.camera import remove_training, train
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import CaptureSet, gather_captures
@@ -96,7 +96,7 @@ def find_cameras(request: TrainRequest, *, on_event: OnEvent = ignore) -> FoundC
 
 def train_cameras(
     request: TrainRequest,
-    found: FoundCameras,
+    found_cameras: FoundCameras,
     stores: Stores,
     *,
     on_event: OnEvent = ignore,
@@ -112,10 +112,10 @@ def train_cameras(
     net = request.options.net
     start = load_bundled(net) if request.from_bundled and net in BUNDLED else None
     scratch = request.scratch or stores.scratch / "training"
-    for number, captures in enumerate(found.cameras, 1):
-        on_event(CameraBegun(number, len(found.cameras), captures.camera))
+    for number, captures in enumerate(found_cameras.cameras, 1):
+        on_event(CameraBegun(number, len(found_cameras.cameras), captures.camera))
         try:
-            everything, unpaired = _add_clean_captures(captures, found.clean, request.unpaired)
+            everything, unpaired = _add_clean_captures(captures, found_cameras.clean, request.unpaired)
             training = CameraTraining(everything, request.options, start, unpaired, stores.profiles)
             # The model these captures would be denoised with now: a broken one is said before time is spent.
             rival = choose_model(captures.camera, stores.models, bundled=start.card.net if start else "fast")

@@ -10,6 +10,7 @@ from pathlib import Path
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import RawDenoiseError, TrainingError, explain
 from rawdenoise.models.card import CLEAN, ModelCard
+from rawdenoise.terminal.text import count_noun
 from rawdenoise.training.camera import Trained
 from rawdenoise.training.captures import Capture, CaptureSet
 from rawdenoise.training.progress import Progress
@@ -205,8 +206,3 @@ def list_isos(captures: Sequence[Capture]) -> tuple[int, ...]:
 def name_isos(isos: Sequence[int]) -> str:
     """Say ISOs in words."""
     return f"ISO {', '.join(map(str, isos))}" if isos else "ISO not stated"
-
-
-def count_noun(number: int, noun: str) -> str:
-    """Say a number of things: 1 file, 3 files."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -14,8 +14,8 @@ from rawdenoise import __version__
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.terminal.signals import Ended, end_on_signal
-from rawdenoise.terminal.streams import BROKEN_PIPE, discard, standard_streams
-from rawdenoise.terminal.text import one_line
+from rawdenoise.terminal.streams import BROKEN_PIPE_EXIT_CODE, discard, standard_streams
+from rawdenoise.terminal.text import to_one_line
 
 COMMANDS = {
     "train": "Train a camera's model on its own noisy captures.",
@@ -73,7 +73,7 @@ class Commands(click.Group):
             ctx.exit(ended.exit_code)
         except BrokenPipeError:
             discard(sys.stdout.fileno())  # or the flush at exit complains
-            ctx.exit(BROKEN_PIPE)
+            ctx.exit(BROKEN_PIPE_EXIT_CODE)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
         except Exception as error:
@@ -86,8 +86,8 @@ class Commands(click.Group):
 
 def _line(error: Exception) -> str:
     if isinstance(error, RawDenoiseError):
-        return one_line(name_options(error))
-    what = one_line(f"{type(error).__name__}: {error}")
+        return to_one_line(name_options(error))
+    what = to_one_line(f"{type(error).__name__}: {error}")
     return f"unexpected {what} (a bug; `rawdenoise --debug ...` shows where)"
 
 

@@ -146,7 +146,7 @@ def recipe_options(function: Command) -> Command:
     return function
 
 
-def recipe_from(options: Mapping[str, Any], *, estimate: bool = True) -> Recipe:
+def make_recipe(options: Mapping[str, Any], *, estimate: bool = True) -> Recipe:
     """Make the recipe of what was given for `recipe_options`."""
     from rawdenoise.formats.output_levels import OutputLevels
     from rawdenoise.recipe import Recipe
@@ -165,7 +165,7 @@ def recipe_from(options: Mapping[str, Any], *, estimate: bool = True) -> Recipe:
     return Recipe(**given, levels=OutputLevels(options["levels"]), estimate=estimate)
 
 
-def given_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -> list[Path]:
+def gather_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -> list[Path]:
     """Gather the paths of the command line and of a list; expand the patterns that no shell expanded.
 
     Raises:
@@ -173,11 +173,11 @@ def given_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -
     """
     if not paths and files_from is None:
         raise click.UsageError("give at least one PATH, or a list with --files-from")
-    listed = [] if files_from is None else _listed(files_from, b"\0" if null else b"\n")
-    return [found for path in (*paths, *listed) for found in _expanded(path)]
+    listed = [] if files_from is None else _read_list(files_from, b"\0" if null else b"\n")
+    return [expanded for path in (*paths, *listed) for expanded in _expand(path)]
 
 
-def _listed(source: Path, separator: bytes) -> list[Path]:
+def _read_list(source: Path, separator: bytes) -> list[Path]:
     is_stdin = str(source) == "-"
     if is_stdin and is_closed(sys.stdin):
         raise click.UsageError("--files-from -: standard input is closed")
@@ -185,7 +185,7 @@ def _listed(source: Path, separator: bytes) -> list[Path]:
         data = sys.stdin.buffer.read() if is_stdin else source.read_bytes()
     except OSError as error:
         raise click.UsageError(f"--files-from {source}: {error.strerror}") from error
-    data = _without_mark(data)
+    data = _drop_mark(data)
     names = data.split(separator)
     if separator == b"\n":
         if b"\0" in data:
@@ -196,7 +196,7 @@ def _listed(source: Path, separator: bytes) -> list[Path]:
     return [Path(os.fsdecode(name)) for name in names if name]
 
 
-def _without_mark(data: bytes) -> bytes:
+def _drop_mark(data: bytes) -> bytes:
     """Drop the byte order mark that editors and PowerShell put before a list; UTF-16 becomes UTF-8."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         with suppress(UnicodeDecodeError):
@@ -204,7 +204,7 @@ def _without_mark(data: bytes) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _expanded(path: Path) -> Iterator[Path]:
+def _expand(path: Path) -> Iterator[Path]:
     """Expand a pattern, unless a file has that very name; other paths stay as they are, there or not."""
     if not glob.has_magic(str(path)) or os.path.lexists(path):
         yield path

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import given_paths, layout_options, path_options
+from rawdenoise.cli.arguments import gather_paths, layout_options, path_options
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import RawDenoiseError, explain, is_damage
-from rawdenoise.terminal.text import counted, one_line, table
+from rawdenoise.terminal.text import count_noun, set_table, to_one_line
 
 if TYPE_CHECKING:
     from rawdenoise.app.calibrate import Calibration
@@ -55,11 +55,11 @@ def command(
     """
     from rawdenoise.app.calibrate import SOURCE, CalibrationRequest, calibrate, find_cameras
     from rawdenoise.app.stores import user_stores
-    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.cli.layout import parse_layout
 
-    given = given_paths(paths, files_from, null=null) if paths or files_from or not (darks or flats) else []
+    given = gather_paths(paths, files_from, null=null) if paths or files_from or not (darks or flats) else []
     request = CalibrationRequest(
-        tuple(given), darks, flats, as_captures, camera, plain_layout(**layout), output, plot, dry_run,
+        tuple(given), darks, flats, as_captures, camera, parse_layout(**layout), output, plot, dry_run,
         source or SOURCE,
     )  # fmt: skip
     stores = user_stores()
@@ -74,7 +74,7 @@ def command(
     cameras = find_cameras(request, on_left_out=left_out)
     for number, frames in enumerate(cameras):
         if len(cameras) > 1:
-            click.echo(("\n" if number else "") + one_line(frames.name))
+            click.echo(("\n" if number else "") + to_one_line(frames.name))
         calibration = calibrate(frames, request, stores)
         _show(calibration)
         failures += calibration.refusals
@@ -82,33 +82,33 @@ def command(
             if len(cameras) == 1:
                 raise calibration.error
             failures.append(calibration.error)
-            _say(f"failed: {frames.name}: {_reason(calibration.error)}")
+            _say(f"failed: {frames.name}: {_explain(calibration.error)}")
     ctx.exit(1 if failures else 0)
 
 
 def _show(calibration: Calibration) -> None:
     """Say what was measured, and what became of it."""
-    from rawdenoise.app.cameras import POINT_COLUMNS, point_row
+    from rawdenoise.app.cameras import POINT_COLUMNS, make_point_row
 
     for refusal in calibration.refusals:
         _say(f"refused: {refusal}")
     if (measured := calibration.measured) is not None:
-        for line in table([POINT_COLUMNS, *map(point_row, measured.points)]):
+        for line in set_table([POINT_COLUMNS, *map(make_point_row, measured.points)]):
             click.echo(line)
         if measured.defects is not None:
             hot, dead = len(measured.defects.hot), len(measured.defects.dead)
-            click.echo(f"{counted(hot, 'hot pixel')}, {dead} dead")
+            click.echo(f"{count_noun(hot, 'hot pixel')}, {dead} dead")
         for note in calibration.notes:
             _say(note)
     if calibration.output is not None and (profile := calibration.profile) is not None:
-        click.echo(f"{one_line(calibration.output)} ({profile.camera.name}, {len(profile.points)} ISO)")
+        click.echo(f"{to_one_line(calibration.output)} ({profile.camera.name}, {len(profile.points)} ISO)")
     if calibration.page is not None:
-        click.echo(f"pictures: {one_line(calibration.page)}")
+        click.echo(f"pictures: {to_one_line(calibration.page)}")
 
 
-def _reason(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     return name_options(error) if isinstance(error, RawDenoiseError) else explain(error)
 
 
 def _say(line: str) -> None:
-    click.echo(one_line(line), err=True)
+    click.echo(to_one_line(line), err=True)

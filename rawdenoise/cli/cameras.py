@@ -10,7 +10,7 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.terminal.text import one_line, table
+from rawdenoise.terminal.text import set_table, to_one_line
 
 if TYPE_CHECKING:
     from rawdenoise.noise.profiles.store import ProfileStore
@@ -29,17 +29,17 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a profile on standard output.")
 def list_(as_json: bool) -> None:
     """List the cameras whose noise is known."""
-    from rawdenoise.app.cameras import PROFILE_COLUMNS, profile_json, profile_row
+    from rawdenoise.app.cameras import PROFILE_COLUMNS, make_profile_row, profile_to_json
 
     store = _store()
     if as_json:
-        lines = [json.dumps(profile_json(stored)) for stored in store.profiles()]
+        lines = [json.dumps(profile_to_json(stored)) for stored in store.profiles()]
     else:
-        lines = table([PROFILE_COLUMNS, *map(profile_row, store.profiles())])
+        lines = set_table([PROFILE_COLUMNS, *map(make_profile_row, store.profiles())])
     for line in lines:
         click.echo(line)
     for error in store.broken():
-        click.echo(f"broken: {one_line(str(error))}", err=True)
+        click.echo(f"broken: {to_one_line(str(error))}", err=True)
 
 
 @command.command()
@@ -48,17 +48,17 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole profile as JSON.")
 def show(camera: str, iso: int | None, as_json: bool) -> None:
     """Show what is known of a camera's noise."""
-    from rawdenoise.app.cameras import POINT_COLUMNS, look_up_profile, point_row, profile_lines
+    from rawdenoise.app.cameras import POINT_COLUMNS, describe_profile, look_up_profile, make_point_row
 
     answer = look_up_profile(camera, _store(), iso=iso)
     if as_json:
         click.echo(json.dumps(answer.as_json(), indent=2))
         return
-    points = table([POINT_COLUMNS, *map(point_row, answer.stored.profile.points)])
+    points = set_table([POINT_COLUMNS, *map(make_point_row, answer.stored.profile.points)])
     unit = "gain in DN per electron; read and row noise in DN"
     at = ["", answer.noise_line()] if iso else []
-    for line in (*profile_lines(answer.stored), "", *points, "", unit, *at):
-        click.echo(one_line(line))
+    for line in (*describe_profile(answer.stored), "", *points, "", unit, *at):
+        click.echo(to_one_line(line))
 
 
 @command.command()

@@ -12,14 +12,14 @@ from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import (
     DEVICE_HELP,
     LAYOUT,
-    given_paths,
+    gather_paths,
     layout_options,
+    make_recipe,
     path_options,
-    recipe_from,
     recipe_options,
 )
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.terminal.text import one_line
+from rawdenoise.terminal.text import to_one_line
 
 
 @click.command("denoise", short_help=COMMANDS["denoise"])
@@ -74,7 +74,7 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     from rawdenoise.app.denoise import DenoiseRequest, denoise_batch, plan_batch
     from rawdenoise.app.jobs import IfExists
     from rawdenoise.app.stores import user_stores
-    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.cli.layout import parse_layout
     from rawdenoise.cli.report import BatchReport
     from rawdenoise.errors import NothingMatchedError
     from rawdenoise.files.digests import Digests
@@ -84,19 +84,19 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     _check(options)
     writer, named = (
         find_writer(options["format"]),
-        given_paths(paths, options["files_from"], null=options["null"]),
+        gather_paths(paths, options["files_from"], null=options["null"]),
     )
     request = DenoiseRequest(
         tuple(named),
         options["output"],
-        recipe_from(options, estimate=not options["no_estimate"]),
+        make_recipe(options, estimate=not options["no_estimate"]),
         IfExists.REDO if options["redo"] else IfExists(options["if_exists"]),
         parse_pattern(options["name"], writer.suffix),
         options["root"],
         options["recursive"],
         named=paths,
         is_list=options["files_from"] is not None or named != list(paths),
-        layout=plain_layout(**{name: options[name] for name in LAYOUT}),
+        layout=parse_layout(**{name: options[name] for name in LAYOUT}),
         in_flight=options["jobs"],
         device=options["device"],
         keep_mtime=options["keep_mtime"],
@@ -110,7 +110,7 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
         raise NothingMatchedError(f"no raw files found{hint}")
     report = BatchReport(as_json=options["as_json"])
     if options["dry_run"]:
-        ctx.exit(report.planned(plan))
+        ctx.exit(report.show_plan(plan))
     if request.recipe.min_gain is not None and not (request.recipe.estimate and request.recipe.strength):
         raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
     resumes = options["if_exists"] == "skip"
@@ -128,7 +128,7 @@ def _check(options: dict[str, Any]) -> None:
     if (output is None) is not beside:
         raise click.UsageError("give a folder with -o OUT, or --beside to put outputs beside their sources")
     if output is not None and output.exists() and not output.is_dir():
-        raise click.UsageError(f"-o {one_line(output)} is a file; give a folder")
+        raise click.UsageError(f"-o {to_one_line(output)} is a file; give a folder")
     if options["root"] is not None and beside:
         raise click.UsageError("--root says what is mirrored below OUT; with --beside nothing is")
     if options["redo"] and options["if_exists"] != "skip":

@@ -10,7 +10,7 @@ from click import style
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.errors import SetupError
-from rawdenoise.terminal.text import one_line
+from rawdenoise.terminal.text import to_one_line
 
 MARKS = {
     True: style("ok  ", fg="green"),
@@ -36,5 +36,5 @@ def command(ctx: click.Context, as_json: bool) -> None:
         click.echo(json.dumps({"ok": is_well, "checks": [asdict(check) for check in checks]}, indent=2))
     else:
         for check in checks:
-            click.echo(f"{MARKS[check.ok]} {check.name + ':':<15} {one_line(check.detail)}")
+            click.echo(f"{MARKS[check.ok]} {check.name + ':':<15} {to_one_line(check.detail)}")
     ctx.exit(0 if is_well else SetupError.exit_code)

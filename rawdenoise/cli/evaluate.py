@@ -11,7 +11,7 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import DEVICE_HELP, RenamedOption
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.terminal.text import counted, one_line, table
+from rawdenoise.terminal.text import count_noun, set_table, to_one_line
 
 
 @click.group("evaluate", short_help=COMMANDS["evaluate"])
@@ -82,13 +82,13 @@ def sidd(
         if as_json:
             click.echo(json.dumps(validation.as_json(), indent=2))
         else:
-            for line in (one_line(validation.heading), *table([app.COLUMNS, *validation.rows()])):
+            for line in (to_one_line(validation.heading), *set_table([app.COLUMNS, *validation.rows()])):
                 click.echo(line)
         if csv is not None:
             validation.write_csv(csv)
     if submission is not None:
         app.denoise_benchmark(request, submission, denoise, on_scene=partial(_report, "benchmark"))
-        click.echo(f"wrote {one_line(submission.output)}", err=True)
+        click.echo(f"wrote {to_one_line(submission.output)}", err=True)
 
 
 def _parse_about(entry: str) -> tuple[str, str]:
@@ -98,9 +98,9 @@ def _parse_about(entry: str) -> tuple[str, str]:
     name, equals, text = entry.partition("=")
     if not equals or name not in ABOUT:
         names = ", ".join(ABOUT)
-        raise click.UsageError(f"--about {one_line(entry)}: give one of {names}, as in Venue=none")
+        raise click.UsageError(f"--about {to_one_line(entry)}: give one of {names}, as in Venue=none")
     return name, text
 
 
 def _report(part: str, scene: str, done: int, count: int) -> None:
-    click.echo(f"{part}: {done} of {counted(count, 'scene')} ({scene})", err=True)
+    click.echo(f"{part}: {done} of {count_noun(count, 'scene')} ({scene})", err=True)

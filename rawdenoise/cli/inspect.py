@@ -12,7 +12,7 @@ from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import layout_options
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.errors import ModelError, RawDenoiseError
-from rawdenoise.terminal.text import one_line
+from rawdenoise.terminal.text import to_one_line
 
 
 @click.command("inspect", short_help=COMMANDS["inspect"])
@@ -32,9 +32,9 @@ def command(
     """
     from rawdenoise.app.inspect import inspect
     from rawdenoise.app.stores import user_stores
-    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.cli.layout import parse_layout
 
-    stores, plain, isolated = user_stores(), plain_layout(**layout), len(files) > 1
+    stores, plain, isolated = user_stores(), parse_layout(**layout), len(files) > 1
     refused = lacks_model = False
     for number, file in enumerate(files):
         try:
@@ -44,11 +44,11 @@ def command(
             if as_json:
                 click.echo(json.dumps({"file": str(file), "error": str(error)}))
             else:
-                click.echo(f"error: {one_line(str(error))}", err=True)
+                click.echo(f"error: {to_one_line(str(error))}", err=True)
             continue
         lacks_model |= facts.model.id is None
         if as_json:
             click.echo(json.dumps(facts.as_json()))
         else:
-            click.echo(("\n" if number else "") + "\n".join(map(one_line, facts.lines())))
+            click.echo(("\n" if number else "") + "\n".join(map(to_one_line, facts.lines())))
     ctx.exit(int(refused) or (ModelError.exit_code if lacks_model else 0))

@@ -10,7 +10,7 @@ from rawdenoise.capture.raw import Cfa
 from rawdenoise.formats.plain import PlainLayout
 
 
-def plain_layout(
+def parse_layout(
     *, cfa: str | None, black: str | None, white: float | None, bits: int | None, size: str | None
 ) -> PlainLayout | None:
     """Make a layout of what was given; None where nothing was.
@@ -26,10 +26,10 @@ def plain_layout(
         return None
     return PlainLayout(
         cfa=Cfa(cfa.upper()),
-        black=_black(black or "0"),
+        black=_parse_black(black or "0"),
         white=white,
         bits=16 if bits is None else bits,
-        size=None if size is None else _size(size),
+        size=None if size is None else _parse_size(size),
     )
 
 
@@ -44,7 +44,7 @@ def spell_layout(layout: PlainLayout) -> Iterator[str]:
         yield from ("--size", "x".join(map(str, layout.size)))
 
 
-def _black(text: str) -> float | tuple[float, float, float, float]:
+def _parse_black(text: str) -> float | tuple[float, float, float, float]:
     try:
         match [float(value) for value in text.split(",")]:
             case [black]:
@@ -56,7 +56,7 @@ def _black(text: str) -> float | tuple[float, float, float, float]:
     raise click.UsageError(f"--black {text}: give one level, or four with commas (R,G1,G2,B)")
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     width, _, height = text.lower().partition("x")
     if width.isdecimal() and height.isdecimal() and int(width) and int(height):
         return int(width), int(height)

@@ -25,9 +25,9 @@ def list_(as_json: bool) -> None:
     from rawdenoise.extensions.registry import EXTENSION_GROUPS, extensions
 
     entries = [
-        each
+        extension
         for group in EXTENSION_GROUPS
-        for each in sorted(extensions(group).values(), key=lambda e: e.name)
+        for extension in sorted(extensions(group).values(), key=lambda e: e.name)
     ]
     if as_json:
         click.echo(json.dumps([asdict(entry) for entry in entries], indent=2))

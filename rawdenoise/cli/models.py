@@ -11,7 +11,7 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.errors import ModelError
-from rawdenoise.terminal.text import one_line, table
+from rawdenoise.terminal.text import set_table, to_one_line
 
 if TYPE_CHECKING:
     from rawdenoise.models.store import ModelStore
@@ -29,18 +29,18 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a model on standard output.")
 def list_(as_json: bool) -> None:
     """List the models, newest first."""
-    from rawdenoise.app.models import COLUMNS, card_json, card_row
+    from rawdenoise.app.models import COLUMNS, card_to_json, make_card_row
 
     store = _store()
     cards = store.cards()
     if as_json:
         for card in cards:
-            click.echo(json.dumps(card_json(card)))
+            click.echo(json.dumps(card_to_json(card)))
     elif not cards:
-        folder = one_line(store.folder)
+        folder = to_one_line(store.folder)
         click.echo(f"no models in {folder}: train one with `rawdenoise train FOLDER`", err=True)
     else:  # ids stand first and are never cut
-        for line in table([COLUMNS, *map(card_row, cards)]):
+        for line in set_table([COLUMNS, *map(make_card_row, cards)]):
             click.echo(line)
     for error in store.broken():
         click.echo(f"broken: {error}", err=True)
@@ -52,7 +52,7 @@ def list_(as_json: bool) -> None:
 @click.option("--html", "as_html", is_flag=True, help="The path of its page, with curves and pictures.")
 def show(id: str, as_json: bool, as_html: bool) -> None:
     """Show a model's card."""
-    from rawdenoise.app.models import card_json, card_lines
+    from rawdenoise.app.models import card_to_json, describe_card
 
     store = _store()
     if as_html:
@@ -60,9 +60,9 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
 
         click.echo(ensure_page(store, id))
     elif as_json:
-        click.echo(json.dumps(card_json(store.verify(id)), indent=2))
+        click.echo(json.dumps(card_to_json(store.verify(id)), indent=2))
     else:
-        click.echo("\n".join(map(one_line, card_lines(store.verify(id)))))
+        click.echo("\n".join(map(to_one_line, describe_card(store.verify(id)))))
 
 
 @command.command()
@@ -97,7 +97,7 @@ def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
         else:
             broken.append(model.error)
     for error in broken:
-        click.echo(f"broken: {one_line(str(error))}", err=True)
+        click.echo(f"broken: {to_one_line(str(error))}", err=True)
     ctx.exit(ModelError.exit_code if broken else 0)
 
 
@@ -106,11 +106,11 @@ def verify(ctx: click.Context, ids: tuple[str, ...]) -> None:
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def remove(ids: tuple[str, ...], yes: bool) -> None:
     """Delete models from the store, after asking."""
-    from rawdenoise.app.models import fitting_names
+    from rawdenoise.app.models import list_fitting_names
 
     store = _store()
     for id in ids:
-        fitting = fitting_names(id, store)
+        fitting = list_fitting_names(id, store)
         if not yes:
             click.confirm(f"Delete model {fitting}?", abort=True)
         store.remove(id)

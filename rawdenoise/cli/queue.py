@@ -11,7 +11,7 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.terminal.text import counted, duration, one_line
+from rawdenoise.terminal.text import count_noun, to_one_line, write_duration
 
 if TYPE_CHECKING:
     from rawdenoise.watching.ledger import Ledger
@@ -46,7 +46,7 @@ def list_jobs(only: tuple[str, ...], limit: int, as_json: bool, folder: Path | N
     with _open(folder) as ledger:
         captures = list_captures(ledger, [State(name) for name in only or STATES], limit)
     for capture in captures:
-        click.echo(json.dumps(capture) if as_json else _line(**capture))
+        click.echo(json.dumps(capture) if as_json else _describe_job(**capture))
 
 
 @command.command("show")
@@ -68,8 +68,10 @@ def show(id: int, as_json: bool, folder: Path | None) -> None:
         return
     for name, value in fields.items():
         if value not in (None, "", []):
-            words = _time(value) if name.endswith("_at") else value
-            click.echo(f"{name:<12} {one_line(', '.join(words) if isinstance(words, list) else str(words))}")
+            words = _write_time(value) if name.endswith("_at") else value
+            click.echo(
+                f"{name:<12} {to_one_line(', '.join(words) if isinstance(words, list) else str(words))}"
+            )
 
 
 @command.command("retry")
@@ -134,10 +136,10 @@ def stats(as_json: bool, folder: Path | None) -> None:
         click.echo(f"{state:<12} {count}")
     click.echo(f"done         {sums.done_last_hour} in the last hour, {sums.done_last_day} in the last day")
     if sums.latency_p50_s is not None and sums.latency_p95_s is not None:
-        half, most = duration(sums.latency_p50_s), duration(sums.latency_p95_s)
+        half, most = write_duration(sums.latency_p50_s), write_duration(sums.latency_p95_s)
         click.echo(f"latency      {half} median, {most} for 95 %")
     if sums.oldest_waiting_s is not None:
-        click.echo(f"waiting      {duration(sums.oldest_waiting_s)} at most")
+        click.echo(f"waiting      {write_duration(sums.oldest_waiting_s)} at most")
 
 
 def _open(folder: Path | None) -> Ledger:
@@ -148,18 +150,18 @@ def _open(folder: Path | None) -> Ledger:
 
 
 def _print_number(key: str, number: int, words: str, as_json: bool) -> None:
-    click.echo(json.dumps({key: number}) if as_json else f"{counted(number, 'capture')} {words}")
+    click.echo(json.dumps({key: number}) if as_json else f"{count_noun(number, 'capture')} {words}")
 
 
-def _line(
+def _describe_job(
     state: str, paths: list[str], id: int | str = "", output: str | None = None, reason: str = "",
     sha256: str = "", **more: object,
 ) -> str:  # fmt: skip
-    source = one_line(paths[0]) if paths else f"(gone) {sha256[:12]}"
+    source = to_one_line(paths[0]) if paths else f"(gone) {sha256[:12]}"
     others = f" (+{len(paths) - 1})" if len(paths) > 1 else ""
-    result = f" -> {one_line(output)}" if output is not None and state == "done" else ""
-    return f"{id:>6} {state:<11} {source}{others}{result}{f': {one_line(reason)}' if reason else ''}"
+    result = f" -> {to_one_line(output)}" if output is not None and state == "done" else ""
+    return f"{id:>6} {state:<11} {source}{others}{result}{f': {to_one_line(reason)}' if reason else ''}"
 
 
-def _time(seconds: float) -> str:
+def _write_time(seconds: float) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

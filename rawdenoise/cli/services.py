@@ -17,10 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rawdenoise.app.stores import user_stores
-from rawdenoise.cli.arguments import recipe_from
+from rawdenoise.cli.arguments import make_recipe
 from rawdenoise.files.names import make_absolute
 from rawdenoise.terminal.signals import stop_on_signal
-from rawdenoise.terminal.text import duration, one_line
+from rawdenoise.terminal.text import to_one_line, write_duration
 from rawdenoise.watching.config import WatchConfig, configure, default_state, read_config
 from rawdenoise.watching.ledger import open_existing
 from rawdenoise.watching.ledger.records import State
@@ -47,20 +47,22 @@ def read_options(
         for name in ("source", "output", *options):
             if _was_given(ctx, name):
                 spelled = "IN" if name == "source" else "--" + name.replace("_", "-")
-                raise click.UsageError(f"--config says all of it; {spelled} belongs into {one_line(config)}")
+                raise click.UsageError(
+                    f"--config says all of it; {spelled} belongs into {to_one_line(config)}"
+                )
         from_file = read_config(config)
         return from_file if state is None else replace(from_file, state=make_absolute(state))
     if source is None or output is None:
         raise click.UsageError("give a folder to watch and -o OUT, or --config FILE")
     options["recursive"] = not options["no_recursive"]
-    return configure(source, output, recipe_from(options), state, options)
+    return configure(source, output, make_recipe(options), state, options)
 
 
 def run(config: WatchConfig, file: Path | None, options: RunOptions, *, log_json: bool) -> int:
     """Watch until a signal, or with `once` until all is done."""
     stores = user_stores()
     check_denoisers(config, stores)
-    report = JsonReport(_err) if log_json else PlainReport(_err, one_line)
+    report = JsonReport(_err) if log_json else PlainReport(_err, to_one_line)
     with stop_on_signal(lambda: None) as stop:
         ending = watch(config, stores, report, stop, options, file=file)
     code = stop.exit_code if options.once and stop() else ending.exit_code
@@ -73,13 +75,21 @@ def print_service(ctx: click.Context, kind: str, config: WatchConfig, *, once: b
     """Print a unit that runs the command as it was given, with folders spelled out."""
     if once:
         raise click.UsageError("--once ends when all is done; a service goes on")
-    command = [sys.executable, "-m", "rawdenoise", "watch", *_given(ctx), "--state", str(config.state)]
+    command = [
+        sys.executable,
+        "-m",
+        "rawdenoise",
+        "watch",
+        *_spell_options(ctx),
+        "--state",
+        str(config.state),
+    ]
     click.echo(service_unit(kind, command), nl=False)
     _err(INSTALLING[kind])
     return 0
 
 
-def _given(ctx: click.Context) -> Iterator[str]:
+def _spell_options(ctx: click.Context) -> Iterator[str]:
     """Spell what was given, by options or the environment; folders as seen from anywhere."""
     for param in ctx.command.params:
         if param.name is None or param.name in LEFT_OUT or not _was_given(ctx, param.name):
@@ -121,31 +131,31 @@ def _page(status: WatchStatus) -> Group:
         counts.add_column(str(state), justify="right")
     counts.add_row(*(str(stats.counts[state]) for state in State))
     lines: list[RenderableType] = [
-        Text(f"rawdenoise watch, {one_line(status.folder)}", style="bold"),
-        *(Text(line) for line in _watcher_lines(status)),
+        Text(f"rawdenoise watch, {to_one_line(status.folder)}", style="bold"),
+        *(Text(line) for line in _describe_watchers(status)),
         counts,
         Text(f"done: {stats.done_last_hour} in the last hour, {stats.done_last_day} in the last day"),
     ]
     if stats.latency_p50_s is not None and stats.latency_p95_s is not None:
-        half, most = duration(stats.latency_p50_s), duration(stats.latency_p95_s)
+        half, most = write_duration(stats.latency_p50_s), write_duration(stats.latency_p95_s)
         lines.append(Text(f"from settled to done: {half} in the median, {most} for 95 %"))
     if stats.oldest_waiting_s is not None:
-        lines.append(Text(f"the oldest has waited for {duration(stats.oldest_waiting_s)}"))
+        lines.append(Text(f"the oldest has waited for {write_duration(stats.oldest_waiting_s)}"))
     for job in status.jobs:
-        reason = f": {one_line(job.reason)}" if job.reason and job.state is not State.RUNNING else ""
-        lines.append(Text(f"{job.state} {job.id}: {one_line(job.name)}{reason}"))
+        reason = f": {to_one_line(job.reason)}" if job.reason and job.state is not State.RUNNING else ""
+        lines.append(Text(f"{job.state} {job.id}: {to_one_line(job.name)}{reason}"))
     return Group(*lines)
 
 
-def _watcher_lines(status: WatchStatus) -> Iterator[str]:
+def _describe_watchers(status: WatchStatus) -> Iterator[str]:
     if not status.watchers:
         yield "no watcher is running"
     for beat in status.watchers:
-        late = f", silent for {duration(beat.silent_s)}" if beat.is_overdue else ""
-        yield f"watcher {beat.pid}, for {duration(beat.age_s)}{late}"
+        late = f", silent for {write_duration(beat.silent_s)}" if beat.is_overdue else ""
+        yield f"watcher {beat.pid}, for {write_duration(beat.age_s)}{late}"
         for root in beat.roots:
-            waiting = f"; waiting: {one_line(root.waiting)}" if root.waiting else ""
-            folders = f"{one_line(root.source)} -> {one_line(root.output)}"
-            yield f"  {folders} ({one_line(root.mode)}, {root.files} files{waiting})"
+            waiting = f"; waiting: {to_one_line(root.waiting)}" if root.waiting else ""
+            folders = f"{to_one_line(root.source)} -> {to_one_line(root.output)}"
+            yield f"  {folders} ({to_one_line(root.mode)}, {root.files} files{waiting})"
         if beat.training:
-            yield f"  training {one_line(beat.training)}"
+            yield f"  training {to_one_line(beat.training)}"

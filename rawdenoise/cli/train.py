@@ -15,12 +15,12 @@ from rawdenoise.cli.arguments import (
     LAYOUT,
     SEED,
     RenamedOption,
-    given_paths,
+    gather_paths,
     layout_options,
     path_options,
 )
 from rawdenoise.cli.paths import GivenPath
-from rawdenoise.terminal.text import one_line
+from rawdenoise.terminal.text import to_one_line
 
 if TYPE_CHECKING:
     from rawdenoise.app.train import TrainRequest
@@ -136,15 +136,15 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     """
     from rawdenoise.app.stores import user_stores
     from rawdenoise.app.train import find_cameras, train_cameras
-    from rawdenoise.cli.training import TrainingReport, remedies
+    from rawdenoise.cli.training import TrainingReport, add_remedies
 
     _check(ctx, options)
-    request = _request(given_paths(paths, options["files_from"], null=options["null"]), options)
+    request = _make_request(gather_paths(paths, options["files_from"], null=options["null"]), options)
     report = TrainingReport()
-    with remedies():
-        found = find_cameras(request, on_event=report)
-    with report.running() as stop:
-        for result in train_cameras(request, found, user_stores(), on_event=report, stop=stop):
+    with add_remedies():
+        found_cameras = find_cameras(request, on_event=report)
+    with report.stop_on_signals() as stop:
+        for result in train_cameras(request, found_cameras, user_stores(), on_event=report, stop=stop):
             report.show(result, request, as_json=options["as_json"])
     ctx.exit(report.exit_code())
 
@@ -161,17 +161,17 @@ def _check(ctx: click.Context, options: dict[str, Any]) -> None:
             raise click.UsageError(f"--{name.replace('_', '-')} is not for --method {options['method']}")
     lost = [path for path in clean if path != "auto" and not (path and Path(path).exists())]
     if lost:
-        raise click.UsageError(f"--clean {one_line(repr(lost[0]))}: there is no such file or folder")
+        raise click.UsageError(f"--clean {to_one_line(repr(lost[0]))}: there is no such file or folder")
     if "auto" in clean and len(clean) > 1:
         raise click.UsageError("--clean auto is to find them, and not for more paths beside it")
     if sum(bool(options[name]) for name in ("minutes", "crops", "finish")) > 1:
         raise click.UsageError("give one of --minutes, --crops and --finish")
 
 
-def _request(inputs: Sequence[Path], options: dict[str, Any]) -> TrainRequest:
+def _make_request(inputs: Sequence[Path], options: dict[str, Any]) -> TrainRequest:
     """Make a request of the options."""
     from rawdenoise.app.train import TrainRequest
-    from rawdenoise.cli.layout import plain_layout
+    from rawdenoise.cli.layout import parse_layout
     from rawdenoise.training.options import TrainingOptions
     from rawdenoise.training.unpaired import Unpaired
 
@@ -182,7 +182,7 @@ def _request(inputs: Sequence[Path], options: dict[str, Any]) -> TrainRequest:
         tuple(inputs),
         TrainingOptions(minutes=minutes, **{name: options[name] for name in OPTIONS}),
         options["camera"],
-        layout=plain_layout(**{name: options[name] for name in LAYOUT}),
+        layout=parse_layout(**{name: options[name] for name in LAYOUT}),
         from_bundled=not options["from_nothing"],
         unpaired=Unpaired(None, blind_spot, learned is not None) if options["method"] == "unpaired" else None,
         clean=tuple(Path(path) for path in options["clean"] if path != "auto"),

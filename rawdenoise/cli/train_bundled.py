@@ -58,7 +58,7 @@ def command(
     training = TrainingOptions(objective="supervised-decibels", minutes=minutes, crops=crops, **options)
     request = TrainBundledRequest(output, training, scenes, pictures, scratch)
     report = TrainingReport()
-    with report.running() as stop:
+    with report.stop_on_signals() as stop:
         card = train_bundled(request, user_stores(), on_event=report, stop=stop)
     for line in (f"model {card.id}", *list_figures(card)):
         click.echo(line)

@@ -33,7 +33,7 @@ from rawdenoise.errors import (
 )
 from rawdenoise.terminal.live import LiveLine
 from rawdenoise.terminal.signals import Stop, stop_on_signal
-from rawdenoise.terminal.text import counted, duration, one_line
+from rawdenoise.terminal.text import count_noun, to_one_line, write_duration
 from rawdenoise.training.progress import Progress, TrainingStopped
 
 # What can be done about an error, in options of the command.
@@ -59,21 +59,21 @@ class TrainingReport:
             case Progress():
                 self._line.update("training", event.done, describe_progress(event))
             case FilesRead(count):
-                self._line.update("reading captures", None, counted(count, "file"))
+                self._line.update("reading captures", None, count_noun(count, "file"))
             case FileRefused(error):
                 self._is_damaged |= is_damage(error)
-                self.say(f"refused: {one_line(str(error))}")
+                self.say(f"refused: {to_one_line(str(error))}")
             case CameraFound(camera, captures, isos, needed):
-                name = f"{one_line(camera.name)} ({one_line(camera.mode)})"
+                name = f"{to_one_line(camera.name)} ({to_one_line(camera.mode)})"
                 left_out = f"; left out, {needed} are needed (--min-captures)"
                 more = "" if event.is_enough else left_out
-                self.say(f"{name}: {counted(captures, 'capture')}, {name_isos(isos)}{more}")
+                self.say(f"{name}: {count_noun(captures, 'capture')}, {name_isos(isos)}{more}")
             case CameraBegun(number, count, camera):
-                self.say(f"\n[{number}/{count}] {one_line(camera.name)}")
+                self.say(f"\n[{number}/{count}] {to_one_line(camera.name)}")
             case TrainingResumed(crops):
                 self.say(f"going on after {crops} crops of an earlier run")
             case ModelUnsaved(folder):
-                self.say(f"the training is kept in {one_line(folder)}: the same command goes on there")
+                self.say(f"the training is kept in {to_one_line(folder)}: the same command goes on there")
 
     def say(self, line: str) -> None:
         """Print a line where the progress stands."""
@@ -81,9 +81,9 @@ class TrainingReport:
         click.echo(line, err=True)
 
     @contextmanager
-    def running(self) -> Iterator[Stop]:
+    def stop_on_signals(self) -> Iterator[Stop]:
         """Stop at the first signal, and end the command with its exit code."""
-        with stop_on_signal(lambda: None) as stop, remedies():
+        with stop_on_signal(lambda: None) as stop, add_remedies():
             try:
                 yield stop
             except TrainingStopped as stopped:
@@ -98,11 +98,11 @@ class TrainingReport:
         self._line.clear()
         self._results.append(result)
         if result.error is not None:
-            self.say(f"failed: {one_line(result.reason)}{remedy(result.error)}")
+            self.say(f"failed: {to_one_line(result.reason)}{find_remedy(result.error)}")
         if as_json:
             click.echo(json.dumps(result.as_json()))
         elif result.error is None:
-            for line in (*result.describe(), *_next_steps(result, request)):
+            for line in (*result.describe(), *_suggest_next_steps(result, request)):
                 click.echo(line)
 
     def exit_code(self) -> int:
@@ -114,7 +114,7 @@ class TrainingReport:
 
 
 @contextmanager
-def remedies() -> Iterator[None]:
+def add_remedies() -> Iterator[None]:
     """Add to an error what can be done about it.
 
     Raises:
@@ -123,10 +123,10 @@ def remedies() -> Iterator[None]:
     try:
         yield
     except tuple(REMEDIES) as error:
-        raise TrainingError(f"{error}{remedy(error)}") from error
+        raise TrainingError(f"{error}{find_remedy(error)}") from error
 
 
-def remedy(error: Exception) -> str:
+def find_remedy(error: Exception) -> str:
     """Say what can be done about an error, where an option of the command can."""
     return next((text for kind, text in REMEDIES.items() if isinstance(error, kind)), "")
 
@@ -140,25 +140,25 @@ def describe_progress(progress: Progress) -> str:
     if progress.gain_db is not None:
         parts.append(f"estimated gain {progress.gain_db:.2f} dB")
     if progress.remaining_s is not None:
-        parts.append(f"{duration(progress.remaining_s)} left")
+        parts.append(f"{write_duration(progress.remaining_s)} left")
     return ", ".join(parts)
 
 
-def _next_steps(result: CameraTrained, request: TrainRequest) -> Iterator[str]:
+def _suggest_next_steps(result: CameraTrained, request: TrainRequest) -> Iterator[str]:
     """Say what to type next."""
     if result.outcome is Outcome.KEPT:
-        yield f"next: {shlex.join(_denoise_command(result, request))}"
+        yield f"next: {shlex.join(_spell_denoise_command(result, request))}"
         return
     yield "--keep-if-worse keeps it nevertheless; more captures or minutes may make a better one"
-    yield f"for that, what it has learned stays in {one_line(result.scratch)}; remove it to free the disk"
+    yield f"for that, what it has learned stays in {to_one_line(result.scratch)}; remove it to free the disk"
 
 
-def _denoise_command(result: CameraTrained, request: TrainRequest) -> Iterator[str]:
+def _spell_denoise_command(result: CameraTrained, request: TrainRequest) -> Iterator[str]:
     """Spell the command that denoises the captures of the first of the inputs that has any."""
     captures = result.captures.captures
     paths = [capture.path for capture in captures]
     source = next(given for given in request.inputs if any(path.is_relative_to(given) for path in paths))
-    yield from ("rawdenoise", "denoise", one_line(source), "-o", "out")
+    yield from ("rawdenoise", "denoise", to_one_line(source), "-o", "out")
     if any(path.is_relative_to(source) and source not in (path, path.parent) for path in paths):
         yield "-r"
     if result.card and not all(capture.named for capture in captures):

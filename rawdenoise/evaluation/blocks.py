@@ -30,10 +30,10 @@ def read_validation(folder: Path) -> tuple[Blocks, Blocks]:
     Raises:
         NotFoundError: one of the files is missing. Others as `read_blocks`.
     """
-    noisy, clean = (read_blocks(found(folder, name)) for name in (NOISY, CLEAN))
+    noisy, clean = (read_blocks(find_file(folder, name)) for name in (NOISY, CLEAN))
     if noisy.shape != clean.shape:
         reason = f"holds {clean.shape}, but {NOISY}.mat {noisy.shape}: not of one set"
-        raise NotAnImageError(found(folder, CLEAN), reason)
+        raise NotAnImageError(find_file(folder, CLEAN), reason)
     return noisy, clean
 
 
@@ -55,7 +55,7 @@ def read_blocks(path: Path) -> Blocks:
     return blocks
 
 
-def found(folder: Path, name: str) -> Path:
+def find_file(folder: Path, name: str) -> Path:
     """The file of a variable, the least deep one there is.
 
     Raises:
@@ -67,9 +67,9 @@ def found(folder: Path, name: str) -> Path:
     return paths[0]
 
 
-def title(folder: Path) -> str:
+def describe_blocks(folder: Path) -> str:
     """What the blocks of a folder are: SIDD's, or what a stand-in calls itself."""
-    file = found(folder, NOISY)
+    file = find_file(folder, NOISY)
     for place in (parent for parent in file.parents if parent.is_relative_to(folder)):
         readme = place / "README.txt"
         text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""

@@ -123,8 +123,8 @@ def denoise_scene(
     start = time.perf_counter()
     upright = mirror(blocks, scene.cfa)
     planes = [pack_rggb(block) for block in upright]
-    unclipped = np.split(~find_clipped(_as_capture(upright, scene, model)), len(blocks), axis=1)
-    evidence = gather_evidence(_as_capture(upright[:1], scene, model), planes[0], model, profiles)
+    unclipped = np.split(~find_clipped(_to_capture(upright, scene, model)), len(blocks), axis=1)
+    evidence = gather_evidence(_to_capture(upright[:1], scene, model), planes[0], model, profiles)
     noise = evidence.noise if evidence.kind is not Kind.CAPTURE else _pool_noise(planes, unclipped)
     clean = np.empty_like(blocks[:limit])
     judged = (time.perf_counter() - start) * len(clean) / len(blocks)
@@ -152,7 +152,7 @@ def mirror(blocks: SceneBlocks, cfa: Cfa) -> SceneBlocks:
     return blocks[:, :: -1 if row else 1, :: -1 if column else 1]
 
 
-def _as_capture(upright: SceneBlocks, scene: Scene, model: Model) -> RawImage:
+def _to_capture(upright: SceneBlocks, scene: Scene, model: Model) -> RawImage:
     """Blocks of a scene, one below the other: what is looked up, and looked for, in a capture.
 
     They do not tell the phone's mode, which is taken to be that of a model of the same phone.

@@ -39,8 +39,8 @@ ELECTRON = "e\N{SUPERSCRIPT MINUS}"
 SPECTRUM_BINS = 48
 MAXIMUM_ISOS = 6  # labelled on an axis
 PANEL, LONE_PANEL, WIDE_PANEL = (420, 330), (560, 400), (860, 400)  # width, height
-TALLEST = 1.4  # of a defect map, for its width
-MARKS = (0.7, 3.2)  # radii of the defects, for many and few
+MAXIMUM_ASPECT = 1.4  # of a defect map, for its width
+MARK_RADII = (0.7, 3.2)  # radii of the defects, for many and few
 
 
 def draw_transfer(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
@@ -61,18 +61,18 @@ def draw_iso_noise(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
     shot_intervals, read_intervals = ([point.shot_interval for point in known],
                                       [point.read_interval for point in known])  # fmt: skip
     rows = [math.sqrt(point.noise.row_variance) * fmean(point.spans) for point in known]
-    isos = _iso_axis(known)
+    isos = _make_iso_axis(known)
     deviations = [value for value in (*reads, *rows) if value > 0] or [1.0]
-    noises = [_iso_series("per pixel", known, reads, read_intervals)]
+    noises = [_make_iso_series("per pixel", known, reads, read_intervals)]
     if max(rows) > 0:
-        noises.append(Series("per row", _over_iso(known, rows), stroke="dashed", dot=3.5, hue=ROW_HUE))
+        noises.append(Series("per row", _pair_with_isos(known, rows), stroke="dashed", dot=3.5, hue=ROW_HUE))
     return _draw(
         [
             Panel(
                 isos,
                 Axis("DN per electron", log=True, limits=(min(gains) / 2, 2 * max(gains))),
                 "Gain over ISO",
-                [_iso_series("", known, gains, shot_intervals)],
+                [_make_iso_series("", known, gains, shot_intervals)],
                 title="Gain",
                 size=PANEL,
             ),
@@ -89,7 +89,7 @@ def draw_iso_noise(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
                 isos,
                 Axis("standard deviation (electrons)", limits=(0, 1.12 * max(reads_e))),
                 "Read noise in electrons over ISO",
-                [_iso_series("", known, reads_e, read_intervals)],
+                [_make_iso_series("", known, reads_e, read_intervals)],
                 title="Read noise in electrons",
                 size=PANEL,
             ),
@@ -125,15 +125,15 @@ def draw_defects(points: Sequence[CalibrationPoint]) -> tuple[Drawing, ...]:
     for defect_map in maps:
         defects = defects.join(defect_map)
     height, width = defects.shape
-    small, large = MARKS
+    small, large = MARK_RADII
     radius = min(large, max(small, 40 / math.sqrt(len(defects) + 1)))
     panel = Panel(
         Axis("column", limits=(0, width)),
         Axis("row", limits=(0, height), reverse=True),
         "Map of the hot and dead pixels",
         scatters=[
-            Scatter(f"{len(defects.hot)} hot", _places(defects.hot), "dot", radius, HOT_HUE),
-            Scatter(f"{len(defects.dead)} dead", _places(defects.dead), "cross", radius, DEAD_HUE),
+            Scatter(f"{len(defects.hot)} hot", _place_defects(defects.hot), "dot", radius, HOT_HUE),
+            Scatter(f"{len(defects.dead)} dead", _place_defects(defects.dead), "cross", radius, DEAD_HUE),
         ],
         title=f"{len(defects)} defective of {width * height / 1e6:.3g} M pixels",
         legend=True,
@@ -185,7 +185,7 @@ def _plan_transfer(point: CalibrationPoint, size: tuple[int, int]) -> Panel:
     )
 
 
-def _iso_series(
+def _make_iso_series(
     name: str,
     points: Sequence[CalibrationPoint],
     values: Sequence[float],
@@ -196,14 +196,14 @@ def _iso_series(
         None if interval is None else (value * interval[0], value * interval[1])
         for value, interval in zip(values, intervals, strict=True)
     ]
-    return Series(name, _over_iso(points, values), ends, dot=3.5, hue=None)
+    return Series(name, _pair_with_isos(points, values), ends, dot=3.5, hue=None)
 
 
-def _over_iso(points: Sequence[CalibrationPoint], values: Sequence[float]) -> list[tuple[float, float]]:
+def _pair_with_isos(points: Sequence[CalibrationPoint], values: Sequence[float]) -> list[tuple[float, float]]:
     return [(float(point.iso or 0), value) for point, value in zip(points, values, strict=True)]
 
 
-def _iso_axis(points: Sequence[CalibrationPoint]) -> Axis:
+def _make_iso_axis(points: Sequence[CalibrationPoint]) -> Axis:
     isos = sorted({float(point.iso or 0) for point in points})
     return Axis("ISO", log=True, margin=1.3, ticks=tuple(isos[:: math.ceil(len(isos) / MAXIMUM_ISOS)]))
 
@@ -227,7 +227,7 @@ def _average_bins(values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " bi
     return np.array([part.mean() for part in np.array_split(values, min(SPECTRUM_BINS, values.size))])
 
 
-def _places(defects: np.ndarray) -> list[tuple[float, float]]:
+def _place_defects(defects: np.ndarray) -> list[tuple[float, float]]:
     """Column and row of defective pixels, in their middles."""
     return [(column + 0.5, row + 0.5) for row, column in defects.tolist()]
 
@@ -235,7 +235,7 @@ def _places(defects: np.ndarray) -> list[tuple[float, float]]:
 def _fit_panel(aspect: float) -> tuple[int, int]:
     """The size of a panel whose plot has this height for its width, a mosaic's."""
     width = WIDE_PANEL[0] - LEFT - RIGHT
-    height = width * min(aspect, TALLEST)
-    if aspect > TALLEST:
+    height = width * min(aspect, MAXIMUM_ASPECT)
+    if aspect > MAXIMUM_ASPECT:
         width = round(height / aspect)
     return width + LEFT + RIGHT, round(height) + TOP + HEADING + BOTTOM

@@ -114,8 +114,8 @@ def _list_cells(point: CalibrationPoint) -> tuple[str, ...]:
     return (
         DASH if point.iso is None else str(point.iso),
         write_plain(point.gain and fmean(point.gain))
-        + _plus_minus(point.shot_interval if point.gain else None),
-        write_plain(fmean(point.read_noise)) + _plus_minus(point.read_interval),
+        + _write_plus_minus(point.shot_interval if point.gain else None),
+        write_plain(fmean(point.read_noise)) + _write_plus_minus(point.read_interval),
         write_plain(point.read_noise_e and fmean(point.read_noise_e)),
         write_plain(math.sqrt(point.noise.row_variance) * fmean(point.spans)),
         write_plain(fmean(point.black), 5),
@@ -130,5 +130,5 @@ def _list_cells(point: CalibrationPoint) -> tuple[str, ...]:
     )
 
 
-def _plus_minus(interval: tuple[float, float] | None) -> str:
+def _write_plus_minus(interval: tuple[float, float] | None) -> str:
     return "" if interval is None else f" ± {100 * (interval[1] - interval[0]) / 2:.1f} %"

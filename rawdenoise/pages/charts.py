@@ -18,7 +18,7 @@ HEADING = 22  # height of the line above the plot
 LETTER = 7.0  # width of curve, more or less
 LINE = 15  # height of a line of text
 HUES = (215, 20)  # of the first and the last series: blue to orange
-CAP = 4  # half the width of a whisker's ends
+CAP_WIDTH = 4  # half the width of a whisker's ends
 MARKS = {"dot": "●", "cross": "\N{MULTIPLICATION SIGN}"}  # in a legend
 
 Point = tuple[float, float]
@@ -110,7 +110,7 @@ def draw_panel(panel: Panel) -> Drawing | None:
     groups = [_draw_series(curve, frame) for curve in series] + [
         _draw_scatter(marks, frame) for marks in scatters
     ]
-    texts = [*_label_axes(panel, frame), *_head(panel, series, scatters, frame)]
+    texts = [*_label_axes(panel, frame), *_write_heading(panel, series, scatters, frame)]
     if not panel.legend:
         texts += _name_ends(series, frame)
     guides, guide_texts = _draw_guides(panel.guides, frame)
@@ -213,7 +213,7 @@ def _draw_series(series: Series, frame: _Frame) -> Group:
     for (x, _), interval in zip(places, series.intervals, strict=True):
         if interval is not None:
             low, high = (frame.up.at(end) for end in interval)
-            left, right = x - CAP, x + CAP
+            left, right = x - CAP_WIDTH, x + CAP_WIDTH
             ends = f"M{left:.1f} {low:.1f}H{right:.1f}M{left:.1f} {high:.1f}H{right:.1f}"
             lines.append(Line(f"M{x:.1f} {low:.1f}V{high:.1f}{ends}", "whisker", 1.5))
     if len(places) > 1 and series.stroke != "none":
@@ -222,7 +222,7 @@ def _draw_series(series: Series, frame: _Frame) -> Group:
         lines.append(Line(path, f"curve {series.stroke}", width, dashes))
     radius = series.dot or (3.5 if len(places) == 1 else 0.0)
     dots = [Dot(round(x, 1), round(y, 1), radius, series.hollow) for x, y in places] if radius else []
-    return Group(_color(series), tuple(lines), tuple(dots))
+    return Group(_pick_color(series), tuple(lines), tuple(dots))
 
 
 def _draw_scatter(scatter: Scatter, frame: _Frame) -> Group:
@@ -237,7 +237,7 @@ def _draw_scatter(scatter: Scatter, frame: _Frame) -> Group:
     return Group(Color(scatter.hue), (Line(path, "marks", min(1.2, scatter.size)),))
 
 
-def _color(series: Series) -> Color:
+def _pick_color(series: Series) -> Color:
     return Color(series.hue if isinstance(series.hue, int) else None)
 
 
@@ -254,7 +254,7 @@ def _label_axes(panel: Panel, frame: _Frame) -> Iterable[Text]:
     yield Text(14.0, round((frame.top + frame.bottom) / 2, 1), "middle", panel.y.label, turn=True)
 
 
-def _head(
+def _write_heading(
     panel: Panel, series: Sequence[Series], scatters: Sequence[Scatter], frame: _Frame
 ) -> Iterable[Text]:
     """Write what stands above the plot: title or note on the left, the legend on the right."""
@@ -263,7 +263,7 @@ def _head(
         yield Text(frame.left, line, "start", panel.title or panel.note, "title" if panel.title else "note")
     if not panel.legend:
         return
-    entries = [(curve.name, _color(curve), MARKS["dot"]) for curve in _find_named(series)]
+    entries = [(curve.name, _pick_color(curve), MARKS["dot"]) for curve in _find_named(series)]
     entries += [(marks.name, Color(marks.hue), MARKS[marks.mark]) for marks in scatters]
     x = frame.right
     for name, color, mark in reversed(entries):
@@ -273,7 +273,9 @@ def _head(
 
 def _name_ends(series: Sequence[Series], frame: _Frame) -> Iterable[Text]:
     """Write the names at the ends of their curves, moved apart where they would lie on each other."""
-    ends = [(frame.up.at(curve.points[-1][1]), curve.name, _color(curve)) for curve in _find_named(series)]
+    ends = [
+        (frame.up.at(curve.points[-1][1]), curve.name, _pick_color(curve)) for curve in _find_named(series)
+    ]
     ordered = sorted(ends, key=lambda end: end[:2])
     places = [end for end, _, _ in ordered]
     for index in range(1, len(places)):

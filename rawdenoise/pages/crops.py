@@ -11,14 +11,14 @@ from PIL import Image
 from rawdenoise.capture.srgb import encode_srgb
 from rawdenoise.quality.held_out import Crop
 
-BRIGHTEST = 0.9  # of white, where the brightest hundredth of a crop is shown
+BRIGHTEST_SHOWN = 0.9  # of white, where the brightest hundredth of a crop is shown
 MAXIMUM_LIGHT = 64.0  # times the light that a dark crop is shown with
 
 
 def render_crop(crop: Crop) -> tuple[bytes, bytes]:
     """Render a place before and after, both in the same light and with grey as the average, as PNGs."""
     bright = float(np.quantile(crop.after / crop.neutral, 0.99))
-    light = BRIGHTEST / max(bright, BRIGHTEST / MAXIMUM_LIGHT)
+    light = BRIGHTEST_SHOWN / max(bright, BRIGHTEST_SHOWN / MAXIMUM_LIGHT)
     before, after = (_encode_png(rgb / crop.neutral * np.float32(light)) for rgb in (crop.before, crop.after))
     return before, after
 

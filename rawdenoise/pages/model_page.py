@@ -196,13 +196,13 @@ def _list_provenance(card: ModelCard) -> tuple[Pair, ...]:
 
 def _describe_iso(entry: Mapping[str, object], pictures: Pictures) -> IsoResult:
     tests = read_residual_tests(entry)
-    verdicts = judge_residual(tests, pixels=int(_number(entry["pixels"])))
+    verdicts = judge_residual(tests, pixels=int(_to_number(entry["pixels"])))
     worst, summary = _summarize(list(verdicts.values()))
     iso = entry["iso"]
     pngs = pictures.get(iso if isinstance(iso, int) else None)
     return IsoResult(
         iso=write_iso(iso),
-        iso_number=_iso_number(iso),
+        iso_number=_write_iso_number(iso),
         gain=_write_gain(entry),
         worst=worst,
         summary=summary,
@@ -238,8 +238,8 @@ def _draw_gain(entries: Sequence[Mapping[str, object]]) -> Drawing | None:
     known = [entry for entry in entries if isinstance(entry["iso"], int) and entry["iso"] > 0]
     if len(known) < 2:
         return None
-    gains = [(_number(entry["gain_db"]), _number(entry["error_db"])) for entry in known]
-    isos = [_number(entry["iso"]) for entry in known]
+    gains = [(_to_number(entry["gain_db"]), _to_number(entry["error_db"])) for entry in known]
+    isos = [_to_number(entry["iso"]) for entry in known]
     points = [(iso, gain) for iso, (gain, _) in zip(isos, gains, strict=True)]
     intervals = [(gain - error, gain + error) for gain, error in gains]
     return draw_panel(
@@ -280,7 +280,7 @@ def _draw_noise(noise: Sequence[IsoNoise]) -> Drawing | None:
 
 def _describe_noise(entry: IsoNoise) -> NoiseRow:
     return NoiseRow(
-        iso=_iso_number(entry.iso),
+        iso=_write_iso_number(entry.iso),
         captures=entry.captures,
         shot=write_short(fmean(entry.noise.shot)),
         read=write_short(fmean(entry.noise.read_variance)),
@@ -312,18 +312,18 @@ def _draw_training(card: ModelCard) -> Drawing | None:
 # ---------------------------------------------------------------- words and numbers
 
 
-def _iso_number(iso: object) -> str:
+def _write_iso_number(iso: object) -> str:
     return str(iso) if isinstance(iso, int) else "not stated"
 
 
 def _write_gain(entry: Mapping[str, object]) -> str:
     """The gain, where it can be told: an error left that is hardly there tells of a wrong noise model."""
-    if not _number(entry["error_db"]) < MAXIMUM_ERROR_DB:
+    if not _to_number(entry["error_db"]) < MAXIMUM_ERROR_DB:
         return "cannot be told"
-    return f"{write_signed(_number(entry['gain_db']), 2)} ± {_number(entry['error_db']):.2f} dB"
+    return f"{write_signed(_to_number(entry['gain_db']), 2)} ± {_to_number(entry['error_db']):.2f} dB"
 
 
-def _number(value: object) -> float:
+def _to_number(value: object) -> float:
     """A number of a card, whose reader has checked that it is one."""
     assert isinstance(value, int | float)
     return float(value)

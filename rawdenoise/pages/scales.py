@@ -93,16 +93,16 @@ def _fit_log(low: float, high: float, axis: Axis, start: float, end: float) -> S
         low, high = low / 2, high * 2
     ticks = _list_log_ticks(low, high)
     if axis.ticks:
-        return _label(Scale(low, high, start, end, True, axis.ticks, ()), axis)
+        return _label_ticks(Scale(low, high, start, end, True, axis.ticks, ()), axis)
     if len(ticks) < 2:  # none or one of 1, 2 and 5 lies between
         low, high = _list_log_ticks(low / 10, low)[-1], _list_log_ticks(high, high * 10)[0]
         ticks = _list_log_ticks(low, high)
     if math.log10(high / low) < 2:
-        return _label(Scale(low, high, start, end, True, ticks, ()), axis)
+        return _label_ticks(Scale(low, high, start, end, True, ticks, ()), axis)
     decades = tuple(tick for tick in ticks if abs(math.log10(tick) - round(math.log10(tick))) < 1e-6)
     major = decades[:: -(-len(decades) // MAXIMUM_DECADES)]
     minor = tuple(tick for tick in ticks if tick not in major)
-    return _label(Scale(low, high, start, end, True, major, (), minor), axis)
+    return _label_ticks(Scale(low, high, start, end, True, major, (), minor), axis)
 
 
 def _fit_linear(low: float, high: float, axis: Axis, start: float, end: float) -> Scale:
@@ -118,10 +118,10 @@ def _fit_linear(low: float, high: float, axis: Axis, start: float, end: float) -
     major = axis.ticks or tuple(round(number * step, 12) for number in range(first, last + 1))
     if not axis.limits and not axis.ticks:
         low, high = major[0], major[-1]
-    return _label(Scale(low, high, start, end, False, major, ()), axis)
+    return _label_ticks(Scale(low, high, start, end, False, major, ()), axis)
 
 
-def _label(scale: Scale, axis: Axis) -> Scale:
+def _label_ticks(scale: Scale, axis: Axis) -> Scale:
     labels = tuple(f"{tick:g}" if axis.ticks else label_tick(tick) for tick in scale.major)
     return Scale(scale.low, scale.high, scale.start, scale.end, scale.log, scale.major, labels, scale.minor)
 

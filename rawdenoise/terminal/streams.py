@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-BROKEN_PIPE = 141
+BROKEN_PIPE_EXIT_CODE = 141
 
 
 class _Output(io.FileIO):
@@ -71,7 +71,7 @@ def _exit_code(stdout: _Output, code: object) -> object:
         sys.stdout.flush()
     except BrokenPipeError:
         discard(1)
-        return BROKEN_PIPE
+        return BROKEN_PIPE_EXIT_CODE
     if stdout.lost is None or code not in (None, 0):
         return code
     with suppress(OSError):

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def one_line(text: str | Path) -> str:
+def to_one_line(text: str | Path) -> str:
     r"""Spell control characters and undecodable bytes out (`\n`, `\udcff`), so that a line stays a line."""
-    return "".join(each if each.isprintable() or each == " " else _escaped(each) for each in str(text))
+    return "".join(
+        character if character.isprintable() or character == " " else _escape(character)
+        for character in str(text)
+    )
 
 
-def duration(seconds: float) -> str:
+def write_duration(seconds: float) -> str:
     """Say a time as a person would: 4.2 s, 3 min 20 s, 1 h 05 min."""
     if seconds < 60:
         return f"{seconds:.1f} s"
@@ -21,14 +24,14 @@ def duration(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def counted(number: int, noun: str) -> str:
+def count_noun(number: int, noun: str) -> str:
     """Say a number of things: 1 file, 3 files."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def table(rows: Sequence[Sequence[str]]) -> list[str]:
+def set_table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Set rows of cells in columns, each row in one line."""
-    cells = [[one_line(cell) for cell in row] for row in rows]
+    cells = [[to_one_line(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -36,5 +39,5 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from pathlib import Path
 
-from rawdenoise.app.batch import reason_of
+from rawdenoise.app.batch import explain_failure
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.files.sources import Signature, SourceChangedError, digest_of
 from rawdenoise.watching.context import ServiceContext
@@ -54,7 +54,7 @@ class Digester:
             # Busy, or not ours to read: as long as it is there, each scan brings it again.
             if path not in watcher.unreadable:
                 watcher.unreadable.add(path)
-                context.report.say("refused", source=str(path), reason=reason_of(error, path))
+                context.report.say("refused", source=str(path), reason=explain_failure(error, path))
             return
         watcher.unreadable.discard(path)
         if not digest:  # given up, since the service stops

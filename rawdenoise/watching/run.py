@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from rawdenoise.app.denoise import denoisers_of
+from rawdenoise.app.denoise import choose_denoisers
 from rawdenoise.app.stores import Stores
 from rawdenoise.errors import Stop
 from rawdenoise.isolation.reader import shared_reader
@@ -41,7 +41,7 @@ def check_denoisers(config: WatchConfig, stores: Stores) -> None:
         SetupError, ModelError: a device or a model is not there.
     """
     for root in config.roots:
-        denoisers_of(root.recipe, stores.models, device=config.device)
+        choose_denoisers(root.recipe, stores.models, device=config.device)
 
 
 def watch(

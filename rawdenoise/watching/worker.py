@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from rawdenoise.app.batch import Work, denoising, reason_of, take
-from rawdenoise.app.denoise import denoisers_of
-from rawdenoise.app.jobs import OURS
+from rawdenoise.app.batch import Steps, explain_failure, make_steps, run_file, sign
+from rawdenoise.app.denoise import choose_denoisers
+from rawdenoise.app.jobs import MADE_BY_US
 from rawdenoise.app.jobs import Job as FileJob
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
@@ -37,7 +37,7 @@ from rawdenoise.errors import (
 )
 from rawdenoise.files.names import path_below
 from rawdenoise.files.outputs import is_made_by_us
-from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged, name_of, signature_of
+from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged, signature_of
 from rawdenoise.formats.writers import find_writer
 from rawdenoise.isolation.reader import shared_reader
 from rawdenoise.models.bundled import is_bundled, load_bundled
@@ -100,7 +100,7 @@ class Worker:
     ) -> None:
         self._config, self._ledger, self._stopped, self._clock = config, ledger, stopped, clock
         self._stores = stores
-        self._works: dict[tuple[Recipe, int], Work] = {}
+        self._steps: dict[tuple[Recipe, int], Steps] = {}
 
     def redo(self, root: Root) -> int:
         """Make due again what another recipe or an older model has done; tells how many."""
@@ -141,10 +141,10 @@ class Worker:
         if source is None or signature is None:
             return self._leave_to_arrive(job)
         if is_made_by_us(source):
-            nothing = JobResult(output=None, reason=OURS)
+            nothing = JobResult(output=None, reason=MADE_BY_US)
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
-            return Outcome("skipped", {"source": str(source), "reason": OURS})
-        recipe, work = root.recipe, self._work_of(root)
+            return Outcome("skipped", {"source": str(source), "reason": MADE_BY_US})
+        recipe, steps = root.recipe, self._steps_for(root)
         names = output_names(root.output / path_below(source, root.source), find_writer(recipe.format).suffix)
         place = place_for(
             job,
@@ -152,13 +152,13 @@ class Worker:
             names,
             self._ledger,
             recipe.digest,
-            lambda path: digest_pixels(work.read(path, self._stopped)),
+            lambda path: digest_pixels(steps.read(path, self._stopped)),
         )
         if place.made is not None:
             return self._accept_existing(job, root, source, place, shots)
         pixels = _Pixels()
-        checked = self._guard(work, job, root, signature, place, pixels)
-        result = take(FileJob(source, place.output), checked, network, self._stopped)
+        guarded = self._guard(steps, job, root, signature, place, pixels)
+        result = run_file(FileJob(source, place.output), guarded, network, self._stopped)
         if result is None:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), "the service stopped"))
             return Outcome()
@@ -179,22 +179,22 @@ class Worker:
         self._tell(lambda: self._ledger.files.forget(gone, job.output_root, of=job))
         return Outcome("vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed)
 
-    def _work_of(self, root: Root) -> Work:
+    def _steps_for(self, root: Root) -> Steps:
         recipe = root.recipe
-        known = recipe, _time_of_change(self._stores.models.folder)
-        work = self._works.get(known)
-        if work is None:
+        key = recipe, _time_of_change(self._stores.models.folder)
+        steps = self._steps.get(key)
+        if steps is None:
             stores, device = self._stores, self._config.device
-            models = denoisers_of(recipe, stores.models, device=device)
+            models = choose_denoisers(recipe, stores.models, device=device)
             read = shared_reader().read
-            work = denoising(recipe, models, profiles=stores.profiles, device=device, read=read)
-            self._works = {each: kept for each, kept in self._works.items() if each[0] != recipe}
-            self._works[known] = work
-        return work
+            steps = make_steps(recipe, models, profiles=stores.profiles, device=device, read=read)
+            self._steps = {made_for: kept for made_for, kept in self._steps.items() if made_for[0] != recipe}
+            self._steps[key] = steps
+        return steps
 
     def _guard(
-        self, work: Work, job: QueuedJob, root: Root, signature: Signature, place: Place, pixels: _Pixels
-    ) -> Work:
+        self, steps: Steps, job: QueuedJob, root: Root, signature: Signature, place: Place, pixels: _Pixels
+    ) -> Steps:
         """Never write what was read of a file while it changed; say of what an output was made.
 
         `pixels` takes the digests of what was read and written.
@@ -203,7 +203,7 @@ class Worker:
 
         def read(path: Path, stopped: Stop) -> RawImage:
             try:
-                raw = work.read(path, stopped)
+                raw = steps.read(path, stopped)
             except FileError:
                 check_unchanged(path, signature)  # that may be the reason
                 raise
@@ -213,16 +213,10 @@ class Worker:
 
         def write_one(denoised: Denoised, output: Path) -> Path:
             check_unchanged(denoised.image.source, signature)
-            made = replace(
-                denoised.provenance,
-                source_digest=job.digest,
-                source_name=name_of(denoised.image.source),
-                recipe=recipe.digest,
-            )
             pixels.written = digest_pixels(denoised.image)
             check_output(root.output)
             written = write(
-                replace(denoised, provenance=made),
+                sign(denoised, job.digest, recipe.digest),
                 output,
                 format=recipe.format,
                 replace=place.replace,
@@ -234,7 +228,7 @@ class Worker:
                 raise
             return written
 
-        return replace(work, read=read, write=write_one)
+        return replace(steps, read=read, write=write_one)
 
     # ------------------------------------------------------------ after
 
@@ -305,7 +299,7 @@ class Worker:
 
     def _judge_error(self, job: QueuedJob, root: Root, source: Path, error: Exception) -> Outcome:
         """Tell trouble with the file from trouble with the place it should go to, or with the machine."""
-        reason, fields = reason_of(error, source), {"source": str(source)}
+        reason, fields = explain_failure(error, source), {"source": str(source)}
         if isinstance(error, SourceChangedError | NotFoundError):
             return self._leave_to_arrive(job)
         if isinstance(error, OutputExistsError):

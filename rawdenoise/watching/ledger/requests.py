@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from rawdenoise.app.jobs import OURS
+from rawdenoise.app.jobs import MADE_BY_US
 from rawdenoise.watching.ledger.database import Database
 from rawdenoise.watching.ledger.job_queue import JobQueue
 from rawdenoise.watching.ledger.records import UNWANTED, QueuedJob, State
@@ -32,7 +32,7 @@ class Requests:
         again = [
             job.id
             for job in done
-            if job.reason not in (OURS, UNWANTED)
+            if job.reason not in (MADE_BY_US, UNWANTED)
             and not (job.recipe == recipe and (is_current(job) or job.output is None))
         ]
         with self._database.transaction() as db:
