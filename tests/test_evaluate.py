@@ -24,7 +24,7 @@ from rawdenoise.cli import main
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import FileError, ModelMissingError, NamelessScenesError
 from rawdenoise.evaluation import sidd as evaluation
-from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY, title
+from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY, describe_blocks
 from rawdenoise.evaluation.scenes import SCENE_NAMES, Scene, find_scenes, parse_scene
 from rawdenoise.evaluation.sidd import (
     DenoisedScene,
@@ -327,7 +327,7 @@ def test_the_table_shows_every_phone_and_all(data: Path) -> None:
 
 def test_a_stand_in_is_called_one(data: Path) -> None:
     (data / "README.txt").write_text("stand-in: simulated, not SIDD\n\nand more\n")
-    assert title(data.parent) == "stand-in: simulated, not SIDD"  # the folder above will do
+    assert describe_blocks(data.parent) == "stand-in: simulated, not SIDD"  # the folder above will do
     name = run(data, "--limit-blocks", 1).stdout.splitlines()[0]
     assert name == "stand-in: simulated, not SIDD (a part, or another set)"
     said = json.loads(run(data, "--limit-blocks", 1, "--json").stdout)

@@ -26,8 +26,8 @@ from rawdenoise.errors import (
     RawDenoiseError,
     TruncatedError,
     UnreadableError,
+    guard,
     guard_file,
-    guarded,
 )
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.metadata import read_metadata
@@ -104,7 +104,7 @@ def test_the_guard_lets_our_own_errors_through_and_ctrl_c(tmp_path: Path) -> Non
 def test_the_guard_says_that_memory_runs_out(tmp_path: Path) -> None:
     with pytest.raises(OutOfMemoryError, match=NO_MEMORY), guard_file(tmp_path):
         raise MemoryError
-    with pytest.raises(ModelFileError, match=NO_MEMORY), guarded(ModelFileError):
+    with pytest.raises(ModelFileError, match=NO_MEMORY), guard(ModelFileError):
         raise MemoryError
 
 

@@ -12,7 +12,7 @@ from ledgers import LEASE_S, OUT, PHOTO, at, do, lease, settle, signature, the
 from ledgers import ledger as ledger
 
 from rawdenoise.files.sources import Signature
-from rawdenoise.watching.ledger import NAME, Ledger
+from rawdenoise.watching.ledger import LEDGER_NAME, Ledger
 from rawdenoise.watching.ledger.database import LedgerError
 from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State
 
@@ -200,7 +200,7 @@ def test_locks_of_the_dead_are_swept(tmp_path: Path) -> None:
 
 
 def test_a_state_folder_without_room_for_locks_is_refused_in_one_line(tmp_path: Path) -> None:
-    (tmp_path / f"{NAME}.opening").mkdir()
+    (tmp_path / f"{LEDGER_NAME}.opening").mkdir()
     with pytest.raises(LedgerError, match="cannot be used"):
         Ledger(tmp_path)
 

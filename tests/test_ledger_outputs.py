@@ -9,7 +9,7 @@ from ledgers import ledger as ledger
 
 from rawdenoise.files.sources import Signature
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.ledger.records import UNWANTED, Fingerprint, JobResult, QueuedJob, State
+from rawdenoise.watching.ledger.records import UNWANTED_REASON, Fingerprint, JobResult, QueuedJob, State
 
 WRITTEN = Fingerprint(7, 8, "picture")
 
@@ -75,7 +75,7 @@ def test_what_is_dismissed_is_not_made_and_not_made_again(ledger: Ledger) -> Non
     settle(ledger, "c", path=PHOTO.with_name("c"))
     assert ledger.requests.dismiss([job.id for job in ledger.jobs.select()]) == 2
     assert the(ledger, running).state is State.RUNNING
-    assert (the(ledger, done).reason, the(ledger, done).output) == (UNWANTED, None)
+    assert (the(ledger, done).reason, the(ledger, done).output) == (UNWANTED_REASON, None)
     assert ledger.outputs.list_page(OUT) == []
     assert ledger.requests.redo(OUT, "r2", at(9.0), lambda job: False) == 0
     assert ledger.jobs.lease([OUT], at(99.0), LEASE_S) is None

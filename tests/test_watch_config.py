@@ -24,7 +24,7 @@ from rawdenoise.watching.config import (
     default_state,
     read_config,
 )
-from rawdenoise.watching.units import service_unit
+from rawdenoise.watching.units import write_service_unit
 
 WHOLE = """
 state = "state"
@@ -178,7 +178,7 @@ AWKWARD = ["/opt/my venv/python", "-m", "rawdenoise", "watch", '/photos/100% "ne
 
 
 def test_a_systemd_unit_says_every_word_as_it_is() -> None:
-    unit = service_unit("systemd", AWKWARD, description="for 100 %")
+    unit = write_service_unit("systemd", AWKWARD, description="for 100 %")
     (line,) = [line for line in unit.splitlines() if line.startswith("ExecStart=")]
     words = shlex.split(line.removeprefix("ExecStart=:"))
     assert [word.replace("%%", "%") for word in words] == AWKWARD
@@ -194,7 +194,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     shutil.copy("/bin/sh", program)
     path = tmp_path / "rawdenoise.service"
     words = [str(program), *AWKWARD[1:], "a\rb", "two\nlines"]
-    path.write_text(service_unit("systemd", words, description="test"), newline="")
+    path.write_text(write_service_unit("systemd", words, description="test"), newline="")
     where = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}  # without it nothing at all is verified
     checked = subprocess.run(
         ["systemd-analyze", "verify", "--user", "--man=no", path], capture_output=True, check=False, env=where
@@ -203,7 +203,7 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 
 
 def test_a_launchd_agent_says_every_word_as_it_is() -> None:
-    told = plistlib.loads(service_unit("launchd", AWKWARD, description="test").encode())
+    told = plistlib.loads(write_service_unit("launchd", AWKWARD, description="test").encode())
     assert told["ProgramArguments"] == AWKWARD
     assert told["KeepAlive"] is True
     assert told["RunAtLoad"] is True

@@ -26,7 +26,7 @@ from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.cli import main
 from rawdenoise.watching import late_sidecars, watcher, worker
 from rawdenoise.watching.config import Root
-from rawdenoise.watching.heartbeat import FOLDER, Heartbeat, heartbeats
+from rawdenoise.watching.heartbeat import HEARTBEATS_FOLDER, Heartbeat, heartbeats
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerBrokenError
 from rawdenoise.watching.ledger.job_queue import JobQueue
@@ -98,14 +98,14 @@ def test_sigterm_ends_it_though_a_decoder_hangs(root: Root) -> None:
         (job,) = ledger.jobs.select()
     assert (job.attempts, job.crashes, job.suspect) == (0, 0, False)
     assert not any(TEMPORARY_MARK in name for name in outputs(root))
-    assert list((folder / "state" / FOLDER).iterdir()) == []
+    assert list((folder / "state" / HEARTBEATS_FOLDER).iterdir()) == []
 
 
 def test_a_stop_is_heard_amid_a_scan(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         (root.source / f"{number}.dng").write_bytes(b"x")
     root = replace(root, settle_s=300.0)
-    monkeypatch.setattr(watcher, "AT_ONCE", 10)
+    monkeypatch.setattr(watcher, "FILES_AT_ONCE", 10)
     looks = itertools.count()
     with Ledger(config_of(root).state) as ledger:
         watch = Service(config_of(root), user_stores(), ledger, Told())
@@ -206,8 +206,8 @@ def test_heartbeats_that_are_none_are_passed_over(root: Root) -> None:
         beat = Heartbeat(state, ledger.owner)
         beat.beat(lambda: {"roots": [{"source": "in", "output": "out", "mode": "events", "files": 3}]})
         for number, data in enumerate(NO_HEARTBEATS):
-            (state / FOLDER / f"{number:016x}.json").write_bytes(data)
-        (state / FOLDER / "folder.json").mkdir()
+            (state / HEARTBEATS_FOLDER / f"{number:016x}.json").write_bytes(data)
+        (state / HEARTBEATS_FOLDER / "folder.json").mkdir()
         assert [each.owner for each in heartbeats(state, now())] == [ledger.owner]
         shown = CliRunner().invoke(main, ["watch", "--status", "--state", str(state)])
     assert shown.exit_code == 0

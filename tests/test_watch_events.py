@@ -43,7 +43,7 @@ def watching(root: Path, *, recursive: bool = True) -> Iterator[tuple[Events, Ca
         yield source, until
     finally:
         source.stop()
-    assert not source.alive()
+    assert not source.is_alive()
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
@@ -57,7 +57,7 @@ def eventually(condition: Callable[[], bool]) -> bool:
 
 def test_events_are_hints(tmp_path: Path) -> None:
     with watching(tmp_path) as (source, until):
-        assert source.alive()
+        assert source.is_alive()
         capture = tmp_path / "a b.dng"
         capture.write_bytes(b"x")
         until(Hint(capture))
@@ -100,7 +100,7 @@ def test_events_of_ten_thousand_files_at_once(tmp_path: Path) -> None:
         for index in range(10_000):
             (tmp_path / f"{index:05}.dng").write_bytes(b"x")
         assert eventually(came)
-        assert source.alive()
+        assert source.is_alive()
     finally:
         source.stop()
 
@@ -123,7 +123,7 @@ def test_a_root_by_another_name_is_told_by_that_name(tmp_path: Path) -> None:
         (tmp_path / "other").mkdir()
         (tmp_path / "link").unlink()
         (tmp_path / "link").symlink_to(tmp_path / "other")
-        assert not source.alive()
+        assert not source.is_alive()
 
 
 def test_no_hints_of_where_no_scan_looks(tmp_path: Path) -> None:
@@ -161,10 +161,10 @@ def test_events_end_with_their_folder(tmp_path: Path) -> None:
     with watching(root) as (source, _):
         shutil.rmtree(root)
         root.mkdir()  # perhaps with the number that the other had
-        assert eventually(lambda: not source.alive())
+        assert eventually(lambda: not source.is_alive())
         source.stop()
         assert source.start() == ""
-        assert source.alive()
+        assert source.is_alive()
 
 
 def test_events_end_when_their_folder_is_moved_away(tmp_path: Path) -> None:
@@ -172,16 +172,16 @@ def test_events_end_when_their_folder_is_moved_away(tmp_path: Path) -> None:
     root.mkdir()
     with watching(root) as (source, _):
         root.rename(tmp_path / "away")
-        assert not source.alive()
+        assert not source.is_alive()
         root.mkdir()
-        assert not source.alive()
+        assert not source.is_alive()
 
 
 def test_events_begin_anew_when_a_disk_came_or_went(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with watching(tmp_path) as (source, _):
-        assert source.alive()
+        assert source.is_alive()
         monkeypatch.setattr(MountChanges, "any", lambda self: True)
-        assert not source.alive()
+        assert not source.is_alive()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
@@ -205,14 +205,14 @@ def test_too_few_watches_are_told_wherever_they_run_out(
     before = set(threading.enumerate())
     source = Events(tmp_path, lambda hint: None)
     assert "max_user_watches" in source.start()
-    assert not source.alive()
+    assert not source.is_alive()
     assert set(threading.enumerate()) <= before
 
 
 def test_watches_that_run_out_later_end_the_events(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with watching(tmp_path) as (source, _):
         monkeypatch.setattr(Events, "_is_short_of_watches", lambda self: True)
-        assert not source.alive()
+        assert not source.is_alive()
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_limits_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number
     monkeypatch.setattr(events, "Observer", refuse)
     source = Events(tmp_path, lambda hint: None)
     assert words in source.start()
-    assert not source.alive()
+    assert not source.is_alive()
     source.stop()
 
 

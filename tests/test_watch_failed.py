@@ -16,7 +16,7 @@ from rawdenoise.errors import OutputError
 from rawdenoise.files.sources import Signature, signature_of
 from rawdenoise.watching import failed
 from rawdenoise.watching.failed import move_failed
-from rawdenoise.watching.reports import words
+from rawdenoise.watching.reports import describe_event
 
 
 def a_file(path: Path, content: bytes = b"no raw") -> Path:
@@ -161,7 +161,7 @@ def test_a_name_as_long_as_can_be(tmp_path: Path) -> None:
 
 def test_what_was_not_moved_or_not_copied_is_said_in_the_line() -> None:
     given_up = {"source": "a.dng", "reason": "x", "attempts": 1, "not_moved": "no room"}
-    assert words("quarantined", given_up) == "a.dng: given up: x; not moved: no room"
+    assert describe_event("quarantined", given_up) == "a.dng: given up: x; not moved: no room"
     done = {"source": "a", "output": "b", "gain_db": None, "seconds": 1.0, "bundled": False, "model": ""}
-    said = words("done", {**done, "notes": ["n"], "sidecars_refused": "b.xmp: no room"})
+    said = describe_event("done", {**done, "notes": ["n"], "sidecars_refused": "b.xmp: no room"})
     assert said.endswith("; note: n; note: b.xmp: no room")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rawdenoise.files.sources import signature_of
-from rawdenoise.watching.mounts import polling_reason, reason_in
+from rawdenoise.watching.mounts import find_polling_reason, find_polling_reason_in
 from rawdenoise.watching.scan import RootGoneError, scan
 
 
@@ -170,12 +170,12 @@ MOUNTINFO = rb"""22 1 254:0 / / rw,relatime - ext4 /dev/root rw
     ],
 )
 def test_where_no_events_come_from(path: str, reason: str) -> None:
-    assert reason_in(MOUNTINFO, Path(path)) == reason
+    assert find_polling_reason_in(MOUNTINFO, Path(path)) == reason
 
 
 def test_a_local_folder_needs_no_polling(tmp_path: Path) -> None:
-    assert polling_reason(tmp_path) == ""
-    assert reason_in(b"nonsense\n\n1 2 3 - \n", tmp_path) == ""
+    assert find_polling_reason(tmp_path) == ""
+    assert find_polling_reason_in(b"nonsense\n\n1 2 3 - \n", tmp_path) == ""
 
 
 def test_a_folder_is_where_its_links_lead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,7 +186,7 @@ def test_a_folder_is_where_its_links_lead(tmp_path: Path, monkeypatch: pytest.Mo
         f"1 0 8:1 / / rw - ext4 x rw\n2 1 0:2 / {(tmp_path / 'nas').resolve()} rw - nfs x rw\n"
     )
     monkeypatch.setattr("rawdenoise.watching.mounts.MOUNTS", tmp_path / "mountinfo")
-    assert polling_reason(tmp_path / "link" / "2026") == "on NFS"
-    assert polling_reason(tmp_path / "loop") == ""
+    assert find_polling_reason(tmp_path / "link" / "2026") == "on NFS"
+    assert find_polling_reason(tmp_path / "loop") == ""
     monkeypatch.setattr("rawdenoise.watching.mounts.MOUNTS", tmp_path / "not-linux")
-    assert polling_reason(tmp_path / "link") == ""
+    assert find_polling_reason(tmp_path / "link") == ""

@@ -56,7 +56,7 @@ from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State
 from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.output_mark import MARKER
-from rawdenoise.watching.reports import words
+from rawdenoise.watching.reports import describe_event
 from rawdenoise.watching.service import RunOptions, Service
 from rawdenoise.watching.trainer import Trainer
 
@@ -854,7 +854,7 @@ def test_a_ledger_that_refuses_for_a_while_stops_nothing(root: Root, monkeypatch
         assert soon(lambda: told.all("done"))
     assert states(root) == {"done": 1}
     (waiting,) = told.all("waiting")
-    assert words("waiting", waiting) == "waiting: database or disk is full"
+    assert describe_event("waiting", waiting) == "waiting: database or disk is full"
 
 
 def test_sidecars_that_the_ledger_refuses_come_again(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:

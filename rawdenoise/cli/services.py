@@ -28,7 +28,7 @@ from rawdenoise.watching.reports import JsonReport, PlainReport
 from rawdenoise.watching.run import check_denoisers, end_process, watch
 from rawdenoise.watching.service import RunOptions
 from rawdenoise.watching.status import WatchStatus, read_status
-from rawdenoise.watching.units import INSTALLING, service_unit
+from rawdenoise.watching.units import INSTALLING, write_service_unit
 
 REFRESH_S = 1.0
 LEFT_OUT = {"print_service", "state", "redo", "verify"}  # of a service: told otherwise, or meant for once
@@ -84,7 +84,7 @@ def print_service(ctx: click.Context, kind: str, config: WatchConfig, *, once: b
         "--state",
         str(config.state),
     ]
-    click.echo(service_unit(kind, command), nl=False)
+    click.echo(write_service_unit(kind, command), nl=False)
     _err(INSTALLING[kind])
     return 0
 

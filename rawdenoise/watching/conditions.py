@@ -44,7 +44,9 @@ def take_fingerprint(output: Path) -> Fingerprint | None:
         return None
 
 
-def judge(output: Path, digest: str, written: Fingerprint | None, present: Fingerprint | None) -> Condition:
+def judge_output(
+    output: Path, digest: str, written: Fingerprint | None, present: Fingerprint | None
+) -> Condition:
     """Tell what became of the output of a content (its SHA-256), that was `written` so and is `present` so.
 
     Where the picture's bytes are what they were, tags may have been edited. Where they are not, the file may

@@ -13,15 +13,17 @@ from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.watcher import RootWatcher
 
-AHEAD = 4  # jobs ready for each worker before files are digested no further: they are read while still cached
-OF_EACH_ROOT = 2  # files at a time
+JOBS_AHEAD = (
+    4  # jobs ready for each worker before files are digested no further: they are read while still cached
+)
+FILES_OF_EACH_ROOT = 2  # files at a time
 
 
 class Digester:
     """Digests what has settled, not far ahead of what `jobs` workers denoise."""
 
     def __init__(self, context: ServiceContext, pool: Executor, jobs: int) -> None:
-        self._context, self._pool, self._most = context, pool, AHEAD * jobs
+        self._context, self._pool, self._most = context, pool, JOBS_AHEAD * jobs
         self.futures: dict[Future[str], tuple[RootWatcher, Path, Signature]] = {}
 
     def step(self, watchers: Sequence[RootWatcher]) -> None:
@@ -30,7 +32,7 @@ class Digester:
             self._settle(future, *self.futures.pop(future))
         for watcher in watchers:  # each root for itself: one that cannot be written to stops no other
             under_way = sum(other is watcher for other, _, _ in self.futures.values())
-            while watcher.arrived and under_way < OF_EACH_ROOT and not self._is_ahead(watcher):
+            while watcher.arrived and under_way < FILES_OF_EACH_ROOT and not self._is_ahead(watcher):
                 under_way += 1
                 path, signature = watcher.arrived.popleft()
                 future = self._context.submit(self._pool, digest_of, path, signature, self._context.stopped)

@@ -34,9 +34,9 @@ from rawdenoise.watching.names import is_ignored, is_ignored_folder
 
 logging.getLogger("watchdog").addHandler(logging.NullHandler())  # it warns of lost events: scans find them
 
-WATCHES = "the system's limit of watched folders is reached (fs.inotify.max_user_watches)"
+WATCH_LIMIT_REASON = "the system's limit of watched folders is reached (fs.inotify.max_user_watches)"
 _REASONS = {
-    errno.ENOSPC: WATCHES,
+    errno.ENOSPC: WATCH_LIMIT_REASON,
     errno.EMFILE: "the system's limit of watchers is reached (fs.inotify.max_user_instances)",
     errno.ENOENT: "the folder is not there",
 }
@@ -115,15 +115,15 @@ class Events:
             return _REASONS.get(error.errno or 0, error.strerror or str(error))
         if self._is_short_of_watches():
             self.stop()
-            return WATCHES
+            return WATCH_LIMIT_REASON
         return ""
 
-    def alive(self) -> bool:
+    def is_alive(self) -> bool:
         """Whether events still come, all of them, and of the folder that has this name now."""
         if self._observer is None or self._mounts is None:
             return False
         emitters = self._observer.emitters
-        if not (self._observer.is_alive() and emitters and all(each.is_alive() for each in emitters)):
+        if not (self._observer.is_alive() and emitters and all(emitter.is_alive() for emitter in emitters)):
             return False
         if self._mounts.any():  # a disk that was away and came back has the identity it had, and no watches
             return False

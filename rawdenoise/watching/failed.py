@@ -15,7 +15,7 @@ from rawdenoise.atomic import LONGEST_NAME, atomic_output, shorten
 from rawdenoise.errors import OutputError, OutputExistsError
 from rawdenoise.files.sources import Signature, SourceChangedError, check_unchanged
 
-ROOM = len("-999999.json")  # of a name, for what is put behind it
+NAME_ROOM = len("-999999.json")  # of a name, for what is put behind it
 
 
 def move_failed(source: Path, signature: Signature | None, folder: Path, reason: dict[str, object]) -> Path:
@@ -33,7 +33,7 @@ def move_failed(source: Path, signature: Signature | None, folder: Path, reason:
         target = folder / name
         note = target.with_name(f"{name}.json")
         reserved = _reserve(note, reason)
-        if not reserved and not _says(note, reason):
+        if not reserved and not _is_note_of(note, reason):
             continue
         try:
             if reserved or not _is_there(source, target):
@@ -53,7 +53,7 @@ def move_failed(source: Path, signature: Signature | None, folder: Path, reason:
 
 
 def _names(source: Path) -> Iterator[str]:
-    stem = shorten(source.stem, LONGEST_NAME - len(os.fsencode(source.suffix)) - ROOM)
+    stem = shorten(source.stem, LONGEST_NAME - len(os.fsencode(source.suffix)) - NAME_ROOM)
     yield stem + source.suffix
     yield from (f"{stem}-{number}{source.suffix}" for number in count(2))
 
@@ -70,7 +70,7 @@ def _reserve(note: Path, reason: dict[str, object]) -> bool:
     return True
 
 
-def _says(note: Path, reason: dict[str, object]) -> bool:
+def _is_note_of(note: Path, reason: dict[str, object]) -> bool:
     """Whether a note is of this very file: whoever made it died before the file was moved."""
     try:
         fields = json.loads(note.read_bytes())
@@ -101,7 +101,7 @@ def _give_name(source: Path, signature: Signature | None, target: Path) -> None:
             shutil.copystat(source, temporary)
             check_unchanged(source, signature)
     except (OSError, SourceChangedError) as error:
-        raise OutputError(target, f"{source} cannot be moved there ({_why(error)})") from error
+        raise OutputError(target, f"{source} cannot be moved there ({_explain(error)})") from error
 
 
 def _remove(source: Path, signature: Signature | None, target: Path) -> None:
@@ -112,10 +112,10 @@ def _remove(source: Path, signature: Signature | None, target: Path) -> None:
     except (OSError, SourceChangedError) as error:
         with suppress(OSError):
             target.unlink()
-        raise OutputError(target, f"{source} cannot be moved there ({_why(error)})") from error
+        raise OutputError(target, f"{source} cannot be moved there ({_explain(error)})") from error
 
 
-def _why(error: OSError | SourceChangedError) -> str:
+def _explain(error: OSError | SourceChangedError) -> str:
     return error.reason if isinstance(error, SourceChangedError) else error.strerror or str(error)
 
 

@@ -16,7 +16,7 @@ from rawdenoise.watching.moments import Clock, Moment, now
 
 BEAT_S = 10.0
 OVERDUE_S = 4 * BEAT_S
-FOLDER = "heartbeats"
+HEARTBEATS_FOLDER = "heartbeats"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Heartbeat:
     """One file a service, `heartbeats/OWNER.json` in the state folder, written anew every ten seconds."""
 
     def __init__(self, state: Path, owner: str, clock: Clock = now) -> None:
-        self.path = state / FOLDER / f"{owner}.json"
+        self.path = state / HEARTBEATS_FOLDER / f"{owner}.json"
         self._clock = clock
         self._began = clock()
         self._last = -BEAT_S
@@ -80,21 +80,21 @@ class Heartbeat:
             self.path.unlink(missing_ok=True)
 
 
-def heartbeat_owners(state: Path) -> list[str]:
+def list_heartbeat_owners(state: Path) -> list[str]:
     """Whose heartbeats there are, of the living and the dead."""
-    return [path.stem for path in (state / FOLDER).glob("*.json")]
+    return [path.stem for path in (state / HEARTBEATS_FOLDER).glob("*.json")]
 
 
 def forget_heartbeat(state: Path, owner: str) -> None:
     """Remove the heartbeat of a service that is no more."""
     with suppress(OSError):
-        (state / FOLDER / f"{owner}.json").unlink(missing_ok=True)
+        (state / HEARTBEATS_FOLDER / f"{owner}.json").unlink(missing_ok=True)
 
 
 def heartbeats(state: Path, at: Moment) -> list[Beat]:
     """Give what each service with this state folder said last, the newest first; no other files."""
     beats = []
-    for path in (state / FOLDER).glob("*.json"):
+    for path in (state / HEARTBEATS_FOLDER).glob("*.json"):
         with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
             beats.append(_parse(path.stem, json.loads(path.read_bytes()), at))
     return sorted(beats, key=lambda beat: beat.silent_s)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rawdenoise.atomic import remove_abandoned
 from rawdenoise.watching.context import ServiceContext
-from rawdenoise.watching.heartbeat import Heartbeat, forget_heartbeat, heartbeat_owners
-from rawdenoise.watching.ledger.requests import CLEARED
+from rawdenoise.watching.heartbeat import Heartbeat, forget_heartbeat, list_heartbeat_owners
+from rawdenoise.watching.ledger.requests import CLEARED_FACT
 from rawdenoise.watching.watcher import RootWatcher
 
 RECLAIM_S = 5.0
@@ -20,7 +20,7 @@ class Housekeeping:
     def __init__(self, context: ServiceContext, state: Path) -> None:
         self._context, self._state = context, state
         self._heartbeat = Heartbeat(state, context.ledger.owner, context.clock)
-        self._cleared = context.ledger.facts.get(CLEARED)
+        self._cleared = context.ledger.facts.get(CLEARED_FACT)
         self._last = 0.0
 
     def step(self, watchers: Sequence[RootWatcher], now: float) -> None:
@@ -31,7 +31,7 @@ class Housekeeping:
         for watcher in watchers:
             watcher.check_events(now)
         self._forget_dead()
-        cleared = self._context.ledger.facts.get(CLEARED)
+        cleared = self._context.ledger.facts.get(CLEARED_FACT)
         if cleared != self._cleared:
             self._cleared = cleared
             for watcher in watchers:
@@ -48,7 +48,7 @@ class Housekeeping:
 
     def _forget_dead(self) -> None:
         ledger = self._context.ledger
-        for owner in heartbeat_owners(self._state):
+        for owner in list_heartbeat_owners(self._state):
             if owner != ledger.owner and ledger.owners.is_dead(owner):
                 forget_heartbeat(self._state, owner)
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rawdenoise.errors import Stopped
-from rawdenoise.watching.conditions import MADE_AGAIN, Condition, judge, take_fingerprint
+from rawdenoise.watching.conditions import MADE_AGAIN, Condition, judge_output, take_fingerprint
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import KeptOutput
@@ -76,7 +76,7 @@ class Inspector:
                 break
             try:
                 present = take_fingerprint(kept.output)
-                condition = judge(kept.output, kept.digest, kept.written, present)
+                condition = judge_output(kept.output, kept.digest, kept.written, present)
             except Stopped:
                 break
             except OSError:  # a disk that refuses: nothing is known

@@ -16,7 +16,7 @@ from rawdenoise.watching.output_mark import check_output
 from rawdenoise.watching.sidecar_copies import copy_sidecars
 from rawdenoise.watching.watcher import RootWatcher
 
-AT_ONCE = 50
+SIDECARS_AT_ONCE = 50
 
 
 class LateSidecars:
@@ -42,7 +42,7 @@ class LateSidecars:
         for watcher in watchers:
             queue = watcher.new_sidecars
             if queue and not watcher.output.waiting:
-                some = [queue.popleft() for _ in range(min(len(queue), AT_ONCE))]
+                some = [queue.popleft() for _ in range(min(len(queue), SIDECARS_AT_ONCE))]
                 future = self._context.submit(self._pool, self._copy, watcher.root, watcher.shots, some)
                 self._under_way = watcher, future
                 return

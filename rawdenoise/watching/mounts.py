@@ -19,7 +19,7 @@ _REMOTE = {
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 
-def polling_reason(path: Path) -> str:
+def find_polling_reason(path: Path) -> str:
     """Say why a folder must be polled; empty if the system tells of changes in it.
 
     On Linux by its mount: on network file systems, shared folders of virtual machines and FUSE, changes made
@@ -34,10 +34,10 @@ def polling_reason(path: Path) -> str:
         mounts = MOUNTS.read_bytes()
     except OSError:
         return ""
-    return reason_in(mounts, real)
+    return find_polling_reason_in(mounts, real)
 
 
-def reason_in(mountinfo: bytes, path: Path) -> str:
+def find_polling_reason_in(mountinfo: bytes, path: Path) -> str:
     """Do the same by the text of a mountinfo file (proc(5)), for a path without links."""
     best, kind = Path(), ""
     for line in mountinfo.splitlines():

@@ -11,7 +11,7 @@ from pathlib import Path
 from rawdenoise.files.sidecars import CAPTURE_ONE_FOLDER, COS_SUFFIX, SIDECAR_SUFFIXES
 from rawdenoise.formats import raw_suffixes
 
-BESIDE = SIDECAR_SUFFIXES | {COS_SUFFIX}
+BESIDE_SUFFIXES = SIDECAR_SUFFIXES | {COS_SUFFIX}
 """What may belong to a capture."""
 
 # Copies under way of browsers, FTP servers, Syncthing and editors; conflict copies.
@@ -81,7 +81,7 @@ class ShotIndex:
         if is_capture(path):
             yield self._captures, (path.parent, path.stem.lower())
             yield self._captures, (path.parent, path.name.lower())
-        elif path.suffix.lower() in BESIDE and not is_ignored(path.name):
+        elif path.suffix.lower() in BESIDE_SUFFIXES and not is_ignored(path.name):
             yield self._sidecars, (_home_of(path), path.stem.lower())
 
     def _look_up(self, table: Mapping[tuple[Path, str], set[Path]], folder: Path, *stems: str) -> list[Path]:

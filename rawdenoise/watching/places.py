@@ -14,23 +14,23 @@ from rawdenoise.errors import OutputError
 from rawdenoise.files.outputs import is_made_by_us, read_moment_and_body
 from rawdenoise.formats.provenance import Origin, read_origin
 from rawdenoise.formats.tags import Code
-from rawdenoise.watching.conditions import Condition, judge, take_fingerprint
+from rawdenoise.watching.conditions import Condition, judge_output, take_fingerprint
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import Fingerprint, QueuedJob
 
 
-def output_names(source: Path, suffix: str) -> Iterator[Path]:
+def list_output_names(source: Path, suffix: str) -> Iterator[Path]:
     """Give the names an output may have, best first: IMG.dng, IMG.CR2.dng, IMG.CR2-2.dng, ...
 
     Names that would be too long are cut.
     """
-    yield source.with_name(ending(source.stem, suffix))
-    yield source.with_name(ending(source.name, suffix))
+    yield source.with_name(put_ending(source.stem, suffix))
+    yield source.with_name(put_ending(source.name, suffix))
     for number in count(2):
-        yield source.with_name(ending(source.name, f"-{number}{suffix}"))
+        yield source.with_name(put_ending(source.name, f"-{number}{suffix}"))
 
 
-def ending(name: str, end: str) -> str:
+def put_ending(name: str, end: str) -> str:
     """Put an end to a name, and leave of the name what fits before it."""
     return shorten(name, LONGEST_NAME - len(os.fsencode(end))) + end
 
@@ -49,7 +49,7 @@ class Place:
     beside: Path | None = None
 
 
-def place_for(
+def choose_place(
     job: QueuedJob, source: Path, names: Iterator[Path], ledger: Ledger, recipe: str,
     pixels_of: Callable[[Path], str] = lambda source: "",
 ) -> Place:  # fmt: skip
@@ -62,7 +62,7 @@ def place_for(
         OutputError: what exists cannot be read. FileError: the capture cannot, and that had to be known.
     """
     beside = None
-    for output in _own_name_first(job, names):
+    for output in _put_own_name_first(job, names):
         exists, take_over = os.path.lexists(output), False
         if output == job.replaces:
             take_over = not exists or is_later_version(source, output, ledger, pixels_of)
@@ -73,13 +73,13 @@ def place_for(
             return Place(output, beside=beside)
         if take_over:
             return Place(output, replace=True)
-        place = _place_at(job, source, output, ledger, recipe)
+        place = _judge_place(job, source, output, ledger, recipe)
         if place is not None:
             return dataclasses.replace(place, beside=beside)
     raise AssertionError("there is always another name")
 
 
-def _own_name_first(job: QueuedJob, names: Iterator[Path]) -> Iterator[Path]:
+def _put_own_name_first(job: QueuedJob, names: Iterator[Path]) -> Iterator[Path]:
     """Give the name that a job's output has already, if it is one of the kind that is to be made."""
     first = next(names)
     if job.output is not None and job.output.suffix == first.suffix and os.path.lexists(job.output):
@@ -88,12 +88,12 @@ def _own_name_first(job: QueuedJob, names: Iterator[Path]) -> Iterator[Path]:
     yield from names
 
 
-def _place_at(job: QueuedJob, source: Path, output: Path, ledger: Ledger, recipe: str) -> Place | None:
+def _judge_place(job: QueuedJob, source: Path, output: Path, ledger: Ledger, recipe: str) -> Place | None:
     """Tell whether what exists is this job's output, or can be replaced by it; None if it is somebody's."""
     try:
         written, present = ledger.outputs.find_fingerprint(job, output), take_fingerprint(output)
         made = read_origin(output)
-        condition = judge(output, job.digest, written, present)
+        condition = judge_output(output, job.digest, written, present)
     except OSError as error:
         raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
     is_of_this_job = written is not None or (made is not None and made.source_digest == job.digest)
@@ -106,7 +106,7 @@ def _place_at(job: QueuedJob, source: Path, output: Path, ledger: Ledger, recipe
         return Place(output, replace=True) if again else Place(output, made, as_it_is)
     if condition is Condition.CUT and (is_of_this_job or (output == job.output and not _has_bytes(output))):
         return Place(output, replace=True)
-    if made is None and is_made_by_us(output) and surely_same_capture(source, output):
+    if made is None and is_made_by_us(output) and is_surely_same_capture(source, output):
         return Place(output, Origin("", "", ""), present)  # by `rawdenoise denoise`, of an earlier version
     return None
 
@@ -131,15 +131,17 @@ def is_later_version(source: Path, output: Path, ledger: Ledger, pixels_of: Call
         return False
     try:
         written = ledger.outputs.find_fingerprint(maker, output)
-        condition = judge(output, maker.digest, written, take_fingerprint(output))
+        condition = judge_output(output, maker.digest, written, take_fingerprint(output))
     except OSError as error:
         raise OutputError(output, f"cannot be read ({error.strerror or error})") from error
     if condition not in (Condition.WHOLE, Condition.CUT):
         return False
-    return surely_same_capture(source, output) or (bool(maker.pixels) and maker.pixels == pixels_of(source))
+    return is_surely_same_capture(source, output) or (
+        bool(maker.pixels) and maker.pixels == pixels_of(source)
+    )
 
 
-def surely_same_capture(source: Path, output: Path) -> bool:
+def is_surely_same_capture(source: Path, output: Path) -> bool:
     """Whether two files say that they are of one capture: its time, and its body or fraction of a second.
 
     Cameras count to 9999 and begin again, and some say nothing: the same name says nothing at all.

@@ -42,10 +42,10 @@ class PlainReport:
     def say(self, event: str, **fields: Any) -> None:
         """Report an event."""
         with self._lock, suppress(OSError):
-            self._line(f"{time.strftime('%H:%M:%S')} {self._spell(words(event, fields))}")
+            self._line(f"{time.strftime('%H:%M:%S')} {self._spell(describe_event(event, fields))}")
 
 
-def words(event: str, fields: dict[str, Any]) -> str:
+def describe_event(event: str, fields: dict[str, Any]) -> str:
     """Say an event as a person would."""
     source, output, reason = (fields.get(name) for name in ("source", "output", "reason"))
     root = fields.get("root")

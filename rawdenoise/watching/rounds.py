@@ -15,7 +15,7 @@ from rawdenoise.watching.ledger.database import LedgerError
 from rawdenoise.watching.moments import Clock
 
 DAY_S = 86400.0
-REST = 9.0  # times what reading took: so long it rests, as not to keep a disk busy for ever
+REST_FACTOR = 9.0  # times what reading took: so long it rests, as not to keep a disk busy for ever
 NOTHING_TO_READ_S = 600.0
 
 
@@ -62,13 +62,13 @@ class Rounds:
             if not future.done():
                 return
             self._under_way = None
-            number = self._result_of(future)
+            number = self._take_result(future)
             if began is not None:
-                round.read_next = now + (REST * (now - began) if number else NOTHING_TO_READ_S)
+                round.read_next = now + (REST_FACTOR * (now - began) if number else NOTHING_TO_READ_S)
         for root, round in ready:
             if round.inspect:
                 again = round.again or root.lost == "again"
-                sweeps = () if round.swept else self._folders_of(root)
+                sweeps = () if round.swept else self._list_folders(root)
                 round.inspect, round.swept, round.again = False, True, round.verify
                 self._begin(round, partial(self._sweep_and_inspect, root, sweeps, again=again), None)
                 return
@@ -89,7 +89,7 @@ class Rounds:
         future.add_done_callback(lambda _: self._wake())
         self._under_way = round, reads_since, future
 
-    def _result_of(self, future: Future[int]) -> int:
+    def _take_result(self, future: Future[int]) -> int:
         """Take what a look has given; one that failed where nobody expects it stops no other."""
         try:
             return future.result()
@@ -99,7 +99,7 @@ class Rounds:
             self._inspector.report.say("refused", reason=f"outputs were not looked at: {error!r}")
             return 0
 
-    def _folders_of(self, root: Root) -> tuple[Path, ...]:
+    def _list_folders(self, root: Root) -> tuple[Path, ...]:
         """The folders in which processes that died may have left something."""
         failed = () if root.failed_dir is None else (root.failed_dir,)
         return (root.output, self._state, *failed)

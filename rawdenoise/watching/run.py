@@ -23,7 +23,7 @@ from rawdenoise.watching.ledger.database import LedgerBrokenError
 from rawdenoise.watching.reports import Report
 from rawdenoise.watching.service import RunOptions, Service
 
-LEDGERS = 3  # that may break, one after the other, before it is the disk's fault
+MAXIMUM_LEDGERS = 3  # that may break, one after the other, before it is the disk's fault
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def watch(
     Raises:
         LedgerError: the state folder cannot be used.
     """
-    for chances in reversed(range(LEDGERS)):
+    for chances in reversed(range(MAXIMUM_LEDGERS)):
         try:
             return _watch(config, stores, report, stop, options, file)
         except LedgerBrokenError as error:

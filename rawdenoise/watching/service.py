@@ -230,7 +230,9 @@ class Service:
             return 0
         outputs = {watcher.root.output for watcher in self._watchers}
         left = self._context.ledger.jobs.count_unfinished(outputs)
-        waits = any(each.gone or each.output.waiting or each.unreadable for each in self._watchers)
+        waits = any(
+            watcher.gone or watcher.output.waiting or watcher.unreadable for watcher in self._watchers
+        )
         return int(bool(left) or waits)
 
     def _end(self) -> None:

@@ -23,7 +23,7 @@ LOOK_S = 30.0
 IDLE_S = 60.0
 REFUSED_S = 600.0
 STOP_S = 1.5
-LOWEST = 19
+LOWEST_PRIORITY = 19
 
 
 class Trainer:
@@ -92,7 +92,7 @@ class Trainer:
                 continue
             counts = self._ledger.figures.count_cameras(BUNDLED_PREFIX, root.output)
             for camera, count in sorted(counts.items(), key=lambda item: -item[1]):
-                if camera and count >= max(root.train_after, 2 * self._trained_on(camera)):
+                if camera and count >= max(root.train_after, 2 * self._count_trained_on(camera)):
                     captures = [
                         path
                         for path in self._ledger.figures.list_captures(camera, BUNDLED_PREFIX, root.output)
@@ -102,7 +102,7 @@ class Trainer:
                         self._start(root, camera, captures)
                         return
 
-    def _trained_on(self, camera: str) -> int:
+    def _count_trained_on(self, camera: str) -> int:
         return int(self._ledger.facts.get(f"trained {camera}") or 0)
 
     def _start(self, root: Root, camera: str, captures: list[Path]) -> None:
@@ -124,7 +124,7 @@ class Trainer:
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=progress, creationflags=low
             )
         with suppress(OSError, AttributeError):
-            os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST)
+            os.setpriority(os.PRIO_PROCESS, self._process.pid, LOWEST_PRIORITY)
         self.camera, self._captures = camera, len(captures)
         self._files, self._log, self._results = files, log, results
         self._report.say("training", camera=camera, captures=len(captures), minutes=root.train_minutes)

@@ -15,7 +15,7 @@ INSTALLING = {
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+=:,@")
 
 
-def service_unit(kind: str, command: Sequence[str], *, description: str = DESCRIPTION) -> str:
+def write_service_unit(kind: str, command: Sequence[str], *, description: str = DESCRIPTION) -> str:
     """Write a systemd user unit or a launchd agent that runs a command, and again whenever it ends."""
     return {"systemd": _systemd, "launchd": _launchd}[kind](command, description)
 

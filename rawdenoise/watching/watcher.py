@@ -15,17 +15,17 @@ from rawdenoise.watching.config import Root
 from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.events import Events, Hint
 from rawdenoise.watching.ledger import Ledger
-from rawdenoise.watching.mounts import polling_reason
-from rawdenoise.watching.names import BESIDE, ShotIndex, is_capture
+from rawdenoise.watching.mounts import find_polling_reason
+from rawdenoise.watching.names import BESIDE_SUFFIXES, ShotIndex, is_capture
 from rawdenoise.watching.output_folder import OutputFolder
 from rawdenoise.watching.scan import RootGoneError, scan
 from rawdenoise.watching.tracker import StabilityTracker
 from rawdenoise.watching.worker import Outcome
 
 POLL_S = 10.0  # between scans where there are no events
-SPARE = 400.0  # times the work of a scan: at least so long until the next, unless it was asked for
+SCAN_REST_FACTOR = 400.0  # times the work of a scan: at least so long until the next, unless it was asked for
 GONE_S = 5.0  # between looks for a folder that is not there
-AT_ONCE = 1000  # files that settle in one turn, or are scanned between two looks at the clock
+FILES_AT_ONCE = 1000  # files that settle in one turn, or are scanned between two looks at the clock
 
 
 class RootWatcher:
@@ -60,7 +60,7 @@ class RootWatcher:
 
     def check_events(self, now: float) -> None:
         """Scan at once where there were events and are no more."""
-        if self._events is not None and not self._events.alive():
+        if self._events is not None and not self._events.is_alive():
             self.next_scan = now
 
     def stop_events(self) -> None:
@@ -73,7 +73,7 @@ class RootWatcher:
         root = self.root
         if self._on_hint is None:
             return
-        reason = "asked for" if root.poll_s is not None else polling_reason(root.source)
+        reason = "asked for" if root.poll_s is not None else find_polling_reason(root.source)
         if not reason and root.source.is_dir():
             events = Events(root.source, self._on_hint, recursive=root.recursive)
             reason = events.start()
@@ -100,7 +100,7 @@ class RootWatcher:
                 self._context.ledger.files.forget([path], self.root.output)
         elif hint.folder:
             self._scan_part(path, skipped, interrupt)
-        elif is_capture(path) or (self.root.sidecars and path.suffix.lower() in BESIDE):
+        elif is_capture(path) or (self.root.sidecars and path.suffix.lower() in BESIDE_SUFFIXES):
             self.shots.add(path)
             if hint.moved_in:
                 self.tracker.note_move(path, now)
@@ -121,7 +121,7 @@ class RootWatcher:
         `interrupt` is asked now and then whether to give the scan up.
         """
         root, began = self.root, time.thread_time()
-        if self._events is not None and not self._events.alive():
+        if self._events is not None and not self._events.is_alive():
             self.stop_events()
         if self._events is None:
             self._start_events()  # before the scan: what arrives after it has events
@@ -145,7 +145,7 @@ class RootWatcher:
             self._report("resumed", reason="the folder is there again")
         if whole:
             self._forget_all_but(present)
-        cost = 0.0 if root.poll_s is not None else SPARE * (time.thread_time() - began)
+        cost = 0.0 if root.poll_s is not None else SCAN_REST_FACTOR * (time.thread_time() - began)
         self.next_scan = self._context.clock().steady + max(self._scan_s, cost)
         self.output.round.inspect = True
 
@@ -160,12 +160,12 @@ class RootWatcher:
             if path not in self._refused:
                 self._context.report.say("refused", source=str(path), reason=error.strerror or str(error))
 
-        suffixes = raw_suffixes() | BESIDE if root.sidecars else raw_suffixes()
+        suffixes = raw_suffixes() | BESIDE_SUFFIXES if root.sidecars else raw_suffixes()
         now, known, sidecars = self._context.clock().steady, self.known, self.sidecars
         files = scan(folder, skip=skipped, recursive=root.recursive, suffixes=suffixes, on_refused=on_refused)
         try:
             for number, (path, signature) in enumerate(files, 1):
-                if number % AT_ONCE == 0 and interrupt():
+                if number % FILES_AT_ONCE == 0 and interrupt():
                     return False
                 if present is not None:
                     present.add(path)
@@ -215,7 +215,7 @@ class RootWatcher:
 
     def take_settled(self) -> None:
         """Take from the tracker what has been left alone for long enough."""
-        for path, signature in self.tracker.take_settled(self._context.clock().steady, AT_ONCE):
+        for path, signature in self.tracker.take_settled(self._context.clock().steady, FILES_AT_ONCE):
             if is_capture(path):
                 self.arrived.append((path, signature))
             elif self.root.sidecars:

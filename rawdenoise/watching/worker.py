@@ -52,7 +52,7 @@ from rawdenoise.watching.ledger.records import JobResult, QueuedJob
 from rawdenoise.watching.moments import Clock, is_within, now
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.output_mark import check_output
-from rawdenoise.watching.places import Place, ending, output_names, place_for
+from rawdenoise.watching.places import Place, choose_place, list_output_names, put_ending
 from rawdenoise.watching.sidecar_copies import copy_sidecars
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ CHANGED_S = 10.0  # in which a source that has changed should have arrived anew
 LEDGER_S = 2.0
 
 # What the same content will never be: it is not tried again.
-HOPELESS = (UnsupportedRawError, LayoutError, DirectoryError)
+HOPELESS_ERRORS = (UnsupportedRawError, LayoutError, DirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ class Worker:
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
             return Outcome("skipped", {"source": str(source), "reason": MADE_BY_US})
         recipe, steps = root.recipe, self._steps_for(root)
-        names = output_names(root.output / path_below(source, root.source), find_writer(recipe.format).suffix)
-        place = place_for(
+        names = list_output_names(root.output / path_below(source, root.source), find_writer(recipe.format).suffix)
+        place = choose_place(
             job,
             source,
             names,
@@ -314,7 +314,7 @@ class Worker:
         if isinstance(error, RawDenoiseError) and error.exit_code == 3:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=ENVIRONMENT_S))
             return Outcome("waiting", {**fields, "reason": reason})
-        if job.attempts >= root.attempts or (isinstance(error, HOPELESS) and self._is_old(source)):
+        if job.attempts >= root.attempts or (isinstance(error, HOPELESS_ERRORS) and self._is_old(source)):
             return self._give_up(job, root, source, reason)
         wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
         self._tell(lambda: self._ledger.jobs.fail(job, self._clock(), reason, retry_in_s=wait_s))
@@ -329,7 +329,7 @@ class Worker:
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }  # fmt: skip
         # By the content: what a ledger that was lost has given up stays.
-        note = self._config.state / "quarantine" / ending(f"{job.digest[:12]}-{source.name}", ".json")
+        note = self._config.state / "quarantine" / put_ending(f"{job.digest[:12]}-{source.name}", ".json")
         moved: tuple[Path, ...] = ()
         try:
             write_bytes(note, json.dumps(why, indent=2).encode() + b"\n")

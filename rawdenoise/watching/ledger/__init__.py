@@ -25,7 +25,7 @@ from rawdenoise.watching.ledger.kept_outputs import KeptOutputs
 from rawdenoise.watching.ledger.owners import Owners
 from rawdenoise.watching.ledger.requests import Requests
 
-NAME = "ledger.sqlite3"
+LEDGER_NAME = "ledger.sqlite3"
 
 
 class Ledger:
@@ -45,9 +45,11 @@ class Ledger:
         self.folder, self.owners = folder, Owners(folder / "owners")
         try:
             self.owners.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(folder / f"{NAME}.opening"):  # else two might move the same damaged file aside
+            with FileLock(
+                folder / f"{LEDGER_NAME}.opening"
+            ):  # else two might move the same damaged file aside
                 self.database, self.note = open_database(
-                    folder / NAME, in_use=self.owners.is_any_alive, put_aside=owner
+                    folder / LEDGER_NAME, in_use=self.owners.is_any_alive, put_aside=owner
                 )
                 if owner:
                     try:
@@ -89,6 +91,6 @@ def open_existing(folder: Path) -> Ledger:
     Raises:
         LedgerError: there is none, or it cannot be read.
     """
-    if not (folder / NAME).exists():
+    if not (folder / LEDGER_NAME).exists():
         raise LedgerError(f"{folder}: no ledger there; it is in the state folder of `rawdenoise watch`")
     return Ledger(folder, owner=False)

@@ -13,7 +13,7 @@ from typing import Any
 
 from rawdenoise.errors import RawDenoiseError
 
-VERSION = 2
+SCHEMA_VERSION = 2
 BUSY_S = 6.0  # so that a stop is heard in time
 
 _JOBS = """
@@ -207,11 +207,11 @@ def _connect(path: Path) -> sqlite3.Connection:
         if db.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise _NoLedgerError("it is damaged")
         (version,) = db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
+        if version > SCHEMA_VERSION:
             raise _NoLedgerError("it was written by a newer rawdenoise")
         if version or _tables(db):
             _check(db, version)
-        for step in range(version, VERSION):
+        for step in range(version, SCHEMA_VERSION):
             db.executescript(f"BEGIN IMMEDIATE; {_STEPS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
     except BaseException:
         db.close()

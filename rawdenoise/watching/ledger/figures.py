@@ -7,7 +7,7 @@ from pathlib import Path
 from rawdenoise.watching.ledger.database import Database, decode_path, encode_path
 from rawdenoise.watching.ledger.records import LedgerStats, State
 
-_MOST_JUDGED = 10_000  # newest jobs, for latencies
+_MOST_LATENCIES = 10_000  # newest jobs, for latencies
 
 
 class Figures:
@@ -30,7 +30,7 @@ class Figures:
         rows = self._database.rows(
             "SELECT finished_at - ready_at FROM jobs WHERE state = ? AND finished_at IS NOT NULL"
             " ORDER BY finished_at DESC LIMIT ?",
-            (State.DONE, _MOST_JUDGED),
+            (State.DONE, _MOST_LATENCIES),
         )
         latencies = sorted(max(0.0, latency) for (latency,) in rows)
         (oldest,) = self._database.rows(

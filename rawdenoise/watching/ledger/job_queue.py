@@ -15,10 +15,10 @@ from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State, Wait
 from rawdenoise.watching.ledger.rows import (
     COLUMNS,
     HAS_FILE_BELOW,
-    below_values,
     drop_if_without_files,
-    job_from,
-    output_values,
+    list_below_values,
+    list_output_values,
+    make_job,
     read_job,
 )
 from rawdenoise.watching.moments import Moment
@@ -48,7 +48,7 @@ class JobQueue:
                 db.execute(
                     "SELECT due_at, id, suspect FROM jobs WHERE state = ? AND due_at <= ?"
                     f" AND output_root IN ({marks}){HAS_FILE_BELOW} ORDER BY due_at, id LIMIT 1",
-                    (state, now.steady, *wanted, *below_values(source)),
+                    (state, now.steady, *wanted, *list_below_values(source)),
                 ).fetchone()
                 for state in (State.READY, State.FAILED)
             ]
@@ -107,8 +107,9 @@ class JobQueue:
                 " output_pixels = ?, output_edited = ?, checked_at = ?,"
                 " camera = coalesce(nullif(?, ''), camera), model_id = coalesce(nullif(?, ''), model_id),"
                 " gain_db = coalesce(?, gain_db), pixels = coalesce(nullif(?, ''), pixels)",
-                (State.DONE, now.wall, encode_text(result.reason), *output_values(result.written), now.wall,
-                 encode_text(result.camera), encode_text(result.model_id), result.gain_db, result.pixels),
+                (State.DONE, now.wall, encode_text(result.reason), *list_output_values(result.written),
+                 now.wall, encode_text(result.camera), encode_text(result.model_id), result.gain_db,
+                 result.pixels),
             )  # fmt: skip
             if ended and result.output is None:
                 db.execute("UPDATE jobs SET output = NULL, output_key = NULL WHERE id = ?", (job.id,))
@@ -194,7 +195,7 @@ class JobQueue:
                 f"SELECT {COLUMNS} FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",
                 (*wanted, -1 if limit is None else limit),
             ).fetchall()
-            return [job_from(db, row) for row in rows]
+            return [make_job(db, row) for row in rows]
 
     def count_due(
         self, output_roots: Collection[Path], now: Moment, *, source: Path | None = None,
@@ -211,7 +212,7 @@ class JobQueue:
             ((count,),) = self._database.rows(
                 "SELECT count(*) FROM (SELECT 1 FROM jobs WHERE state = ? AND due_at <= ?"
                 f" AND output_root IN ({marks}){HAS_FILE_BELOW} LIMIT ?)",
-                (state, until, *roots, *below_values(source), most),
+                (state, until, *roots, *list_below_values(source), most),
             )
             due += int(count)
         return min(due, most)

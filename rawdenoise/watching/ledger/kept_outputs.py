@@ -8,7 +8,7 @@ from typing import Any
 from rawdenoise.files.names import key_of
 from rawdenoise.watching.ledger.database import Database, decode_path, encode_path, encode_text
 from rawdenoise.watching.ledger.records import Fingerprint, KeptOutput, QueuedJob, State
-from rawdenoise.watching.ledger.rows import OUTPUT_COLUMNS, fingerprint_from, output_values, read_job
+from rawdenoise.watching.ledger.rows import OUTPUT_COLUMNS, list_output_values, make_fingerprint, read_job
 from rawdenoise.watching.moments import Moment
 
 
@@ -39,7 +39,7 @@ class KeptOutputs:
             (encode_path(output_root), State.DONE, *values),
         )
         return [
-            KeptOutput(id, digest, decode_path(output), decode_path(source), fingerprint_from(size, *written))
+            KeptOutput(id, digest, decode_path(output), decode_path(source), make_fingerprint(size, *written))
             for id, digest, output, source, size, *written in rows
         ]
 
@@ -48,7 +48,7 @@ class KeptOutputs:
         rows = self._database.rows(
             f"SELECT {OUTPUT_COLUMNS} FROM jobs WHERE id = ? AND output = ?", (job.id, encode_path(output))
         )
-        return fingerprint_from(*rows[0]) if rows else None
+        return make_fingerprint(*rows[0]) if rows else None
 
     def find_maker(self, output: Path) -> QueuedJob | None:
         """Give the job that has the name of an output."""
@@ -65,7 +65,7 @@ class KeptOutputs:
                 "UPDATE jobs SET output_size = ?, output_mtime_ns = ?, output_picture = ?,"
                 " output_pixels = ?, output_edited = ?, checked_at = ?"
                 " WHERE id = ? AND state = ? AND output = ?",
-                (*output_values(present), now, kept.job, State.DONE, encode_path(kept.output)),
+                (*list_output_values(present), now, kept.job, State.DONE, encode_path(kept.output)),
             )
 
     def make_again(self, kept: KeptOutput, now: Moment, reason: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 from pathlib import Path
 
-UNWANTED = "not wanted: no output is made of it"
+UNWANTED_REASON = "not wanted: no output is made of it"
 
 
 class Wait(Enum):

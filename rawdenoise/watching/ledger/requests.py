@@ -8,10 +8,10 @@ from pathlib import Path
 from rawdenoise.app.jobs import MADE_BY_US
 from rawdenoise.watching.ledger.database import Database
 from rawdenoise.watching.ledger.job_queue import JobQueue
-from rawdenoise.watching.ledger.records import UNWANTED, QueuedJob, State
+from rawdenoise.watching.ledger.records import UNWANTED_REASON, QueuedJob, State
 from rawdenoise.watching.moments import Moment
 
-CLEARED = "cleared"  # a fact: how often files were cleared, so that services look again
+CLEARED_FACT = "cleared"  # a fact: how often files were cleared, so that services look again
 
 
 class Requests:
@@ -32,7 +32,7 @@ class Requests:
         again = [
             job.id
             for job in done
-            if job.reason not in (MADE_BY_US, UNWANTED)
+            if job.reason not in (MADE_BY_US, UNWANTED_REASON)
             and not (job.recipe == recipe and (is_current(job) or job.output is None))
         ]
         with self._database.transaction() as db:
@@ -66,7 +66,7 @@ class Requests:
                 db.execute(
                     "UPDATE jobs SET state = ?, reason = ?, output = NULL, output_key = NULL,"
                     " replaces = NULL, redo = 0, suspect = 0 WHERE id = ? AND state = ?",
-                    (State.DONE, UNWANTED, job.id, job.state),
+                    (State.DONE, UNWANTED_REASON, job.id, job.state),
                 ).rowcount
                 for job in jobs
             ]
@@ -85,6 +85,6 @@ class Requests:
             if cleared:
                 db.execute(
                     "INSERT INTO facts VALUES (?, '1') ON CONFLICT (key) DO UPDATE SET value = value + 1",
-                    (CLEARED,),
+                    (CLEARED_FACT,),
                 )
         return cleared

@@ -24,10 +24,10 @@ _PATHS = ("output_root", "output", "replaces")
 
 def read_job(db: sqlite3.Connection, id: int) -> QueuedJob:
     """Read a job that is there."""
-    return job_from(db, db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (id,)).fetchone())
+    return make_job(db, db.execute(f"SELECT {COLUMNS} FROM jobs WHERE id = ?", (id,)).fetchone())
 
 
-def job_from(db: sqlite3.Connection, row: Sequence[Any]) -> QueuedJob:
+def make_job(db: sqlite3.Connection, row: Sequence[Any]) -> QueuedJob:
     """Make a job of its COLUMNS, with the files that it is of."""
     fields: dict[str, Any] = dict(zip(COLUMNS.split(", "), row, strict=True))
     fields |= {name: decode_path(fields[name]) for name in _PATHS if fields[name] is not None}
@@ -49,20 +49,20 @@ def drop_if_without_files(db: sqlite3.Connection, id: int | None) -> None:
     )
 
 
-def below_values(source: Path | None) -> tuple[int, int, bytes]:
+def list_below_values(source: Path | None) -> tuple[int, int, bytes]:
     """Give the values of HAS_FILE_BELOW: a file below a folder, or any at all."""
     start = b"" if source is None else encode_path(source).rstrip(os.sep.encode()) + os.sep.encode()
     return int(source is not None), len(start), start
 
 
-def output_values(written: Fingerprint | None) -> tuple[int | None, int | None, str, str, bool]:
+def list_output_values(written: Fingerprint | None) -> tuple[int | None, int | None, str, str, bool]:
     """Give the values of OUTPUT_COLUMNS."""
     if written is None:
         return None, None, "", "", False
     return written.size, written.mtime_ns, written.picture, written.pixels, written.edited
 
 
-def fingerprint_from(
+def make_fingerprint(
     size: int | None, mtime_ns: int | None, picture: str, pixels: str, edited: int
 ) -> Fingerprint | None:
     """Make a record of OUTPUT_COLUMNS."""
