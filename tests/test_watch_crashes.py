@@ -234,8 +234,8 @@ def test_only_what_the_dead_left_is_swept(root: Root) -> None:
         root.output / f"{TEMPORARY_MARK}notes.txt",
         root.output / "deep" / f"{TEMPORARY_MARK}12345678-a.dng",
     ]
-    code = "import os, sys; from rawdenoise.atomic import _beside; from pathlib import Path\n" + (
-        "for name in sys.argv[1:]: _beside(Path(name)).write_bytes(b'half')"
+    code = "import os, sys; from rawdenoise.atomic import _name_temporary; from pathlib import Path\n" + (
+        "for name in sys.argv[1:]: _name_temporary(Path(name)).write_bytes(b'half')"
     )
     for folder in (root.output / "deep", root.source.parent / "failed"):
         folder.mkdir()
