@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.app.batch import Steps, Stopped, make_steps, run_batch
-from rawdenoise.app.jobs import IfExists, Job, plan
+from rawdenoise.app.jobs import FileJob, IfExists, plan
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Exposure, Provenance, RawImage
 from rawdenoise.errors import DiskFullError, ModelMissingError, TruncatedError
@@ -60,7 +60,7 @@ def touch(*paths: Path) -> None:
         path.write_bytes(b"not a raw file")
 
 
-def outputs_of(jobs: list[Job], folder: Path) -> dict[str, str]:
+def outputs_of(jobs: list[FileJob], folder: Path) -> dict[str, str]:
     return {
         str(PurePosixPath(job.source)): str(PurePosixPath(job.output.relative_to(folder)))
         for job in jobs
@@ -189,8 +189,8 @@ def test_own_outputs_in_a_searched_folder_are_passed_over_but_simulated_captures
 # ---------------------------------------------------------------- running
 
 
-def jobs_for(count: int) -> list[Job]:
-    return [Job(Path(f"{number}.CR2"), Path("out", f"{number}.dng")) for number in range(count)]
+def jobs_for(count: int) -> list[FileJob]:
+    return [FileJob(Path(f"{number}.CR2"), Path("out", f"{number}.dng")) for number in range(count)]
 
 
 def denoised(raw: RawImage) -> Denoised:
@@ -206,7 +206,7 @@ def work_of(
 
 
 def test_every_job_gets_one_result() -> None:
-    settled = Job(Path("x.CR2"), Path("out/x.dng"), Status.SKIPPED, "out/x.dng exists")
+    settled = FileJob(Path("x.CR2"), Path("out/x.dng"), Status.SKIPPED, "out/x.dng exists")
     results = sorted(run_batch([*jobs_for(5), settled], work_of()), key=lambda result: result.source)
     assert [result.status for result in results] == [Status.DONE] * 5 + [Status.SKIPPED]
     first = results[0]

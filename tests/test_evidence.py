@@ -8,7 +8,7 @@ import pytest
 from conftest import TEST_CAMERA, make_raw
 from test_noise import noisy, ramps, textured
 
-from rawdenoise.calibration.captures import Capture, pool_captures
+from rawdenoise.calibration.captures import SampledCapture, pool_captures
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Exposure, Levels, Metadata, RawImage
 from rawdenoise.errors import CalibrationError, ProfileError, TrainingError
@@ -262,7 +262,8 @@ def test_where_noise_cannot_be_told_from_texture_nothing_is_learnt_or_calibrated
 
     levels = Levels((BLACK,) * 4, WHITE)
     captures = [
-        Capture(Path(f"{iso}.dng"), TEST_CAMERA, iso, levels, WHITE, seen) for iso, (seen,) in samples.items()
+        SampledCapture(Path(f"{iso}.dng"), TEST_CAMERA, iso, levels, WHITE, seen)
+        for iso, (seen,) in samples.items()
     ]
     assert [point.iso for point in pool_captures(captures)] == [800]
     assert (

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.app.batch import make_steps, run_batch
-from rawdenoise.app.jobs import Job
+from rawdenoise.app.jobs import FileJob
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Cfa, Color, ColorMatrix, Exposure, Metadata, Provenance, RawImage, Tag
 from rawdenoise.errors import (
@@ -330,7 +330,7 @@ def batch(
 ) -> dict[str, FileResult]:
     """Denoise files that say what is to become of them, at strength 0."""
     steps = make_steps(Recipe(strength=0.0), lambda camera: None, read=reader.read)
-    jobs = [Job(file_of(folder, word), folder / f"{word}-out.dng") for word in words]
+    jobs = [FileJob(file_of(folder, word), folder / f"{word}-out.dng") for word in words]
     return {result.source.stem: result for result in run_batch(jobs, steps, stop=stop)}
 
 

@@ -14,7 +14,7 @@ import pytest
 from conftest import make_raw
 
 from rawdenoise.app.batch import Signing, make_steps, run_batch
-from rawdenoise.app.jobs import IfExists, Job, Naming, plan
+from rawdenoise.app.jobs import FileJob, IfExists, Naming, plan
 from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Exposure, Metadata, Provenance
 from rawdenoise.files.names import mirror_of, parse_pattern
@@ -50,7 +50,7 @@ def digest(path: Path) -> str:
     return digest_of(path, signature)
 
 
-def do(jobs: list[Job], recipe: str = "recipe", format: Format = Format.DNG) -> list[Status]:
+def do(jobs: list[FileJob], recipe: str = "recipe", format: Format = Format.DNG) -> list[Status]:
     """Do what is planned, at strength 0, by a recipe that is only a word."""
     remade = {job.output for job in jobs if job.replaces and job.output is not None}
     signing = Signing(lambda source: recipe)
@@ -64,7 +64,7 @@ def judge(recipe: str = "recipe") -> Judge:
     return Judge(digest, lambda source: recipe)
 
 
-def planned(*paths: Path, to: Path | None, recipe: str = "recipe", **more: object) -> list[Job]:
+def planned(*paths: Path, to: Path | None, recipe: str = "recipe", **more: object) -> list[FileJob]:
     options = {"suffix": ".dng", "judge": judge(recipe), **more}
     return plan(list(paths), to, **options)  # type: ignore[arg-type]
 
@@ -362,6 +362,6 @@ def test_a_source_is_not_written_over_whatever_was_planned(tmp_path: Path, how: 
     else:
         output.symlink_to(source)
     steps = make_steps(Recipe(strength=0), lambda camera: None, overwrite=True)
-    (result,) = run_batch([Job(source, output)], steps)
+    (result,) = run_batch([FileJob(source, output)], steps)
     assert (result.status, "is the source itself" in result.reason) == (Status.FAILED, True)
     assert source.read_bytes() == output.read_bytes() == before

@@ -17,7 +17,7 @@ from rawdenoise.app.training_events import (
     Event,
     FileRefused,
     FilesRead,
-    Outcome,
+    TrainingOutcome,
     TrainingResumed,
 )
 from rawdenoise.errors import NothingMatchedError, TooFewCapturesError
@@ -63,7 +63,7 @@ def test_a_request_gives_events_and_a_result_for_each_camera(
     ]
     assert CameraFound(replace(CAMERA, mode="256x192 14-bit"), 3, (800,), 3) in events
     assert isinstance(events[-1], Progress)
-    assert (result.outcome, result.error) == (Outcome.NOT_BETTER, None)
+    assert (result.outcome, result.error) == (TrainingOutcome.NOT_BETTER, None)
     assert not stores.models.cards()
     assert list((stores.scratch / "training").rglob("checkpoint*"))  # what it has learned stays
 
@@ -76,7 +76,7 @@ def test_what_was_left_is_kept_by_the_same_request_that_asks_for_it(
     more = replace(request_of_three, keep_if_worse=True, options=replace(QUICK, crops=24))
     (result,) = trained(more, stores, events)
     assert TrainingResumed(16) in events
-    assert result.outcome is Outcome.KEPT
+    assert result.outcome is TrainingOutcome.KEPT
     assert result.card is not None
     assert [card.id for card in stores.models.cards()] == [result.card.id]
     assert not list((stores.scratch / "training").rglob("checkpoint*"))

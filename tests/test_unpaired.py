@@ -29,7 +29,7 @@ from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.tile_building import build_store
 from rawdenoise.training.tiles import Tile, TileStore, name_tile_file
 from rawdenoise.training.unpaired import (
-    FIRST_SHARE,
+    FIRST_STAGE_SHARE,
     CleanCaptures,
     Distillation,
     Unpaired,
@@ -278,12 +278,12 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
     with pytest.raises(TrainingStopped) as stopped:
         trained(tmp_path / "parts", share)
     assert stopped.value.crops == 4 * math.ceil(share * 48 / 4)  # of both stages, in whole steps
-    if share < FIRST_SHARE:
+    if share < FIRST_STAGE_SHARE:
         with pytest.raises(TrainingError, match="still learning the noise"):
             trained(tmp_path / "parts", crops=None, minutes=0.0)
     parts = trained(tmp_path / "parts")
     assert parts.model.card.weights_sha256 == whole.model.card.weights_sha256
-    if share > FIRST_SHARE:
+    if share > FIRST_STAGE_SHARE:
         with pytest.raises(TrainingStopped):
             trained(tmp_path / "finished", share)
         finished = trained(tmp_path / "finished", crops=None, minutes=0.0)
@@ -295,7 +295,9 @@ def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(
 ) -> None:
     """The calibration says 1 where the noise is 1.6: chosen by estimated risk it would hardly be trained."""
     double = flat(0.5, replace(NOISE, shot=(2.56e-3,) * 4, read_variance=(2.56e-5,) * 4), NOISE)
-    monkeypatch.setattr("rawdenoise.training.unpaired.FIRST_SHARE", 0.9)  # the second is of no interest here
+    monkeypatch.setattr(
+        "rawdenoise.training.unpaired.FIRST_STAGE_SHARE", 0.9
+    )  # the second is of no interest here
     options = TrainingOptions(crops=224, minutes=None, batch=4, crop_size=24, device="cpu")
     how = Unpaired(learned_noise=True)
     fit_unpaired(UnpairedCrops(double, CleanGrey(0.5)), options, how, folder=tmp_path, run="run")

@@ -719,10 +719,10 @@ def test_thousands_at_once(root: Root, monkeypatch: pytest.MonkeyPatch, number: 
         (root.source / f"{each}.dng").write_bytes(each.to_bytes(4, "big"))
     seen: list[int] = []
 
-    def work(self: worker.Worker, job: QueuedJob, *more: Any) -> worker.Outcome:
+    def work(self: worker.Worker, job: QueuedJob, *more: Any) -> worker.JobOutcome:
         seen.append(job.id)
         self._ledger.jobs.finish(job, now(), JobResult(output=None))
-        return worker.Outcome()
+        return worker.JobOutcome()
 
     monkeypatch.setattr(worker.Worker, "work", work)
     assert once(root)[0] == 0

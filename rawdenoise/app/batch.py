@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from rawdenoise.app.jobs import Job, begin_result
+from rawdenoise.app.jobs import FileJob, begin_result
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Camera, RawImage
 from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
@@ -167,7 +167,7 @@ def add_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Iterator[
 
 
 def run_batch(
-    jobs: Iterable[Job], steps: Steps, *, in_flight: int = 2, stop: Stop = lambda: False
+    jobs: Iterable[FileJob], steps: Steps, *, in_flight: int = 2, stop: Stop = lambda: False
 ) -> Generator[FileResult, None, None]:
     """Do the jobs and give each one's result as soon as it is there.
 
@@ -199,7 +199,7 @@ def _gather_results(futures: Iterable[Future[FileResult | None]]) -> Iterator[Fi
     return (result for future in futures if (result := future.result()))
 
 
-def run_file(job: Job, steps: Steps, network: Executor, stop: Stop) -> FileResult | None:
+def run_file(job: FileJob, steps: Steps, network: Executor, stop: Stop) -> FileResult | None:
     """Read, denoise (in `network`) and write one file; None if it was given up."""
     result = begin_result(job)
     if job.status is not Status.PLANNED or job.output is None:

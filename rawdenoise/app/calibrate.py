@@ -10,9 +10,9 @@ from pathlib import Path
 from rawdenoise.app.stores import Stores
 from rawdenoise.calibration import (
     CalibrationPoint,
-    Capture,
     Frame,
     Frames,
+    SampledCapture,
     add_gain,
     calibrate_from_frames,
     pool_captures,
@@ -76,7 +76,7 @@ class CameraFrames:
     camera: Camera
     darks: tuple[Frame, ...]
     flats: tuple[Frame, ...]
-    captures: tuple[Capture, ...]
+    captures: tuple[SampledCapture, ...]
     pictures: Path | None = None
 
     @property
@@ -191,7 +191,7 @@ def _group(request: CalibrationRequest, frames: Frames, on_left_out: LeftOut) ->
                 on_left_out(error)
     else:
         files = _find_captures(request, frames)
-    captures: list[Capture] = []
+    captures: list[SampledCapture] = []
     try:
         captures = _look_at_captures(files, request.layout, on_left_out) if files else []
     except CalibrationError:
@@ -236,7 +236,7 @@ def _read_camera(path: Path, layout: PlainLayout | None) -> Camera | None:
 
 def _look_at_captures(
     files: Sequence[Path], layout: PlainLayout | None, on_left_out: LeftOut
-) -> list[Capture]:
+) -> list[SampledCapture]:
     def on_file(path: Path, error: RawDenoiseError | None) -> None:
         if error is not None:
             on_left_out(error)

@@ -33,7 +33,7 @@ from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress
 
 Mosaic = Float32[np.ndarray, "h w"]
-DEMO = 1  # sets the demo's scenes apart from those that the bundled models have seen
+DEMO_SEED = 1  # sets the demo's scenes apart from those that the bundled models have seen
 UNTOUCHED = Provenance(version=__version__, method="none", strength=0.0)
 
 
@@ -184,7 +184,7 @@ def _take(
     folder: Path, index: int, camera: SimulatedCamera, iso: int, exposure: float, seed: int
 ) -> tuple[Path, Mosaic]:
     """Take one capture, write it as a DNG, and give its path and its clean mosaic."""
-    rng = np.random.default_rng([seed, index, DEMO])  # no scene that a base was trained on
+    rng = np.random.default_rng([seed, index, DEMO_SEED])  # no scene that a base was trained on
     scene = np.float32(exposure) * make_scene(camera.active.height, camera.active.width, rng)
     noisy, clean = capture(scene, camera, iso, rng)
     path = folder / f"scene{index:02}-iso{iso}.dng"

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from rawdenoise.app.batch import Signing, Steps, add_sidecars, digest_recipe, make_steps, run_batch
-from rawdenoise.app.jobs import IfExists, Job, Naming, plan
+from rawdenoise.app.jobs import FileJob, IfExists, Naming, plan
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import remove_abandoned
@@ -73,7 +73,7 @@ def choose_denoisers(
     return choose_by_camera(models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
 
 
-def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> list[Job]:
+def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> list[FileJob]:
     """Say which files are to be done and which output each one gets; nothing is written or decoded."""
     recipe, layout = request.recipe, request.layout
     current = list_current_models(
@@ -95,7 +95,7 @@ def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> lis
 
 def denoise_batch(
     request: DenoiseRequest,
-    jobs: Sequence[Job],
+    jobs: Sequence[FileJob],
     stores: Stores,
     digests: Digests,
     *,
@@ -130,13 +130,13 @@ def denoise_batch(
 
 
 def _stream_results(
-    request: DenoiseRequest, jobs: Sequence[Job], steps: Steps, stop: Stop
+    request: DenoiseRequest, jobs: Sequence[FileJob], steps: Steps, stop: Stop
 ) -> Iterator[FileResult]:
     with closing(run_batch(jobs, steps, in_flight=request.in_flight, stop=stop)) as results:
         yield from add_sidecars(results, Sidecars()) if request.sidecars else results
 
 
-def _prepare_folders(output: Path | None, jobs: Sequence[Job]) -> None:
+def _prepare_folders(output: Path | None, jobs: Sequence[FileJob]) -> None:
     """Make the output folder, and remove from all folders what killed runs have left.
 
     Raises:

@@ -74,7 +74,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialResult:
     """What denoising would come to: the gain in dB and its interval, None where they cannot be told.
 
     `left` says why the capture would be left as it is, if it would.
@@ -118,7 +118,7 @@ class CaptureFacts:
     noise: NoiseFacts
     notes: tuple[str, ...]
     model: ModelFacts
-    outcome: Outcome | None = None
+    outcome: TrialResult | None = None
 
     def as_json(self) -> dict[str, object]:
         """Give it as JSON's own types; levels and noise in DN."""
@@ -210,12 +210,12 @@ def gather_facts(raw: RawImage, stores: Stores) -> CaptureFacts:
     )
 
 
-def _try_out(raw: RawImage, stores: Stores) -> Outcome:
+def _try_out(raw: RawImage, stores: Stores) -> TrialResult:
     """Denoise, and let go of all but what is said of the result."""
     denoised = denoise(raw, choose_model(raw.camera, stores.models), profiles=stores.profiles)
     quality = denoised.quality
     known = quality if quality is not None and quality.is_known else None
-    return Outcome(
+    return TrialResult(
         gain_db=None if known is None else known.gain_db,
         gain_interval=None if known is None else known.interval,
         flags=() if quality is None else tuple(map(str, quality.flags)),

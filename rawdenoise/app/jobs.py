@@ -42,7 +42,7 @@ class IfExists(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class FileJob:
     """One file to do, or (status not PLANNED) one that was settled while planning, with the reason.
 
     `standing` is that of what lay under the output's name; `replaces` where that is to be written over.
@@ -57,7 +57,7 @@ class Job:
     replaces: bool = False
 
 
-def begin_result(job: Job) -> FileResult:
+def begin_result(job: FileJob) -> FileResult:
     """Give what is known of a job before it is begun: all there will be, where planning settled it."""
     notes = (job.note,) if job.note else ()
     failed = int(job.status is Status.FAILED)
@@ -85,7 +85,7 @@ def plan(
     naming: Naming = Naming(),
     judge: Judge | None = None,
     named: Collection[Path] | None = None,
-) -> list[Job]:
+) -> list[FileJob]:
     """Turn files and folders into jobs whose outputs lie in `folder`, or beside their sources without one.
 
     Nothing is written or decoded. Below `folder` the tree is that of the inputs. `suffixes` (lower case) are
@@ -128,10 +128,10 @@ def _digest_anew(source: Path) -> str:
 
 def _find_jobs(
     path: Path, recursive: bool, suffixes: frozenset[str], *, unless_in: Path | None
-) -> Iterator[Job]:
+) -> Iterator[FileJob]:
     """Give a file as it is, whatever its name; of a folder its raw files, sorted, and what refuses."""
     if not is_folder(path):
-        yield Job(path)
+        yield FileJob(path)
         return
     refusals: list[OSError] = []
     for folder, folders, files in os.walk(path, onerror=refusals.append):
@@ -139,24 +139,24 @@ def _find_jobs(
         folders[:] = [inner.name for inner in keep if recursive and not _is_same_folder(inner, unless_in)]
         for name in sorted(files):
             if not name.startswith(".") and Path(name).suffix.lower() in suffixes:
-                yield Job(Path(folder, name))
+                yield FileJob(Path(folder, name))
     for error in refusals:
-        yield _settle(Job(Path(str(error.filename))), FAILED, f"cannot be read ({error.strerror})")
+        yield _settle(FileJob(Path(str(error.filename))), FAILED, f"cannot be read ({error.strerror})")
 
 
-def _drop_duplicates(jobs: Iterable[Job]) -> list[Job]:
+def _drop_duplicates(jobs: Iterable[FileJob]) -> list[FileJob]:
     """Each path once, at its first place, however often and by whatever spelling it was given."""
-    unique: dict[Path, Job] = {}
+    unique: dict[Path, FileJob] = {}
     for job in jobs:
         unique.setdefault(make_absolute(job.source), job)
     return list(unique.values())
 
 
-def _skip_our_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
+def _skip_our_outputs(jobs: list[FileJob], named: set[Path]) -> list[FileJob]:
     """Pass over outputs of ours: all that were only found, and those that are named beside their source."""
     names = {name_of(job.source) for job in jobs}
 
-    def is_meant(job: Job) -> bool:
+    def is_meant(job: FileJob) -> bool:
         if not is_made_by_us(job.source):
             return True
         made = read_origin(job.source)
@@ -170,7 +170,7 @@ def _skip_our_outputs(jobs: list[Job], named: set[Path]) -> list[Job]:
     ]
 
 
-def _refuse_outside(job: Job, folder: Path | None, mirror: Mirror) -> Job:
+def _refuse_outside(job: FileJob, folder: Path | None, mirror: Mirror) -> FileJob:
     """Refuse what the tree that is to be mirrored does not hold."""
     if job.status is not Status.PLANNED or folder is None or mirror.path_below(job.source) is not None:
         return job
@@ -259,7 +259,7 @@ class _Settlement:
     sources: set[tuple[int, int]]
     taken: set[str]
 
-    def settle(self, job: Job) -> Job:
+    def settle(self, job: FileJob) -> FileJob:
         """Settle a job whose output is there, or have it replaced; any other stays as it is."""
         output = job.output
         if output is None or not os.path.lexists(output):
@@ -283,14 +283,14 @@ class _Settlement:
             return _settle(job, FAILED, error.reason)
         return self._judge_standing(replace(job, standing=standing), output)
 
-    def _overwrite(self, job: Job, output: Path) -> Job:
+    def _overwrite(self, job: FileJob, output: Path) -> FileJob:
         existing = self.judge.examine(output)
         if existing.is_foreign and not existing.missing:  # it may be a capture, of which there is no other
             reason = f"{output} exists and was not made by rawdenoise; give another folder, or a --name"
             return _settle(job, FAILED, reason)
         return replace(job, replaces=True)
 
-    def _judge_standing(self, job: Job, output: Path) -> Job:
+    def _judge_standing(self, job: FileJob, output: Path) -> FileJob:
         again, redo = replace(job, replaces=True), self.if_exists is IfExists.REDO
         match job.standing:
             case Standing.BROKEN:
@@ -318,12 +318,12 @@ _STANDING_WORDS = {
 }
 
 
-def _name_output(job: Job, output: Path, usual: str) -> Job:
+def _name_output(job: FileJob, output: Path, usual: str) -> FileJob:
     note = "" if output.name == usual else f"named {output.name} because other inputs have the same name"
     return replace(job, output=output, note=note)
 
 
-def _settle(job: Job, status: Status, reason: str) -> Job:
+def _settle(job: FileJob, status: Status, reason: str) -> FileJob:
     return replace(job, status=status, reason=reason)
 
 

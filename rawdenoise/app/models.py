@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from rawdenoise.errors import ModelError
-from rawdenoise.models.card import CLEAN, ModelCard
+from rawdenoise.models.card import CLEAN_OPTION, ModelCard
 from rawdenoise.models.store import ModelStore
 from rawdenoise.quality.residuals import read_residual_tests
 from rawdenoise.quality.verdicts import judge_residual
@@ -49,7 +49,9 @@ def describe_card(card: ModelCard) -> list[str]:
         "seed": str(card.seed),
         **{name: f"{value:.6g}" for name, value in card.figures.items()},
         "options": ", ".join(
-            f"{name}={value}" for name, value in card.options.items() if name != CLEAN and value is not None
+            f"{name}={value}"
+            for name, value in card.options.items()
+            if name != CLEAN_OPTION and value is not None
         ),
         "versions": ", ".join(f"{name} {version}" for name, version in card.versions.items()),
         "weights": f"sha256 {card.weights_sha256}",

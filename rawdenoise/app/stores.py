@@ -11,7 +11,7 @@ import platformdirs
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.profiles.store import ProfileStore
 
-APP = "rawdenoise"
+APP_NAME = "rawdenoise"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class Stores:
 
 def user_stores() -> Stores:
     """The user's own stores, or those named by RAWDENOISE_MODELS, _PROFILES and _CACHE."""
-    data, cache = platformdirs.user_data_path(APP), platformdirs.user_cache_path(APP)
+    data, cache = platformdirs.user_data_path(APP_NAME), platformdirs.user_cache_path(APP_NAME)
     return Stores(
         ModelStore(_read_folder("RAWDENOISE_MODELS") or data / "models"),
         ProfileStore(_read_folder("RAWDENOISE_PROFILES") or data / "cameras"),

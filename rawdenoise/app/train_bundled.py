@@ -14,7 +14,7 @@ from rawdenoise.models.card import ModelCard
 from rawdenoise.training import bundled
 from rawdenoise.training.options import TrainingOptions
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png"})
+PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def train_bundled(
     pictures: list[Path] = []
     if request.pictures is not None:
         paths = request.pictures.rglob("*")
-        pictures = sorted(path for path in paths if path.suffix.lower() in PICTURES)
+        pictures = sorted(path for path in paths if path.suffix.lower() in PICTURE_SUFFIXES)
         if not pictures:
             raise NothingMatchedError(f"no JPEG or PNG pictures in {request.pictures}")
     model = bundled.train_bundled(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import RawDenoiseError, TrainingError, explain
-from rawdenoise.models.card import CLEAN, ModelCard
+from rawdenoise.models.card import CLEAN_OPTION, ModelCard
 from rawdenoise.terminal.text import count_noun
 from rawdenoise.training.camera import Trained
 from rawdenoise.training.captures import Capture, CaptureSet
@@ -83,7 +83,7 @@ def ignore(event: Event) -> None:
     """Take no note of an event."""
 
 
-class Outcome(StrEnum):
+class TrainingOutcome(StrEnum):
     """What came of a camera's training."""
 
     KEPT = "kept"
@@ -112,13 +112,13 @@ class CameraTrained:
         return self.trained.model.card if self.trained else None
 
     @property
-    def outcome(self) -> Outcome:
+    def outcome(self) -> TrainingOutcome:
         """Whether the model was kept, or why not."""
         if self.trained is None:
-            return Outcome.FAILED
+            return TrainingOutcome.FAILED
         if self.is_kept:
-            return Outcome.KEPT
-        return Outcome.LOSES if self.trained.loses else Outcome.NOT_BETTER
+            return TrainingOutcome.KEPT
+        return TrainingOutcome.LOSES if self.trained.loses else TrainingOutcome.NOT_BETTER
 
     @property
     def exit_code(self) -> int:
@@ -143,7 +143,7 @@ class CameraTrained:
             "against": (trained.rival_id or None) if trained else None,
             "against_gain_db": round(before.gain_db, 2) if before else None,
             "ended_early": (trained.ended or None) if trained else None,
-            "scratch": None if self.outcome is Outcome.KEPT else str(self.scratch),
+            "scratch": None if self.outcome is TrainingOutcome.KEPT else str(self.scratch),
             "exit_code": self.exit_code,
         }
 
@@ -151,11 +151,11 @@ class CameraTrained:
     def reason(self) -> str:
         """Why there is no new model, in words; empty where there is one."""
         match self.outcome:
-            case Outcome.KEPT:
+            case TrainingOutcome.KEPT:
                 return ""
-            case Outcome.FAILED:
+            case TrainingOutcome.FAILED:
                 return explain(self.error or TrainingError("for no known reason"))
-            case Outcome.LOSES:
+            case TrainingOutcome.LOSES:
                 lost = -self.trained.risk.gain_db if self.trained else 0.0
                 return f"this one is estimated to make captures held out worse, by {lost:.2f} dB"
             case _:
@@ -164,7 +164,7 @@ class CameraTrained:
     @property
     def clean(self) -> tuple[Capture, ...]:
         """The captures that were taken for clean ones, in unpaired learning."""
-        digests = self.card.options.get(CLEAN) if self.card else None
+        digests = self.card.options.get(CLEAN_OPTION) if self.card else None
         digests = digests if isinstance(digests, list) else []
         return tuple(capture for capture in self.captures.captures if capture.digest in digests)
 

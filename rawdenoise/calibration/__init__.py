@@ -6,7 +6,7 @@ the mean signal. Its slope is the gain, its value in the dark the read noise.
 """
 
 from rawdenoise.calibration.captures import (
-    Capture,
+    SampledCapture,
     add_gain,
     calibrate_from_captures,
     pool_captures,
@@ -24,13 +24,13 @@ from rawdenoise.calibration.transfer import calibrate_from_frames
 
 __all__ = [
     "CalibrationPoint",
-    "Capture",
     "CurvePoint",
     "DarkPattern",
     "DefectMap",
     "Frame",
     "Frames",
     "RowSpectrum",
+    "SampledCapture",
     "add_gain",
     "calibrate_from_captures",
     "calibrate_from_frames",

@@ -30,7 +30,7 @@ MOSTLY_CLIPPED = 0.95
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Capture:
+class SampledCapture:
     """What is kept of a capture once its pixels are let go."""
 
     source: Path
@@ -64,7 +64,7 @@ def sample_captures(
     *,
     camera_name: str | None = None,
     on_file: FrameReport = lambda path, error: None,
-) -> list[Capture]:
+) -> list[SampledCapture]:
     """Sample the noise of captures, of whatever cameras.
 
     With `camera_name`, captures of other cameras are left out and nameless ones are taken to be of it.
@@ -73,7 +73,7 @@ def sample_captures(
     Raises:
         CalibrationError: none of them shows its noise.
     """
-    captures: list[Capture] = []
+    captures: list[SampledCapture] = []
     seen: set[str] = set()
     unusable: list[RawDenoiseError] = []
     files = list(find_frame_files(paths, layout, unusable))
@@ -94,10 +94,10 @@ def sample_captures(
     return captures
 
 
-def pool_captures(captures: Sequence[Capture]) -> list[CalibrationPoint]:
+def pool_captures(captures: Sequence[SampledCapture]) -> list[CalibrationPoint]:
     """Pool the captures of one camera over each of its ISOs, by rising ISO."""
     labels = label_isos(capture.iso for capture in captures)
-    by_iso: dict[int | None, list[Capture]] = defaultdict(list)
+    by_iso: dict[int | None, list[SampledCapture]] = defaultdict(list)
     for capture in captures:
         by_iso[labels[capture.iso]].append(capture)
     points: list[CalibrationPoint] = []
@@ -132,7 +132,9 @@ def add_gain(dark: CalibrationPoint, captures: CalibrationPoint) -> CalibrationP
     )
 
 
-def _sample(path: Path, layout: PlainLayout | None, camera_name: str | None, seen: set[str]) -> Capture:
+def _sample(
+    path: Path, layout: PlainLayout | None, camera_name: str | None, seen: set[str]
+) -> SampledCapture:
     """Measure one capture.
 
     Raises:
@@ -150,10 +152,10 @@ def _sample(path: Path, layout: PlainLayout | None, camera_name: str | None, see
         samples = sample_sound_pixels(pack(raw), valid=~saturated)
         if not any(plane.level.size for plane in samples):
             raise FileError(path, "shows no noise anywhere: too small, clipped or black all over")
-        return Capture(path, raw.camera, raw.exposure.iso, raw.levels, saturation_level(raw), samples)
+        return SampledCapture(path, raw.camera, raw.exposure.iso, raw.levels, saturation_level(raw), samples)
 
 
-def _check_one_camera(captures: Sequence[Capture]) -> None:
+def _check_one_camera(captures: Sequence[SampledCapture]) -> None:
     first = captures[0]
     for capture in captures[1:]:
         if not capture.camera.is_like(first.camera):
@@ -163,7 +165,7 @@ def _check_one_camera(captures: Sequence[Capture]) -> None:
             )
 
 
-def _pool_iso(iso: int | None, captures: Sequence[Capture]) -> CalibrationPoint:
+def _pool_iso(iso: int | None, captures: Sequence[SampledCapture]) -> CalibrationPoint:
     """Pool the captures of one ISO.
 
     Raises:

@@ -210,7 +210,7 @@ def _average_pairs(pairs: Sequence[Pair], what: Literal["signal", "variance"]) -
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class TransferLine:
     """Variance = slope * signal + intercept, with standard errors."""
 
     slope: float
@@ -225,7 +225,7 @@ def _fit_plane(
     exposures: Sequence[Sequence[Pair]],
     floor: float,
     name: str,
-) -> Line:
+) -> TransferLine:
     """Lay the line of one plane through its darks and flats; darks count as of no signal."""
     dark = [(0.0, pair.variance[plane], pair.error[plane]) for pair in dark_pairs]
     lit = [
@@ -245,7 +245,7 @@ def fit_line(
     variance: Float64[np.ndarray, " n"],
     error: Float64[np.ndarray, " n"],
     floor: float,
-) -> Line:
+) -> TransferLine:
     """Fit a line by weighted least squares, points that stick out counting for less (Cauchy's weights).
 
     `error` are the standard errors of `variance`; a real sensor's departure from the line is added to them.
@@ -269,7 +269,7 @@ def fit_line(
         slope = float((weight * terms[:, 0]) @ (wanted - floor * terms[:, 1]) / (weight @ terms[:, 0] ** 2))
         intercept = floor
     slope_error, intercept_error = (float(e) for e in np.sqrt(scatter * np.diag(covariance)))
-    return Line(slope, intercept, slope_error, intercept_error)
+    return TransferLine(slope, intercept, slope_error, intercept_error)
 
 
 def _to_interval(half: float) -> tuple[float, float]:

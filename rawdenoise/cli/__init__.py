@@ -33,7 +33,7 @@ COMMANDS = {
     "demo": "See it all work on simulated captures, in minutes.",
 }
 FORMER_NAMES = {"train-base": "train-bundled"}  # which work, and are not listed
-INTERRUPTED = 130
+INTERRUPTED_EXIT_CODE = 130
 
 
 class Commands(click.Group):
@@ -67,7 +67,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo("interrupted", err=True)
-            ctx.exit(INTERRUPTED)
+            ctx.exit(INTERRUPTED_EXIT_CODE)
         except Ended as ended:
             click.echo("interrupted", err=True)
             ctx.exit(ended.exit_code)
@@ -80,7 +80,9 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             exit_code = error.exit_code if isinstance(error, RawDenoiseError) else 1
-            click.echo(_line(error) if exit_code == INTERRUPTED else f"error: {_line(error)}", err=True)
+            click.echo(
+                _line(error) if exit_code == INTERRUPTED_EXIT_CODE else f"error: {_line(error)}", err=True
+            )
             ctx.exit(exit_code)
 
 

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from rawdenoise.recipe import Recipe
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-LAYOUT = ("cfa", "black", "white", "bits", "size")
+LAYOUT_OPTIONS = ("cfa", "black", "white", "bits", "size")
 DEVICE_HELP = "auto, cpu, cuda, cuda:N or mps."
-SEED = click.IntRange(0, 2**31 - 1)  # what every generator of random numbers takes
+SEED_RANGE = click.IntRange(0, 2**31 - 1)  # what every generator of random numbers takes
 
 
 class Finite(click.FloatRange):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.arguments import SEED
+from rawdenoise.cli.arguments import SEED_RANGE
 from rawdenoise.cli.paths import GivenPath
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ HEADER = "{:<18}{:>6}{:>10}{:>9}{:>11}{:>7}{:>15}{:>7}".format(*COLUMNS)
     help="How long to train.",
 )  # fmt: skip
 @click.option(
-    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Another seed, other captures."
+    "--seed", type=SEED_RANGE, metavar="N", default=0, show_default=True, help="Another seed, other captures."
 )
 def command(output: Path, minutes: float, seed: int) -> None:
     """Simulate a camera, train on its noisy captures alone, denoise others and measure the gain."""

@@ -11,7 +11,7 @@ import click
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import (
     DEVICE_HELP,
-    LAYOUT,
+    LAYOUT_OPTIONS,
     gather_paths,
     layout_options,
     make_recipe,
@@ -96,7 +96,7 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
         options["recursive"],
         named=paths,
         is_list=options["files_from"] is not None or named != list(paths),
-        layout=parse_layout(**{name: options[name] for name in LAYOUT}),
+        layout=parse_layout(**{name: options[name] for name in LAYOUT_OPTIONS}),
         in_flight=options["jobs"],
         device=options["device"],
         keep_mtime=options["keep_mtime"],

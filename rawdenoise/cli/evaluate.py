@@ -93,11 +93,11 @@ def sidd(
 
 def _parse_about(entry: str) -> tuple[str, str]:
     """Take NAME=TEXT apart; the benchmark knows but a few names."""
-    from rawdenoise.evaluation.blocks import ABOUT
+    from rawdenoise.evaluation.blocks import ABOUT_FIELDS
 
     name, equals, text = entry.partition("=")
-    if not equals or name not in ABOUT:
-        names = ", ".join(ABOUT)
+    if not equals or name not in ABOUT_FIELDS:
+        names = ", ".join(ABOUT_FIELDS)
         raise click.UsageError(f"--about {to_one_line(entry)}: give one of {names}, as in Venue=none")
     return name, text
 

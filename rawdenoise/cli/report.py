@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
-from rawdenoise.app.jobs import Job, begin_result
+from rawdenoise.app.jobs import FileJob, begin_result
 from rawdenoise.app.results import FileResult, Status, summarize
 from rawdenoise.atomic import remove_temporaries
 from rawdenoise.errors import Stop
@@ -49,7 +49,9 @@ class BatchReport:
         self._console = Console(stderr=True)
         self._start = time.perf_counter()
 
-    def run(self, jobs: list[Job], results: Callable[[Stop], Iterator[FileResult]], *, resumes: bool) -> int:
+    def run(
+        self, jobs: list[FileJob], results: Callable[[Stop], Iterator[FileResult]], *, resumes: bool
+    ) -> int:
         """Take a batch's results to its end or to a signal; returns the exit code.
 
         `resumes`: the same command would go on where this one was stopped.
@@ -65,7 +67,7 @@ class BatchReport:
         return self.exit_code()
 
     @contextmanager
-    def show_bar(self, jobs: list[Job]) -> Iterator[None]:
+    def show_bar(self, jobs: list[FileJob]) -> Iterator[None]:
         """Show a bar for the length of the block, where there is a terminal to show it on."""
         if not sys.stderr.isatty():
             yield
@@ -96,7 +98,7 @@ class BatchReport:
             for note in (*result.notes, *(flag.words for flag in flags)):
                 self._err(f"{to_one_line(result.source)}: note: {to_one_line(note)}")
 
-    def show_plan(self, jobs: list[Job]) -> int:
+    def show_plan(self, jobs: list[FileJob]) -> int:
         """Say what a batch would do; returns the exit code."""
         for job in jobs:
             self.add(begin_result(job))

@@ -31,7 +31,12 @@ from rawdenoise.watching.status import WatchStatus, read_status
 from rawdenoise.watching.units import INSTALLING, write_service_unit
 
 REFRESH_S = 1.0
-LEFT_OUT = {"print_service", "state", "redo", "verify"}  # of a service: told otherwise, or meant for once
+LEFT_OUT_OPTIONS = {
+    "print_service",
+    "state",
+    "redo",
+    "verify",
+}  # of a service: told otherwise, or meant for once
 
 
 def read_options(
@@ -92,7 +97,7 @@ def print_service(ctx: click.Context, kind: str, config: WatchConfig, *, once: b
 def _spell_options(ctx: click.Context) -> Iterator[str]:
     """Spell what was given, by options or the environment; folders as seen from anywhere."""
     for param in ctx.command.params:
-        if param.name is None or param.name in LEFT_OUT or not _was_given(ctx, param.name):
+        if param.name is None or param.name in LEFT_OUT_OPTIONS or not _was_given(ctx, param.name):
             continue
         value = ctx.params[param.name]
         if isinstance(param, click.Option):

@@ -12,8 +12,8 @@ from click.core import ParameterSource
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import (
     DEVICE_HELP,
-    LAYOUT,
-    SEED,
+    LAYOUT_OPTIONS,
+    SEED_RANGE,
     RenamedOption,
     gather_paths,
     layout_options,
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 BLIND_SPOTS = {"light": "d-bsn-light", "full": "d-bsn"}
 LEARNED_NOISE = {"image": "-image", "planes": "-planes"}  # what it adds to the name of the network
-OPTIONS = ("net", "crops", "objective", "gamma", "seed", "min_captures", "precision", "device")
+TRAINING_OPTIONS = ("net", "crops", "objective", "gamma", "seed", "min_captures", "precision", "device")
 crops_option = click.option(
     "--crops", "--images", cls=RenamedOption, type=click.IntRange(min=1), metavar="N",
     help="How many crops to train on, instead of a time: the same seed then gives the same model.",
 )  # fmt: skip
 seed_option = click.option(
-    "--seed", type=SEED, metavar="N", default=0, show_default=True, help="Seed of everything random."
+    "--seed", type=SEED_RANGE, metavar="N", default=0, show_default=True, help="Seed of everything random."
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, metavar="DEVICE", help=DEVICE_HELP
@@ -180,9 +180,9 @@ def _make_request(inputs: Sequence[Path], options: dict[str, Any]) -> TrainReque
     blind_spot = BLIND_SPOTS[options["blind_spot"]] + LEARNED_NOISE.get(learned, "")
     return TrainRequest(
         tuple(inputs),
-        TrainingOptions(minutes=minutes, **{name: options[name] for name in OPTIONS}),
+        TrainingOptions(minutes=minutes, **{name: options[name] for name in TRAINING_OPTIONS}),
         options["camera"],
-        layout=parse_layout(**{name: options[name] for name in LAYOUT}),
+        layout=parse_layout(**{name: options[name] for name in LAYOUT_OPTIONS}),
         from_bundled=not options["from_nothing"],
         unpaired=Unpaired(None, blind_spot, learned is not None) if options["method"] == "unpaired" else None,
         clean=tuple(Path(path) for path in options["clean"] if path != "auto"),

@@ -18,7 +18,7 @@ from rawdenoise.app.training_events import (
     FileRefused,
     FilesRead,
     ModelUnsaved,
-    Outcome,
+    TrainingOutcome,
     TrainingResumed,
     name_isos,
 )
@@ -146,7 +146,7 @@ def describe_progress(progress: Progress) -> str:
 
 def _suggest_next_steps(result: CameraTrained, request: TrainRequest) -> Iterator[str]:
     """Say what to type next."""
-    if result.outcome is Outcome.KEPT:
+    if result.outcome is TrainingOutcome.KEPT:
         yield f"next: {shlex.join(_spell_denoise_command(result, request))}"
         return
     yield "--keep-if-worse keeps it nevertheless; more captures or minutes may make a better one"

@@ -14,7 +14,7 @@ from rawdenoise.errors import (
     UnusableFlatsError,
 )
 
-OPTIONS: Mapping[type[RawDenoiseError], tuple[str, str]] = {
+REMEDY_OPTIONS: Mapping[type[RawDenoiseError], tuple[str, str]] = {
     MissingFlatsError: ("add flats", "add flats (--flat)"),
     UnusableFlatsError: ("as ordinary captures they may do", "--captures takes PATHs for ordinary captures"),
     NamelessCameraError: ("give its name", "give --camera NAME"),
@@ -27,7 +27,7 @@ OPTIONS: Mapping[type[RawDenoiseError], tuple[str, str]] = {
 def name_options(error: RawDenoiseError) -> str:
     """The error's line, with the options that would mend it."""
     line = str(error)
-    if type(error) not in OPTIONS:
+    if type(error) not in REMEDY_OPTIONS:
         return line
-    before, words, after = line.rpartition(OPTIONS[type(error)][0])
-    return f"{before}{OPTIONS[type(error)][1]}{after}" if words else line
+    before, words, after = line.rpartition(REMEDY_OPTIONS[type(error)][0])
+    return f"{before}{REMEDY_OPTIONS[type(error)][1]}{after}" if words else line

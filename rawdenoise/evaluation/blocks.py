@@ -18,8 +18,10 @@ from rawdenoise.isolation.reader import shared_reader
 NOISY, CLEAN, BENCHMARK = "ValidationNoisyBlocksRaw", "ValidationGtBlocksRaw", "BenchmarkNoisyBlocksRaw"
 FULL_SET = (40, 32, 256, 256)
 MINIMUM_SIDE = 32  # pixels
-ABOUT = ("MethodName", "Authors", "PaperTitle", "Venue", "MachineSpecs")
-STAND_IN = "stand-in"  # how the first line begins of the README.txt of a folder that only looks like SIDD
+ABOUT_FIELDS = ("MethodName", "Authors", "PaperTitle", "Venue", "MachineSpecs")
+STAND_IN_PREFIX = (
+    "stand-in"  # how the first line begins of the README.txt of a folder that only looks like SIDD
+)
 
 Blocks = Float32[np.ndarray, "scenes blocks h w"]
 
@@ -73,7 +75,7 @@ def describe_blocks(folder: Path) -> str:
     for place in (parent for parent in file.parents if parent.is_relative_to(folder)):
         readme = place / "README.txt"
         text = readme.read_text(encoding="utf-8", errors="replace") if readme.is_file() else ""
-        if text.lower().startswith(STAND_IN):
+        if text.lower().startswith(STAND_IN_PREFIX):
             return text.split("\n", 1)[0].strip()
     return "SIDD validation, raw-RGB"
 
@@ -106,7 +108,7 @@ def write_submission(
     variables = {
         "DenoisedBlocksRaw": denoised,
         "TimeMPRaw": seconds_per_megapixel,
-        "OptionalData": {field: about.get(field, "") for field in ABOUT},
+        "OptionalData": {field: about.get(field, "") for field in ABOUT_FIELDS},
     }
     write_matlab(output, variables)
 

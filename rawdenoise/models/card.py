@@ -24,7 +24,7 @@ from rawdenoise.noise.model import NoiseModel
 CARD_FORMAT = 1
 CARD, WEIGHTS = "card.json", "weights.safetensors"
 LARGEST_PART = {CARD: 64 << 20, WEIGHTS: 2 << 30}  # bytes; more is no model of ours
-CLEAN = "clean"  # the option of a card that lists, by digest, the captures that were taken for clean
+CLEAN_OPTION = "clean"  # the option of a card that lists, by digest, the captures that were taken for clean
 MODEL_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,120}")
 
 
@@ -55,7 +55,7 @@ class ModelCard:
     @property
     def captures_text(self) -> str:
         """How many captures it was trained on, and how many of them were taken for clean, if any."""
-        clean = self.options.get(CLEAN)
+        clean = self.options.get(CLEAN_OPTION)
         also = f", {len(clean)} of them as clean ones" if isinstance(clean, Sequence) and clean else ""
         return f"{len(self.captures)}{also}"
 

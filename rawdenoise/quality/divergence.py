@@ -43,7 +43,7 @@ class ProbeBudget:
     tile_side: int
 
 
-BUDGET = ProbeBudget(share=0.16, minimum_tiles=24, maximum_tiles=40, tile_side=64)
+PROBE_BUDGET = ProbeBudget(share=0.16, minimum_tiles=24, maximum_tiles=40, tile_side=64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +131,13 @@ def spread_divergence(
 
 def _choose_tiles(shape: tuple[int, ...], denoiser: LocalDenoiser) -> Iterator[tuple[slice, slice]]:
     """Where to probe: tiles spread evenly over the picture, or all of it where those would be more work."""
-    (height, width), side = shape[1:], BUDGET.tile_side
+    (height, width), side = shape[1:], PROBE_BUDGET.tile_side
     down, across = height // side, width // side
     cost = (side + 2 * denoiser.halo) ** 2
-    count = min(max(round(BUDGET.share * height * width / cost), BUDGET.minimum_tiles), BUDGET.maximum_tiles)
+    count = min(
+        max(round(PROBE_BUDGET.share * height * width / cost), PROBE_BUDGET.minimum_tiles),
+        PROBE_BUDGET.maximum_tiles,
+    )
     if down * across <= count or height * width <= count * cost:
         rows, columns = trim_to_blocks(shape)
         yield slice(0, rows), slice(0, columns)

@@ -34,7 +34,9 @@ class FlagLimits:
     chi2: float
 
 
-LIMITS = FlagLimits(fit=1.08, level_fit=1.25, structure=0.4, correlation=0.1, explainable_fit=4.0, chi2=0.15)
+FLAG_LIMITS = FlagLimits(
+    fit=1.08, level_fit=1.25, structure=0.4, correlation=0.1, explainable_fit=4.0, chi2=0.15
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class ResidualFit:
     @property
     def is_structured(self) -> bool:
         """Whether more than white noise was taken away."""
-        return self.structure > LIMITS.structure or self.correlation > LIMITS.correlation
+        return self.structure > FLAG_LIMITS.structure or self.correlation > FLAG_LIMITS.correlation
 
     @property
     def is_misfit(self) -> bool:
@@ -60,9 +62,9 @@ class ResidualFit:
         they lack is then put down to the noise model, or what no structure explains.
         """
         fit, level_fit = (math.log(max(ratio, 1e-3)) for ratio in (self.fit, self.level_fit))
-        if self.is_structured and self.fit < LIMITS.explainable_fit:
+        if self.is_structured and self.fit < FLAG_LIMITS.explainable_fit:
             fit, level_fit = min(fit, 0.0), min(level_fit, 0.0)
-        return abs(fit) > math.log(LIMITS.fit) or abs(level_fit) > math.log(LIMITS.level_fit)
+        return abs(fit) > math.log(FLAG_LIMITS.fit) or abs(level_fit) > math.log(FLAG_LIMITS.level_fit)
 
     def confirm(self, variance_error: float) -> float:
         """The standard error of the noise model's variance, now that the residual has been seen.
@@ -112,7 +114,7 @@ def raise_flags(quality: PictureQuality, seen: ResidualFit) -> Iterator[Flag]:
     25 % moves the fit by 4 to 22 %, the less the more of the noise is left. Networks that take all detail
     have a structure or correlation far above the thresholds, those that take nothing a chi2 below 0.14.
     """
-    collapsed = quality.chi2 < LIMITS.chi2
+    collapsed = quality.chi2 < FLAG_LIMITS.chi2
     if seen.is_misfit:
         yield Flag.NOISE
     if seen.is_structured and not collapsed:

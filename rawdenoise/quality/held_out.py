@@ -33,7 +33,7 @@ class HeldOutLimits:
     tiles_per_iso: int
 
 
-LIMITS = HeldOutLimits(isos=12, tiles=24, tiles_per_iso=4)
+HELD_OUT_LIMITS = HeldOutLimits(isos=12, tiles=24, tiles_per_iso=4)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,8 +86,8 @@ class HeldOutResult:
 def measure_held_out(net: Network, store: TileStore, *, seed: int) -> tuple[HeldOutResult, ...]:
     """Denoise held-out tiles of each ISO and measure what is taken away; the lowest ISO first.
 
-    At most so many as `LIMITS` says, spread evenly. ISOs of which no tile was held out are left out, as are
-    those without a valid pixel. `net` is in eval mode, on the CPU.
+    At most so many as `HELD_OUT_LIMITS` says, spread evenly. ISOs of which no tile was held out are left out,
+    as are those without a valid pixel. `net` is in eval mode, on the CPU.
     """
     rng, generator = np.random.default_rng([seed, 2 << 40]), torch.Generator().manual_seed(seed)
     per_iso = [
@@ -95,8 +95,8 @@ def measure_held_out(net: Network, store: TileStore, *, seed: int) -> tuple[Held
         for index, entry in enumerate(store.noise)
     ]
     present = [(entry, tiles) for entry, tiles in per_iso if tiles]
-    places = np.linspace(0, len(present) - 1, min(LIMITS.isos, len(present))).round().astype(int)
-    count = min(LIMITS.tiles_per_iso, LIMITS.tiles // max(1, len(places)))
+    places = np.linspace(0, len(present) - 1, min(HELD_OUT_LIMITS.isos, len(present))).round().astype(int)
+    count = min(HELD_OUT_LIMITS.tiles_per_iso, HELD_OUT_LIMITS.tiles // max(1, len(places)))
     results = []
     for place in places:
         entry, tiles = present[place]

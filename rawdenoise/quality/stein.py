@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rawdenoise.nets import Network
 
-PROBE = 0.01  # sigmas by which a capture is moved to see how the denoiser follows
+PROBE_STEP = 0.01  # sigmas by which a capture is moved to see how the denoiser follows
 MINIMUM_RISK = 1e-4  # in units of the noise's variance: no gain is told beyond 40 dB
 
 
@@ -25,4 +25,4 @@ def probe_network(
     """
     direction = torch.randn(noisy.shape, generator=generator).to(noisy)
     clean = net(noisy, white)
-    return clean, direction, (net(noisy + PROBE * direction, white) - clean) / PROBE
+    return clean, direction, (net(noisy + PROBE_STEP * direction, white) - clean) / PROBE_STEP

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-ENDING = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+ENDING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"  # where a progress bar has hidden it
 
 
@@ -47,7 +47,7 @@ def stop_on_signal(clean_up: Callable[[], None]) -> Iterator[Stop]:
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield stop
         return
-    with _handling(handle, (signal.SIGINT, *ENDING)):
+    with _handling(handle, (signal.SIGINT, *ENDING_SIGNALS)):
         yield stop
 
 
@@ -69,7 +69,7 @@ def end_on_signal() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _handling(handle, ENDING):
+    with _handling(handle, ENDING_SIGNALS):
         yield
 
 

@@ -26,8 +26,8 @@ from rawdenoise.training.risk import RiskFigures
 from rawdenoise.training.tile_building import build_store
 from rawdenoise.training.tiles import TileStore
 from rawdenoise.training.unpaired import (
-    FIRST,
-    SECOND,
+    FIRST_STAGE,
+    SECOND_STAGE,
     CleanCaptures,
     UnpairedCrops,
     clean_captures,
@@ -138,9 +138,9 @@ def _check_finishable(training: CameraTraining, folder: Path, run: str) -> None:
     Raises:
         UnfinishableError: it is so.
     """
-    if load_checkpoint(folder / SECOND if training.unpaired else folder, run) is not None:
+    if load_checkpoint(folder / SECOND_STAGE if training.unpaired else folder, run) is not None:
         return
-    if training.unpaired and load_checkpoint(folder / FIRST, run) is not None:
+    if training.unpaired and load_checkpoint(folder / FIRST_STAGE, run) is not None:
         raise UnfinishableError("it was still learning the noise: there is nothing to finish yet")
     reason = "nothing to finish: no training of these captures and options was interrupted"
     raise TrainingError(reason)

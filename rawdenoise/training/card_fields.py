@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rawdenoise import __version__
-from rawdenoise.models.card import CLEAN, ModelCard
+from rawdenoise.models.card import CLEAN_OPTION, ModelCard
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.loop import Fitted
 from rawdenoise.training.options import record_options
@@ -53,7 +53,7 @@ def _describe_unpaired(training: CameraTraining, store: TileStore) -> dict[str, 
     files = {tile.file for tile in clean_captures(store, training.captures, training.unpaired).tiles}
     captures = enumerate(training.captures.captures)
     clean = [capture.digest for number, capture in captures if name_tile_file(number) in files]
-    return {**asdict(training.unpaired), CLEAN: clean}
+    return {**asdict(training.unpaired), CLEAN_OPTION: clean}
 
 
 def list_versions() -> dict[str, str]:

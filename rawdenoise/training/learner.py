@@ -21,7 +21,7 @@ from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import compute_learning_rate_factor
 
 LARGEST_GRADIENT = 1.0
-FROM_NOTHING, FROM_TRAINED = 1e-3, 3e-4  # learning rates
+RATE_FROM_NOTHING, RATE_FROM_TRAINED = 1e-3, 3e-4  # learning rates
 
 
 class Learner:
@@ -34,7 +34,7 @@ class Learner:
         self._options = options
         self._device = pick_device(options.device)
         self._from_trained = start is not None
-        self._rate = options.learning_rate or (FROM_NOTHING if start is None else FROM_TRAINED)
+        self._rate = options.learning_rate or (RATE_FROM_NOTHING if start is None else RATE_FROM_TRAINED)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             net = (copy.deepcopy(start) if start is not None else build_net(options.net)).train()

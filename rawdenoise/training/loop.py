@@ -29,7 +29,7 @@ from rawdenoise.training.progress import (
 )
 from rawdenoise.training.risk import RiskFigures
 
-RETRIES = 4  # losses that are no numbers, each answered by going back and halving the learning rate
+MAXIMUM_RETRIES = 4  # losses that are no numbers, each answered by going back and halving the learning rate
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,9 +155,10 @@ def _back_off(learner: Learner, counters: Counters, options: TrainingOptions, fo
     Raises:
         TrainingError: it was tried often enough.
     """
-    if counters.learning_rate_scale <= 0.5**RETRIES:
+    if counters.learning_rate_scale <= 0.5**MAXIMUM_RETRIES:
         raise TrainingError(
-            f"training diverged after {counters.crops} crops, {RETRIES} times: lower the learning rate"
+            f"training diverged after {counters.crops} crops, {MAXIMUM_RETRIES} times: "
+            "lower the learning rate"
         )
     resumed = learner.load(folder, counters.run)
     kept = unsettle(resumed, options) if resumed else counters  # the looks whose weights are still there

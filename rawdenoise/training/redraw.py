@@ -21,7 +21,7 @@ from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 
 # Variance of the noise, in electrons squared: below the first it is far from Gaussian, above the second near.
 FAR, NEAR = 4.0, 12.0
-BRIGHTEST = 4.0  # white is 1; what a network that diverges may answer cannot be drawn
+BRIGHTEST_DRAWN = 4.0  # white is 1; what a network that diverges may answer cannot be drawn
 
 Planes = Float32[Tensor, "b 4 h w"]
 
@@ -36,7 +36,7 @@ def redraw(scene: Planes, noise: Sequence[NoiseModel], generator: torch.Generato
         return scene + torch.randn(scene.shape, generator=generator).to(scene)
     exposed = torch.empty_like(scene, device="cpu")
     for crops, model in _group_alike(noise):
-        signal = unstabilize(scene[crops].float().cpu(), model).nan_to_num(0).clamp(0, BRIGHTEST)
+        signal = unstabilize(scene[crops].float().cpu(), model).nan_to_num(0).clamp(0, BRIGHTEST_DRAWN)
         shot = torch.tensor(model.shot, dtype=torch.float32)[:, None, None]
         read = torch.tensor(model.read_variance, dtype=torch.float32)[:, None, None].sqrt()
         exposure = torch.poisson(signal / shot.clamp_min(1e-12), generator=generator) * shot

@@ -30,8 +30,8 @@ from rawdenoise.noise.tukey import tukey_lambda, tukey_lambda_deviation
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.batches import Batch
 
-SCENE, MINIMUM_SIDE = 768, 128  # pixels a side, of what is painted and of what is taken
-HELD_OUT = 20  # one scene in so many is kept from training
+SCENE_SIDE, MINIMUM_SIDE = 768, 128  # pixels a side, of what is painted and of what is taken
+SCENES_PER_HELD_OUT = 20  # one scene in so many is kept from training
 CROPS_PER_CAMERA = 4
 # Electrons at white: from a small sensor at its highest ISO to a large one at its lowest. Read noise in
 # electrons and the shape of its tails (None: Gaussian): those of published calibrations and beyond them.
@@ -40,7 +40,7 @@ READ_NOISES = tuple(float(value) for value in np.geomspace(0.6, 16.0, 24))
 TAIL_SHAPES = (None, None, 0.1, 0.0, -0.1)
 EXPOSURE_RANGE = (0.06, 1.1)  # of a scene's own, which brings its highlights to white
 RED_RANGE, BLUE_RANGE, CROSSTALK = (0.3, 0.9), (0.35, 0.95), 0.35  # of a camera's raw colours, against green
-HALF_SIZE = 0.3  # chance that a scene is taken at half its size: finer detail, sharper edges
+HALF_SIZE_CHANCE = 0.3  # chance that a scene is taken at half its size: finer detail, sharper edges
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +84,11 @@ def paint_scenes(
     for number in range(count):
         path = folder / f"scene-{seed}-{number:05}.npy"
         if not path.exists():
-            _save(path, make_scene(SCENE, SCENE, np.random.default_rng([seed, number])))
+            _save(path, make_scene(SCENE_SIDE, SCENE_SIDE, np.random.default_rng([seed, number])))
         painted.append(path)
         on_scene(number + 1, count)
     painted += [_reduce_picture(picture, folder) for picture in pictures]
-    kept = max(1, len(painted) // HELD_OUT)
+    kept = max(1, len(painted) // SCENES_PER_HELD_OUT)
     order = [painted[i] for i in np.random.default_rng(seed).permutation(len(painted))]
     return SyntheticCaptures(tuple(order[kept:]), tuple(order[:kept]))
 
@@ -96,7 +96,7 @@ def paint_scenes(
 def digest_scenes(count: int, seed: int, pictures: Sequence[Path]) -> str:
     """Identify the scenes that `paint_scenes` would give."""
     files = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in pictures)
-    return hashlib.sha256(json.dumps([count, seed, SCENE, files]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([count, seed, SCENE_SIDE, files]).encode()).hexdigest()
 
 
 def _reduce_picture(image: Path, folder: Path) -> Path:
@@ -129,7 +129,7 @@ def _draw_light(rng: Generator, scenes: Sequence[Path], size: int) -> Float32[np
     """Draw a crop of a scene, turned or mirrored, in linear sRGB."""
     scene = np.load(scenes[int(rng.integers(len(scenes)))], mmap_mode="r")
     side, factor = 2 * size, 1
-    if rng.random() < HALF_SIZE and min(scene.shape[:2]) >= 2 * side:
+    if rng.random() < HALF_SIZE_CHANCE and min(scene.shape[:2]) >= 2 * side:
         factor = 2
     reach = factor * side
     top, left = (int(rng.integers(length - reach + 1)) for length in scene.shape[:2])

@@ -26,7 +26,7 @@ from rawdenoise.training.captures import Capture, CaptureSet, FileReport
 from rawdenoise.training.pooled_noise import look_up_noise, pool_noise
 from rawdenoise.training.tile_choice import choose_held_out, draw_lots, weigh_tiles
 from rawdenoise.training.tiles import (
-    TILE,
+    TILE_SIDE,
     Tile,
     TileStore,
     guard_writing,
@@ -69,7 +69,8 @@ def build_store(
     Where a profile of the camera's knows the noise at an ISO, that is taken, as it will be to denoise.
     Hot and dead pixels are repaired, and take part in neither; row noise is taken off the tiles.
     A collection of more than `limit` bytes is sampled, as many tiles from each capture. One capture in
-    `HELD_OUT` is kept from training. Tiles that are there already are taken as they are, if they are whole.
+    `CAPTURES_PER_HELD_OUT` is kept from training. Tiles that are there already are taken as they are, if
+    they are whole.
 
     Raises:
         TrainingError: no capture could be read, or `folder` cannot be written.
@@ -82,12 +83,12 @@ def build_store(
     rng = np.random.default_rng(seed)
 
     # Each capture is read, repaired and cut, as many tiles from each.
-    share = max(1, limit // (3 * TILE**2 * len(captures.captures)))
+    share = max(1, limit // (3 * TILE_SIDE**2 * len(captures.captures)))
     cuts = list(_cut_captures(captures, folder, share, rng, profiles, on_file))
     if not cuts:
         raise TrainingError(f"none of the captures of {captures.camera.name} can be read any more")
 
-    largest_crop = min(TILE, *(cut.side for cut in cuts)) // 2 - 1
+    largest_crop = min(TILE_SIDE, *(cut.side for cut in cuts)) // 2 - 1
 
     # Their noise is pooled by ISO; captures whose noise cannot be told from their texture are left out.
     noise = _pool(captures, cuts, profiles)

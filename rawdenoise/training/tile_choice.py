@@ -13,8 +13,8 @@ from rawdenoise.training.tiles import Tile, name_tile_file
 
 # One capture of an ISO in so many is kept from training, to choose by and for the figures of the card; none
 # where there are as few as the second number, unless no ISO has more.
-HELD_OUT, FEW_CAPTURES = 8, 3
-LEVELS = 4  # groups of tiles, by brightness, that have a say of their own
+CAPTURES_PER_HELD_OUT, FEW_CAPTURES = 8, 3
+BRIGHTNESS_GROUPS = 4  # groups of tiles, by brightness, that have a say of their own
 
 
 def draw_lots(captures: CaptureSet, seed: int) -> dict[str, str]:
@@ -37,7 +37,7 @@ def choose_held_out(isos: Mapping[str, int | None], lots: Mapping[str, str]) -> 
         enough = [list(isos)]
     aside: set[str] = set()
     for files in enough:
-        count = max(1, len(files) // HELD_OUT)
+        count = max(1, len(files) // CAPTURES_PER_HELD_OUT)
         aside.update(sorted(files, key=lambda file: lots[file])[:count])
     return aside
 
@@ -52,7 +52,7 @@ def weigh_tiles(tiles: list[tuple[Tile, float]]) -> list[Tile]:
     roots = [math.sqrt(max(level, 0.0)) for _, level in tiles]
     lowest, span = min(roots), max(max(roots) - min(roots), 1e-9)
     groups = [
-        (tile.noise, min(int(LEVELS * (root - lowest) / span), LEVELS - 1))
+        (tile.noise, min(int(BRIGHTNESS_GROUPS * (root - lowest) / span), BRIGHTNESS_GROUPS - 1))
         for (tile, _), root in zip(tiles, roots, strict=True)
     ]
     sizes = Counter(groups)

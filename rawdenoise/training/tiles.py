@@ -25,8 +25,8 @@ from rawdenoise.noise.stabilize import stabilize, stabilized_white
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.crops import crop_rggb, mosaic_rggb, pack_rggb
 
-TILE = 512  # mosaic pixels
-INDEX = "tiles.json"
+TILE_SIDE = 512  # mosaic pixels
+INDEX_FILE = "tiles.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class _Index:
 def open_store(folder: Path) -> TileStore | None:
     """Open what an earlier run left; None where it left nothing, or not all of it is there."""
     try:
-        index = make_record(json.loads((folder / INDEX).read_bytes()), _Index)
+        index = make_record(json.loads((folder / INDEX_FILE).read_bytes()), _Index)
         if any((folder / name).stat().st_size != size for name, size in index.sizes.items()):
             return None
     except (OSError, ValueError, RecursionError):
@@ -132,7 +132,7 @@ def save_index(store: TileStore) -> None:
     with guard_writing(store.folder):
         sizes = {file.name: file.stat().st_size for file in store.folder.glob("*.npy")}
         fields = {**asdict(store), "folder": "", "sizes": sizes}
-        write_bytes(store.folder / INDEX, json.dumps(fields).encode())
+        write_bytes(store.folder / INDEX_FILE, json.dumps(fields).encode())
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def make_room(folder: Path) -> None:
 
 
 def _remove_tiles(folder: Path) -> None:
-    (folder / INDEX).unlink(missing_ok=True)
+    (folder / INDEX_FILE).unlink(missing_ok=True)
     for file in folder.glob("*.npy"):
         file.unlink()
 
@@ -185,7 +185,7 @@ def write_tiles(
     corners = list(product(*(_list_starts(length) for length in mosaic.shape)))
     if len(corners) > share:
         corners = [corners[i] for i in sorted(rng.choice(len(corners), share, replace=False))]
-    windows = [(slice(top, top + TILE), slice(left, left + TILE)) for top, left in corners]
+    windows = [(slice(top, top + TILE_SIDE), slice(left, left + TILE_SIDE)) for top, left in corners]
     _save(file, np.stack([mosaic[window] for window in windows]))
     _save(_name_mask_file(file), np.stack([mask[window] for window in windows]))
     levels = [float(mosaic[window].mean(dtype=np.float64)) for window in windows]
@@ -203,6 +203,6 @@ def _save(file: Path, array: Shaped[np.ndarray, "n h w"]) -> None:
 
 def _list_starts(length: int) -> list[int]:
     """Where tiles start along an axis: side by side, the last one ending with the mosaic; all even."""
-    if length <= TILE:
+    if length <= TILE_SIDE:
         return [0]
-    return [*range(0, length - TILE, TILE), length - TILE]
+    return [*range(0, length - TILE_SIDE, TILE_SIDE), length - TILE_SIDE]

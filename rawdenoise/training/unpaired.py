@@ -37,14 +37,14 @@ from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.redraw import redraw
 from rawdenoise.training.tiles import Tile, TileStore, draw_tiles, name_tile_file
 
-FIRST, SECOND = "first", "second"  # folders of the stages' checkpoints
-FIRST_SHARE = 0.1  # of the budget, for the blind-spot network
-PSEUDO = 1 / 11  # of the pairs: the paper weighs them 0.1 to 1
-JITTER = (0.9, 1.1)  # factors on the noise that is drawn, as in the authors' code
-CLEAN_ENOUGH = 0.1  # noise variance, against that of the noisiest ISO
-GRAY = 0.18  # the signal at which they are compared
-MOST_CLEAN = 400  # tiles of clean captures, half a megabyte each
-DARKER = 0.25  # a clean capture is shown at down to this share of its brightness
+FIRST_STAGE, SECOND_STAGE = "first", "second"  # folders of the stages' checkpoints
+FIRST_STAGE_SHARE = 0.1  # of the budget, for the blind-spot network
+PSEUDO_SHARE = 1 / 11  # of the pairs: the paper weighs them 0.1 to 1
+NOISE_JITTER = (0.9, 1.1)  # factors on the noise that is drawn, as in the authors' code
+MAXIMUM_CLEAN_VARIANCE = 0.1  # noise variance, against that of the noisiest ISO
+GRAY_SIGNAL = 0.18  # the signal at which they are compared
+MAXIMUM_CLEAN_TILES = 400  # tiles of clean captures, half a megabyte each
+MINIMUM_BRIGHTNESS = 0.25  # a clean capture is shown at down to this share of its brightness
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class CleanCaptures:
         """Draw crops on the packed scale, and where they are valid."""
         crops = [crop_rggb(self._clean(tile), rng, size) for tile in draw_tiles(self.store.tiles, rng, count)]
         planes, valid = (torch.from_numpy(np.stack(arrays)) for arrays in zip(*crops, strict=True))
-        factors = torch.from_numpy(np.exp(rng.uniform(np.log(DARKER), 0, (count, 1, 1, 1))))
+        factors = torch.from_numpy(np.exp(rng.uniform(np.log(MINIMUM_BRIGHTNESS), 0, (count, 1, 1, 1))))
         return planes.float() * factors.float(), valid
 
     def _clean(self, tile: Tile) -> tuple[Float16[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
@@ -125,7 +125,7 @@ class Distillation:
         batch = self.noisy.draw(rng, count, size, held_out=held_out)
         if held_out:
             return batch
-        pseudo = torch.from_numpy(rng.random(count) < PSEUDO)
+        pseudo = torch.from_numpy(rng.random(count) < PSEUDO_SHARE)
         noisy, valid, target = self._synthesize(rng, batch, size)
         if pseudo.any():
             target[pseudo] = self.first(batch.noisy[pseudo], batch.white[pseudo])
@@ -142,7 +142,7 @@ class Distillation:
         noise = redraw(target, like.noise, generator) - target
         if self.learned_noise:
             noise = mix(self.first.noise(target, like.white[..., None, None]), noise)
-        jitter = torch.from_numpy(rng.uniform(*JITTER, (len(target), 1, 1, 1)).astype(np.float32))
+        jitter = torch.from_numpy(rng.uniform(*NOISE_JITTER, (len(target), 1, 1, 1)).astype(np.float32))
         return target + jitter * noise, valid.clone(), target
 
 
@@ -180,31 +180,31 @@ def fit_unpaired(
 
     Raises: as `fit`.
     """
-    last_minutes = (1 - FIRST_SHARE) * (options.minutes or 0.0)
+    last_minutes = (1 - FIRST_STAGE_SHARE) * (options.minutes or 0.0)
 
     def on_first(progress: Progress) -> None:
         remaining = progress.remaining_s
         whole = remaining + 60 * last_minutes if remaining is not None and last_minutes else None
-        done = FIRST_SHARE * progress.done
+        done = FIRST_STAGE_SHARE * progress.done
         on_progress(replace(progress, stage="learning the noise", done=done, remaining_s=whole))
 
     def on_second(progress: Progress) -> None:
         count, elapsed_s = first.crops + progress.crops, first.training_s + progress.elapsed_s
-        done = FIRST_SHARE + (1 - FIRST_SHARE) * progress.done
+        done = FIRST_STAGE_SHARE + (1 - FIRST_STAGE_SHARE) * progress.done
         on_progress(replace(progress, done=done, crops=count, elapsed_s=elapsed_s))
 
     # To the end, and the end: the estimated risk believes in the calibration, which this stage is to mend.
-    blind = replace(_take_share(options, FIRST_SHARE), net=unpaired.blind_spot, objective="unpaired")
+    blind = replace(_take_share(options, FIRST_STAGE_SHARE), net=unpaired.blind_spot, objective="unpaired")
     first = fit(
         crops.noisy, replace(blind, learning_rate=None, guard=False),
-        folder=folder / FIRST, run=run, on_progress=on_first, stop=stop,
+        folder=folder / FIRST_STAGE, run=run, on_progress=on_first, stop=stop,
     )  # fmt: skip
     assert isinstance(first.last, BlindSpotDenoiser)
     try:
         second = fit(
             Distillation(crops.noisy, crops.clean, first.last, unpaired.learned_noise),
-            replace(_take_share(options, 1 - FIRST_SHARE), objective="supervised"),
-            folder=folder / SECOND, run=run, start=start, on_progress=on_second, stop=stop,
+            replace(_take_share(options, 1 - FIRST_STAGE_SHARE), objective="supervised"),
+            folder=folder / SECOND_STAGE, run=run, start=start, on_progress=on_second, stop=stop,
         )  # fmt: skip
     except TrainingStopped as stopped:
         raise TrainingStopped(first.crops + stopped.crops) from None
@@ -233,7 +233,7 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
         )
     if not tiles:
         raise TrainingError("the only clean capture is held out, to judge by; add captures at base ISO")
-    return replace(store, tiles=tiles[:MOST_CLEAN], held_out=())
+    return replace(store, tiles=tiles[:MAXIMUM_CLEAN_TILES], held_out=())
 
 
 def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]:
@@ -242,9 +242,11 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
     Raises:
         TrainingError: none is.
     """
-    variances = [float(np.mean(model.variance(np.full((4, 1, 1), GRAY, np.float32)))) for model in noise]
+    variances = [
+        float(np.mean(model.variance(np.full((4, 1, 1), GRAY_SIGNAL, np.float32)))) for model in noise
+    ]
     noisiest = max(variances)
-    clean = [at for at, variance in enumerate(variances) if variance <= CLEAN_ENOUGH * noisiest]
+    clean = [at for at, variance in enumerate(variances) if variance <= MAXIMUM_CLEAN_VARIANCE * noisiest]
     if not clean:
         ratio = noisiest / min(variances)
         what = (
@@ -254,7 +256,7 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
         remedy = "" if named else "; add captures at base ISO"
         raise (TrainingError if named else NoCleanCapturesError)(
             f"{what}: the noise variance differs by a factor of {ratio:.1f}, and "
-            f"{1 / CLEAN_ENOUGH:.0f} is needed{remedy}"
+            f"{1 / MAXIMUM_CLEAN_VARIANCE:.0f} is needed{remedy}"
         )
     return clean
 

@@ -10,7 +10,7 @@ from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.ledger.records import QueuedJob, Wait
 from rawdenoise.watching.watcher import RootWatcher
-from rawdenoise.watching.worker import Outcome, Worker
+from rawdenoise.watching.worker import JobOutcome, Worker
 
 LEASE_S = 120.0
 RENEW_S = 20.0
@@ -27,7 +27,7 @@ class Scheduler:
         self._worker = Worker(config, stores, context.ledger, context.stopped, context.clock)
         self._next = 0  # of the roots, to be given work
         self._renewed = 0.0
-        self.running: dict[Future[Outcome], QueuedJob] = {}
+        self.running: dict[Future[JobOutcome], QueuedJob] = {}
 
     def redo(self, root: Root) -> int:
         """Make due again what another recipe or an older model has done; tells how many."""

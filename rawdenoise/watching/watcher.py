@@ -20,7 +20,7 @@ from rawdenoise.watching.names import BESIDE_SUFFIXES, ShotIndex, is_capture
 from rawdenoise.watching.output_folder import OutputFolder
 from rawdenoise.watching.scan import RootGoneError, scan
 from rawdenoise.watching.tracker import StabilityTracker
-from rawdenoise.watching.worker import Outcome
+from rawdenoise.watching.worker import JobOutcome
 
 POLL_S = 10.0  # between scans where there are no events
 SCAN_REST_FACTOR = 400.0  # times the work of a scan: at least so long until the next, unless it was asked for
@@ -222,7 +222,7 @@ class RootWatcher:
                 self.sidecars[path] = signature
                 self.new_sidecars.append(path)
 
-    def learn(self, outcome: Outcome) -> None:
+    def learn(self, outcome: JobOutcome) -> None:
         """Take what a job has told: sources that changed, outputs that refuse or take again."""
         if outcome.changed is not None and outcome.changed.is_relative_to(self.root.source):
             self.known.pop(outcome.changed, None)

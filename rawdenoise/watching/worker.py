@@ -15,8 +15,7 @@ from typing import Any
 
 from rawdenoise.app.batch import Steps, explain_failure, make_steps, run_file, sign
 from rawdenoise.app.denoise import choose_denoisers
-from rawdenoise.app.jobs import MADE_BY_US
-from rawdenoise.app.jobs import Job as FileJob
+from rawdenoise.app.jobs import MADE_BY_US, FileJob
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import write_bytes
@@ -69,7 +68,7 @@ HOPELESS_ERRORS = (UnsupportedRawError, LayoutError, DirectoryError)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class JobOutcome:
     """What the watching thread is to know of a job that has ended: what to report, and what follows.
 
     `changed` is a source that is not as it was when it settled, `moved` are those that were moved away;
@@ -116,22 +115,22 @@ class Worker:
 
         return self._ledger.requests.redo(root.output, recipe.digest, self._clock(), is_current)
 
-    def work(self, job: QueuedJob, root: Root, network: Executor, shots: ShotIndex) -> Outcome:
+    def work(self, job: QueuedJob, root: Root, network: Executor, shots: ShotIndex) -> JobOutcome:
         """Do a job that was leased, and tell the ledger; `shots` knows the sidecars of captures."""
         try:
             return self._work(job, root, network, shots)
         except Stopped:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), "the service stopped"))
-            return Outcome()
+            return JobOutcome()
         except Exception as error:  # a bug, or a disk that fails where nobody expects it: the service goes on
             log.debug("job %s failed", job.id, exc_info=True)
             source = job.paths[0] if job.paths else Path(job.digest)
             return self._judge_error(job, root, source, error)
 
-    def _work(self, job: QueuedJob, root: Root, network: Executor, shots: ShotIndex) -> Outcome:
+    def _work(self, job: QueuedJob, root: Root, network: Executor, shots: ShotIndex) -> JobOutcome:
         if not job.paths:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock()))  # which drops it
-            return Outcome()
+            return JobOutcome()
         if job.crashes >= root.attempts:
             reason = f"the process died at it {job.crashes} times, with nothing else under way"
             return self._give_up(job, root, job.paths[0], reason)
@@ -143,7 +142,7 @@ class Worker:
         if is_made_by_us(source):
             nothing = JobResult(output=None, reason=MADE_BY_US)
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
-            return Outcome("skipped", {"source": str(source), "reason": MADE_BY_US})
+            return JobOutcome("skipped", {"source": str(source), "reason": MADE_BY_US})
         recipe, steps = root.recipe, self._steps_for(root)
         names = list_output_names(root.output / path_below(source, root.source), find_writer(recipe.format).suffix)
         place = choose_place(
@@ -161,7 +160,7 @@ class Worker:
         result = run_file(FileJob(source, place.output), guarded, network, self._stopped)
         if result is None:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), "the service stopped"))
-            return Outcome()
+            return JobOutcome()
         if result.status is Status.FAILED:
             error = result.error or RawDenoiseError(result.reason)
             return self._judge_error(job, root, source, error)
@@ -169,7 +168,7 @@ class Worker:
 
     # ------------------------------------------------------------ before
 
-    def _leave_to_arrive(self, job: QueuedJob) -> Outcome:
+    def _leave_to_arrive(self, job: QueuedJob) -> JobOutcome:
         """Nothing is left of this content; what stands there now arrives anew, and drops the job."""
         now = {path: signature_of(path) for path in job.paths}
         gone = [path for path, signature in now.items() if signature is None]
@@ -177,7 +176,9 @@ class Worker:
         reason = "the source is gone or has changed"
         self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=CHANGED_S))
         self._tell(lambda: self._ledger.files.forget(gone, job.output_root, of=job))
-        return Outcome("vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed)
+        return JobOutcome(
+            "vanished" if changed is None else "", {"source": str(job.paths[0])}, changed=changed
+        )
 
     def _steps_for(self, root: Root) -> Steps:
         recipe = root.recipe
@@ -234,7 +235,7 @@ class Worker:
 
     def _accept_existing(
         self, job: QueuedJob, root: Root, source: Path, place: Place, shots: ShotIndex
-    ) -> Outcome:
+    ) -> JobOutcome:
         """It was done before the ledger could be told, or by a watcher whose ledger is lost."""
         copied = self._copy_sidecars(root, source, place.output, shots)
         model_id = "" if place.made is None else place.made.model_id
@@ -244,11 +245,11 @@ class Worker:
                 JobResult(place.output, place.present, model_id=model_id, reason="its output was there"),
             )
         )  # fmt: skip
-        return Outcome("found", {"source": str(source), "output": str(place.output), **copied})
+        return JobOutcome("found", {"source": str(source), "output": str(place.output), **copied})
 
     def _finish(
         self, job: QueuedJob, root: Root, result: FileResult, place: Place, shots: ShotIndex, pixels: _Pixels
-    ) -> Outcome:
+    ) -> JobOutcome:
         copied, written = {}, None
         if result.output is not None:
             with suppress(OSError):  # then the next look at it notes how it is
@@ -283,8 +284,8 @@ class Worker:
             **copied,
         }
         if result.status is Status.SKIPPED:
-            return Outcome("skipped", {**fields, "reason": result.reason})
-        return Outcome("done" if kept else "late", fields, wrote=True)
+            return JobOutcome("skipped", {**fields, "reason": result.reason})
+        return JobOutcome("done" if kept else "late", fields, wrote=True)
 
     def _copy_sidecars(self, root: Root, source: Path, output: Path, shots: ShotIndex) -> dict[str, Any]:
         """Copy them, and say so; a sidecar that cannot be copied does not undo its picture."""
@@ -297,32 +298,34 @@ class Worker:
         except RawDenoiseError as error:
             return {"sidecars_refused": str(error)}
 
-    def _judge_error(self, job: QueuedJob, root: Root, source: Path, error: Exception) -> Outcome:
+    def _judge_error(self, job: QueuedJob, root: Root, source: Path, error: Exception) -> JobOutcome:
         """Tell trouble with the file from trouble with the place it should go to, or with the machine."""
         reason, fields = explain_failure(error, source), {"source": str(source)}
         if isinstance(error, SourceChangedError | NotFoundError):
             return self._leave_to_arrive(job)
         if isinstance(error, OutputExistsError):
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason))
-            return Outcome()
+            return JobOutcome()
         if _is_of_its_name(error):
             return self._give_up(job, root, source, reason, move=False)
         if isinstance(error, OutputError) and not isinstance(error, VerificationError):
             wait_s = 1.0 if isinstance(error, DiskFullError) else OUTPUT_S
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=wait_s))
-            return Outcome(output_refuses=error.reason)
+            return JobOutcome(output_refuses=error.reason)
         if isinstance(error, RawDenoiseError) and error.exit_code == 3:
             self._tell(lambda: self._ledger.jobs.release(job, self._clock(), reason, due_in_s=ENVIRONMENT_S))
-            return Outcome("waiting", {**fields, "reason": reason})
+            return JobOutcome("waiting", {**fields, "reason": reason})
         if job.attempts >= root.attempts or (isinstance(error, HOPELESS_ERRORS) and self._is_old(source)):
             return self._give_up(job, root, source, reason)
         wait_s = min(RETRY_S * 2 ** (job.attempts - 1), LONGEST_RETRY_S)
         self._tell(lambda: self._ledger.jobs.fail(job, self._clock(), reason, retry_in_s=wait_s))
-        return Outcome("failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s})
+        return JobOutcome(
+            "failed", {**fields, "reason": reason, "attempts": job.attempts, "again_in_s": wait_s}
+        )
 
     def _give_up(
         self, job: QueuedJob, root: Root, source: Path, reason: str, *, move: bool = True
-    ) -> Outcome:
+    ) -> JobOutcome:
         """Give a file up, say why beside the ledger, and move it away where that is wanted."""
         why: dict[str, object] = {
             "source": str(source), "sha256": job.digest, "reason": reason, "attempts": job.attempts,
@@ -340,7 +343,7 @@ class Worker:
         except OutputError as error:
             why["not_moved"] = str(error)
         self._tell(lambda: self._ledger.jobs.fail(job, self._clock(), reason, retry_in_s=None))
-        return Outcome("quarantined", why, moved=moved)
+        return JobOutcome("quarantined", why, moved=moved)
 
     def _is_old(self, source: Path) -> bool:
         """Whether nobody can still be writing to a file; a time in the future is another clock's."""

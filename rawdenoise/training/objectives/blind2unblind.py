@@ -12,11 +12,11 @@ from torch import Tensor
 from rawdenoise.training.objectives.step import Denoiser, Mask, Planes, Step, squared_error
 
 CELL = 4  # one pixel in a square of this side is hidden at a time, so that each step takes 16 passes and one
-FIRST, LAST = 2.0, 20.0  # weight of the visible branch, as in the authors' code
+FIRST_WEIGHT, LAST_WEIGHT = 2.0, 20.0  # weight of the visible branch, as in the authors' code
 WEIGHT_RISE_START = (
     0.4  # share of the training from which that weight rises; theirs for noise of several levels
 )
-BLIND = 1.0  # eta, the weight of the regulariser
+BLIND_WEIGHT = 1.0  # eta, the weight of the regulariser
 NEIGHBORS = torch.tensor([[0.5, 1.0, 0.5], [1.0, 0.0, 1.0], [0.5, 1.0, 0.5]])
 
 
@@ -38,7 +38,7 @@ def blind2unblind(step: Step) -> Float32[Tensor, ""]:
     weight = compute_visibility(step.done)
     together = (blind + weight * visible) / (weight + 1)
     loss = (weight + 1) * squared_error(together, y, seen)
-    return loss + BLIND / (weight + 1) * squared_error(blind, y, seen)
+    return loss + BLIND_WEIGHT / (weight + 1) * squared_error(blind, y, seen)
 
 
 def denoise_blind_spots(denoise: Denoiser, y: Planes, smooth: Planes) -> Planes:
@@ -71,4 +71,6 @@ def fill_from_neighbors(y: Planes, valid: Mask) -> tuple[Planes, Mask]:
 
 def compute_visibility(done: float) -> float:
     """Weigh the visible branch: lambda, which rises over the training."""
-    return FIRST + (LAST - FIRST) * max(0.0, done - WEIGHT_RISE_START) / (1 - WEIGHT_RISE_START)
+    return FIRST_WEIGHT + (LAST_WEIGHT - FIRST_WEIGHT) * max(0.0, done - WEIGHT_RISE_START) / (
+        1 - WEIGHT_RISE_START
+    )

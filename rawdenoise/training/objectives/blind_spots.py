@@ -21,7 +21,10 @@ from rawdenoise.nets.gaussians import (
 from rawdenoise.training.objectives.step import Step, squared_error
 
 MEAN_SHARE = 0.1  # share of the training in which the mean is learned first
-LEVELS, FLATTEST = 8, 0.05  # groups of pixels by their signal, and the share of each that tells its noise
+LEVEL_GROUPS, FLATTEST_SHARE = (
+    8,
+    0.05,
+)  # groups of pixels by their signal, and the share of each that tells its noise
 NOISE_LEVEL_SHARE = 0.25  # share until which the noise estimator is, then, to explain all there is
 
 
@@ -86,9 +89,9 @@ def _weigh_flatness(prediction: Prediction) -> Map:
     ratio = 2 * (log_determinant(cholesky(noise)) - log_determinant(cholesky(total)))
     order = prediction.mean.detach().mean(dim=1).flatten().argsort()
     weights = torch.empty_like(ratio.flatten())
-    for group in order.tensor_split(LEVELS):
+    for group in order.tensor_split(LEVEL_GROUPS):
         alike = ratio.flatten()[group]
-        weights[group] = (alike - alike.quantile(1 - FLATTEST)).clamp_max(0).exp()
+        weights[group] = (alike - alike.quantile(1 - FLATTEST_SHARE)).clamp_max(0).exp()
     return weights.reshape(ratio.shape)
 
 
