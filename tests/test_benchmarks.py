@@ -13,7 +13,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from rawdenoise.evaluation.blocks import read_blocks, read_validation, title
+from rawdenoise.evaluation.blocks import describe_blocks, read_blocks, read_validation
 from rawdenoise.evaluation.scenes import find_scenes
 from rawdenoise.formats.sidd import SIDD_CFA, read_sidd
 from rawdenoise.noise.model import NoiseModel
@@ -202,7 +202,7 @@ def test_the_stand_in_for_sidd_reads_as_sidd_and_says_that_it_is_none(stand_in: 
     from lab import standin
 
     table, out = stand_in.parent / "noise" / "published.json", stand_in
-    assert title(out) == "stand-in: five simulated phones, not SIDD"
+    assert describe_blocks(out) == "stand-in: five simulated phones, not SIDD"
     noisy, clean = read_validation(out)
     assert noisy.shape == clean.shape == (10, 2, 256, 256)
     again = read_blocks(out / "BenchmarkNoisyBlocksRaw.mat")

@@ -131,7 +131,7 @@ class Shot:
 
 def take(scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator) -> Shot:
     """Take a capture of a scene of any even size."""
-    return take_as_it_is(scene, camera.resized(scene.shape[1], scene.shape[0]), iso, rng)
+    return take_as_it_is(scene, camera.resize(scene.shape[1], scene.shape[0]), iso, rng)
 
 
 def take_as_it_is(scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator) -> Shot:

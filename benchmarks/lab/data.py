@@ -25,7 +25,7 @@ from rawdenoise.capture.raw import Area, Camera, Cfa
 from rawdenoise.capture.srgb import decode_srgb
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.tukey import tukey_lambda_deviation
-from rawdenoise.simulation.camera import SIMULATED_IMX385, SensorNoise, SimulatedCamera, evenly_lit
+from rawdenoise.simulation.camera import SIMULATED_IMX385, SensorNoise, SimulatedCamera, light_evenly
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 ENTRIES = {
@@ -146,10 +146,10 @@ def true_noise(camera: SimulatedCamera, iso: int, *, rows_and_tail: bool = True)
 
 def calibrated_noise(camera: SimulatedCamera, iso: int, rng: Generator) -> NoiseModel:
     """The noise as darks and flats tell it."""
-    camera, levels = camera.resized(*FLAT_SIZE), np.geomspace(0.02, 0.6, EXPOSURES)
+    camera, levels = camera.resize(*FLAT_SIZE), np.geomspace(0.02, 0.6, EXPOSURES)
     (point,) = calibrate_from_frames(
-        [evenly_lit(camera, iso, 0, rng) for _ in range(DARKS)],
-        [evenly_lit(camera, iso, level, rng, exposure_s=level) for level in levels for _ in range(2)],
+        [light_evenly(camera, iso, 0, rng) for _ in range(DARKS)],
+        [light_evenly(camera, iso, level, rng, exposure_s=level) for level in levels for _ in range(2)],
     )
     return point.noise
 

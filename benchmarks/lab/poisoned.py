@@ -16,14 +16,14 @@ POISON = "POISON"
 
 def serve() -> None:
     """Run the command line."""
-    real = worker.take
+    real = worker.run_file
 
-    def take(job: Any, *more: Any) -> Any:
+    def run_file(job: Any, *more: Any) -> Any:
         if job.source.name.startswith(POISON):
             os.kill(os.getpid(), signal.SIGKILL)
         return real(job, *more)
 
-    worker.take = take
+    worker.run_file = run_file
     if "FAKETIME" in os.environ:  # whose version of what is slept by refuses every call
         time.sleep = lambda seconds: threading.Event().wait(seconds) and None
     main()

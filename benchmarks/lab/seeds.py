@@ -38,7 +38,7 @@ from rawdenoise.formats.tiff_container import (
     numbers_tag,
 )
 from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
-from rawdenoise.training.checkpoint import FILE, Check, Counters, save_checkpoint
+from rawdenoise.training.checkpoint import CHECKPOINT_FILE, Counters, Look, save_checkpoint
 from rawdenoise.training.risk import RiskFigures
 
 SCENE = "0001_001_S6_00100_00060_3200_L"
@@ -188,11 +188,11 @@ def model_parts() -> tuple[bytes, bytes]:
 
 def checkpoint(folder: Path) -> bytes:
     """A small training's."""
-    history = (Check(8, 1.0, 0.5, RiskFigures(0.5, 0.9, 0.0, 0.1, 0.01)),)
+    history = (Look(8, 1.0, 0.5, RiskFigures(0.5, 0.9, 0.0, 0.1, 0.01)),)
     save_checkpoint(
         folder, Counters("run", 3, 8, 1.0, 0.5, history=history), {"net.weight": torch.zeros(3, 4)}
     )
-    return (folder / FILE).read_bytes()
+    return (folder / CHECKPOINT_FILE).read_bytes()
 
 
 # ---------------------------------------------------------------- containers

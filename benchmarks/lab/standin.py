@@ -93,7 +93,7 @@ def write_standin(
 
 
 def phone_camera(table: Path, code: str) -> SimulatedCamera:
-    """A simulated phone of this code, at its own ISOs; of any size, by `resized`."""
+    """A simulated phone of this code, at its own ISOs; of any size, by `resize`."""
     phone = PHONES[code]
     camera = published_camera(table, phone.entry, tuple(phone.isos.values()), SIDE, SIDE)
     noise = {iso: camera.noise[like] for iso, like in phone.isos.items()}
@@ -126,7 +126,7 @@ def _take(
     scene: Scene, camera: SimulatedCamera, iso: int, rng: Generator
 ) -> tuple[Float32[np.ndarray, "h w"], Float32[np.ndarray, "h w"]]:
     """A capture of a scene and its truth, both 0 black to 1 white, clipped there as SIDD's are."""
-    raw, clean = capture(scene, camera.resized(scene.shape[1], scene.shape[0]), iso, rng)
+    raw, clean = capture(scene, camera.resize(scene.shape[1], scene.shape[0]), iso, rng)
     span = np.float32(camera.white - camera.black)
     noisy, truth = ((dn.astype(np.float32) - np.float32(camera.black)) / span for dn in (raw.mosaic, clean))
     return noisy.clip(0, 1), truth.clip(0, 1)

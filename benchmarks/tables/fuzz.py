@@ -39,7 +39,7 @@ from rawdenoise.models.archive import read_model
 from rawdenoise.models.card import CARD, WEIGHTS
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.profiles.store import bundled_folder, load_profile
-from rawdenoise.training.checkpoint import FILE, load_checkpoint
+from rawdenoise.training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from rawdenoise.watching.config import check_roots, read_config
 
 SLOW_S = 60.0  # an input that takes longer counts as one that hangs
@@ -169,7 +169,13 @@ def readers(folder: Path, isolated: IsolatedReader) -> list[Reader]:
         Reader("model weights", {WEIGHTS: weights}, as_bytes, lambda path: _weights(path, card)),
         Reader("noise profile", profiles, as_toml, load_profile, 2),
         Reader("watch configuration", {"watch.toml": seeds.WATCH_TOML}, as_toml, _roots, 2),
-        Reader("checkpoint", {FILE: progress}, as_bytes, lambda path: load_checkpoint(path.parent, "run"), 2),
+        Reader(
+            "checkpoint",
+            {CHECKPOINT_FILE: progress},
+            as_bytes,
+            lambda path: load_checkpoint(path.parent, "run"),
+            2,
+        ),
         Reader("what an output says", outputs, as_tiff, _output, 2),
     ]
     return [reader for reader in every if reader.seeds]

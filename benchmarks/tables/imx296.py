@@ -26,10 +26,10 @@ from rawdenoise.formats.output_levels import OutputLevels, scale_levels
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.model import Model
 from rawdenoise.nets import NETS
-from rawdenoise.pipeline import denoise, denoise_planes, noise_for
+from rawdenoise.pipeline import denoise, denoise_planes, find_noise
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.recipe import Recipe
-from rawdenoise.training import CameraTraining, TrainingOptions, scan, train
+from rawdenoise.training import CameraTraining, TrainingOptions, gather_captures, train
 
 SCALE = 64  # of the reference
 BLURS = (1, 2, 4)  # sigmas, packed pixels
@@ -97,7 +97,7 @@ def _bundled(net: str) -> Model | None:
 
 def _train(captures: Path, options: TrainingOptions, start: Model | None) -> Model:
     """Train on the largest group among the captures (one of them states another make and model)."""
-    largest = scan([captures])[0]
+    largest = gather_captures([captures])[0]
     with tempfile.TemporaryDirectory() as folder:
         return train(CameraTraining(largest, options, start, profiles=PROFILES), folder=Path(folder)).model
 
@@ -120,7 +120,7 @@ def _figures(raw: RawImage, mean: np.ndarray, model: Model, base: Model | None) 
     whole = denoise(raw, model, Recipe(levels=OutputLevels.SENSOR), profiles=PROFILES).image
 
     def clean(model: Model) -> Planes:
-        return denoise_planes(noisy, noise_for(raw, noisy, model, PROFILES), model)
+        return denoise_planes(noisy, find_noise(raw, noisy, model, PROFILES), model)
 
     def blur(sigma: int) -> Planes:
         return np.stack([gaussian_filter(plane, sigma) for plane in noisy])

@@ -22,17 +22,17 @@ from lab.store import Lab
 from lab.table import COUNT, Words, option, table
 
 from rawdenoise import __version__
-from rawdenoise.atomic import MARK
+from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.cli import main as rawdenoise
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.formats.dng import write_dng
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.profiles.store import ProfileStore
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, evenly_lit
+from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, light_evenly
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training import camera
-from rawdenoise.training.checkpoint import FILE as CHECKPOINT
+from rawdenoise.training.checkpoint import CHECKPOINT_FILE as CHECKPOINT
 
 ISO, SIZE = 3200, (128, 96)
 CALLS = frozenset({"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "shutil.rmtree"})
@@ -105,9 +105,9 @@ def _cases(work: Path) -> list[Case]:
 
 
 def _write_captures(folder: Path) -> None:
-    rng, sensor = np.random.default_rng(0), SIMULATED_IMX385.resized(*SIZE)
-    dark = [evenly_lit(sensor, ISO, 0.0, rng, exposure_s=0.01) for _ in range(2)]
-    flat = [evenly_lit(sensor, ISO, level, rng, exposure_s=level) for level in (0.1, 0.5) for _ in range(2)]
+    rng, sensor = np.random.default_rng(0), SIMULATED_IMX385.resize(*SIZE)
+    dark = [light_evenly(sensor, ISO, 0.0, rng, exposure_s=0.01) for _ in range(2)]
+    flat = [light_evenly(sensor, ISO, level, rng, exposure_s=level) for level in (0.1, 0.5) for _ in range(2)]
     noisy = [capture(make_scene(*SIZE[::-1], rng), sensor, ISO, rng)[0] for _ in range(3)]
     for name, images in (("dark", dark), ("flat", flat), ("noisy", noisy)):
         (folder / name).mkdir(parents=True)
@@ -208,7 +208,7 @@ def _run_to_the_end(case: Case) -> None:
         last = " ".join(log.strip().splitlines()[-1:])
         case.faults.append(f"{case.name} ends with {code}{'' if code else ' and no result'}: {last}")
     case.went_on += "going on after" in log
-    case.faults += [f"left {path}" for path in _files(case.folder) if path.name.startswith(MARK)]
+    case.faults += [f"left {path}" for path in _files(case.folder) if path.name.startswith(TEMPORARY_MARK)]
     case.ended += 1
     _empty(case)
 

@@ -24,9 +24,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rawdenoise.capture.raw import Area, Cfa
 from rawdenoise.models.model import Model
-from rawdenoise.nets import Backbone, StabilisedDenoiser
+from rawdenoise.nets import Backbone, StabilizedDenoiser
 from rawdenoise.nets.stabilized import INPUTS, OUTPUTS
-from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet, ResidualUNet, _Conv, _double
+from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet, ResidualUNet, _Conv, _upsample
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.pipeline import denoise_planes
@@ -102,8 +102,8 @@ class GroupedUNet(Backbone):
         fine = self.encoder(self.entry(F.pixel_unshuffle(features, 2)))
         middle = self.encoder2(self.down(fine))
         coarse = self.bottom(self.down2(middle))
-        middle = self.decoder2(middle + _double(self.up2(coarse)))
-        fine = self.decoder(fine + _double(self.up(middle)))
+        middle = self.decoder2(middle + _upsample(self.up2(coarse)))
+        fine = self.decoder(fine + _upsample(self.up(middle)))
         return F.pixel_shuffle(self.exit(fine), 2)
 
 
@@ -237,7 +237,7 @@ def _train(
     """Train one network and test it."""
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
-        net = StabilisedDenoiser(CANDIDATES[name][1]())
+        net = StabilizedDenoiser(CANDIDATES[name][1]())
     folder.mkdir(parents=True, exist_ok=True)
     fitted = fit(source(), options, folder=folder, run=folder.name, start=net)
     figures: dict[str, float] = {"images": fitted.crops, "training_s": fitted.training_s}
@@ -252,7 +252,7 @@ def _train(
 
 
 @torch.inference_mode()
-def _denoise(net: StabilisedDenoiser, shot: Shot, noise: NoiseModel) -> Planes:
+def _denoise(net: StabilizedDenoiser, shot: Shot, noise: NoiseModel) -> Planes:
     """Denoise a scene in one piece; its sides are multiples of any network's."""
     stabilized = stabilize(torch.from_numpy(shot.planes)[None], noise)
     return np.asarray(unstabilize(net(stabilized, stabilized_white(noise)[None]), noise)[0])
@@ -261,7 +261,7 @@ def _denoise(net: StabilisedDenoiser, shot: Shot, noise: NoiseModel) -> Planes:
 def _seconds(name: str) -> float:
     """Time one network on 24 megapixels, as `denoise` runs it."""
     planes = pack_rggb(noisy_mosaic(*SIZES[24])).astype(np.float32) / 16383
-    net = StabilisedDenoiser(CANDIDATES[name][1]()).eval()
+    net = StabilizedDenoiser(CANDIDATES[name][1]()).eval()
     model = Model(replace(untrained("fast").card, net=name), net)
     noise, seconds = NoiseModel((SHOT,) * 4, (READ_VARIANCE,) * 4), []
     for _ in range(REPEATS):

@@ -34,7 +34,7 @@ from rawdenoise.simulation.camera import (
     SensorNoise,
     SimulatedCamera,
     capture,
-    evenly_lit,
+    light_evenly,
     make_fixed_pattern,
 )
 from rawdenoise.simulation.scenes import make_scene
@@ -236,9 +236,9 @@ def _calibrate(camera: SimulatedCamera, iso: int, darks: int, exposures: int, se
     )  # fmt: skip
     levels = np.geomspace(0.02, 0.6, exposures).repeat(2)
     (point,) = calibrate_from_frames(
-        [evenly_lit(camera, iso, 0, rng, fixed=fixed) for _ in range(darks)],
+        [light_evenly(camera, iso, 0, rng, fixed=fixed) for _ in range(darks)],
         [
-            evenly_lit(camera, iso, level, rng, exposure_s=level / 10, vignetting=0.3, fixed=fixed)
+            light_evenly(camera, iso, level, rng, exposure_s=level / 10, vignetting=0.3, fixed=fixed)
             for level in levels
         ],
     )
@@ -279,7 +279,7 @@ def _small_captures(
 ) -> Iterator[tuple[RawImage, np.ndarray]]:
     """Captures of photographs side by side, and their clean mosaics."""
     rng: Generator = np.random.default_rng([seed, iso, tiles])
-    camera = BASE_ISO_CAMERA.resized(SMALL_WIDTH * tiles, SMALL_HEIGHT * tiles)
+    camera = BASE_ISO_CAMERA.resize(SMALL_WIDTH * tiles, SMALL_HEIGHT * tiles)
     for _ in range(count):
         chosen = [paths[at] for at in rng.choice(len(paths), tiles**2, replace=False)]
         yield capture(contact_sheet(chosen, tiles, (SMALL_HEIGHT, SMALL_WIDTH)), camera, iso, rng)

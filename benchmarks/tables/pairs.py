@@ -112,7 +112,7 @@ def _make_pairs(folder: Path, count: int) -> None:
     """Write captures that differ only in what follows their last tile, and a JPEG of each."""
     folder.mkdir(parents=True)
     scene = np.full((24, 32, 3), 0.3, np.float32)
-    noisy, _ = capture(scene, SIMULATED_IMX385.resized(32, 24), 12800, np.random.default_rng(0))
+    noisy, _ = capture(scene, SIMULATED_IMX385.resize(32, 24), 12800, np.random.default_rng(0))
     write_dng(noisy, folder / "first.dng", provenance=Provenance(__version__, "none", 0.0))
     data = (folder / "first.dng").read_bytes()
     (folder / "first.dng").unlink()

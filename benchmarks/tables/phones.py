@@ -136,8 +136,8 @@ def _validation(folder: Path, frames: Path | None, names: Path | None, limit: in
     noisy, clean = blocks.read_validation(folder)
     scenes = find_scenes(folder, len(noisy), names)
     shape = "x".join(map(str, noisy[:, :limit].shape))
-    identity = f"{digest([blocks.found(folder, blocks.NOISY)])}-{shape}"
-    title = blocks.title(folder)
+    identity = f"{digest([blocks.find_file(folder, blocks.NOISY)])}-{shape}"
+    title = blocks.describe_blocks(folder)
     return Validation(title, frames or folder, noisy[:, :limit], clean[:, :limit], scenes, identity)
 
 

@@ -22,8 +22,8 @@ from torch import nn
 
 from rawdenoise.app.stores import user_stores
 from rawdenoise.inference.tiling import denoise_tiled
-from rawdenoise.models.choice import model_called
-from rawdenoise.nets import NETS, StabilisedDenoiser
+from rawdenoise.models.choice import find_model
+from rawdenoise.nets import NETS, StabilizedDenoiser
 from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
 from rawdenoise.noise.evidence import CALIBRATED_ERROR, variance_error
 from rawdenoise.noise.fit import estimate_with_interval
@@ -91,8 +91,8 @@ def risk(lab: Lab, model: str | None, net: str, images: int, size: tuple[int, in
     settings = {"kind": "risk", "model": model, "net": net, "images": images, "size": size, "seed": seed}
 
     @cache
-    def nets() -> list[StabilisedDenoiser]:
-        bundled = [model_called(model, user_stores().models).net] if model else []
+    def nets() -> list[StabilizedDenoiser]:
+        bundled = [find_model(model, user_stores().models).net] if model else []
         return [*_train(net, images, seed), *bundled]
 
     @cache
@@ -140,7 +140,7 @@ def _take_pictures(published: Path, size: tuple[int, int], seed: int) -> Iterato
                 yield Picture(f"{camera.camera.model} ISO {iso}, {exposure:g}", shot, noise)
 
 
-def _train(net: str, images: int, seed: int) -> Iterator[StabilisedDenoiser]:
+def _train(net: str, images: int, seed: int) -> Iterator[StabilizedDenoiser]:
     """Networks from the beginning to the end of a training on drawn scenes."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -151,7 +151,7 @@ def _train(net: str, images: int, seed: int) -> Iterator[StabilisedDenoiser]:
             yield fit(source, so_far, folder=folder / "run", run="risk").last
 
 
-def _judge(picture: Picture, net: StabilisedDenoiser, noise: NoiseModel, error: float) -> Judged:
+def _judge(picture: Picture, net: StabilizedDenoiser, noise: NoiseModel, error: float) -> Judged:
     """Clear, denoise and judge a picture, and compare it with the truth."""
     shot = picture.shot
     sound = remove_artefacts(shot.planes, noise, valid=shot.valid)
@@ -176,7 +176,7 @@ def _judge(picture: Picture, net: StabilisedDenoiser, noise: NoiseModel, error: 
 # ---------------------------------------------------------------- tables
 
 
-def _errors(pictures: Sequence[Picture], net: StabilisedDenoiser) -> Iterator[dict[str, Any]]:
+def _errors(pictures: Sequence[Picture], net: StabilizedDenoiser) -> Iterator[dict[str, Any]]:
     """The true gain of each picture and how far the estimates are off."""
     for picture in pictures:
         judged = {kind: _judge(picture, net, *known).as_fields for kind, known in picture.noise.items()}
@@ -200,9 +200,9 @@ def _error_rows(errors: Sequence[Mapping[str, Any]]) -> Iterator[list[str]]:
     yield ["interval holds the truth", "", "", *(f"{share:.0%}" for share in held)]
 
 
-def _flags(pictures: Sequence[Picture], net: StabilisedDenoiser) -> Iterator[list[str]]:
+def _flags(pictures: Sequence[Picture], net: StabilizedDenoiser) -> Iterator[list[str]]:
     """Which flags are raised, where nothing is wrong and where something is."""
-    cases: dict[str, tuple[StabilisedDenoiser, float]] = {
+    cases: dict[str, tuple[StabilizedDenoiser, float]] = {
         "as it should be": (net, 1.0),
         **{f"noise model {factor:g} times the variance": (net, factor) for factor in WRONG},
         "takes away too much": (_with_shares(net, 8.0), 1.0),
@@ -220,7 +220,7 @@ def _flags(pictures: Sequence[Picture], net: StabilisedDenoiser) -> Iterator[lis
         yield [case, *spans, f"{counted} of {len(qualities)}"]
 
 
-def _with_shares(net: StabilisedDenoiser, logit: float) -> StabilisedDenoiser:
+def _with_shares(net: StabilizedDenoiser, logit: float) -> StabilizedDenoiser:
     """A network that takes all detail for noise, or none."""
     other = copy.deepcopy(net)
     exit = other.backbone.exit
@@ -233,7 +233,7 @@ def _with_shares(net: StabilisedDenoiser, logit: float) -> StabilisedDenoiser:
     return other
 
 
-def _ranks(pictures: Sequence[Picture], nets: Sequence[StabilisedDenoiser]) -> Iterator[list[Any]]:
+def _ranks(pictures: Sequence[Picture], nets: Sequence[StabilizedDenoiser]) -> Iterator[list[Any]]:
     """How well the estimate ranks the networks of a training."""
     for picture in pictures:
         judged = [_judge(picture, net, *picture.noise[Knowledge.TRUE]) for net in nets]

@@ -29,7 +29,7 @@ from lab.store import Lab
 from lab.table import COUNT, option, table
 
 from rawdenoise import __version__
-from rawdenoise.atomic import MARK
+from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng import write_dng
@@ -278,7 +278,7 @@ class Soak:
     def _left_over(self) -> Iterator[str]:
         """Look for temporary files."""
         for folder in (self.output, self.failed, self._state):
-            for path in sorted(folder.rglob(f"*{MARK}*")):
+            for path in sorted(folder.rglob(f"*{TEMPORARY_MARK}*")):
                 yield f"a temporary file is left: {path.relative_to(folder.parent)}"
 
 
@@ -288,7 +288,7 @@ class Soak:
 def _make_captures(folder: Path, count: int) -> list[Path]:
     """Write captures that all differ, over a few scenes and two ISO."""
     (width, height), paths = SIZE, []
-    camera = SIMULATED_IMX385.resized(width, height)
+    camera = SIMULATED_IMX385.resize(width, height)
     scenes = [np.float32(0.7) * make_scene(height, width, np.random.default_rng(n)) for n in range(20)]
     for index in range(count):
         rng, iso = np.random.default_rng(index), (12800, 25600)[index % 2]

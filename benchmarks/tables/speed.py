@@ -24,8 +24,8 @@ from lab.stage import SIZES, make_capture, processor
 from lab.store import Lab
 from lab.table import COUNT, Words, option, table
 
-from rawdenoise.app.batch import Read, denoising, run_batch
-from rawdenoise.app.jobs import Job
+from rawdenoise.app.batch import Read, make_steps, run_batch
+from rawdenoise.app.jobs import FileJob
 from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import Stop
@@ -138,8 +138,8 @@ def _isolation_rows(sources: Sequence[Path], output: Path, rounds: int) -> Itera
             read(source, None, lambda: False)
 
     def denoise_all(read: Read) -> None:
-        work = denoising(Recipe(), lambda camera: model, overwrite=True, read=read)
-        results = list(run_batch([Job(source, output / source.name) for source in sources], work))
+        work = make_steps(Recipe(), lambda camera: model, overwrite=True, read=read)
+        results = list(run_batch([FileJob(source, output / source.name) for source in sources], work))
         assert all(result.status is Status.DONE for result in results), results
 
     def apart(work: Callable[[Read], None]) -> None:

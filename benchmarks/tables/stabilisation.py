@@ -18,7 +18,7 @@ from numpy.random import Generator
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.noise.rows import add_rows, estimate_row_offsets
 from rawdenoise.noise.stabilize import stabilize, unstabilize
-from rawdenoise.simulation.camera import SimulatedCamera, capture, evenly_lit
+from rawdenoise.simulation.camera import SimulatedCamera, capture, light_evenly
 from rawdenoise.simulation.scenes import make_scene
 
 LEVELS = (1, 2, 3, 5, 10, 30, 100, 300)  # electrons
@@ -82,7 +82,7 @@ def _there_and_back(
     gain, span, noise = camera.noise[iso].gain, camera.white - camera.black, true_noise(camera, iso)
     if not tails:
         noise = replace(noise, tail=None)
-    planes = pack(evenly_lit(camera, iso, level * gain / span, rng))
+    planes = pack(light_evenly(camera, iso, level * gain / span, rng))
     planes = add_rows(planes, -estimate_row_offsets(planes, noise))
     z = stabilize(torch.from_numpy(planes), noise).double()
     mean = z.mean(dim=(1, 2), keepdim=True)

@@ -45,7 +45,7 @@ def render(image: RawImage) -> Picture:
         rawpy.LibRawError: LibRaw could not do it.
     """
     active, area, shape = image.active, shown_area(image), picture_shape(image)
-    resize = shape != (area.height, area.width)
+    resized = shape != (area.height, area.width)
     dng = _make_plain_dng(_linear_mosaic(image), image.cfa.shift(active.top, active.left), image.color)
     with rawpy.imread(dng) as raw:
         rgb: Picture = raw.postprocess(
@@ -55,11 +55,11 @@ def render(image: RawImage) -> Picture:
             user_flip=0,
             output_bps=16,
             output_color=rawpy.ColorSpace.sRGB,
-            gamma=_LINEAR_GAMMA if resize else _SRGB_GAMMA,
+            gamma=_LINEAR_GAMMA if resized else _SRGB_GAMMA,
         )
     top, left = _MARGIN + area.top - active.top, _MARGIN + area.left - active.left
     picture = rgb[top : top + area.height, left : left + area.width]
-    if resize:
+    if resized:
         picture = _encode(_resize(picture, shape))
     return turn_upright(picture, image.orientation)
 
@@ -121,12 +121,12 @@ def _make_plain_dng(mosaic: UInt16[np.ndarray, "h w"], cfa: Cfa, color: Color) -
 
 def _resize(picture: Picture, shape: tuple[int, int]) -> UInt16[np.ndarray, "h2 w2 3"]:
     """Resize linear light to a height and width."""
-    resize = np.empty((*shape, 3), np.uint16)
+    resized = np.empty((*shape, 3), np.uint16)
     for plane in range(3):
         one = Image.fromarray(picture[..., plane].astype(np.float32))
         other = one.resize(shape[::-1], Image.Resampling.BICUBIC)
-        resize[..., plane] = np.rint(np.clip(np.asarray(other), 0, _WHITE))
-    return resize
+        resized[..., plane] = np.rint(np.clip(np.asarray(other), 0, _WHITE))
+    return resized
 
 
 def _encode(picture: Picture) -> Picture:
