@@ -113,7 +113,9 @@ def plan(
     sources = {identity for job in jobs if job.reason != MADE_BY_US and (identity := _identify(job.source))}
     settlement = _Settlement(suffix, if_exists, judge, sources, {key_of(output) for output in outputs})
     settled = {
-        job.source: settlement.settle(_name_output(job, output, naming.pattern.name_output(place, suffix).name))
+        job.source: settlement.settle(
+            _name_output(job, output, naming.pattern.name_output(place, suffix).name)
+        )
         for job, place, output in zip(planned, places, outputs, strict=True)
     }
     return [settled.get(job.source, job) for job in jobs]

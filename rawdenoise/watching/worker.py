@@ -144,7 +144,9 @@ class Worker:
             self._tell(lambda: self._ledger.jobs.finish(job, self._clock(), nothing))
             return JobOutcome("skipped", {"source": str(source), "reason": MADE_BY_US})
         recipe, steps = root.recipe, self._steps_for(root)
-        names = list_output_names(root.output / path_below(source, root.source), find_writer(recipe.format).suffix)
+        names = list_output_names(
+            root.output / path_below(source, root.source), find_writer(recipe.format).suffix
+        )
         place = choose_place(
             job,
             source,
