@@ -133,9 +133,9 @@ def explain_why_left(evidence: Evidence, quality: PictureQuality | None) -> str:
     """
     if evidence.doubt:
         return evidence.doubt
-    if quality is None or (quality.is_known and not quality.loses):
+    if quality is None or (quality.told and not quality.loses):
         return ""
-    if not quality.is_known:
+    if not quality.told:
         return (
             TEXTURE_DOUBT
             if evidence.error >= UNKNOWN_VARIANCE_ERROR
@@ -386,5 +386,5 @@ def _describe_provenance(
         noise_left=tuple((left * s, left * r) for s, r in zip(noise.shot, noise.read_variance, strict=True))
         if left
         else None,
-        gain_db=None if quality is None or not quality.is_known else quality.gain_db,
+        gain_db=None if quality is None or not quality.told else quality.gain_db,
     )

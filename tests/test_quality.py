@@ -293,10 +293,10 @@ def test_nothing_is_told_where_the_noise_is_not_known() -> None:
     planes = with_noise(waves(256, 320), FLAT)
     five_times = NoiseModel((1e-9,) * 4, (0.2 * 4e-4,) * 4)
     quality = judged(planes, five_times, box)
-    assert (quality.is_known, quality.loses, quality.flags) == (False, False, (Flag.NOISE,))
+    assert (quality.told, quality.loses, quality.flags) == (False, False, (Flag.NOISE,))
     doubted = judged(planes, FLAT, box, doubted=True)
-    assert (doubted.is_known, doubted.loses, doubted.flags) == (False, False, (Flag.NOISE,))
-    assert judged(planes, FLAT, box).is_known
+    assert (doubted.told, doubted.loses, doubted.flags) == (False, False, (Flag.NOISE,))
+    assert judged(planes, FLAT, box).told
 
 
 # ---------------------------------------------------------------- what is no picture
@@ -390,7 +390,7 @@ def test_a_picture_whose_noise_cannot_be_told_from_texture_is_left_as_it_was() -
     result = denoise(raw, load_bundled("fast"), CPU)
     assert result.left == "its noise cannot be told from its texture"
     assert result.quality is not None
-    assert not result.quality.is_known
+    assert not result.quality.told
     assert Flag.NOISE in result.quality.flags
     assert np.array_equal(result.image.mosaic, raw.mosaic)
     assert denoise(raw, load_bundled("fast"), replace(CPU, estimate=False)).notes == (result.left,)

@@ -121,9 +121,9 @@ def make_steps(
 
     def why_unwanted(denoised: Denoised) -> str:
         quality, min_gain = denoised.quality, recipe.min_gain
-        if min_gain is None or quality is None or (quality.is_known and quality.gain_db >= min_gain):
+        if min_gain is None or quality is None or (quality.told and quality.gain_db >= min_gain):
             return ""
-        if not quality.is_known:
+        if not quality.told:
             return f"how much it would gain is not known: {denoised.left}"
         return f"gained {quality.gain_db:+.1f} dB only, less than {min_gain:g} dB"
 

@@ -214,7 +214,7 @@ def _try_out(raw: RawImage, stores: Stores) -> TrialResult:
     """Denoise, and let go of all but what is said of the result."""
     denoised = denoise(raw, choose_model(raw.camera, stores.models), profiles=stores.profiles)
     quality = denoised.quality
-    known = quality if quality is not None and quality.is_known else None
+    known = quality if quality is not None and quality.told else None
     return TrialResult(
         gain_db=None if known is None else known.gain_db,
         gain_interval=None if known is None else known.interval,

@@ -49,7 +49,7 @@ class FileResult:
 
     def as_json(self) -> dict[str, object]:
         """Give it as what JSON holds; times in seconds, estimates in dB."""
-        known = self.quality if self.quality is not None and self.quality.is_known else None
+        known = self.quality if self.quality is not None and self.quality.told else None
         return {
             "source": str(self.source),
             "output": None if self.output is None else str(self.output),
@@ -114,7 +114,7 @@ def summarize(results: Sequence[FileResult]) -> BatchSummary:
         bundled_for=tuple(
             sorted({result.camera or "nameless" for result in done if is_bundled(result.model_id)})
         ),
-        gains_db=tuple(quality.gain_db for result, quality in judged if quality.is_known and not result.left),
+        gains_db=tuple(quality.gain_db for result, quality in judged if quality.told and not result.left),
         left=tuple(result.source for result in done if result.left),
         flagged={flag: sources for flag, sources in flagged.items() if sources},
         stale=sum(standing in (Standing.OTHER_RECIPE, Standing.CHANGED) for standing in standings),

@@ -131,4 +131,4 @@ def _estimate(
 
 def _distrust(quality: PictureQuality) -> PictureQuality:
     """Say of an estimate that the noise it stands on is not known."""
-    return replace(quality, flags=tuple(dict.fromkeys((Flag.NOISE, *quality.flags))), is_known=False)
+    return replace(quality, flags=tuple(dict.fromkeys((Flag.NOISE, *quality.flags))), told=False)

@@ -34,7 +34,7 @@ class PictureQuality:
     `divergence` the share of the noise that is left, by Stein's lemma. Their sum is 1 where noise model and
     network are right: `fit` is that of flat parts, `level_fit` of the level where it is farthest from 1, and
     `structure` is how much more it is in structured parts. `correlation` is that of neighbouring residuals.
-    Where the noise is not known, `is_known` is false: what is in dB then means nothing, and is for nobody.
+    Where the noise is not known, `told` is false: what is in dB then means nothing, and is for nobody.
     """
 
     psnr_before: float
@@ -47,12 +47,12 @@ class PictureQuality:
     level_fit: float
     structure: float
     correlation: float
-    is_known: bool = True
+    told: bool = True
 
     @property
     def loses(self) -> bool:
         """Whether the picture is likelier to have become worse than better."""
-        return self.is_known and self.gain_db < 0
+        return self.told and self.gain_db < 0
 
     @property
     def gain_db(self) -> float:

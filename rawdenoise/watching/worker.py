@@ -258,7 +258,7 @@ class Worker:
                 present = take_fingerprint(result.output)
                 written = present and replace(present, pixels=pixels.written)
             copied = self._copy_sidecars(root, result.source, result.output, shots)
-        untold = result.quality is None or not result.quality.is_known or result.left
+        untold = result.quality is None or not result.quality.told or result.left
         gain = None if untold or result.quality is None else round(result.quality.gain_db, 2)
         kept = self._tell(
             lambda: self._ledger.jobs.finish(
