@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rawdenoise.app.api import calibrate as calibrate
-    from rawdenoise.app.api import denoise as denoise
-    from rawdenoise.app.api import inspect as inspect
-    from rawdenoise.app.api import load_model as load_model
-    from rawdenoise.app.api import read_raw as read_raw
-    from rawdenoise.app.api import train as train
-    from rawdenoise.app.api import write as write
     from rawdenoise.app.inspect import CaptureFacts as CaptureFacts
+    from rawdenoise.app.public import calibrate as calibrate
+    from rawdenoise.app.public import denoise as denoise
+    from rawdenoise.app.public import inspect as inspect
+    from rawdenoise.app.public import load_model as load_model
+    from rawdenoise.app.public import read_raw as read_raw
+    from rawdenoise.app.public import train as train
+    from rawdenoise.app.public import write as write
     from rawdenoise.app.stores import Stores as Stores
     from rawdenoise.capture.raw import Cfa as Cfa
     from rawdenoise.capture.raw import RawImage as RawImage
     from rawdenoise.errors import RawDenoiseError as RawDenoiseError
+    from rawdenoise.formats.headerless import PlainLayout as PlainLayout
     from rawdenoise.formats.output_format import Format as Format
     from rawdenoise.formats.output_levels import OutputLevels as OutputLevels
-    from rawdenoise.formats.plain import PlainLayout as PlainLayout
     from rawdenoise.models.method import Method as Method
     from rawdenoise.models.model import Model as Model
     from rawdenoise.noise.model import NoiseModel as NoiseModel

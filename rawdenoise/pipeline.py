@@ -19,7 +19,7 @@ from rawdenoise.capture.packing import find_clipped, pack, saturation_level, unp
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ModelMissingError, Stop, Stopped, never
 from rawdenoise.extensions.protocols import Denoiser
-from rawdenoise.formats.opcodes import find_named_bad_pixels
+from rawdenoise.formats.dng.opcodes import find_named_bad_pixels
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import find_output_scale, scale_levels
 from rawdenoise.formats.writers import find_writer

@@ -11,7 +11,7 @@ from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import OutputLevels
 
 if TYPE_CHECKING:
-    from rawdenoise.formats.plain import PlainLayout
+    from rawdenoise.formats.headerless import PlainLayout
 
 METHOD_VERSION = 2
 """To be raised with every change by which the same recipe and model give other pixels."""

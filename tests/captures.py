@@ -22,7 +22,7 @@ from scipy import io
 
 from rawdenoise.capture.raw import Cfa, RawImage
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 
 HEIGHT, WIDTH = 128, 192
 BLACK = 256

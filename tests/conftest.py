@@ -17,9 +17,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Area, Camera, Cfa, Ifd, Levels, RawImage, Tag
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import LONG, SHORT, ascii_tag, bytes_tag, numbers_tag
-from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
+from rawdenoise.formats.tiff.reading import LONG, SHORT, ascii_tag, bytes_tag, numbers_tag
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.tiff.writing import Node, Pixels, write_tree
 
 settings.register_profile("quick", deadline=None, max_examples=20, derandomize=True)
 settings.register_profile("long", deadline=None, max_examples=100, derandomize=True)

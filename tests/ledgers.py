@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from rawdenoise.files.sources import Signature
+from rawdenoise.watching.clocks import Moment
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import JobResult, QueuedJob
-from rawdenoise.watching.moments import Moment
 
 OUT = Path("/out")
 PHOTO = Path("/in/IMG_0001.CR2")

@@ -13,7 +13,7 @@ import numpy as np
 
 from rawdenoise.capture.raw import Area, Cfa, Levels, RawImage
 from rawdenoise.errors import TruncatedError
-from rawdenoise.isolation import worker
+from rawdenoise.isolation import decoder as worker
 
 
 def misbehave(path: Path, layout: object = None) -> object:

@@ -20,7 +20,7 @@ from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import OutputError, OutputExistsError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.models.model import new_model
 from rawdenoise.models.store import ModelStore
 

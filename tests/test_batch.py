@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.app.batch import Steps, Stopped, make_steps, run_batch
-from rawdenoise.app.jobs import FileJob, IfExists, plan
+from rawdenoise.app.planning import FileJob, IfExists, plan
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Exposure, Provenance, RawImage
 from rawdenoise.errors import DiskFullError, ModelMissingError, TruncatedError
 from rawdenoise.files.names import name_outputs
 from rawdenoise.files.outputs import is_made_by_us
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.formats.output_format import Format
 from rawdenoise.pipeline import Denoised
 from rawdenoise.recipe import Recipe

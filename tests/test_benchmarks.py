@@ -13,8 +13,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from rawdenoise.evaluation.blocks import describe_blocks, read_blocks, read_validation
-from rawdenoise.evaluation.scenes import find_scenes
+from rawdenoise.evaluation.sidd_blocks import describe_blocks, read_blocks, read_validation
+from rawdenoise.evaluation.sidd_scenes import find_scenes
 from rawdenoise.formats.sidd import SIDD_CFA, read_sidd
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, unstabilize
@@ -262,7 +262,8 @@ def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
     monkeypatch.syspath_prepend(BENCHMARKS)
     from tables import speed
 
-    from rawdenoise.formats import dng, libraw
+    from rawdenoise.formats import libraw
+    from rawdenoise.formats.dng.writer import writer as dng
 
     calls = {"_find_libraw_difference": 0, "second_opinion": 0}
     for module, name in ((dng, "_find_libraw_difference"), (libraw, "second_opinion")):

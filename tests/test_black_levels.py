@@ -18,14 +18,14 @@ from rawdenoise.capture.packing import pack, unpack
 from rawdenoise.capture.raw import Cfa, Levels, Provenance
 from rawdenoise.errors import LayoutError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.output_levels import scale_levels
-from rawdenoise.formats.preview import render_preview
-from rawdenoise.formats.rendering import render
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import write_mosaic_tiff
-from rawdenoise.formats.tiff_container import numbers
+from rawdenoise.formats.rendering.picture import render
+from rawdenoise.formats.rendering.preview import render_preview
+from rawdenoise.formats.tiff.pictures import write_mosaic_tiff
+from rawdenoise.formats.tiff.reading import numbers
+from rawdenoise.formats.tiff.tags import Code
 
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.0)
 GRID = np.array(

@@ -18,7 +18,7 @@ from rawdenoise.errors import (
     SeveralCamerasError,
     UnusableFlatsError,
 )
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.noise.profiles.store import load_profile
 
 

@@ -23,8 +23,9 @@ from rawdenoise.calibration.quantization import average_variance
 from rawdenoise.calibration.transfer import fit_line
 from rawdenoise.capture.raw import Area, Camera, Cfa, RawImage
 from rawdenoise.errors import CalibrationError, RawDenoiseError
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.simulation.camera import (
+from rawdenoise.formats.headerless import PlainLayout
+from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import (
     SIMULATED_IMX385,
     FixedPattern,
     SensorNoise,
@@ -33,7 +34,6 @@ from rawdenoise.simulation.camera import (
     light_evenly,
     make_fixed_pattern,
 )
-from rawdenoise.simulation.scenes import make_scene
 
 ISO = 400
 NOISE = SensorNoise(gain=0.8, read_sigma=3.0, row_sigma=0.6)

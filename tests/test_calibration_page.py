@@ -15,7 +15,7 @@ from rawdenoise.calibration import CalibrationPoint, calibrate_from_frames
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import OutputError
 from rawdenoise.pages.calibration_page import plot_calibration
-from rawdenoise.simulation.camera import SIMULATED_IMX385, light_evenly, make_fixed_pattern
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, light_evenly, make_fixed_pattern
 
 SVG = "{http://www.w3.org/2000/svg}"
 ALL = {"photon-transfer", "noise-over-iso", "banding", "defects"}

@@ -8,9 +8,9 @@ import re
 import numpy as np
 import pytest
 
+from rawdenoise.pages.axes import Axis, fit_scale, label_tick, nice_step
 from rawdenoise.pages.charts import Guide, Panel, Scatter, Series, draw_panel
 from rawdenoise.pages.drawing import render_chart_file
-from rawdenoise.pages.scales import Axis, fit_scale, label_tick, nice_step
 
 
 def chart(series: list[Series], x: Axis, y: Axis, **more: object) -> str:

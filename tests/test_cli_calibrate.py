@@ -14,10 +14,10 @@ from rawdenoise import __version__
 from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Levels, Provenance, RawImage
 from rawdenoise.cli import main
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.noise.profiles.store import load_profile
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, light_evenly, make_fixed_pattern
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture, light_evenly, make_fixed_pattern
 from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.tile_building import build_store
 

@@ -27,10 +27,10 @@ from rawdenoise.atomic import TEMPORARY_MARK, atomic_output, remove_temporaries
 from rawdenoise.capture.raw import Camera, Cfa, Exposure, Metadata, Provenance
 from rawdenoise.cli import main
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers, numbers_tag
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.tiff.reading import numbers, numbers_tag
+from rawdenoise.formats.tiff.tags import Code
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
 from rawdenoise.models.model import Model, new_model

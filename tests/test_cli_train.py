@@ -22,7 +22,7 @@ from rawdenoise.cli import main
 from rawdenoise.errors import DiskFullError
 from rawdenoise.files.digests import Digests
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.risk import RiskFigures
@@ -190,7 +190,7 @@ def test_a_base_is_made_by_a_command_and_goes_on(tmp_path: Path, monkeypatch: py
     def noise(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
         return rng.random((height, width, 3), np.float32)
 
-    monkeypatch.setattr("rawdenoise.training.synthetic.make_scene", noise)  # a scene takes half a second
+    monkeypatch.setattr("rawdenoise.training.drawn_scenes.make_scene", noise)  # a scene takes half a second
     output = tmp_path / "base.rawdenoise"
     options = ["--scenes", "20", "--scratch", str(tmp_path / "scratch"), "--device", "cpu"]
     for images in ("16", "32"):

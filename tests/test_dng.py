@@ -25,13 +25,12 @@ from rawdenoise.capture.raw import (
     RawImage,
 )
 from rawdenoise.errors import DiskFullError, OutputExistsError, VerificationError
-from rawdenoise.formats import dng as dng_module
-from rawdenoise.formats import dng_codes
-from rawdenoise.formats.dng import list_compromises, write_dng
+from rawdenoise.formats.dng.writer import codes as dng_codes
+from rawdenoise.formats.dng.writer import list_compromises, write_dng
+from rawdenoise.formats.dng.writer import writer as dng_module
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import (
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.tiff.reading import (
     DOUBLE,
     LONG,
     PROFILE,
@@ -45,7 +44,8 @@ from rawdenoise.formats.tiff_container import (
     numbers_tag,
     text,
 )
-from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.tiff.writing import Node, Pixels, write_tree
 
 MATRIX = ((0.7, -0.2, -0.05), (-0.4, 1.2, 0.25), (-0.05, 0.15, 0.6))
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.75, "model-7", "sha256:abc", ((2e-4, 3e-6),) * 4)

@@ -14,7 +14,7 @@ from PIL import Image
 from test_dng import PROVENANCE, make_capture
 
 from rawdenoise.capture.raw import Cfa, RawImage
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 
 
 def run(tmp_path: Path, name: str, *arguments: object) -> subprocess.CompletedProcess[bytes]:

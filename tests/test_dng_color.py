@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Provenance, Tag
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.dng_color import color_temperature, read_matrices, read_neutral
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.preview import render_preview
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import write_tiff
-from rawdenoise.formats.tiff_container import RATIONAL, SHORT, SRATIONAL, ascii_tag, numbers, numbers_tag
+from rawdenoise.formats.dng.color import color_temperature, read_matrices, read_neutral
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.rendering.preview import render_preview
+from rawdenoise.formats.tiff.pictures import write_tiff
+from rawdenoise.formats.tiff.reading import RATIONAL, SHORT, SRATIONAL, ascii_tag, numbers, numbers_tag
+from rawdenoise.formats.tiff.tags import Code
 
 WARM = np.array([[1.0, -0.3, -0.1], [-0.4, 1.3, 0.1], [-0.1, 0.2, 0.6]])
 COLD = np.array([[0.8, -0.2, -0.1], [-0.5, 1.2, 0.3], [-0.1, 0.1, 0.9]])

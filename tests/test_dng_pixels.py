@@ -26,18 +26,19 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     XTransError,
 )
-from rawdenoise.formats import dng_pixels, libraw, read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.dng_pixels import (
+from rawdenoise.formats import libraw, read_raw
+from rawdenoise.formats.dng.pixels import (
     SecondOpinion,
     UndecodableError,
     decode_mosaic,
     read_block_layout,
     read_jpeg_frame,
 )
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers
+from rawdenoise.formats.dng.writer import pixels as dng_pixels
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.tiff.reading import numbers
+from rawdenoise.formats.tiff.tags import Code
 
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.0)
 MISREAD = {
@@ -150,7 +151,7 @@ def test_a_bigtiff_is_read_without_libraw(odd: Odd, big_endian: bool, tmp_path: 
 
 
 def test_our_own_bigtiff_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rawdenoise.formats.dng._MAXIMUM_CLASSIC_BYTES", 1000)
+    monkeypatch.setattr("rawdenoise.formats.dng.writer._MAXIMUM_CLASSIC_BYTES", 1000)
     raw = read_raw(write_odd(tmp_path / "a.dng", noisy(64, 512)))
     write_dng(raw, tmp_path / "big.dng", provenance=PROVENANCE)
     assert (tmp_path / "big.dng").read_bytes()[2:4] == b"\x2b\0"

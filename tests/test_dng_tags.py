@@ -15,11 +15,11 @@ from test_metadata import EXIF, GPS, ROOT, cr3_file, tiff
 from test_pipeline import NOISE, a_model, noisy
 
 from rawdenoise.capture.raw import NO_TAGS, Camera, Ifd, Metadata, Provenance, RawImage, Tag
-from rawdenoise.formats.dng import dng_bytes, list_compromises, write_dng
+from rawdenoise.formats.dng.writer import dng_bytes, list_compromises, write_dng
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import (
+from rawdenoise.formats.metadata.source import is_denoised_by_us, read_metadata
+from rawdenoise.formats.metadata.xmp_packet import read_packet
+from rawdenoise.formats.tiff.reading import (
     DOUBLE,
     LONG,
     PANASONIC,
@@ -34,8 +34,8 @@ from rawdenoise.formats.tiff_container import (
     read_header,
     text,
 )
-from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
-from rawdenoise.formats.xmp_packet import read_packet
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.tiff.writing import Node, Pixels, write_tree
 from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe
 

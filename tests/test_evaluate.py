@@ -23,10 +23,10 @@ from rawdenoise.capture.raw import Camera
 from rawdenoise.cli import main
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import FileError, ModelMissingError, NamelessScenesError
-from rawdenoise.evaluation import sidd as evaluation
-from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY, describe_blocks
-from rawdenoise.evaluation.scenes import SCENE_NAMES, Scene, find_scenes, parse_scene
-from rawdenoise.evaluation.sidd import (
+from rawdenoise.evaluation import sidd_scores as evaluation
+from rawdenoise.evaluation.sidd_blocks import BENCHMARK, CLEAN, NOISY, describe_blocks
+from rawdenoise.evaluation.sidd_scenes import SCENE_NAMES, Scene, find_scenes, parse_scene
+from rawdenoise.evaluation.sidd_scores import (
     DenoisedScene,
     choose_models,
     denoise_scene,
@@ -473,7 +473,7 @@ def test_scenes_that_nothing_names_are_asked_for(data: Path) -> None:
 def test_without_scipy_the_user_is_told_to_install_it(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     here = SimpleNamespace(call=lambda name, path: read_sidd_blocks(path))
-    monkeypatch.setattr("rawdenoise.evaluation.blocks.shared_reader", lambda: here)
+    monkeypatch.setattr("rawdenoise.evaluation.sidd_blocks.shared_reader", lambda: here)
     result = run(data)
     assert result.exit_code == 3
     assert 'pip install "rawdenoise[sidd]"' in result.stderr

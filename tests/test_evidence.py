@@ -8,12 +8,12 @@ import pytest
 from conftest import TEST_CAMERA, make_raw
 from test_noise import noisy, ramps, textured
 
-from rawdenoise.calibration.captures import SampledCapture, pool_captures
+from rawdenoise.calibration.from_captures import SampledCapture, pool_captures
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Exposure, Levels, Metadata, RawImage
 from rawdenoise.errors import CalibrationError, ProfileError, TrainingError
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers_tag
+from rawdenoise.formats.tiff.reading import numbers_tag
+from rawdenoise.formats.tiff.tags import Code
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.evidence import Evidence, Kind, evidence_for, tag_noise
 from rawdenoise.noise.iso_noise import IsoNoise

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Tag
-from rawdenoise.formats.file_order import turn_gps_tags, turn_tags
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.tiff_container import BYTE, LONG, SHORT, UNDEFINED
+from rawdenoise.formats.metadata.file_order import turn_gps_tags, turn_tags
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.tiff.reading import BYTE, LONG, SHORT, UNDEFINED
 
 SPECTRUM = (1, 31, *(380, 1, 10, 1), *(number for sample in range(31) for number in (sample, 100)))
 RGB_TABLES = [("H3s5B", (3, b"sky", 2, 0, 1, 2, 0), "24B", tuple(range(24))),

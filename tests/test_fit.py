@@ -23,16 +23,16 @@ from rawdenoise.nets import StabilizedDenoiser, build_net
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean, unstabilize
 from rawdenoise.training.batches import Batch
-from rawdenoise.training.bundled import train_bundled
+from rawdenoise.training.drawn_scenes import SyntheticCaptures, paint_scenes
 from rawdenoise.training.judging import FlatLimits
 from rawdenoise.training.loop import fit
 from rawdenoise.training.objectives import Step
 from rawdenoise.training.objectives.pairs import noise2noise, supervised
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import TrainingStopped
-from rawdenoise.training.redraw import redraw
+from rawdenoise.training.redrawn_noise import redraw
 from rawdenoise.training.risk import compare_risks, estimate_risk, sum_crops, summarize
-from rawdenoise.training.synthetic import SyntheticCaptures, paint_scenes
+from rawdenoise.training.train_bundled import train_bundled
 
 QUICK = TrainingOptions(crops=320, minutes=None, batch=8, crop_size=32, device="cpu", precision="float32")
 TINY = replace(QUICK, batch=2, crop_size=16, crops=60)  # where it does not matter what is learned

@@ -12,8 +12,10 @@ from PIL import Image, ImageOps
 
 from rawdenoise.capture.raw import Area, Provenance, Tag
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.framing import (
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.headerless import read_plain
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.rendering.framing import (
     default_crop,
     libraw_scale,
     makers_crop,
@@ -22,14 +24,12 @@ from rawdenoise.formats.framing import (
     turn_upright,
     user_crop,
 )
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.mosaic_layout import format_layout, parse_layout
-from rawdenoise.formats.plain import read_plain
-from rawdenoise.formats.preview import render_preview
-from rawdenoise.formats.rendering import render
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import write_mosaic_tiff
-from rawdenoise.formats.tiff_container import RATIONAL, SHORT, numbers, numbers_tag
+from rawdenoise.formats.rendering.picture import render
+from rawdenoise.formats.rendering.preview import render_preview
+from rawdenoise.formats.tiff.mosaic_layout import format_layout, parse_layout
+from rawdenoise.formats.tiff.pictures import write_mosaic_tiff
+from rawdenoise.formats.tiff.reading import RATIONAL, SHORT, numbers, numbers_tag
+from rawdenoise.formats.tiff.tags import Code
 
 ACTIVE = Area(10, 20, 110, 220)
 UNTOUCHED = Provenance("1.2.3", "none", 0.0)

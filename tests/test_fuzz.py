@@ -30,11 +30,11 @@ from rawdenoise.errors import (
     guard_file,
 )
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.formats.preview import camera_to_srgb
-from rawdenoise.formats.tiff_container import MAXIMUM_VALUE_BYTES
-from rawdenoise.isolation.reader import IsolatedReader
+from rawdenoise.formats.headerless import PlainLayout
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.rendering.preview import camera_to_srgb
+from rawdenoise.formats.tiff.reading import MAXIMUM_VALUE_BYTES
+from rawdenoise.isolation.isolated_reader import IsolatedReader
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 INPUTS = 2000
@@ -278,7 +278,7 @@ def test_a_tiff_whose_pixels_are_out_of_proportion_takes_no_memory(tmp_path: Pat
 def test_a_layout_is_held_against_its_types(
     tmp_path: Path, spoil: Callable[[dict[str, object]], object]
 ) -> None:
-    from rawdenoise.formats.mosaic_layout import format_layout
+    from rawdenoise.formats.tiff.mosaic_layout import format_layout
 
     image = make_raw(8, 12)
     said = json.loads(format_layout(image))

@@ -11,13 +11,13 @@ from conftest import write_bayer_dng
 
 from rawdenoise.capture.raw import Cfa, Provenance, RawImage, Tag
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.gain_maps import apply_gains, read_gain_maps
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.preview import render_preview
-from rawdenoise.formats.rendering import render
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import SHORT, bytes_tag, numbers_tag
+from rawdenoise.formats.dng.gain_maps import apply_gains, read_gain_maps
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.rendering.picture import render
+from rawdenoise.formats.rendering.preview import render_preview
+from rawdenoise.formats.tiff.reading import SHORT, bytes_tag, numbers_tag
+from rawdenoise.formats.tiff.tags import Code
 
 HEIGHT, WIDTH = 96, 128
 

@@ -15,8 +15,8 @@ from rawdenoise.app.stores import Stores, user_stores
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.cli import main
 from rawdenoise.errors import UnreadableError
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.models.model import Model
 from rawdenoise.noise.evidence import Kind
 from rawdenoise.pipeline import Denoised, denoise

@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.app.batch import make_steps, run_batch
-from rawdenoise.app.jobs import FileJob
+from rawdenoise.app.planning import FileJob
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Cfa, Color, ColorMatrix, Exposure, Metadata, Provenance, RawImage, Tag
 from rawdenoise.errors import (
@@ -36,12 +36,12 @@ from rawdenoise.errors import (
     UnreadableError,
 )
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.formats.tags import Code
-from rawdenoise.isolation import reader as isolation
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.headerless import PlainLayout
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.isolation import isolated_reader as isolation
+from rawdenoise.isolation.isolated_reader import IsolatedReader, shared_reader
 from rawdenoise.isolation.messages import decode_message, encode_message
-from rawdenoise.isolation.reader import IsolatedReader, shared_reader
 from rawdenoise.recipe import Recipe
 
 MISBEHAVING = "misbehaving_decoder"
@@ -289,7 +289,7 @@ def test_a_process_that_hangs_in_a_system_call_holds_up_no_end(
 ORPHAN = """
 import sys, threading
 from pathlib import Path
-from rawdenoise.isolation.reader import IsolatedReader
+from rawdenoise.isolation.isolated_reader import IsolatedReader
 reader = IsolatedReader(worker="misbehaving_decoder")
 print(reader.call("read_raw", Path(sys.argv[1])), flush=True)
 sys.stdin.read()
@@ -386,7 +386,7 @@ def test_a_relative_path_stays_as_it_was_given(tmp_path: Path, monkeypatch: pyte
 
 
 def test_the_worker_starts_without_torch() -> None:
-    code = "import sys, rawdenoise.isolation.worker; print('torch' in sys.modules, 'scipy' in sys.modules)"
+    code = "import sys, rawdenoise.isolation.decoder; print('torch' in sys.modules, 'scipy' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, env=environment)
     assert said.stdout.split() == [b"False", b"False"]

@@ -11,10 +11,10 @@ import pytest
 from ledgers import LEASE_S, OUT, PHOTO, at, lease, settle, the
 from ledgers import ledger as ledger
 
+from rawdenoise.watching.clocks import Moment
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.job_queue import LONGEST_WAIT_S
 from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State, Wait
-from rawdenoise.watching.moments import Moment
 
 
 def test_two_watchers_share_the_work_and_do_nothing_twice(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_killed_watcheris_dead_at_once(tmp_path: Path, ledger: Ledger) -> None
     settle(ledger, "a")
     code = (
         "import sys, time; from pathlib import Path; from rawdenoise.watching.ledger import Ledger\n"
-        "from rawdenoise.watching.moments import Moment\n"
+        "from rawdenoise.watching.clocks import Moment\n"
         "ledger = Ledger(Path(sys.argv[1]))\n"
         f"print(ledger.jobs.lease([Path({str(OUT)!r})], Moment(1.0, 1.0), 1e9).owner, flush=True)\n"
         "time.sleep(600)"

@@ -19,9 +19,10 @@ from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import Exposure, Ifd, Metadata, Provenance, RawImage
 from rawdenoise.cli import main
 from rawdenoise.errors import VerificationError
-from rawdenoise.formats import dng_directories, read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats import read_raw
+from rawdenoise.formats.dng.writer import directories as dng_directories
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import (
     OutputLevels,
@@ -30,8 +31,8 @@ from rawdenoise.formats.output_levels import (
     level_notes,
     scale_levels,
 )
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import bytes_tag, numbers
+from rawdenoise.formats.tiff.reading import bytes_tag, numbers
+from rawdenoise.formats.tiff.tags import Code
 from rawdenoise.noise.artefacts import remove_artefacts
 from rawdenoise.pipeline import denoise, denoise_planes, write
 from rawdenoise.recipe import Recipe

@@ -27,12 +27,12 @@ from rawdenoise.errors import (
     UnsupportedCompressionError,
 )
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.formats.libraw import _orientation, read_libraw
-from rawdenoise.formats.shooting import find_camera_by_signature
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import LONG, SHORT, numbers_tag
-from rawdenoise.formats.tiff_writer import Node, write_tree
+from rawdenoise.formats.metadata.exposure import find_camera_by_signature
+from rawdenoise.formats.tiff.reading import LONG, SHORT, numbers_tag
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.tiff.writing import Node, write_tree
 
 DECODABLE = {
     "canon-eos-d30.crw": (

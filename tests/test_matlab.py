@@ -18,7 +18,7 @@ from scipy import io
 from rawdenoise.errors import UNFORESEEN, FileError, NotAnImageError, TruncatedError, UnreadableError
 from rawdenoise.formats.matlab import MAXIMUM_ARRAY_BYTES, check_matlab5
 from rawdenoise.formats.sidd import read_sidd
-from rawdenoise.isolation.reader import shared_reader
+from rawdenoise.isolation.isolated_reader import shared_reader
 
 NAME = "0001_001_S6_00100_00060_3200_L.mat"
 X = np.random.default_rng(0).random((16, 24)).astype("f4")

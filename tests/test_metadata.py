@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Camera, Exposure, Tag
 from rawdenoise.errors import UnreadableError
-from rawdenoise.formats import maker_note
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.shooting import read_camera, read_exposure
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import (
+from rawdenoise.formats.metadata.exposure import read_camera, read_exposure
+from rawdenoise.formats.metadata.source import maker_note, read_metadata
+from rawdenoise.formats.tiff.reading import (
     LONG,
     PROFILE,
     RATIONAL,
@@ -26,7 +24,8 @@ from rawdenoise.formats.tiff_container import (
     numbers_tag,
     text,
 )
-from rawdenoise.formats.tiff_writer import Node, write_tree
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.tiff.writing import Node, write_tree
 
 NOTE = b"a maker note with offsets of its own"
 

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.formats import read_raw
-from rawdenoise.noise.agreement import agreement
 from rawdenoise.noise.estimate import estimate_noise, sample_noise
 from rawdenoise.noise.fit import estimate_with_interval, fit_noise
 from rawdenoise.noise.model import NoiseModel
+from rawdenoise.noise.model_agreement import agreement
 from rawdenoise.noise.samples import NoiseSamples
 from rawdenoise.simulation.scenes import make_scene
 

@@ -17,14 +17,14 @@ from rawdenoise.app import denoise
 from rawdenoise.capture.raw import Camera, Provenance, Tag
 from rawdenoise.cli import main
 from rawdenoise.errors import UNFORESEEN
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import DOUBLE, RATIONAL, SHORT, numbers_tag
-from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
-from rawdenoise.isolation.reader import IsolatedReader
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.tiff.reading import DOUBLE, RATIONAL, SHORT, numbers_tag
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.tiff.writing import Node, Pixels, write_tree
+from rawdenoise.isolation.isolated_reader import IsolatedReader
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture
 from rawdenoise.training.camera_training import CameraTraining
 
 UNTOUCHED = Provenance("0", "none", 0.0)
@@ -158,7 +158,7 @@ def test_denoise_reads_one_file_here_and_several_apart(
 
 def test_a_matlab_file_is_read_apart_even_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = IsolatedReader(worker="misbehaving_decoder")
-    monkeypatch.setattr("rawdenoise.isolation.reader.shared_reader", lambda: reader)
+    monkeypatch.setattr("rawdenoise.isolation.isolated_reader.shared_reader", lambda: reader)
     (tmp_path / "frame.mat").write_text("segfault")
     try:
         result = run("inspect", tmp_path / "frame.mat")
@@ -172,7 +172,7 @@ def test_a_watched_folder_outlives_what_crashes_a_decoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = IsolatedReader(worker="misbehaving_decoder")
-    monkeypatch.setattr("rawdenoise.watching.worker.shared_reader", lambda: reader)
+    monkeypatch.setattr("rawdenoise.watching.denoise_worker.shared_reader", lambda: reader)
     folder, state = tmp_path / "in", tmp_path / "state"
     folder.mkdir()
     for name in ("good", "segfault", "well"):

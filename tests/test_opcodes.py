@@ -15,9 +15,9 @@ from odd_dngs import LONG, SHORT, Entry, Odd, noisy, opcode_list, write_odd
 
 from rawdenoise.capture.raw import Metadata, Provenance, Tag
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.opcodes import find_named_bad_pixels, read_opcodes
-from rawdenoise.formats.tags import Code
+from rawdenoise.formats.dng.opcodes import find_named_bad_pixels, read_opcodes
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.tiff.tags import Code
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.noise.defects import find_named_defects
 from rawdenoise.pipeline import denoise, find_known_defects

@@ -14,19 +14,19 @@ import pytest
 from conftest import make_raw
 
 from rawdenoise.app.batch import Signing, make_steps, run_batch
-from rawdenoise.app.jobs import FileJob, IfExists, Naming, plan
+from rawdenoise.app.planning import FileJob, IfExists, Naming, plan
 from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Exposure, Metadata, Provenance
 from rawdenoise.files.names import mirror_of, parse_pattern
 from rawdenoise.files.outputs import Judge, Standing, is_made_by_us
 from rawdenoise.files.sources import digest_of, signature_of
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.provenance import is_output, read_origin
+from rawdenoise.formats.metadata.source import is_denoised_by_us, read_metadata
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.provenance import is_output, read_origin
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import ascii_tag, bytes_tag
-from rawdenoise.isolation.untouched import read_untouched
+from rawdenoise.formats.tiff.reading import ascii_tag, bytes_tag
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.isolation.noisy_captures import read_untouched
 from rawdenoise.recipe import Recipe
 
 TIME = "2026:05:06 07:08:09"

@@ -23,9 +23,9 @@ from rawdenoise.capture.raw import (
 )
 from rawdenoise.errors import LayoutError, LinearRawError, NotAnImageError, TruncatedError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.mosaic_layout import format_layout
-from rawdenoise.formats.plain import PlainLayout, list_possible_sizes, read_plain
-from rawdenoise.formats.tiff import write_mosaic_tiff
+from rawdenoise.formats.headerless import PlainLayout, list_possible_sizes, read_plain
+from rawdenoise.formats.tiff.mosaic_layout import format_layout
+from rawdenoise.formats.tiff.pictures import write_mosaic_tiff
 
 FOURTEEN_BITS = PlainLayout(cfa=Cfa.GBRG, black=600.0, white=16383.0, bits=14, size=(12, 8))
 LAYOUT = PlainLayout(cfa=Cfa.RGGB)

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Area, Cfa, Color, Levels, Metadata, Provenance, RawImage
-from rawdenoise.formats.demosaicing import demosaic
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.preview import encode_preview, render_preview
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.rendering.demosaicing import demosaic
+from rawdenoise.formats.rendering.preview import encode_preview, render_preview
+from rawdenoise.formats.tiff.reading import numbers
+from rawdenoise.formats.tiff.tags import Code
 
 NEUTRAL = (0.4, 1.0, 0.7)
 BLACK, WHITE = 512, 16383

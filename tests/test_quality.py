@@ -30,8 +30,8 @@ from rawdenoise.quality.gain import ClaimedNoise, assess
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.quality.picture_quality import Flag, PictureQuality
 from rawdenoise.recipe import Recipe
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture
 
 ISO = 12800
 CPU = Recipe()

@@ -6,9 +6,9 @@ import pytest
 
 from rawdenoise import recipe
 from rawdenoise.capture.raw import Cfa
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import OutputLevels
-from rawdenoise.formats.plain import PlainLayout
 from rawdenoise.recipe import Recipe
 
 

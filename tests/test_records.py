@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 
-from rawdenoise.formats.records import make_record
+from rawdenoise.formats.json_records import make_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from rawdenoise.capture.raw import Area, Cfa, Levels
 from rawdenoise.errors import FileError, NotAnImageError, SetupError, TruncatedError, UnsupportedCfaError
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import SIDD_CFA, SceneName, parse_scene_name, read_sidd, read_sidd_blocks
-from rawdenoise.isolation.untouched import read_untouched
+from rawdenoise.isolation.noisy_captures import read_untouched
 from rawdenoise.training.captures import gather_captures
 
 SCENE = "0001_001_S6_00100_00060_3200_L"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Area, Cfa
-from rawdenoise.simulation.camera import (
+from rawdenoise.simulation.simulated_camera import (
     SIMULATED_IMX385,
     SensorNoise,
     SimulatedCamera,

@@ -15,14 +15,14 @@ from test_dng import PROVENANCE, make_capture
 
 from rawdenoise.capture.raw import Levels, RawImage
 from rawdenoise.errors import DiskFullError, VerificationError
-from rawdenoise.formats import tiff as tiff_module
+from rawdenoise.formats.headerless import read_plain
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
-from rawdenoise.formats.mosaic_layout import format_layout, parse_layout
-from rawdenoise.formats.plain import read_plain
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
-from rawdenoise.formats.tiff_container import numbers, text
+from rawdenoise.formats.metadata.source import is_denoised_by_us, read_metadata
+from rawdenoise.formats.tiff.mosaic_layout import format_layout, parse_layout
+from rawdenoise.formats.tiff.pictures import pictures as tiff_module
+from rawdenoise.formats.tiff.pictures import write_mosaic_tiff, write_tiff
+from rawdenoise.formats.tiff.reading import numbers, text
+from rawdenoise.formats.tiff.tags import Code
 
 
 def flat_capture(red: int = 3000, blue: int = 3750, **more: int) -> RawImage:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Ifd, Tag
-from rawdenoise.formats.tiff_container import (
+from rawdenoise.formats.tiff.reading import (
     ASCII,
     BIG,
     CLASSIC,
@@ -26,7 +26,7 @@ from rawdenoise.formats.tiff_container import (
     read_header,
     text,
 )
-from rawdenoise.formats.tiff_writer import Node, Pixels, write_directories, write_tree
+from rawdenoise.formats.tiff.writing import Node, Pixels, write_directories, write_tree
 
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 SIZES |= {16: 8, 17: 8, 18: 8, 129: 1}

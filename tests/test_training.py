@@ -18,11 +18,10 @@ from hypothesis import strategies as st
 import rawdenoise.training.tile_building as tile_building
 from rawdenoise.capture.raw import Cfa
 from rawdenoise.errors import NotFoundError, RawDenoiseError, ScratchError, TrainingError
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean
-from rawdenoise.training.camera import Trained, remove_training, train
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import CaptureSet, gather_captures
 from rawdenoise.training.checkpoint import Counters, Look, load_checkpoint, save_checkpoint
@@ -36,10 +35,11 @@ from rawdenoise.training.objectives.gr2r import (
 from rawdenoise.training.objectives.r2r import recorruption_loss as independent_recorruption_loss
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
-from rawdenoise.training.redraw import measure_gaussianity, redraw
+from rawdenoise.training.redrawn_noise import measure_gaussianity, redraw
 from rawdenoise.training.risk import RiskFigures
 from rawdenoise.training.tile_building import build_store
 from rawdenoise.training.tiles import TileStore
+from rawdenoise.training.train_camera import Trained, remove_training, train
 
 LAYOUT = PlainLayout(cfa=Cfa.GBRG, black=100.0, white=4095.0, bits=12, size=None)
 QUICK = TrainingOptions(crops=24, minutes=None, batch=4, crop_size=32, device="cpu", checkpoint_s=1e9)

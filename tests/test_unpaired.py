@@ -18,9 +18,8 @@ from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_white
-from rawdenoise.training import camera
+from rawdenoise.training import train_camera as camera
 from rawdenoise.training.batches import Batch
-from rawdenoise.training.camera import Trained
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.checkpoint import load_checkpoint
@@ -28,6 +27,7 @@ from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
 from rawdenoise.training.tile_building import build_store
 from rawdenoise.training.tiles import Tile, TileStore, name_tile_file
+from rawdenoise.training.train_camera import Trained
 from rawdenoise.training.unpaired import (
     FIRST_STAGE_SHARE,
     CleanCaptures,

@@ -24,7 +24,7 @@ from rawdenoise.watching.config import (
     default_state,
     read_config,
 )
-from rawdenoise.watching.units import write_service_unit
+from rawdenoise.watching.service_units import write_service_unit
 
 WHOLE = """
 state = "state"

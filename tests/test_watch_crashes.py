@@ -24,21 +24,24 @@ from test_watch_service import root as root
 from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.cli import main
-from rawdenoise.watching import late_sidecars, watcher, worker
+from rawdenoise.watching import denoise_worker as worker
+from rawdenoise.watching import late_sidecars
+from rawdenoise.watching import root_watcher as watcher
+from rawdenoise.watching.clocks import Moment, now
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.heartbeat import HEARTBEATS_FOLDER, Heartbeat, heartbeats
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerBrokenError
 from rawdenoise.watching.ledger.job_queue import JobQueue
 from rawdenoise.watching.ledger.records import State
-from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.service import RunOptions, Service
 from rawdenoise.watching.trainer import Trainer
 
 SERVICE = """
 import os, signal, sys, time
 from pathlib import Path
-from rawdenoise.watching import service, worker
+from rawdenoise.watching import service
+from rawdenoise.watching import denoise_worker as worker
 from rawdenoise.cli import main
 real = worker.run_file
 def run_file(job, *more):

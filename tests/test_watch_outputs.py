@@ -30,15 +30,15 @@ from test_watch_service import root as root
 
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.formats.output_format import Format
+from rawdenoise.watching.clocks import Moment, is_within
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.inspector import Inspector
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import Fingerprint, JobResult, KeptOutput, State
-from rawdenoise.watching.moments import Moment, is_within
 from rawdenoise.watching.output_mark import MARKER
-from rawdenoise.watching.rounds import DAY_S, NOTHING_TO_READ_S, Round, Rounds
+from rawdenoise.watching.output_rounds import DAY_S, NOTHING_TO_READ_S, Round, Rounds
 
 
 def cut(path: Path) -> None:

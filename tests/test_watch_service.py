@@ -26,12 +26,12 @@ from rawdenoise.capture.raw import Camera, Exposure, Metadata, Provenance
 from rawdenoise.errors import DiskFullError, OutputError, RawDenoiseError, UnreadableError
 from rawdenoise.files import sources
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.metadata import read_metadata
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.metadata.provenance import read_origin
+from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.provenance import read_origin
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import ascii_tag, text
+from rawdenoise.formats.tiff.reading import ascii_tag, text
+from rawdenoise.formats.tiff.tags import Code
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.model import new_model
 from rawdenoise.pipeline import denoise
@@ -46,6 +46,7 @@ from rawdenoise.watching import (
     watcher,
     worker,
 )
+from rawdenoise.watching.clocks import Moment, now
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.heartbeat import heartbeats
 from rawdenoise.watching.ledger import Ledger
@@ -53,7 +54,6 @@ from rawdenoise.watching.ledger.database import LedgerError
 from rawdenoise.watching.ledger.file_index import FileIndex
 from rawdenoise.watching.ledger.job_queue import JobQueue
 from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State
-from rawdenoise.watching.moments import Moment, now
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.output_mark import MARKER
 from rawdenoise.watching.reports import describe_event
@@ -747,7 +747,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from rawdenoise.app.stores import user_stores
-from rawdenoise.watching import worker
+from rawdenoise.watching import denoise_worker as worker
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching.config import Root, WatchConfig
 from rawdenoise.watching.ledger import Ledger

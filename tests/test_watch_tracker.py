@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rawdenoise.files.sources import Signature, signature_of
-from rawdenoise.watching.tracker import EMPTY_S, StabilityTracker
+from rawdenoise.watching.stability import EMPTY_S, StabilityTracker
 
 A = Path("a.dng")
 

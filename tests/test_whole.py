@@ -7,9 +7,9 @@ import pytest
 from conftest import make_raw
 
 from rawdenoise.capture.raw import Provenance
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
-from rawdenoise.formats.whole import find_missing
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.tiff.pictures import write_mosaic_tiff, write_tiff
+from rawdenoise.formats.truncation import find_missing
 
 MADE = Provenance("1", "gr2r", 1.0, source_digest="0" * 64, recipe="1" * 16)
 

@@ -14,14 +14,13 @@ from hypothesis import strategies as st
 from test_dng import make_capture
 
 from rawdenoise.capture.raw import Metadata, Provenance
-from rawdenoise.formats import xmp_packet
-from rawdenoise.formats.dng import list_compromises, write_dng
-from rawdenoise.formats.metadata import is_denoised_by_us, read_metadata
-from rawdenoise.formats.provenance import Origin, read_origin
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import bytes_tag
-from rawdenoise.formats.xmp import Identity, add_provenance, read_history, read_last_provenance
-from rawdenoise.formats.xmp_packet import PacketError, read_packet, write_packet
+from rawdenoise.formats.dng.writer import list_compromises, write_dng
+from rawdenoise.formats.metadata.provenance import Origin, read_origin
+from rawdenoise.formats.metadata.source import is_denoised_by_us, read_metadata, xmp_packet
+from rawdenoise.formats.metadata.xmp import Identity, add_provenance, read_history, read_last_provenance
+from rawdenoise.formats.metadata.xmp_packet import PacketError, read_packet, write_packet
+from rawdenoise.formats.tiff.reading import bytes_tag
+from rawdenoise.formats.tiff.tags import Code
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
 OURS = "{urn:rawdenoise:provenance:1/}"

@@ -37,7 +37,7 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.samples import NoiseSamples
 from rawdenoise.noise.stabilize import stabilize, stabilized_mean, stabilized_white
 from rawdenoise.noise.tukey import tukey_lambda_deviation
-from rawdenoise.simulation.camera import SimulatedCamera, capture
+from rawdenoise.simulation.simulated_camera import SimulatedCamera, capture
 from rawdenoise.training.batches import Batch
 from rawdenoise.training.crops import mosaic_rggb, pack_rggb, turn
 

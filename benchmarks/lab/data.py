@@ -25,7 +25,12 @@ from rawdenoise.capture.raw import Area, Camera, Cfa
 from rawdenoise.capture.srgb import decode_srgb
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.tukey import tukey_lambda_deviation
-from rawdenoise.simulation.camera import SIMULATED_IMX385, SensorNoise, SimulatedCamera, light_evenly
+from rawdenoise.simulation.simulated_camera import (
+    SIMULATED_IMX385,
+    SensorNoise,
+    SimulatedCamera,
+    light_evenly,
+)
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 ENTRIES = {

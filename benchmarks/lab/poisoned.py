@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from rawdenoise.cli import main
-from rawdenoise.watching import worker
+from rawdenoise.watching import denoise_worker as worker
 
 POISON = "POISON"
 

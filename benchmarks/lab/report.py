@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from rawdenoise.pages.axes import Axis
 from rawdenoise.pages.charts import Guide, Panel, Series, draw_panel
 from rawdenoise.pages.drawing import render_chart_file
-from rawdenoise.pages.scales import Axis
 
 SIZE = (720, 340)  # of curves with names of methods beside them
 

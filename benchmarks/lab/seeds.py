@@ -19,11 +19,10 @@ from PIL import Image
 import rawdenoise
 from rawdenoise.capture import raw
 from rawdenoise.capture.raw import Ifd, Provenance, RawImage
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.formats.mosaic_layout import format_layout
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff import write_mosaic_tiff
-from rawdenoise.formats.tiff_container import (
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.formats.tiff.mosaic_layout import format_layout
+from rawdenoise.formats.tiff.pictures import write_mosaic_tiff
+from rawdenoise.formats.tiff.reading import (
     BIG,
     CLASSIC,
     DOUBLE,
@@ -37,7 +36,8 @@ from rawdenoise.formats.tiff_container import (
     bytes_tag,
     numbers_tag,
 )
-from rawdenoise.formats.tiff_writer import Node, Pixels, write_tree
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.tiff.writing import Node, Pixels, write_tree
 from rawdenoise.training.checkpoint import CHECKPOINT_FILE, Counters, Look, save_checkpoint
 from rawdenoise.training.risk import RiskFigures
 

@@ -85,7 +85,7 @@ def untrained(net: str) -> Model:
 def make_capture(output: Path, width: int, height: int) -> None:
     """Write a noisy synthetic mosaic as a DNG: real noise makes lossless JPEG as slow as on real captures."""
     from rawdenoise.capture import raw
-    from rawdenoise.formats.dng import write_dng
+    from rawdenoise.formats.dng.writer import write_dng
 
     matrix = raw.ColorMatrix(21, ((0.6, -0.15, -0.03), (-0.35, 1.15, 0.23), (-0.07, 0.19, 0.58)))
     image = raw.RawImage(

@@ -19,10 +19,10 @@ from numpy.random import Generator
 
 from lab.data import PHONE, Scene, contact_sheet, linear_half, published_camera
 from rawdenoise.capture.raw import Camera
-from rawdenoise.evaluation.blocks import BENCHMARK, CLEAN, NOISY
-from rawdenoise.evaluation.scenes import BENCHMARK_FOLDER
+from rawdenoise.evaluation.sidd_blocks import BENCHMARK, CLEAN, NOISY
+from rawdenoise.evaluation.sidd_scenes import BENCHMARK_FOLDER
 from rawdenoise.formats.sidd import CFA_PATTERN_TAG, SIDD_CFA, write_matlab
-from rawdenoise.simulation.camera import SimulatedCamera, capture
+from rawdenoise.simulation.simulated_camera import SimulatedCamera, capture
 
 TITLE = "stand-in: five simulated phones, not SIDD"
 README = f"""{TITLE}

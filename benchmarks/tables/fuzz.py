@@ -29,12 +29,12 @@ from numpy.random import Generator
 
 from rawdenoise.capture.raw import Cfa, Provenance
 from rawdenoise.errors import UNFORESEEN, DecoderCrashedError, DecoderTimeoutError, RawDenoiseError
-from rawdenoise.formats.dng import dng_bytes, list_compromises
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.formats.provenance import read_origin
-from rawdenoise.formats.whole import digest_picture, find_missing
-from rawdenoise.isolation.reader import IsolatedReader
+from rawdenoise.formats.dng.writer import dng_bytes, list_compromises
+from rawdenoise.formats.headerless import PlainLayout
+from rawdenoise.formats.metadata.provenance import read_origin
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.truncation import digest_picture, find_missing
+from rawdenoise.isolation.isolated_reader import IsolatedReader
 from rawdenoise.models.archive import read_model
 from rawdenoise.models.card import CARD, WEIGHTS
 from rawdenoise.models.store import ModelStore

@@ -13,9 +13,9 @@ from lab.report import Page, markdown
 from lab.store import Lab
 from lab.table import COUNT, option, table
 
+from rawdenoise.watching.clocks import Moment
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import JobResult
-from rawdenoise.watching.moments import Moment
 from rawdenoise.watching.scan import scan
 
 FOLDERS = 100

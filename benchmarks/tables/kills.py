@@ -26,12 +26,12 @@ from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.cli import main as rawdenoise
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.profiles.store import ProfileStore
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture, light_evenly
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training import camera
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture, light_evenly
+from rawdenoise.training import train_camera as camera
 from rawdenoise.training.checkpoint import CHECKPOINT_FILE as CHECKPOINT
 
 ISO, SIZE = 3200, (128, 96)

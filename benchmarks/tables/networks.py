@@ -31,13 +31,13 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
 from rawdenoise.pipeline import denoise_planes
 from rawdenoise.quality.metrics import psnr
-from rawdenoise.simulation.camera import SIMULATED_IMX385
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385
 from rawdenoise.training.batches import Source
 from rawdenoise.training.crops import pack_rggb
+from rawdenoise.training.drawn_scenes import paint_scenes
 from rawdenoise.training.loop import fit
 from rawdenoise.training.options import TrainingOptions
-from rawdenoise.training.synthetic import paint_scenes
 
 ISOS = (1600, 6400, 25600)  # of the simulated camera
 TESTED, TESTED_SIZE = 12, 512  # procedural scenes no network is trained on, and their sides

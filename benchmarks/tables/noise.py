@@ -29,7 +29,8 @@ from rawdenoise.noise.samples import NoiseSamples
 from rawdenoise.pipeline import denoise
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.recipe import Recipe
-from rawdenoise.simulation.camera import (
+from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import (
     SIMULATED_IMX385,
     SensorNoise,
     SimulatedCamera,
@@ -37,7 +38,6 @@ from rawdenoise.simulation.camera import (
     light_evenly,
     make_fixed_pattern,
 )
-from rawdenoise.simulation.scenes import make_scene
 
 WIDTH, HEIGHT, TILES = 1200, 800, 5
 IMX296_GAIN, IMX296_READ, IMX296_SPAN = 0.090, 0.49, 963.0  # DN per electron, DN, white - black

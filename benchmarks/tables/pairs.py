@@ -20,8 +20,8 @@ from lab.table import COUNT, option, table
 
 from rawdenoise import __version__
 from rawdenoise.capture.raw import Provenance
-from rawdenoise.formats.dng import write_dng
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture
 from rawdenoise.watching.output_mark import MARKER
 
 OLDEST_BEAT_S, SLOWEST_STOP_S = 40.0, 10.0

@@ -22,8 +22,9 @@ from lab.trials import Trial
 
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.evaluation import blocks, sidd
-from rawdenoise.evaluation.scenes import Scene, find_scenes
+from rawdenoise.evaluation import sidd_blocks as blocks
+from rawdenoise.evaluation import sidd_scores as sidd
+from rawdenoise.evaluation.sidd_scenes import Scene, find_scenes
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.sidd import SIDD_CAMERAS, parse_scene_name
 from rawdenoise.nets import Network

@@ -34,9 +34,9 @@ from rawdenoise.quality.gain import ClaimedNoise, assess
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.quality.picture_quality import PictureQuality
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.training.drawn_scenes import paint_scenes
 from rawdenoise.training.loop import fit
 from rawdenoise.training.options import TrainingOptions
-from rawdenoise.training.synthetic import paint_scenes
 
 EXPOSURES = (0.1, 0.5)  # of one that brings the highlights to white
 SCENES, CROP = 12, 64  # to train on

@@ -32,11 +32,11 @@ from rawdenoise import __version__
 from rawdenoise.atomic import TEMPORARY_MARK
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe
-from rawdenoise.simulation.camera import SIMULATED_IMX385, capture
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.output_mark import MARKER

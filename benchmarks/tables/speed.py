@@ -25,15 +25,16 @@ from lab.store import Lab
 from lab.table import COUNT, Words, option, table
 
 from rawdenoise.app.batch import Read, make_steps, run_batch
-from rawdenoise.app.jobs import FileJob
+from rawdenoise.app.planning import FileJob
 from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import Stop
-from rawdenoise.formats import dng, libraw, read_raw
-from rawdenoise.formats.dng_pixels import SecondOpinion
+from rawdenoise.formats import libraw, read_raw
+from rawdenoise.formats.dng.pixels import SecondOpinion
+from rawdenoise.formats.dng.writer import writer as dng
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.libraw import read_libraw
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.isolation.reader import IsolatedReader
+from rawdenoise.isolation.isolated_reader import IsolatedReader
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.recipe import Recipe
 

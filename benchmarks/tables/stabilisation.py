@@ -18,8 +18,8 @@ from numpy.random import Generator
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.noise.rows import add_rows, estimate_row_offsets
 from rawdenoise.noise.stabilize import stabilize, unstabilize
-from rawdenoise.simulation.camera import SimulatedCamera, capture, light_evenly
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import SimulatedCamera, capture, light_evenly
 
 LEVELS = (1, 2, 3, 5, 10, 30, 100, 300)  # electrons
 SCENE_LEVELS = (10, 50, 200)  # electrons of white

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from rawdenoise.app.jobs import FileJob, begin_result
+from rawdenoise.app.planning import FileJob, begin_result
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Camera, RawImage
 from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
@@ -20,11 +20,11 @@ from rawdenoise.files.outputs import STANDINGS_OF_SOURCE
 from rawdenoise.files.sidecars import Sidecars, copy_missing
 from rawdenoise.files.sources import name_of, read_digested
 from rawdenoise.formats import LAYOUT_SUFFIXES
-from rawdenoise.formats.dng import list_compromises
+from rawdenoise.formats.dng.writer import list_compromises
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import level_notes
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.isolation.reader import read_alone
+from rawdenoise.isolation.isolated_reader import read_alone
 from rawdenoise.models.method import Method
 from rawdenoise.models.model import Model
 from rawdenoise.noise.profiles.store import ProfileStore

@@ -20,7 +20,7 @@ from rawdenoise.calibration import (
     sort_frames,
 )
 from rawdenoise.calibration.frames import find_frame_files, name_with_mode
-from rawdenoise.calibration.profile import make_profile
+from rawdenoise.calibration.profile_building import make_profile
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import (
     CalibrationError,
@@ -30,8 +30,8 @@ from rawdenoise.errors import (
     SeveralCamerasError,
     UnusableFlatsError,
 )
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.isolation.reader import read_isolated
+from rawdenoise.formats.headerless import PlainLayout
+from rawdenoise.isolation.isolated_reader import read_isolated
 from rawdenoise.noise.profiles.profile import find_off_scale, profile_id
 from rawdenoise.noise.profiles.store import (
     CameraProfile,

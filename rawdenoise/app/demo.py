@@ -19,18 +19,18 @@ from rawdenoise.app.training_events import Event
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Camera, Provenance
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.store import PAGE, ModelStore
 from rawdenoise.pipeline import denoise, write
 from rawdenoise.quality.metrics import psnr, ssim
-from rawdenoise.simulation.camera import SIMULATED_IMX385, SimulatedCamera, capture
 from rawdenoise.simulation.scenes import make_scene
-from rawdenoise.training.camera import Trained
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, SimulatedCamera, capture
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import gather_captures
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress
+from rawdenoise.training.train_camera import Trained
 
 Mosaic = Float32[np.ndarray, "h w"]
 DEMO_SEED = 1  # sets the demo's scenes apart from those that the bundled models have seen

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rawdenoise.atomic import atomic_output
 from rawdenoise.capture.raw import Color
 from rawdenoise.capture.srgb import encode_srgb
-from rawdenoise.formats.preview import camera_to_srgb
+from rawdenoise.formats.rendering.preview import camera_to_srgb
 
 Planes = Float32[np.ndarray, "4 h w"]
 Picture = UInt8[np.ndarray, "h w 3"]

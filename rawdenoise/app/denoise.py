@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from rawdenoise.app.batch import Signing, Steps, add_sidecars, digest_recipe, make_steps, run_batch
-from rawdenoise.app.jobs import FileJob, IfExists, Naming, plan
+from rawdenoise.app.planning import FileJob, IfExists, Naming, plan
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import remove_abandoned
@@ -20,10 +20,10 @@ from rawdenoise.files.names import NamePattern, mirror_of
 from rawdenoise.files.outputs import Judge
 from rawdenoise.files.sidecars import CAPTURE_ONE_FOLDER, Sidecars
 from rawdenoise.formats import raw_suffixes
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.writers import find_writer
 from rawdenoise.inference.devices import pick_device
-from rawdenoise.isolation.reader import read_alone, shared_reader
+from rawdenoise.isolation.isolated_reader import read_alone, shared_reader
 from rawdenoise.models.choice import choose_by_camera, list_current_models
 from rawdenoise.models.method import Method, load_method
 from rawdenoise.models.model import Model

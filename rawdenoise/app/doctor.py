@@ -22,7 +22,7 @@ from rawdenoise.app.stores import Stores
 from rawdenoise.capture.raw import Area, Camera, Cfa, Levels, Provenance, RawImage
 from rawdenoise.errors import RawDenoiseError, SetupError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import NETS, build_net
 

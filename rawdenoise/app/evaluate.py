@@ -14,7 +14,7 @@ import numpy as np
 from rawdenoise import __version__
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import check_output, write_bytes
-from rawdenoise.evaluation.blocks import (
+from rawdenoise.evaluation.sidd_blocks import (
     BENCHMARK,
     FULL_SET,
     NOISY,
@@ -26,8 +26,8 @@ from rawdenoise.evaluation.blocks import (
     read_validation,
     write_submission,
 )
-from rawdenoise.evaluation.scenes import Scene, find_scenes
-from rawdenoise.evaluation.sidd import (
+from rawdenoise.evaluation.sidd_scenes import Scene, find_scenes
+from rawdenoise.evaluation.sidd_scores import (
     MEGAPIXEL,
     Figures,
     SceneDenoiser,

@@ -13,16 +13,16 @@ from rawdenoise.app.stores import Stores
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import PLANES, Area, Camera, Cfa, Color, Exposure, Levels, Metadata, RawImage
 from rawdenoise.errors import ModelError, guard_file
-from rawdenoise.formats.dng import list_compromises
+from rawdenoise.formats.dng.writer import list_compromises
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.plain import PlainLayout
-from rawdenoise.isolation.reader import read_alone, read_isolated
+from rawdenoise.isolation.isolated_reader import read_alone, read_isolated
 from rawdenoise.models.choice import choose_model
 from rawdenoise.models.store import ModelStore
-from rawdenoise.noise.agreement import agreement
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.evidence import Kind, evidence_for
 from rawdenoise.noise.model import FourFloats, NoiseModel
+from rawdenoise.noise.model_agreement import agreement
 from rawdenoise.pipeline import denoise
 
 ORIENTATIONS = (  # EXIF's 1 to 8: what a viewer has to do

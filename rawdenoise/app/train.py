@@ -28,18 +28,18 @@ from rawdenoise.errors import (
     TrainingError,
     never,
 )
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.models.bundled import BUNDLED, load_bundled
 from rawdenoise.models.choice import choose_model
 from rawdenoise.models.model import Model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.terminal.text import count_noun
-from rawdenoise.training.camera import remove_training, train
 from rawdenoise.training.camera_training import CameraTraining
 from rawdenoise.training.captures import CaptureSet, gather_captures
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
+from rawdenoise.training.train_camera import remove_training, train
 from rawdenoise.training.unpaired import Unpaired
 
 

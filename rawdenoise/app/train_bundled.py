@@ -11,7 +11,7 @@ from rawdenoise.errors import NothingMatchedError, Stop, never
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.models.archive import export_halved, read_model
 from rawdenoise.models.card import ModelCard
-from rawdenoise.training import bundled
+from rawdenoise.training import train_bundled as bundled
 from rawdenoise.training.options import TrainingOptions
 
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})

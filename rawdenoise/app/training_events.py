@@ -11,9 +11,9 @@ from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import RawDenoiseError, TrainingError, explain
 from rawdenoise.models.card import CLEAN_OPTION, ModelCard
 from rawdenoise.terminal.text import count_noun
-from rawdenoise.training.camera import Trained
 from rawdenoise.training.captures import Capture, CaptureSet
 from rawdenoise.training.progress import Progress
+from rawdenoise.training.train_camera import Trained
 
 KEPT_THOUGH_IT_LOSES = (
     "kept as asked for, though it loses: `denoise` leaves pictures alone that it would make worse"

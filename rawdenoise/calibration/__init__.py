@@ -5,15 +5,15 @@ the differences of frames taken at equal exposure, which the fixed pattern leave
 the mean signal. Its slope is the gain, its value in the dark the read noise.
 """
 
-from rawdenoise.calibration.captures import (
+from rawdenoise.calibration.frames import Frame, Frames, sort_frames
+from rawdenoise.calibration.from_captures import (
     SampledCapture,
     add_gain,
     calibrate_from_captures,
     pool_captures,
     sample_captures,
 )
-from rawdenoise.calibration.frames import Frame, Frames, sort_frames
-from rawdenoise.calibration.records import (
+from rawdenoise.calibration.points import (
     CalibrationPoint,
     CurvePoint,
     DarkPattern,

@@ -10,10 +10,10 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool
 
-from rawdenoise.calibration.defects import DarkStack, map_defects
+from rawdenoise.calibration.defect_map import DarkStack, map_defects
+from rawdenoise.calibration.frame_pairs import Pair, measure_pair
 from rawdenoise.calibration.frames import LIT_SIGNAL, Frame
-from rawdenoise.calibration.pairs import Pair, measure_pair
-from rawdenoise.calibration.records import DarkPattern, DefectMap, RowSpectrum
+from rawdenoise.calibration.points import DarkPattern, DefectMap, RowSpectrum
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Levels, RawImage
 from rawdenoise.errors import CalibrationError

@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool
 
 from rawdenoise.calibration.darks import Darks, measure_step
-from rawdenoise.calibration.defects import find_dead_pixels, map_defects
+from rawdenoise.calibration.defect_map import find_dead_pixels, map_defects
+from rawdenoise.calibration.frame_pairs import Pair, measure_pair
 from rawdenoise.calibration.frames import MOSTLY_SATURATED, Frame
-from rawdenoise.calibration.pairs import Pair, measure_pair
-from rawdenoise.calibration.records import DefectMap
+from rawdenoise.calibration.points import DefectMap
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Levels
 from rawdenoise.errors import CalibrationError

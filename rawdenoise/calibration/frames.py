@@ -16,12 +16,12 @@ from rawdenoise.capture.packing import find_clipped, pack, saturation_level
 from rawdenoise.capture.raw import Camera, Exposure, RawImage
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, guard_file
 from rawdenoise.formats import raw_suffixes
-from rawdenoise.isolation.reader import read_isolated
-from rawdenoise.isolation.untouched import read_untouched
+from rawdenoise.isolation.isolated_reader import read_isolated
+from rawdenoise.isolation.noisy_captures import read_untouched
 from rawdenoise.noise.model import FourFloats
 
 if TYPE_CHECKING:
-    from rawdenoise.formats.plain import PlainLayout
+    from rawdenoise.formats.headerless import PlainLayout
 
 DARK_SIGNAL, DARK_DN = 0.004, 2.0  # a frame whose mean is below either shows no light
 LIT_SIGNAL = 0.05  # mean signal from which a frame that was given as a dark is none

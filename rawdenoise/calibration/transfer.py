@@ -12,9 +12,9 @@ from jaxtyping import Float64
 
 from rawdenoise.calibration.darks import Darks, measure_darks
 from rawdenoise.calibration.flats import Flats, measure_flats
+from rawdenoise.calibration.frame_pairs import Pair
 from rawdenoise.calibration.frames import Frame, label_isos, name_with_mode
-from rawdenoise.calibration.pairs import Pair
-from rawdenoise.calibration.records import DARKS_ALONE, CalibrationPoint, CurvePoint, to_four
+from rawdenoise.calibration.points import DARKS_ALONE, CalibrationPoint, CurvePoint, to_four
 from rawdenoise.capture.raw import Camera, Levels, RawImage
 from rawdenoise.errors import CalibrationError
 from rawdenoise.noise.model import MINIMUM_VARIANCE, FourFloats, NoiseModel

@@ -72,10 +72,10 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     130 interrupted.
     """
     from rawdenoise.app.denoise import DenoiseRequest, denoise_batch, plan_batch
-    from rawdenoise.app.jobs import IfExists
+    from rawdenoise.app.planning import IfExists
     from rawdenoise.app.stores import user_stores
+    from rawdenoise.cli.batch_report import BatchReport
     from rawdenoise.cli.layout import parse_layout
-    from rawdenoise.cli.report import BatchReport
     from rawdenoise.errors import NothingMatchedError
     from rawdenoise.files.digests import Digests
     from rawdenoise.files.names import parse_pattern

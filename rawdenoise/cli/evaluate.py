@@ -93,7 +93,7 @@ def sidd(
 
 def _parse_about(entry: str) -> tuple[str, str]:
     """Take NAME=TEXT apart; the benchmark knows but a few names."""
-    from rawdenoise.evaluation.blocks import ABOUT_FIELDS
+    from rawdenoise.evaluation.sidd_blocks import ABOUT_FIELDS
 
     name, equals, text = entry.partition("=")
     if not equals or name not in ABOUT_FIELDS:

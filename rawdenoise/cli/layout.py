@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from rawdenoise.capture.raw import Cfa
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 
 
 def parse_layout(

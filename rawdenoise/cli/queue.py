@@ -55,7 +55,7 @@ def list_jobs(only: tuple[str, ...], limit: int, as_json: bool, folder: Path | N
 @STATE
 def show(id: int, as_json: bool, folder: Path | None) -> None:
     """Show all that is known of one capture."""
-    from rawdenoise.watching.moments import now
+    from rawdenoise.watching.clocks import now
     from rawdenoise.watching.status import describe_job
 
     with _open(folder) as ledger:
@@ -80,7 +80,7 @@ def show(id: int, as_json: bool, folder: Path | None) -> None:
 @STATE
 def retry(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
     """Try again what failed or was given up: these IDS, or all."""
-    from rawdenoise.watching.moments import now
+    from rawdenoise.watching.clocks import now
 
     with _open(folder) as ledger:
         _print_number("retried", ledger.requests.retry(now(), ids or None), "will be tried again", as_json)

@@ -136,7 +136,7 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     """
     from rawdenoise.app.stores import user_stores
     from rawdenoise.app.train import find_cameras, train_cameras
-    from rawdenoise.cli.training import TrainingReport, add_remedies
+    from rawdenoise.cli.training_report import TrainingReport, add_remedies
 
     _check(ctx, options)
     request = _make_request(gather_paths(paths, options["files_from"], null=options["null"]), options)

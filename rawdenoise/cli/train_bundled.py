@@ -50,7 +50,7 @@ def command(
     from rawdenoise.app.stores import user_stores
     from rawdenoise.app.train_bundled import TrainBundledRequest, train_bundled
     from rawdenoise.app.training_events import list_figures
-    from rawdenoise.cli.training import TrainingReport
+    from rawdenoise.cli.training_report import TrainingReport
     from rawdenoise.training.options import TrainingOptions
 
     if (minutes is None) == (crops is None):

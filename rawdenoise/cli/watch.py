@@ -102,7 +102,7 @@ def command(
     Exit codes: 0 stopped, or with --once all done; 1 with --once if something failed or waits; 2 usage, 3 no
     ledger, model or device, 130 and 143 with --once if stopped by Ctrl-C or SIGTERM.
     """
-    from rawdenoise.cli import services
+    from rawdenoise.cli import watch_run as services
     from rawdenoise.watching.service import RunOptions
 
     if status:

@@ -11,11 +11,11 @@ from pathlib import Path
 from rawdenoise.capture.raw import Camera, Metadata
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.files.sources import name_of
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.provenance import Origin, is_output, parse_origin
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import text
-from rawdenoise.formats.whole import find_missing
+from rawdenoise.formats.metadata.provenance import Origin, is_output, parse_origin
+from rawdenoise.formats.metadata.source import read_metadata
+from rawdenoise.formats.tiff.reading import text
+from rawdenoise.formats.tiff.tags import Code
+from rawdenoise.formats.truncation import find_missing
 
 OUTPUT_SUFFIXES = frozenset({".dng", ".tif", ".tiff"})
 SUB_SECONDS = 37521

@@ -23,7 +23,7 @@ from rawdenoise.extensions.registry import PACKAGE, extensions, load
 
 if TYPE_CHECKING:
     from rawdenoise.capture.raw import RawImage
-    from rawdenoise.formats.plain import PlainLayout
+    from rawdenoise.formats.headerless import PlainLayout
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def _read(path: Path, layout: PlainLayout | None) -> RawImage:
 
         return read_sidd(path)
     if suffix in PLAIN_SUFFIXES or (layout is not None and suffix in LAYOUT_SUFFIXES | {".raw"}):
-        from rawdenoise.formats.plain import read_plain
+        from rawdenoise.formats.headerless import read_plain
 
         return read_plain(path, layout)
     if suffix in foreign_readers():

@@ -40,18 +40,18 @@ from rawdenoise.errors import (
     UnsupportedRawError,
     XTransError,
 )
-from rawdenoise.formats.dng_color import color_matrix, read_matrices, read_neutral
-from rawdenoise.formats.dng_pixels import JPEG, UNCOMPRESSED, choose_mosaic, read_block_layout, second_opinion
-from rawdenoise.formats.dng_source import (
+from rawdenoise.formats.dng.color import color_matrix, read_matrices, read_neutral
+from rawdenoise.formats.dng.opcodes import linearize_opcodes
+from rawdenoise.formats.dng.pixels import JPEG, UNCOMPRESSED, choose_mosaic, read_block_layout, second_opinion
+from rawdenoise.formats.dng.source_tags import (
     check_mosaic,
     read_area,
     read_cfa,
     read_levels,
     sort_planes,
 )
-from rawdenoise.formats.framing import default_crop, libraw_scale, makers_crop, pixel_scale, user_crop
-from rawdenoise.formats.metadata import read_metadata
-from rawdenoise.formats.opcodes import linearize_opcodes
+from rawdenoise.formats.metadata.exposure import find_camera_by_signature, read_camera, read_exposure
+from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.refusals import (
     refuse_blank_tail,
     refuse_disproportion,
@@ -61,9 +61,15 @@ from rawdenoise.formats.refusals import (
     refuse_tiff_picture,
     refuse_truncated,
 )
-from rawdenoise.formats.shooting import find_camera_by_signature, read_camera, read_exposure
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import finite_numbers, read_header
+from rawdenoise.formats.rendering.framing import (
+    default_crop,
+    libraw_scale,
+    makers_crop,
+    pixel_scale,
+    user_crop,
+)
+from rawdenoise.formats.tiff.reading import finite_numbers, read_header
+from rawdenoise.formats.tiff.tags import Code
 
 D65 = 21
 _ORIENTATION = {0: 1, 3: 3, 5: 8, 6: 6}  # LibRaw's flip to EXIF's orientation

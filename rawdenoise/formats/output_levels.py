@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.formats.level_tags import drop_levels
-from rawdenoise.formats.opcodes import OpcodeId, read_whole_list
-from rawdenoise.formats.tags import Code
+from rawdenoise.formats.dng.level_tags import drop_levels
+from rawdenoise.formats.dng.opcodes import OpcodeId, read_whole_list
+from rawdenoise.formats.tiff.tags import Code
 
 FULL_SCALE = 65535  # of a 16-bit mosaic
 # Of 12 bits, whose white some write so: a sensor of no more loses to rounding what its pictures gained.

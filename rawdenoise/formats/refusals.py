@@ -11,9 +11,9 @@ from jaxtyping import UInt16
 
 from rawdenoise.capture.raw import Levels, Metadata
 from rawdenoise.errors import LayoutError, NotAnImageError, TruncatedError, UnsupportedRawError
-from rawdenoise.formats.dng_pixels import MINIMUM_BITS, UNCOMPRESSED, read_block_layout, read_first_frame
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import BIG, CLASSIC, finite_numbers, numbers, read_header
+from rawdenoise.formats.dng.pixels import MINIMUM_BITS, UNCOMPRESSED, read_block_layout, read_first_frame
+from rawdenoise.formats.tiff.reading import BIG, CLASSIC, finite_numbers, numbers, read_header
+from rawdenoise.formats.tiff.tags import Code
 
 # A block of 64 pixels of a JPEG takes two bits at least, one code for its mean and one for its end; no
 # packing of raws is tighter, so that a dark or an even frame of any camera passes.

@@ -10,9 +10,9 @@ from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import ExtensionError
 from rawdenoise.extensions.protocols import Writer
 from rawdenoise.extensions.registry import extensions, load
-from rawdenoise.formats.dng import write_dng
+from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.formats.output_format import Format
-from rawdenoise.formats.tiff import write_mosaic_tiff, write_tiff
+from rawdenoise.formats.tiff.pictures import write_mosaic_tiff, write_tiff
 
 
 @runtime_checkable

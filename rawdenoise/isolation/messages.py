@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 import rawdenoise.capture.raw
-from rawdenoise.formats.plain import PlainLayout
+from rawdenoise.formats.headerless import PlainLayout
 
 _KINDS = [kind for kind in (*vars(rawdenoise.capture.raw).values(), PlainLayout) if isinstance(kind, type)]
 RECORDS = MappingProxyType({kind.__name__: kind for kind in _KINDS if is_dataclass(kind)})

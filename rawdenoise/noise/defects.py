@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Int, Shaped
 
 from rawdenoise.capture.packing import pack
 from rawdenoise.capture.raw import Levels, RawImage
-from rawdenoise.formats.opcodes import find_named_bad_pixels
+from rawdenoise.formats.dng.opcodes import find_named_bad_pixels
 from rawdenoise.noise.model import NoiseModel
 
 MINIMUM_EXCESS_SIGMAS = 7.0  # above or below the level around

@@ -13,15 +13,15 @@ from jaxtyping import Float32
 
 from rawdenoise.capture.packing import find_clipped
 from rawdenoise.capture.raw import PLANES, RawImage
-from rawdenoise.formats.metadata import is_denoised_by_us
-from rawdenoise.formats.tags import Code
-from rawdenoise.formats.tiff_container import numbers
-from rawdenoise.noise.agreement import agreement, agreement_by_plane, least_agreement
+from rawdenoise.formats.metadata.source import is_denoised_by_us
+from rawdenoise.formats.tiff.reading import numbers
+from rawdenoise.formats.tiff.tags import Code
 from rawdenoise.noise.artefacts import sample_sound_pixels
 from rawdenoise.noise.estimate import sample_noise
 from rawdenoise.noise.fit import NoiseEstimate, estimate_with_interval
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
+from rawdenoise.noise.model_agreement import agreement, agreement_by_plane, least_agreement
 from rawdenoise.noise.profiles.profile import point_at
 from rawdenoise.noise.profiles.store import MeasurementMethod, ProfilePoint, ProfileStore
 from rawdenoise.noise.samples import NoiseSamples

@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from rawdenoise.noise.line import (
+from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
+from rawdenoise.noise.row_variance import pool_row_variance
+from rawdenoise.noise.samples import NoiseSamples, join_samples, remove_gain
+from rawdenoise.noise.variance_line import (
     fit_flattest_line,
     fit_line,
     intervals_of,
@@ -14,9 +17,6 @@ from rawdenoise.noise.line import (
     measure_least_shown,
     plane_gain,
 )
-from rawdenoise.noise.model import MINIMUM_VARIANCE, NoiseModel
-from rawdenoise.noise.row_variance import pool_row_variance
-from rawdenoise.noise.samples import NoiseSamples, join_samples, remove_gain
 
 # How many times the noise of a line the flattest blocks show where it is one of noise, however strange.
 MINIMUM_SHOWN_NOISE, MAXIMUM_SHOWN_NOISE = 0.8, 1.25

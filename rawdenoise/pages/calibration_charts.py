@@ -11,6 +11,7 @@ from jaxtyping import Float64
 
 from rawdenoise.calibration import CalibrationPoint, DefectMap
 from rawdenoise.capture.raw import PLANES
+from rawdenoise.pages.axes import Axis
 from rawdenoise.pages.charts import (
     BOTTOM,
     HEADING,
@@ -25,8 +26,7 @@ from rawdenoise.pages.charts import (
     spread_hues,
 )
 from rawdenoise.pages.drawing import Drawing
-from rawdenoise.pages.numbers import write_iso
-from rawdenoise.pages.scales import Axis
+from rawdenoise.pages.number_format import write_iso
 
 PLANE_DOTS = {  # hue and radius: planes that agree lie on each other, and still show
     "R": (0, 5.5),

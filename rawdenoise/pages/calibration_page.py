@@ -13,7 +13,7 @@ from rawdenoise.calibration import CalibrationPoint
 from rawdenoise.pages.calibration_charts import draw_banding, draw_defects, draw_iso_noise, draw_transfer
 from rawdenoise.pages.drawing import Drawing, render_chart_file
 from rawdenoise.pages.environment import render_template
-from rawdenoise.pages.numbers import DASH, write_iso, write_plain
+from rawdenoise.pages.number_format import DASH, write_iso, write_plain
 
 PAGE = "calibration.html"
 COLUMNS = (  # of the table, with their units

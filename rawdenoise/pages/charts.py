@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rawdenoise.pages.axes import Axis, Scale, fit_scale
 from rawdenoise.pages.drawing import Color, Dot, Drawing, Group, Line, Text
-from rawdenoise.pages.scales import Axis, Scale, fit_scale
 
 WIDTH, HEIGHT = 520, 340  # of a panel, unless it says otherwise
 LEFT, RIGHT, TOP, BOTTOM = 72, 28, 14, 48  # margins

@@ -6,7 +6,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rawdenoise.pages.numbers import THIN_SPACE
+from rawdenoise.pages.number_format import THIN_SPACE
 
 
 def render_template(name: str, **records: object) -> str:

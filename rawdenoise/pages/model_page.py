@@ -20,12 +20,12 @@ from rawdenoise.models.card import ModelCard
 from rawdenoise.models.store import PAGE, ModelStore
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
+from rawdenoise.pages.axes import Axis
 from rawdenoise.pages.charts import Panel, Series, draw_panel
 from rawdenoise.pages.crops import render_crop
 from rawdenoise.pages.drawing import Drawing
 from rawdenoise.pages.environment import render_template
-from rawdenoise.pages.numbers import DASH, write_count, write_iso, write_short, write_signed, write_time
-from rawdenoise.pages.scales import Axis
+from rawdenoise.pages.number_format import DASH, write_count, write_iso, write_short, write_signed, write_time
 from rawdenoise.quality.held_out import HeldOutResult
 from rawdenoise.quality.residuals import ResidualTests, read_residual_tests
 from rawdenoise.quality.verdicts import ResidualVerdict, judge_residual

@@ -13,10 +13,10 @@ from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import FileError, NotFoundError, RawDenoiseError, UnreadableError
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.sidd import is_note, is_reference
-from rawdenoise.isolation.untouched import assign_camera, read_untouched
+from rawdenoise.isolation.noisy_captures import assign_camera, read_untouched
 
 if TYPE_CHECKING:
-    from rawdenoise.formats.plain import PlainLayout
+    from rawdenoise.formats.headerless import PlainLayout
 
 FileReport = Callable[[Path, RawDenoiseError | None], None]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import TrainingError, guard
-from rawdenoise.formats.records import make_record
+from rawdenoise.formats.json_records import make_record
 from rawdenoise.training.risk import RiskFigures
 
 log = logging.getLogger(__name__)

@@ -29,7 +29,7 @@ from torch import Tensor
 from rawdenoise.nets import Network
 from rawdenoise.quality.stein import MINIMUM_RISK, probe_network
 from rawdenoise.training.batches import Batch
-from rawdenoise.training.redraw import redraw
+from rawdenoise.training.redrawn_noise import redraw
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from rawdenoise import __version__
 from rawdenoise.capture.packing import find_clipped, pack
 from rawdenoise.capture.raw import Levels
 from rawdenoise.errors import FileError, TrainingError, guard_file
-from rawdenoise.isolation.reader import read_isolated
+from rawdenoise.isolation.isolated_reader import read_isolated
 from rawdenoise.noise.artefacts import remove_artefacts, sample_sound_pixels
 from rawdenoise.noise.defects import find_named_defects
 from rawdenoise.noise.fit import fit_noise

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import OutputError, ScratchError
-from rawdenoise.formats.records import make_record
+from rawdenoise.formats.json_records import make_record
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.stabilize import stabilize, stabilized_white
 from rawdenoise.training.batches import Batch

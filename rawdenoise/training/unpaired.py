@@ -34,7 +34,7 @@ from rawdenoise.training.crops import crop_rggb, mosaic_rggb
 from rawdenoise.training.loop import Fitted, fit
 from rawdenoise.training.options import TrainingOptions
 from rawdenoise.training.progress import Progress, TrainingStopped
-from rawdenoise.training.redraw import redraw
+from rawdenoise.training.redrawn_noise import redraw
 from rawdenoise.training.tiles import Tile, TileStore, draw_tiles, name_tile_file
 
 FIRST_STAGE, SECOND_STAGE = "first", "second"  # folders of the stages' checkpoints

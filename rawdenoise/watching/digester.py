@@ -9,9 +9,9 @@ from pathlib import Path
 from rawdenoise.app.batch import explain_failure
 from rawdenoise.errors import RawDenoiseError
 from rawdenoise.files.sources import Signature, SourceChangedError, digest_of
-from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.ledger.records import State
-from rawdenoise.watching.watcher import RootWatcher
+from rawdenoise.watching.root_watcher import RootWatcher
+from rawdenoise.watching.watch_context import ServiceContext
 
 JOBS_AHEAD = (
     4  # jobs ready for each worker before files are digested no further: they are read while still cached

@@ -12,7 +12,7 @@ from typing import Any
 
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import OutputError
-from rawdenoise.watching.moments import Clock, Moment, now
+from rawdenoise.watching.clocks import Clock, Moment, now
 
 BEAT_S = 10.0
 OVERDUE_S = 4 * BEAT_S

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rawdenoise.atomic import remove_abandoned
-from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.heartbeat import Heartbeat, forget_heartbeat, list_heartbeat_owners
 from rawdenoise.watching.ledger.requests import CLEARED_FACT
-from rawdenoise.watching.watcher import RootWatcher
+from rawdenoise.watching.root_watcher import RootWatcher
+from rawdenoise.watching.watch_context import ServiceContext
 
 RECLAIM_S = 5.0
 

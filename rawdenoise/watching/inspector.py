@@ -8,11 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from rawdenoise.errors import Stopped
-from rawdenoise.watching.conditions import MADE_AGAIN, Condition, judge_output, take_fingerprint
+from rawdenoise.watching.clocks import Clock, now
 from rawdenoise.watching.config import Root
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import KeptOutput
-from rawdenoise.watching.moments import Clock, now
+from rawdenoise.watching.output_conditions import MADE_AGAIN, Condition, judge_output, take_fingerprint
 from rawdenoise.watching.output_mark import OutputGoneError, check_output
 from rawdenoise.watching.reports import Report
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from rawdenoise.errors import FileError
 from rawdenoise.watching.config import Root
-from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.ledger.database import LedgerError
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.names import ShotIndex
 from rawdenoise.watching.output_mark import check_output
+from rawdenoise.watching.root_watcher import RootWatcher
 from rawdenoise.watching.sidecar_copies import copy_sidecars
-from rawdenoise.watching.watcher import RootWatcher
+from rawdenoise.watching.watch_context import ServiceContext
 
 SIDECARS_AT_ONCE = 50
 

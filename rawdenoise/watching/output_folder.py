@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from rawdenoise.errors import OutputError
 from rawdenoise.watching.config import Root
-from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.output_mark import prepare_output
-from rawdenoise.watching.rounds import Round
+from rawdenoise.watching.output_rounds import Round
+from rawdenoise.watching.watch_context import ServiceContext
 
 WAIT_S = 30.0  # until an output folder that refused is tried again
 

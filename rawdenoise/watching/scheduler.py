@@ -7,10 +7,10 @@ from concurrent.futures import Executor, Future
 
 from rawdenoise.app.stores import Stores
 from rawdenoise.watching.config import Root, WatchConfig
-from rawdenoise.watching.context import ServiceContext
+from rawdenoise.watching.denoise_worker import JobOutcome, Worker
 from rawdenoise.watching.ledger.records import QueuedJob, Wait
-from rawdenoise.watching.watcher import RootWatcher
-from rawdenoise.watching.worker import JobOutcome, Worker
+from rawdenoise.watching.root_watcher import RootWatcher
+from rawdenoise.watching.watch_context import ServiceContext
 
 LEASE_S = 120.0
 RENEW_S = 20.0

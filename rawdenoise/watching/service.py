@@ -21,8 +21,8 @@ from typing import Any
 
 from rawdenoise.app.stores import Stores
 from rawdenoise.errors import Stop
+from rawdenoise.watching.clocks import Clock, now
 from rawdenoise.watching.config import Root, WatchConfig
-from rawdenoise.watching.context import ServiceContext
 from rawdenoise.watching.digester import Digester
 from rawdenoise.watching.events import HintQueue
 from rawdenoise.watching.housekeeping import Housekeeping
@@ -30,12 +30,12 @@ from rawdenoise.watching.inspector import Inspector
 from rawdenoise.watching.late_sidecars import LateSidecars
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.database import LedgerBrokenError, LedgerError
-from rawdenoise.watching.moments import Clock, now
+from rawdenoise.watching.output_rounds import Rounds
 from rawdenoise.watching.reports import Report
-from rawdenoise.watching.rounds import Rounds
+from rawdenoise.watching.root_watcher import RootWatcher
 from rawdenoise.watching.scheduler import Scheduler
 from rawdenoise.watching.trainer import Trainer
-from rawdenoise.watching.watcher import RootWatcher
+from rawdenoise.watching.watch_context import ServiceContext
 
 TICK_S = 2.0  # at most, between two looks at the ledger and at signals
 LEDGER_S = 2.0

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rawdenoise.watching.clocks import Moment, now
 from rawdenoise.watching.heartbeat import Beat, heartbeats
 from rawdenoise.watching.ledger import Ledger
 from rawdenoise.watching.ledger.records import LedgerStats, QueuedJob, State
-from rawdenoise.watching.moments import Moment, now
 
 MOST_SHOWN = 8  # jobs of a state
 

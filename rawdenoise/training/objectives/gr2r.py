@@ -22,7 +22,7 @@ from rawdenoise.training.objectives.step import (
     draw_signs,
     squared_error,
 )
-from rawdenoise.training.redraw import measure_gaussianity, redraw
+from rawdenoise.training.redrawn_noise import measure_gaussianity, redraw
 
 TEACHER_START = 0.5  # share of the training before there is a teacher worth listening to
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from rawdenoise.training.objectives.gr2r import TEACHER_START
 from rawdenoise.training.objectives.step import Mask, Planes, Step, squared_error
-from rawdenoise.training.redraw import redraw
+from rawdenoise.training.redrawn_noise import redraw
 
 
 def noise2grad(step: Step) -> Float32[Tensor, ""]:

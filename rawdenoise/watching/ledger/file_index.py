@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rawdenoise.files.sources import Signature
+from rawdenoise.watching.clocks import Moment
 from rawdenoise.watching.ledger.database import Database, decode_path, encode_path
 from rawdenoise.watching.ledger.records import QueuedJob, State
 from rawdenoise.watching.ledger.rows import drop_if_without_files, read_job
-from rawdenoise.watching.moments import Moment
 
 
 class FileIndex:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rawdenoise.files.names import key_of
+from rawdenoise.watching.clocks import Moment
 from rawdenoise.watching.ledger.database import Database, encode_path, encode_text
 from rawdenoise.watching.ledger.owners import Owners
 from rawdenoise.watching.ledger.records import JobResult, QueuedJob, State, Wait
@@ -21,7 +22,6 @@ from rawdenoise.watching.ledger.rows import (
     make_job,
     read_job,
 )
-from rawdenoise.watching.moments import Moment
 
 LONGEST_WAIT_S = 600.0  # nothing is due later than that
 CRASH_S = 2.0  # times the crashes a job was at before: so long it waits after another

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from rawdenoise.files.names import key_of
+from rawdenoise.watching.clocks import Moment
 from rawdenoise.watching.ledger.database import Database, decode_path, encode_path, encode_text
 from rawdenoise.watching.ledger.records import Fingerprint, KeptOutput, QueuedJob, State
 from rawdenoise.watching.ledger.rows import OUTPUT_COLUMNS, list_output_values, make_fingerprint, read_job
-from rawdenoise.watching.moments import Moment
 
 
 class KeptOutputs:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from rawdenoise.app.jobs import MADE_BY_US
+from rawdenoise.app.planning import MADE_BY_US
+from rawdenoise.watching.clocks import Moment
 from rawdenoise.watching.ledger.database import Database
 from rawdenoise.watching.ledger.job_queue import JobQueue
 from rawdenoise.watching.ledger.records import UNWANTED_REASON, QueuedJob, State
-from rawdenoise.watching.moments import Moment
 
 CLEARED_FACT = "cleared"  # a fact: how often files were cleared, so that services look again
 

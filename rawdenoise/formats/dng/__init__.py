@@ -1,0 +1,1 @@
+"""DNG: how one is written, and what its own tags say."""

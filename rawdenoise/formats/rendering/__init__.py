@@ -1,0 +1,1 @@
+"""A mosaic as a picture: linear light, demosaicing, crops, and the preview."""

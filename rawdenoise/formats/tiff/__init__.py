@@ -1,0 +1,1 @@
+"""TIFF: the container read and written, its tags, and pictures in it."""
