@@ -263,7 +263,7 @@ def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
     from tables import speed
 
     from rawdenoise.formats import libraw
-    from rawdenoise.formats.dng.writer import writer as dng
+    from rawdenoise.formats.dng import writer as dng
 
     calls = {"_find_libraw_difference": 0, "second_opinion": 0}
     for module, name in ((dng, "_find_libraw_difference"), (libraw, "second_opinion")):

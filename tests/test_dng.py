@@ -25,9 +25,9 @@ from rawdenoise.capture.raw import (
     RawImage,
 )
 from rawdenoise.errors import DiskFullError, OutputExistsError, VerificationError
-from rawdenoise.formats.dng.writer import codes as dng_codes
+from rawdenoise.formats.dng import codes as dng_codes
+from rawdenoise.formats.dng import writer as dng_module
 from rawdenoise.formats.dng.writer import list_compromises, write_dng
-from rawdenoise.formats.dng.writer import writer as dng_module
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.tiff.reading import (

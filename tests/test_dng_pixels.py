@@ -27,6 +27,7 @@ from rawdenoise.errors import (
     XTransError,
 )
 from rawdenoise.formats import libraw, read_raw
+from rawdenoise.formats.dng import pixels as dng_pixels
 from rawdenoise.formats.dng.pixels import (
     SecondOpinion,
     UndecodableError,
@@ -34,7 +35,6 @@ from rawdenoise.formats.dng.pixels import (
     read_block_layout,
     read_jpeg_frame,
 )
-from rawdenoise.formats.dng.writer import pixels as dng_pixels
 from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.tiff.reading import numbers

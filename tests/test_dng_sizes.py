@@ -12,8 +12,8 @@ from conftest import make_raw
 
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.errors import VerificationError
+from rawdenoise.formats.dng import writer as dng_module
 from rawdenoise.formats.dng.writer import dng_bytes, tile_shape, write_dng
-from rawdenoise.formats.dng.writer import writer as dng_module
 
 PROVENANCE = Provenance("1.2.3", "gr2r", 0.5)
 # Below, at and above a tile, twice and thrice a tile, half of one, multiples of 16 and not, and odd ones.

@@ -20,7 +20,7 @@ from rawdenoise.capture.raw import Exposure, Ifd, Metadata, Provenance, RawImage
 from rawdenoise.cli import main
 from rawdenoise.errors import VerificationError
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng.writer import directories as dng_directories
+from rawdenoise.formats.dng import directories as dng_directories
 from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.output_format import Format

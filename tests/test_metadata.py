@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from rawdenoise.capture.raw import Camera, Exposure, Tag
 from rawdenoise.errors import UnreadableError
+from rawdenoise.formats.metadata import maker_note
 from rawdenoise.formats.metadata.exposure import read_camera, read_exposure
-from rawdenoise.formats.metadata.source import maker_note, read_metadata
+from rawdenoise.formats.metadata.source import read_metadata
 from rawdenoise.formats.tiff.reading import (
     LONG,
     PROFILE,

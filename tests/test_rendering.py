@@ -13,8 +13,8 @@ from test_dng import make_capture, write_source
 from rawdenoise.capture.raw import Area, Cfa, Levels, Metadata, RawImage
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.output_levels import scale_levels
+from rawdenoise.formats.rendering import picture as rendering
 from rawdenoise.formats.rendering.framing import picture_shape, turn_upright
-from rawdenoise.formats.rendering.picture import picture as rendering
 from rawdenoise.formats.rendering.picture import render
 from rawdenoise.formats.rendering.preview import render_preview
 from rawdenoise.formats.tiff.reading import read_directory, read_header

@@ -18,8 +18,8 @@ from rawdenoise.errors import DiskFullError, VerificationError
 from rawdenoise.formats.headerless import read_plain
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.formats.metadata.source import is_denoised_by_us, read_metadata
+from rawdenoise.formats.tiff import pictures as tiff_module
 from rawdenoise.formats.tiff.mosaic_layout import format_layout, parse_layout
-from rawdenoise.formats.tiff.pictures import pictures as tiff_module
 from rawdenoise.formats.tiff.pictures import write_mosaic_tiff, write_tiff
 from rawdenoise.formats.tiff.reading import numbers, text
 from rawdenoise.formats.tiff.tags import Code

@@ -37,14 +37,18 @@ from rawdenoise.models.model import new_model
 from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe
 from rawdenoise.watching import (
+    denoise_worker as worker,
+)
+from rawdenoise.watching import (
     digester,
     housekeeping,
     late_sidecars,
     output_folder,
     service,
     trainer,
-    watcher,
-    worker,
+)
+from rawdenoise.watching import (
+    root_watcher as watcher,
 )
 from rawdenoise.watching.clocks import Moment, now
 from rawdenoise.watching.config import Root, WatchConfig

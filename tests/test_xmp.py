@@ -15,8 +15,9 @@ from test_dng import make_capture
 
 from rawdenoise.capture.raw import Metadata, Provenance
 from rawdenoise.formats.dng.writer import list_compromises, write_dng
+from rawdenoise.formats.metadata import xmp_packet
 from rawdenoise.formats.metadata.provenance import Origin, read_origin
-from rawdenoise.formats.metadata.source import is_denoised_by_us, read_metadata, xmp_packet
+from rawdenoise.formats.metadata.source import is_denoised_by_us, read_metadata
 from rawdenoise.formats.metadata.xmp import Identity, add_provenance, read_history, read_last_provenance
 from rawdenoise.formats.metadata.xmp_packet import PacketError, read_packet, write_packet
 from rawdenoise.formats.tiff.reading import bytes_tag

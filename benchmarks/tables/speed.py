@@ -30,8 +30,8 @@ from rawdenoise.app.results import Status
 from rawdenoise.capture.raw import Provenance, RawImage
 from rawdenoise.errors import Stop
 from rawdenoise.formats import libraw, read_raw
+from rawdenoise.formats.dng import writer as dng
 from rawdenoise.formats.dng.pixels import SecondOpinion
-from rawdenoise.formats.dng.writer import writer as dng
 from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.libraw import read_libraw
 from rawdenoise.isolation.isolated_reader import IsolatedReader
