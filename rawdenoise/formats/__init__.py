@@ -1,4 +1,4 @@
-"""Files in: one call reads any capture into a `RawImage`."""
+"""Files to captures and back: one call reads any file into a `RawImage`; DNGs and TIFFs are written here."""
 
 from __future__ import annotations
 
