@@ -187,7 +187,7 @@ class ModelStore:
         return folder
 
     def _folder(self, id: str) -> Path:
-        names = self._names()
+        names = _list_models(self.folder)
         matches = [name for name in names if name == id] or [
             name for name in names if id and name.startswith(id)
         ]
@@ -201,12 +201,6 @@ class ModelStore:
             )
         return self.folder / matches[0]
 
-    def _names(self) -> list[str]:
-        """The folders that hold a card; one without is what an interrupted save left."""
-        return sorted(
-            path.parent.name for path in self.folder.glob(f"*/{CARD}") if MODEL_ID.fullmatch(path.parent.name)
-        )
-
     def _card(self, path: Path) -> ModelCard:
         """Parse a card once, and again only when its file has changed."""
         status = path.stat()
@@ -219,7 +213,7 @@ class ModelStore:
 
     def _survey(self) -> tuple[list[ModelCard], list[ModelFileError]]:
         cards, errors = [], []
-        for name in self._names():
+        for name in _list_models(self.folder):
             path = self.folder / name / CARD
             try:
                 with guard_model(path):
@@ -227,6 +221,13 @@ class ModelStore:
             except ModelFileError as error:
                 errors.append(ModelFileError(str(error), path))
         return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors
+
+
+def _list_models(folder: Path) -> list[str]:
+    """The folders that hold a card; one without is what an interrupted save left."""
+    return sorted(
+        path.parent.name for path in folder.glob(f"*/{CARD}") if MODEL_ID.fullmatch(path.parent.name)
+    )
 
 
 def _explain_missing(camera: Camera, cards: list[ModelCard]) -> str:
