@@ -7,10 +7,13 @@ options adds what is new, and `--report` prints what there is without measuring.
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Mapping
 from types import MappingProxyType
 
 import click
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch is loaded
 
 MODULES: Mapping[str, str] = MappingProxyType(
     {

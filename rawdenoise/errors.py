@@ -174,6 +174,10 @@ class TooFewCapturesError(TrainingError):
     """No camera has captures enough."""
 
 
+class UnusableCleanError(TrainingError):
+    """The captures that were given as clean ones are of no use as such."""
+
+
 class NoCleanCapturesError(TrainingError):
     """Unpaired learning was asked for, and no capture is clean."""
 

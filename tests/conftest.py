@@ -67,6 +67,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     os.environ["RAWDENOISE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _cpu() -> None:
+    """Tests compare exactly, on the processor: what "auto" finds elsewhere is not looked for."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture
 def own_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model store of the test's own."""

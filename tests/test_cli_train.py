@@ -19,6 +19,7 @@ from rawdenoise.app.stores import user_stores
 from rawdenoise.calibration.frames import find_frame_files
 from rawdenoise.capture.raw import Camera, Cfa
 from rawdenoise.cli import main
+from rawdenoise.cli.training_report import REMEDIES
 from rawdenoise.errors import DiskFullError
 from rawdenoise.files.digests import Digests
 from rawdenoise.formats import read_raw
@@ -123,6 +124,9 @@ def test_json_is_an_object_for_each_camera_and_nothing_else(captures: Path, tmp_
 
 def test_former_names_still_work(captures: Path, tmp_path: Path) -> None:
     assert train(tmp_path, captures, "--images", "16").exit_code == 0
+    unread = {"RAWDENOISE_TRAIN_IMAGES": "-3", "RAWDENOISE_TRAIN_MINUTES": "1"}
+    said = CliRunner().invoke(main, ["train", str(captures)], env=unread)
+    assert (said.exit_code, "-3" in said.stderr) == (2, True)
     said = CliRunner().invoke(main, ["train-base", str(tmp_path / "base.rawdenoise")])
     assert (said.exit_code, "--minutes or --crops" in said.stderr) == (2, True)
     helped = (
@@ -163,6 +167,9 @@ def test_a_model_that_cannot_be_kept_is_not_lost(
 def test_a_model_has_a_page_and_a_history(captures: Path, tmp_path: Path) -> None:
     a_capture(captures / "3.dng", 192, 256, seed=3)  # four tiles: one can be held out
     assert train(tmp_path, captures, "--images", "16").exit_code == 0
+    unread = {"RAWDENOISE_TRAIN_IMAGES": "-3", "RAWDENOISE_TRAIN_MINUTES": "1"}
+    said = CliRunner().invoke(main, ["train", str(captures)], env=unread)
+    assert (said.exit_code, "-3" in said.stderr) == (2, True)
     (card,) = user_stores().models.cards()
     assert card.options["start"] == load_bundled("fast").card.id
     assert [check["images"] for check in card.history] == [0, 16]
@@ -315,3 +322,16 @@ def test_a_seed_that_no_generator_takes_is_a_wrong_option(tmp_path: Path, comman
     paths = [str(a_capture(tmp_path / "a.dng"))] if command == "train" else ["-o", str(tmp_path / "demo")]
     said = CliRunner().invoke(main, [command, *paths, "--seed", seed])
     assert (said.exit_code, "0<=x<=2147483647" in said.stderr) == (2, True), said.output
+
+
+def test_what_can_be_done_about_an_error_is_an_option_of_the_command() -> None:
+    helped = CliRunner().invoke(main, ["train", "--help"]).output
+    options = [word for text in REMEDIES.values() for word in re.findall(r"--[a-z-]+", text)]
+    assert {"--finish", "--scratch", "--clean", "--min-captures"} <= set(options)
+    assert all(option in helped for option in options)
+
+
+def test_a_method_needs_no_model(tmp_path: Path) -> None:
+    words = ["denoise", str(tmp_path), "-o", str(tmp_path / "out"), "--model", "fast", "--method", "fast"]
+    said = CliRunner().invoke(main, words)
+    assert (said.exit_code, "leave --model out" in said.stderr) == (2, True)

@@ -166,14 +166,15 @@ def test_sighup_reads_the_file_again_and_a_mistake_changes_nothing() -> None:
 
 def test_the_printed_service_runs_this_very_command(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("watch").mkdir()  # a folder called like a word of the command
-    words = ["in", "-o", "not there yet", "--settle", "7", "--sidecars", "--state", "s", "--failed-dir", "f"]
+    words = ["in", "-o", "not there yet", "--settle", "7", "--sidecars", "--state", "s", "--failed-dir", "f",
+             "--base", "best"]  # fmt: skip
     result = rawdenoise("watch", *words, "--print-service", "systemd")
     here = Path.cwd()
     assert result.exit_code == 0
     (line,) = [line for line in result.stdout.splitlines() if line.startswith("ExecStart=")]
     assert line == (
         f'ExecStart=:{sys.executable} -m rawdenoise watch {here}/in --output "{here}/not there yet"'
-        f" --settle 7.0 --sidecars --failed-dir {here}/f --state {here}/s"
+        f" --settle 7.0 --sidecars --failed-dir {here}/f --bundled best --state {here}/s"
     )
     assert not Path("not there yet").exists()
     assert "systemctl --user enable --now rawdenoise" in result.stderr
@@ -259,4 +260,5 @@ def test_no_ledger_is_one_clear_line() -> None:
     result = queue("list")
     assert result.exit_code == 3
     assert "no ledger there" in result.stderr
+    assert "--state" in result.stderr
     assert not Path("state").exists()

@@ -224,7 +224,7 @@ def test_auto_is_the_default_everywhere(name: str) -> None:
     (option,) = (param for param in command.params if param.name == "levels")
     assert isinstance(option.type, click.Choice)
     assert [*option.type.choices] == [*OutputLevels]
-    assert option.default == Recipe().levels == Recipe().levels == "auto"
+    assert option.default == Recipe().levels == "auto"
 
 
 def test_a_list_of_opcodes_that_cannot_be_read_keeps_the_sensor_s_scale() -> None:

@@ -12,7 +12,7 @@ from test_cli_denoise import _one_thread, a_capture
 
 from rawdenoise.app.stores import user_stores
 from rawdenoise.cli import main
-from rawdenoise.errors import TrainingError
+from rawdenoise.errors import TrainingError, UnfinishableError
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.nets import BlindSpotDenoiser, Network, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
@@ -279,7 +279,7 @@ def test_it_goes_on_where_it_was_in_either_stage(captures: Path, tmp_path: Path,
         trained(tmp_path / "parts", share)
     assert stopped.value.crops == 4 * math.ceil(share * 48 / 4)  # of both stages, in whole steps
     if share < FIRST_STAGE_SHARE:
-        with pytest.raises(TrainingError, match="still learning the noise"):
+        with pytest.raises(UnfinishableError, match="still learning the noise"):
             trained(tmp_path / "parts", crops=None, minutes=0.0)
     parts = trained(tmp_path / "parts")
     assert parts.model.card.weights_sha256 == whole.model.card.weights_sha256
@@ -318,7 +318,7 @@ def test_a_first_stage_learns_noise_that_the_risk_does_not_believe_in(
         (["--clean", "auto", "--clean", "."], 2, "--clean auto is to find them"),
         (["--clean", "no-such-folder"], 2, "--clean 'no-such-folder': there is no such file or folder"),
         (["--clean", ""], 2, "--clean '': there is no such file or folder"),
-        (["--crops", "16"], 1, "no capture here is clean"),
+        (["--crops", "16"], 1, "(--clean where they lie elsewhere)"),
     ],
 )
 def test_what_cannot_be_done_is_said(
@@ -341,4 +341,4 @@ def test_clean_captures_of_another_camera_are_refused(captures: Path, tmp_path: 
     other = a_capture(tmp_path / "other.dng", 200, 256, seed=3)
     result = train(tmp_path, captures, "--clean", other, "--crops", "16")
     assert result.exit_code == 1
-    assert "none of the captures given as clean is of Test One" in result.stderr
+    assert "none of the captures given as clean is of Test One (--clean)" in result.stderr

@@ -207,3 +207,13 @@ def test_a_launchd_agent_says_every_word_as_it_is() -> None:
     assert told["ProgramArguments"] == AWKWARD
     assert told["KeepAlive"] is True
     assert told["RunAtLoad"] is True
+
+
+def test_the_former_name_of_a_key_is_read_and_not_beside_the_present_one(tmp_path: Path) -> None:
+    file = tmp_path / "watch.toml"
+    root = '[[root]]\nin = "in"\nout = "out"\nbase = "best"\n'
+    file.write_text(root)
+    assert read_config(file).roots[0].recipe.bundled == "best"
+    file.write_text(root + 'bundled = "fast"\n')
+    with pytest.raises(ConfigError, match="`base` is the former name of `bundled`"):
+        read_config(file)

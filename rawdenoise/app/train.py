@@ -26,6 +26,7 @@ from rawdenoise.errors import (
     Stop,
     TooFewCapturesError,
     TrainingError,
+    UnusableCleanError,
     never,
 )
 from rawdenoise.formats.headerless import PlainLayout
@@ -198,7 +199,7 @@ def _add_clean_captures(
     alike = [group for group in clean if group.camera.is_like(captures.camera)]
     own = [capture for group in alike for capture in group.captures]
     if not own:
-        raise TrainingError(f"none of the captures given as clean is of {captures.camera.name}")
+        raise UnusableCleanError(f"none of the captures given as clean is of {captures.camera.name}")
     everything = {capture.digest: capture for capture in (*captures.captures, *own)}
     one_body = {group.camera.serial for group in (captures, *alike)} == {captures.camera.serial}
     camera = captures.camera if one_body else replace(captures.camera, serial="")

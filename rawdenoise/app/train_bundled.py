@@ -40,7 +40,7 @@ def train_bundled(
 
     Raises:
         NothingMatchedError: there are no pictures. SetupError: the device is absent.
-        TrainingStopped, RawDenoiseError: as `training.bundled.train_bundled`.
+        TrainingStopped, RawDenoiseError: as `training.train_bundled.train_bundled`.
     """
     pick_device(request.options.device)
     pictures: list[Path] = []

@@ -42,7 +42,19 @@ class Finite(click.FloatRange):
 
 
 class RenamedOption(click.Option):
-    """An option that also answers to the names it had before, which the help does not show."""
+    """An option that also answers to the names it had before, which the help does not show.
+
+    So do their variables of the environment, after its own.
+    """
+
+    def resolve_envvar_value(self, ctx: click.Context) -> str | None:
+        """Read the variable of its name, else those of its former names."""
+        value = super().resolve_envvar_value(ctx)
+        prefix = ctx.auto_envvar_prefix
+        if value is not None or not prefix:
+            return value
+        names = (f"{prefix}_{name.lstrip('-').replace('-', '_').upper()}" for name in self.opts[1:])
+        return next((os.environ[name] for name in names if os.environ.get(name)), None)
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """Show the first name alone."""
@@ -53,7 +65,7 @@ class RenamedOption(click.Option):
             self.opts = names
 
 
-class FormatName(click.ParamType[str]):
+class FormatName(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.4 on
     """The name of a writer, built in or of another package."""
 
     name = "format"
@@ -114,7 +126,8 @@ def recipe_options(function: Command) -> Command:
         click.option(
             "--bundled", "--base", cls=RenamedOption, type=click.Choice(["fast", "best"]), default="fast",
             show_default=True,
-            help="The bundled model for cameras without one of their own; best takes up to thrice as long.",
+            help="The bundled model for cameras without one of their own, and the network of models that a"
+            " watched folder trains; best takes up to thrice as long.",
         ),
         click.option(
             "--method", metavar="NAME",
@@ -147,10 +160,16 @@ def recipe_options(function: Command) -> Command:
 
 
 def make_recipe(options: Mapping[str, Any], *, estimate: bool = True) -> Recipe:
-    """Make the recipe of what was given for `recipe_options`."""
+    """Make the recipe of what was given for `recipe_options`.
+
+    Raises:
+        click.UsageError: both a model and a method that needs none.
+    """
     from rawdenoise.formats.output_levels import OutputLevels
     from rawdenoise.recipe import Recipe
 
+    if options["model"] and options["method"]:
+        raise click.UsageError("--method denoises without a model; leave --model out")
     names = (
         "model",
         "bundled",

@@ -43,7 +43,7 @@ def list_jobs(only: tuple[str, ...], limit: int, as_json: bool, folder: Path | N
     from rawdenoise.watching.ledger.records import State
     from rawdenoise.watching.status import list_captures
 
-    with _open(folder) as ledger:
+    with open_ledger(folder) as ledger:
         captures = list_captures(ledger, [State(name) for name in only or STATES], limit)
     for capture in captures:
         click.echo(json.dumps(capture) if as_json else _describe_job(**capture))
@@ -58,7 +58,7 @@ def show(id: int, as_json: bool, folder: Path | None) -> None:
     from rawdenoise.watching.clocks import now
     from rawdenoise.watching.status import describe_job
 
-    with _open(folder) as ledger:
+    with open_ledger(folder) as ledger:
         jobs = ledger.jobs.select(ids=(id,))
     if not jobs:
         raise click.ClickException(f"no job {id}; `rawdenoise queue list` shows them")
@@ -82,7 +82,7 @@ def retry(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
     """Try again what failed or was given up: these IDS, or all."""
     from rawdenoise.watching.clocks import now
 
-    with _open(folder) as ledger:
+    with open_ledger(folder) as ledger:
         _print_number("retried", ledger.requests.retry(now(), ids or None), "will be tried again", as_json)
 
 
@@ -103,7 +103,7 @@ def clear(ids: tuple[int, ...], only: tuple[str, ...], as_json: bool, folder: Pa
     if not ids and not only:
         raise click.UsageError("give IDS, or --only STATE")
     states = [State(name) for name in only or JOB_STATES]
-    with _open(folder) as ledger:
+    with open_ledger(folder) as ledger:
         _print_number("cleared", ledger.requests.clear(states, ids or None), "forgotten", as_json)
 
 
@@ -116,7 +116,7 @@ def dismiss(ids: tuple[int, ...], as_json: bool, folder: Path | None) -> None:
 
     No file is touched. `queue clear` takes it back.
     """
-    with _open(folder) as ledger:
+    with open_ledger(folder) as ledger:
         _print_number("dismissed", ledger.requests.dismiss(ids), "dismissed", as_json)
 
 
@@ -127,7 +127,7 @@ def stats(as_json: bool, folder: Path | None) -> None:
     """Count what is in each state, and say how long captures take."""
     from rawdenoise.watching.status import describe_stats
 
-    with _open(folder) as ledger:
+    with open_ledger(folder) as ledger:
         sums = ledger.figures.sum_up(time.time())
     if as_json:
         click.echo(json.dumps(describe_stats(sums)))
@@ -142,11 +142,20 @@ def stats(as_json: bool, folder: Path | None) -> None:
         click.echo(f"waiting      {write_duration(sums.oldest_waiting_s)} at most")
 
 
-def _open(folder: Path | None) -> Ledger:
+def open_ledger(folder: Path | None) -> Ledger:
+    """Open the ledger of a state folder, to look into it.
+
+    Raises:
+        LedgerError: there is none, or it cannot be read.
+    """
     from rawdenoise.watching.config import default_state
     from rawdenoise.watching.ledger import open_existing
+    from rawdenoise.watching.ledger.database import LedgerError, LedgerMissingError
 
-    return open_existing(folder or default_state())
+    try:
+        return open_existing(folder or default_state())
+    except LedgerMissingError as error:
+        raise LedgerError(f"{error}; --state says where that is") from error
 
 
 def _print_number(key: str, number: int, words: str, as_json: bool) -> None:

@@ -29,6 +29,7 @@ from rawdenoise.errors import (
     TooFewCapturesError,
     TrainingError,
     UnfinishableError,
+    UnusableCleanError,
     is_damage,
 )
 from rawdenoise.terminal.live import LiveLine
@@ -41,6 +42,7 @@ REMEDIES = {
     ScratchError: "; choose another folder with --scratch",
     TooFewCapturesError: "; add some, or lower --min-captures",
     NoCleanCapturesError: " (--clean where they lie elsewhere)",
+    UnusableCleanError: " (--clean)",
     UnfinishableError: "; to go on, leave --finish out",
 }
 

@@ -18,11 +18,11 @@ from rich.text import Text
 
 from rawdenoise.app.stores import user_stores
 from rawdenoise.cli.arguments import make_recipe
+from rawdenoise.cli.queue import open_ledger
 from rawdenoise.files.names import make_absolute
 from rawdenoise.terminal.signals import stop_on_signal
 from rawdenoise.terminal.text import to_one_line, write_duration
-from rawdenoise.watching.config import WatchConfig, configure, default_state, read_config
-from rawdenoise.watching.ledger import open_existing
+from rawdenoise.watching.config import WatchConfig, configure, read_config
 from rawdenoise.watching.ledger.records import State
 from rawdenoise.watching.reports import JsonReport, PlainReport
 from rawdenoise.watching.service import RunOptions
@@ -101,7 +101,7 @@ def _spell_options(ctx: click.Context) -> Iterator[str]:
             continue
         value = ctx.params[param.name]
         if isinstance(param, click.Option):
-            yield param.opts[-1]
+            yield next((name for name in param.opts if name.startswith("--")), param.opts[0])
         if value is not True:
             yield str(make_absolute(value) if isinstance(value, Path) else value)
 
@@ -116,7 +116,7 @@ def _err(line: str) -> None:
 
 def show_status(state: Path | None) -> int:
     """Show what the watchers of a state folder are at: live on a terminal, once elsewhere."""
-    with open_existing(state or default_state()) as ledger:
+    with open_ledger(state) as ledger:
         console = Console()
         if not console.is_terminal:
             console.print(_page(read_status(ledger)))

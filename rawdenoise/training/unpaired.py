@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float16, Float32
 from numpy.random import Generator
 from torch import Tensor
 
-from rawdenoise.errors import NoCleanCapturesError, TrainingError
+from rawdenoise.errors import NoCleanCapturesError, TrainingError, UnusableCleanError
 from rawdenoise.models.model import Model
 from rawdenoise.nets import BlindSpotDenoiser, Network
 from rawdenoise.nets.gaussians import mix
@@ -228,7 +228,7 @@ def clean_captures(store: TileStore, captures: CaptureSet, unpaired: Unpaired) -
 
     tiles = tuple(filter(is_clean, store.tiles))
     if not tiles and named is not None and not any(map(is_clean, store.held_out)):
-        raise TrainingError(
+        raise UnusableCleanError(
             f"of the {len(files)} captures given as clean none has a tenth of the others' noise variance"
         )
     if not tiles:
@@ -254,7 +254,7 @@ def clean_isos(noise: Sequence[NoiseModel], *, named: bool = False) -> list[int]
             else "no capture here is clean"
         )  # fmt: skip
         remedy = "" if named else "; add captures at base ISO"
-        raise (TrainingError if named else NoCleanCapturesError)(
+        raise (UnusableCleanError if named else NoCleanCapturesError)(
             f"{what}: the noise variance differs by a factor of {ratio:.1f}, and "
             f"{1 / MAXIMUM_CLEAN_VARIANCE:.0f} is needed{remedy}"
         )

@@ -90,7 +90,7 @@ def _read_config(path: Path) -> WatchConfig:
     tables = stated.pop("root", None)
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise ConfigError(f"{path}: there is no [[root]] table; each has at least `in` and `out`")
-    stated, *tables = (_rename_former_keys(table) for table in (stated, *tables))
+    stated, *tables = (_rename_former_keys(table, path) for table in (stated, *tables))
     service = {key: stated.pop(key) for key in _Service.__annotations__ if key in stated}
     top = _Place(path)
     top.check({**service, **stated})
@@ -248,7 +248,10 @@ class _Place:
         return ConfigError(f"{self.path}: {self.part}`{error.key}` {error.reason}{meant}")
 
 
-def _rename_former_keys(table: dict[str, Any]) -> dict[str, Any]:
+def _rename_former_keys(table: dict[str, Any], path: Path) -> dict[str, Any]:
+    for former, name in _FORMER.items():
+        if former in table and name in table:
+            raise ConfigError(f"{path}: `{former}` is the former name of `{name}`: leave one of them out")
     return {_FORMER.get(key, key): value for key, value in table.items()}
 
 

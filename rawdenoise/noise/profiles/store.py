@@ -57,7 +57,7 @@ class ProfileStore:
     def __init__(self, folder: Path, *, bundled: Path | None = None) -> None:
         self.folder = folder
         self.bundled = bundled or bundled_folder()
-        self._parsed: dict[Path, tuple[object, CameraProfile | ProfileError]] = {}
+        self._parsed: dict[Path, tuple[object, CameraProfile]] = {}
 
     def profiles(self) -> list[StoredProfile]:
         """Every readable profile, the user's first, by name."""
@@ -179,8 +179,8 @@ class ProfileStore:
         if known is None or signature is None or known[0] != signature:
             try:
                 known = signature, load_profile(path)
-            except ProfileError as error:
-                known = signature, error
+            except ProfileError as error:  # not kept: the disk may have refused for a moment
+                return error
             self._parsed[path] = known
         return known[1]
 

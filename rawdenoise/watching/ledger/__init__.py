@@ -16,7 +16,7 @@ from types import TracebackType
 
 from filelock import FileLock
 
-from rawdenoise.watching.ledger.database import LedgerError, open_database
+from rawdenoise.watching.ledger.database import LedgerError, LedgerMissingError, open_database
 from rawdenoise.watching.ledger.facts import Facts
 from rawdenoise.watching.ledger.figures import Figures
 from rawdenoise.watching.ledger.file_index import FileIndex
@@ -89,8 +89,8 @@ def open_existing(folder: Path) -> Ledger:
     """Open a ledger to look into, not to work by.
 
     Raises:
-        LedgerError: there is none, or it cannot be read.
+        LedgerMissingError: there is none. LedgerError: it cannot be read.
     """
     if not (folder / LEDGER_NAME).exists():
-        raise LedgerError(f"{folder}: no ledger there; it is in the state folder of `rawdenoise watch`")
+        raise LedgerMissingError(f"{folder}: no ledger there; it is where `rawdenoise watch` has put it")
     return Ledger(folder, owner=False)

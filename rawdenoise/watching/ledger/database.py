@@ -81,6 +81,10 @@ class LedgerError(RawDenoiseError):
     exit_code = 3
 
 
+class LedgerMissingError(LedgerError):
+    """There is no ledger where one was looked for."""
+
+
 class LedgerBrokenError(LedgerError):
     """The ledger's file is damaged, or not one that this version knows: opened anew, it is put aside."""
 
