@@ -17,6 +17,7 @@ from typing import Any
 
 import click
 import numpy as np
+import torch
 from lab.report import Page, markdown
 from lab.store import Lab
 from lab.table import COUNT, Words, option, table
@@ -67,6 +68,7 @@ def kills(lab: Lab, every_call: int, only: Sequence[str]) -> Page:
     """
 
     def measure() -> object:
+        torch.set_num_threads(1)  # what is forked beside OpenMP's threads would wait for them for ever
         _make_trainings_short()
         with tempfile.TemporaryDirectory() as work:
             cases = [case for case in _cases(Path(work)) if case.name in only]
