@@ -31,6 +31,11 @@ class RawDenoiseError(Exception):
     exit_code = 1
 
 
+def exit_code_of(error: Exception) -> int:
+    """Tell what the process exits with if this is its only error; 1 of a bug."""
+    return error.exit_code if isinstance(error, RawDenoiseError) else 1
+
+
 class FileError(RawDenoiseError):
     """Something is wrong with one file; the line reads `path: reason`."""
 

@@ -16,9 +16,11 @@ from conftest import make_raw
 from test_cli_denoise import a_capture
 
 import rawdenoise
+from rawdenoise.app import public
 from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.raw import Camera
-from rawdenoise.errors import OutputError, OutputExistsError
+from rawdenoise.errors import ExtensionError, OutputError, OutputExistsError
+from rawdenoise.extensions.registry import Extension, extensions
 from rawdenoise.formats import read_raw
 from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.models.model import new_model
@@ -118,6 +120,16 @@ def test_the_suffix_says_the_format(tmp_path: Path, name: str) -> None:
     assert rawdenoise.write(make_raw(64, 96), tmp_path / name).stat().st_size > 0
     if "mosaic" in name:
         assert np.array_equal(read_raw(tmp_path / name).mosaic, make_raw(64, 96).mosaic)
+
+
+def test_another_package_s_broken_writer_stops_no_format_that_is_built_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = Extension("writers", "broken", "no_such_module:writer", "a-package", "1.0")
+    monkeypatch.setattr(public, "extensions", lambda group: {**extensions(group), "broken": broken})
+    assert rawdenoise.write(make_raw(64, 96), tmp_path / "b.dng").stat().st_size > 0
+    with pytest.raises(ExtensionError):
+        rawdenoise.write(make_raw(64, 96), tmp_path / "b.jpg")
 
 
 def test_an_unknown_suffix_is_said(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 from rawdenoise.app.planning import FileJob, begin_result
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.capture.raw import Camera, RawImage
-from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped
+from rawdenoise.errors import OutputError, RawDenoiseError, Stop, Stopped, exit_code_of, never
 from rawdenoise.files.outputs import STANDINGS_OF_SOURCE
 from rawdenoise.files.sidecars import Sidecars, copy_missing
-from rawdenoise.files.sources import name_of, read_digested
+from rawdenoise.files.sources import is_same_file, name_of, read_digested
 from rawdenoise.formats import LAYOUT_SUFFIXES
 from rawdenoise.formats.dng.writer import list_compromises
 from rawdenoise.formats.headerless import PlainLayout
@@ -111,7 +111,7 @@ def make_steps(
         if signing is not None:
             image = denoised.image
             denoised = sign(denoised, image.source_digest, signing.recipe_of(image.source))
-        if _is_same_file(denoised.image.source, output):
+        if is_same_file(denoised.image.source, output):
             raise OutputError(output, "is the source itself; give another folder, or another name")
         written = write(denoised, output, format=recipe.format, replace=overwrite or output in remade)
         if keep_mtime:
@@ -141,14 +141,6 @@ def sign(denoised: Denoised, source_digest: str, recipe_digest: str) -> Denoised
     return replace(denoised, provenance=provenance)
 
 
-def _is_same_file(source: Path, output: Path) -> bool:
-    """Whether two paths are of one file, whatever case or link they go by."""
-    try:
-        return source.samefile(output)
-    except OSError:
-        return False
-
-
 def add_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Iterator[FileResult]:
     """Copy what belongs to each capture beside its output, as soon as that is there, or was.
 
@@ -167,7 +159,7 @@ def add_sidecars(results: Iterable[FileResult], sidecars: Sidecars) -> Iterator[
 
 
 def run_batch(
-    jobs: Iterable[FileJob], steps: Steps, *, in_flight: int = 2, stop: Stop = lambda: False
+    jobs: Iterable[FileJob], steps: Steps, *, in_flight: int = 2, stop: Stop = never
 ) -> Generator[FileResult, None, None]:
     """Do the jobs and give each one's result as soon as it is there.
 
@@ -240,7 +232,7 @@ def run_file(job: FileJob, steps: Steps, network: Executor, stop: Stop) -> FileR
             result,
             status=Status.FAILED,
             reason=explain_failure(error, job.source),
-            exit_code=find_exit_code(error),
+            exit_code=exit_code_of(error),
             error=error,
         )
 
@@ -259,8 +251,3 @@ def explain_failure(error: Exception, source: Path) -> str:
         return "not enough memory; try --jobs 1"
     first = str(error).strip().partition("\n")[0]
     return f"unexpected {type(error).__name__}: {first}".removesuffix(": ")
-
-
-def find_exit_code(error: Exception) -> int:
-    """Tell what the process would exit with if this were its only error."""
-    return error.exit_code if isinstance(error, RawDenoiseError) else 1

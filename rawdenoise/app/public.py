@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rawdenoise import formats, pipeline
 from rawdenoise.app import calibrate as calibration
 from rawdenoise.app import inspect as inspection
 from rawdenoise.app import train as training
+from rawdenoise.app.denoise import choose_denoisers
 from rawdenoise.app.stores import Stores, user_stores
 from rawdenoise.app.training_events import OnEvent, ignore
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import CalibrationError, OutputError, TrainingError
 from rawdenoise.extensions.registry import extensions
+from rawdenoise.files.sources import is_same_file
 from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.writers import find_writer
 from rawdenoise.models.archive import SUFFIX, read_model
 from rawdenoise.models.bundled import BUNDLED
 from rawdenoise.models.choice import choose_model, find_model
-from rawdenoise.models.method import Method, load_method
+from rawdenoise.models.method import Method
 from rawdenoise.models.model import Model
 from rawdenoise.noise.profiles.profile import CameraProfile
-from rawdenoise.pipeline import Denoised
+from rawdenoise.pipeline import DEFAULT_RECIPE, Denoised
 from rawdenoise.recipe import Recipe
 from rawdenoise.training.options import TrainingOptions
-
-DEFAULT_RECIPE = Recipe()
 
 
 def read_raw(source: str | Path, *, layout: PlainLayout | None = None) -> RawImage:
@@ -59,22 +60,11 @@ def denoise(
         ProfileError: the noise profile of this camera cannot be understood.
     """
     known = user_stores() if stores is None else stores
-    return pipeline.denoise(
-        raw, _choose_model(raw, model, recipe, known), recipe, profiles=known.profiles, device=device
-    )
-
-
-def _choose_model(
-    raw: RawImage, model: Model | Method | str | None, recipe: Recipe, stores: Stores
-) -> Model | Method | None:
-    if recipe.strength == 0 or isinstance(model, Model | Method):
-        return model if isinstance(model, Model | Method) else None
-    if model is None and recipe.method is not None:
-        return load_method(recipe.method)
-    id = recipe.model if model is None else model
-    if id is not None:
-        return find_model(id, stores.models)
-    return choose_model(raw.camera, stores.models, bundled=recipe.bundled)
+    if isinstance(model, str):
+        recipe = replace(recipe, model=model, method=None)
+    if not isinstance(model, Model | Method):
+        model = choose_denoisers(recipe, known.models, device=device)(raw.camera)
+    return pipeline.denoise(raw, model, recipe, profiles=known.profiles, device=device)
 
 
 def write(
@@ -90,27 +80,21 @@ def write(
     path = Path(output)
     denoised = result if isinstance(result, Denoised) else pipeline.leave_untouched(result)
     name = _find_format(path) if format is None else format
-    if _is_source(denoised.image.source, path):
+    if is_same_file(denoised.image.source, path):
         raise OutputError(path, "is the source itself; give another name")
     return pipeline.write(denoised, path, format=name, replace=overwrite)
 
 
 def _find_format(output: Path) -> str:
+    """Tell the format by the suffix; what is built in needs nothing of other packages, broken or not."""
     name = output.name.lower()
-    suffixes = {find_writer(name).suffix: name for name in extensions("writers")}
+    suffixes = {known.suffix: str(known) for known in Format} | {".tiff": str(Format.TIFF)}
+    if not name.endswith(tuple(suffixes)):
+        suffixes |= {find_writer(writer).suffix: writer for writer in extensions("writers")}
     fitting = [suffix for suffix in suffixes if name.endswith(suffix)]
-    if not fitting and name.endswith(".tiff"):
-        return Format.TIFF
     if not fitting:
         raise OutputError(output, f"is of no known format; its name may end in {', '.join(sorted(suffixes))}")
     return suffixes[max(fitting, key=len)]
-
-
-def _is_source(source: Path, output: Path) -> bool:
-    try:
-        return output.samefile(source)
-    except OSError:
-        return False
 
 
 def load_model(name: str | Path, *, stores: Stores | None = None) -> Model:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from rawdenoise.capture.raw import Camera
-from rawdenoise.errors import RawDenoiseError, TrainingError, explain
+from rawdenoise.errors import RawDenoiseError, TrainingError, exit_code_of, explain
 from rawdenoise.models.card import CLEAN_OPTION, ModelCard
 from rawdenoise.terminal.text import count_noun
 from rawdenoise.training.captures import Capture, CaptureSet
@@ -123,9 +123,7 @@ class CameraTrained:
     @property
     def exit_code(self) -> int:
         """That of its error, 1 of a bug, 0 where there is none."""
-        if self.error is None:
-            return 0
-        return self.error.exit_code if isinstance(self.error, RawDenoiseError) else 1
+        return 0 if self.error is None else exit_code_of(self.error)
 
     def as_json(self) -> dict[str, object]:
         """Give it as what JSON holds; estimates in dB."""

@@ -12,7 +12,7 @@ import click
 
 from rawdenoise import __version__
 from rawdenoise.cli.wording import name_options
-from rawdenoise.errors import RawDenoiseError
+from rawdenoise.errors import RawDenoiseError, exit_code_of
 from rawdenoise.terminal.signals import Ended, end_on_signal
 from rawdenoise.terminal.streams import BROKEN_PIPE_EXIT_CODE, discard, standard_streams
 from rawdenoise.terminal.text import to_one_line
@@ -79,7 +79,7 @@ class Commands(click.Group):
         except Exception as error:
             if ctx.params.get("debug"):
                 raise
-            exit_code = error.exit_code if isinstance(error, RawDenoiseError) else 1
+            exit_code = exit_code_of(error)
             click.echo(
                 _line(error) if exit_code == INTERRUPTED_EXIT_CODE else f"error: {_line(error)}", err=True
             )

@@ -71,6 +71,14 @@ def check_unchanged(path: Path, signature: Signature | None) -> None:
         raise SourceChangedError(path, "is gone" if now is None else "changed while it was being read")
 
 
+def is_same_file(path: Path, other: Path) -> bool:
+    """Whether two paths are of one file, whatever case or link they go by."""
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
+
+
 def digest_of(path: Path, signature: Signature, stopped: Callable[[], bool] = lambda: False) -> str:
     """SHA-256 of a file's content, in hexadecimal; empty if it was stopped on the way.
 

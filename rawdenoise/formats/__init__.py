@@ -68,20 +68,17 @@ def read_raw(path: Path, *, layout: PlainLayout | None = None) -> RawImage:
 
 
 def _read(path: Path, layout: PlainLayout | None) -> RawImage:
-    suffix = path.suffix.lower()
-    if suffix in SIDD_SUFFIXES:
-        from rawdenoise.formats.sidd import read_sidd
+    from rawdenoise.formats.readers import LIBRAW, SIDD
 
-        return read_sidd(path)
+    suffix = path.suffix.lower()
+    if suffix in SIDD.suffixes:
+        return SIDD(path)
     if suffix in PLAIN_SUFFIXES or (layout is not None and suffix in LAYOUT_SUFFIXES | {".raw"}):
         from rawdenoise.formats.headerless import read_plain
 
         return read_plain(path, layout)
-    if suffix in foreign_readers():
-        return foreign_readers()[suffix](path)
-    from rawdenoise.formats.libraw import read_libraw
-
-    return read_libraw(path)
+    foreign = None if suffix in LIBRAW.suffixes else foreign_readers().get(suffix)
+    return (foreign or LIBRAW)(path)
 
 
 @cache

@@ -12,6 +12,7 @@ from pathlib import Path
 from rawdenoise.atomic import check_output, remove_abandoned, write_bytes
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import ModelFileError, ModelMissingError, OutputError
+from rawdenoise.files.parsed import ParsedFiles
 from rawdenoise.models.archive import SUFFIX, read_archive, write_archive
 from rawdenoise.models.card import (
     CARD,
@@ -54,7 +55,7 @@ class ModelStore:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._cards: dict[Path, tuple[object, ModelCard]] = {}
+        self._cards = ParsedFiles(_read_card)
 
     def cards(self) -> list[ModelCard]:
         """Every readable card, newest first; the weights are not looked at."""
@@ -201,26 +202,20 @@ class ModelStore:
             )
         return self.folder / matches[0]
 
-    def _card(self, path: Path) -> ModelCard:
-        """Parse a card once, and again only when its file has changed."""
-        status = path.stat()
-        signature = status.st_size, status.st_mtime_ns, status.st_ino
-        known = self._cards.get(path)
-        if known is None or known[0] != signature:
-            known = signature, parse_card(read_part(path, LARGEST_PART[CARD]), path)
-            self._cards[path] = known
-        return known[1]
-
     def _survey(self) -> tuple[list[ModelCard], list[ModelFileError]]:
         cards, errors = [], []
         for name in _list_models(self.folder):
             path = self.folder / name / CARD
             try:
                 with guard_model(path):
-                    cards.append(self._card(path))
+                    cards.append(self._cards(path))
             except ModelFileError as error:
                 errors.append(ModelFileError(str(error), path))
         return sorted(cards, key=lambda card: (card.created, card.id), reverse=True), errors
+
+
+def _read_card(path: Path) -> ModelCard:
+    return parse_card(read_part(path, LARGEST_PART[CARD]), path)
 
 
 def _list_models(folder: Path) -> list[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib.resources
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rawdenoise.atomic import atomic_output, remove_abandoned, write_bytes
 from rawdenoise.capture.raw import Camera, Levels
 from rawdenoise.errors import ProfileError, ProfileExistsError, guard
+from rawdenoise.files.parsed import ParsedFiles
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import (
     CameraProfile,
@@ -57,7 +57,7 @@ class ProfileStore:
     def __init__(self, folder: Path, *, bundled: Path | None = None) -> None:
         self.folder = folder
         self.bundled = bundled or bundled_folder()
-        self._parsed: dict[Path, tuple[object, CameraProfile]] = {}
+        self._parsed = ParsedFiles(load_profile)
 
     def profiles(self) -> list[StoredProfile]:
         """Every readable profile, the user's first, by name."""
@@ -162,27 +162,13 @@ class ProfileStore:
         profiles, broken = [], []
         for folder in (self.folder, self.bundled):
             for path in sorted(folder.glob(f"*{PROFILE_SUFFIX}")):
-                profile = self._profile(path)
-                if isinstance(profile, ProfileError):
-                    broken.append((path, profile))
+                try:
+                    profile = self._parsed(path)
+                except ProfileError as error:
+                    broken.append((path, error))
                 else:
                     profiles.append(StoredProfile(profile, path, folder == self.bundled))
         return profiles, broken
-
-    def _profile(self, path: Path) -> CameraProfile | ProfileError:
-        """Parse a profile once, and again only when its file has changed."""
-        signature: object = None
-        with suppress(OSError):
-            status = path.stat()
-            signature = status.st_size, status.st_mtime_ns, status.st_ino
-        known = self._parsed.get(path)
-        if known is None or signature is None or known[0] != signature:
-            try:
-                known = signature, load_profile(path)
-            except ProfileError as error:  # not kept: the disk may have refused for a moment
-                return error
-            self._parsed[path] = known
-        return known[1]
 
 
 def load_profile(path: Path) -> CameraProfile:
