@@ -30,7 +30,7 @@ test-pythons: $(VENV)/installed
 	rm -rf dist && $(BIN)/python -m build --wheel --no-isolation -o dist .
 	set -e; for version in $(PYTHONS); do \
 	    uv venv --quiet --allow-existing --python $$version .venv-$$version; \
-	    uv pip install --quiet --python .venv-$$version -c constraints.txt dist/*.whl beartype h5py hypothesis pytest pytest-xdist; \
+	    uv pip install --quiet --python .venv-$$version -c constraints.txt dist/*.whl beartype h5py scipy hypothesis pytest pytest-xdist; \
 	    .venv-$$version/bin/python -P $(PYTEST) -o addopts=-ra $(MAIN_JOB); \
 	done
 
