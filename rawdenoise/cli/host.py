@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -213,7 +214,7 @@ def wants_json(words: list[str], environment: Mapping[str, str]) -> bool:
     wanted = environment.get(f"RAWDENOISE_{command.upper().replace('-', '_')}_PROGRESS", "")
     if "--" in words:
         words = words[: words.index("--")]
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if word == "--progress":
             wanted = following
         elif word.startswith("--progress="):
