@@ -120,8 +120,8 @@ class BatchReport:
         summary = summarize(self.results)
         for line in describe_batch(summary, time.perf_counter() - self._start):
             self.host.say(line)
-        for line in describe_failures(summary):
-            self.host.say(line, "error")
+        for line, first in describe_failures(summary):
+            self.host.say(line, "error", first)
 
     def exit_code(self) -> int:
         """0 nothing failed, 3 nothing was done for want of a model or device, else 1."""
@@ -197,13 +197,13 @@ def describe_batch(summary: BatchSummary, elapsed_s: float) -> Iterator[str]:
         )
 
 
-def describe_failures(summary: BatchSummary) -> Iterator[str]:
-    """Say why files failed, each reason once."""
+def describe_failures(summary: BatchSummary) -> Iterator[tuple[str, Path | None]]:
+    """Say why files failed, each reason once, with the first of them."""
     for reason, (first, count) in list(summary.failures.items())[:MOST_REASONS]:
         more = f" and {count - 1} more" if count > 1 else ""
-        yield f"  failed: {to_one_line(first)}{more}: {to_one_line(reason)}"
+        yield f"  failed: {to_one_line(first)}{more}: {to_one_line(reason)}", first
     if (others := len(summary.failures) - MOST_REASONS) > 0:
-        yield f"  and {count_noun(others, 'other reason')}; --json says all of them"
+        yield f"  and {count_noun(others, 'other reason')}; --json says all of them", None
 
 
 def _name_sources(sources: Sequence[Path]) -> str:

@@ -75,6 +75,10 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     """
     _check(options)
     host = find_host(ctx, options, reads_stdin=str(options["files_from"]) == "-")
+    if _may_be_many(paths, options["files_from"]) and not (options["dry_run"] or host.is_isolated):
+        from rawdenoise.isolation.isolated_reader import shared_reader
+
+        shared_reader().start()  # it gets ready while torch is loaded
     from rawdenoise.app.denoise import DenoiseRequest, denoise_batch, plan_batch
     from rawdenoise.app.planning import IfExists
     from rawdenoise.app.stores import user_stores
@@ -121,6 +125,11 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
         denoise_batch, request, plan, stores, digests, on_progress=host.advance, is_isolated=host.is_isolated
     )
     ctx.exit(report.run(plan, lambda stop: start(stop=stop), resumes=resumes))
+
+
+def _may_be_many(paths: tuple[Path, ...], files_from: Path | None) -> bool:
+    """Whether more than one file may have been given."""
+    return len(paths) > 1 or files_from is not None or any(path.is_dir() for path in paths)
 
 
 def _check(options: dict[str, Any]) -> None:

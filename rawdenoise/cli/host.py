@@ -119,6 +119,9 @@ class JsonHost(Host):
         """Say a line as a message."""
         text = to_one_line(" ".join(line.split("\n")).strip())
         if text:
+            with self._lock:
+                if self._untold.get("fraction") == 1:  # a summary comes after all that it sums up
+                    self._tell()
             where = None if file is None else str(file)
             self._give("message", {"level": level, "file": where, "text": text})
 
@@ -142,6 +145,11 @@ class JsonHost(Host):
             self._untold = fields
             if time.perf_counter() - self._told >= TELL_S:
                 self._tell()
+
+    def result(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Give a result in a line of standard output, whole even where both streams are one pipe."""
+        with self._lock:
+            super().result(kind, fields)
 
     def end(self, exit_code: int) -> int:
         """Say how it ended, and nothing after that; returns the exit code of the process."""

@@ -295,6 +295,9 @@ def _take_over_streams() -> tuple[int, int]:
 
 def _warm_up() -> Stores:
     """Load what takes long, and give the stores whose models stay loaded."""
+    from rawdenoise.isolation.isolated_reader import shared_reader
+
+    shared_reader().start()
     from rawdenoise.app import denoise  # noqa: F401 - torch comes with it
     from rawdenoise.app.stores import user_stores
     from rawdenoise.models.loaded import LoadedModels

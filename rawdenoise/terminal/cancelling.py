@@ -28,11 +28,12 @@ def watch_for_cancel(on_cancel: Callable[[], None], *, file: Path | None, stdin:
     ended = threading.Event()
 
     def watch() -> None:
-        while not ended.wait(POLL_S):
+        while not ended.is_set():
             if (file is not None and os.path.lexists(file)) or (is_closed is not None and is_closed()):
                 if not ended.is_set():
                     on_cancel()
                 return
+            ended.wait(POLL_S)
 
     threading.Thread(target=watch, name="cancel", daemon=True).start()
     try:
