@@ -20,7 +20,7 @@ SCHEMA = json.loads((PLUGINS / "schema-1.json").read_text(encoding="utf-8"))
 def validator(name: str = "") -> Any:
     """The schema of all that comes, or one of its definitions, by which objects are checked."""
     jsonschema = pytest.importorskip("jsonschema", reason="the schema is checked by jsonschema")
-    schema = {**SCHEMA, "$ref": f"#/$defs/{name}"} if name else SCHEMA
+    schema = {"$defs": SCHEMA["$defs"], "$ref": f"#/$defs/{name}"} if name else SCHEMA
     jsonschema.Draft202012Validator.check_schema(schema)
     return jsonschema.Draft202012Validator(schema)
 

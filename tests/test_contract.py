@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from conftest import PATIENCE_S
-from hosts import check_told, kinds, read_objects, start
+from hosts import PLUGINS, check_told, kinds, read_objects, start, validator
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli_calibrate import darks, flats, keep
@@ -374,3 +376,44 @@ def test_a_cancelled_calibration_keeps_nothing(tmp_path: Path, own_profiles: Pat
     assert (output, run.returncode) == ("", 130)
     check_told(read_objects(said), 130)
     assert not own_profiles.exists()
+
+
+# ---------------------------------------------------------------- what the documentation says
+
+
+README = (PLUGINS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_transcript_is_what_the_schema_says() -> None:
+    transcript = README.partition("<!-- transcript -->")[2].partition("<!-- /transcript -->")[0]
+    objects = read_objects([line for line in transcript.splitlines() if line.startswith("{")])
+    assert {one["type"] for one in objects} == {"progress", "message", "result", "end"}
+    check_told([one for one in objects if one["type"] != "result"], 1)
+
+
+def test_requests_that_are_shown_are_requests() -> None:
+    request, cancel = re.findall(r'^(\{"(?:id|cancel)".*\})$', README, re.MULTILINE)
+    validator("request").validate(json.loads(request))
+    validator("cancel").validate(json.loads(cancel))
+
+
+def test_the_host_that_is_shown_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    host: dict[str, Any] = {}
+    exec(code, host)
+    a_capture(tmp_path / "a.dng")
+    (tmp_path / "b.CR2").write_text("no raw file")
+    told: list[float | None] = []
+    monkeypatch.setenv("RAWDENOISE_DENOISE_STRENGTH", "0")
+    results, code = host["denoise"](
+        [str(tmp_path / "a.dng"), str(tmp_path / "b.CR2")], lambda fraction, left: told.append(fraction)
+    )
+    assert {Path(one["source"]).name: one["status"] for one in results} == {
+        "a.dng": "done",
+        "b.CR2": "failed",
+    }
+    assert (code, told[0], told[-1]) == (1, 0, 1)
+    assert (tmp_path / "a_dn.dng").exists()
+    a_capture(tmp_path / "c.dng", 2048, 4096)
+    results, code = host["denoise"]([str(tmp_path / "c.dng")], lambda fraction, left: False)
+    assert (results, code) == ([], 130)

@@ -81,6 +81,8 @@ class Commands(click.Group):
         except Ended as ended:
             host.say("interrupted")
             code = ended.exit_code
+        except SystemExit as ending:
+            code = ending.code if isinstance(ending.code, int) else 1
         except Exception:  # with --debug
             traceback.print_exc()
             code = 1
