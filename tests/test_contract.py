@@ -9,23 +9,32 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from conftest import PATIENCE_S
-from hosts import PLUGINS, check_told, kinds, read_objects, start, validator
+from hosts import PLUGINS, SCHEMA, check_told, kinds, read_objects, start, validator
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli_calibrate import darks, flats, keep
 from test_cli_denoise import _one_thread, a_capture, a_model, files_in
 
+from rawdenoise.app.calibrate import CalibrationRequest, calibrate, find_cameras
+from rawdenoise.app.calibration_meter import CalibrationMeter
 from rawdenoise.app.progress import BatchMeter, WorkProgress, expect_seconds
+from rawdenoise.app.results import Status
 from rawdenoise.app.stores import user_stores
+from rawdenoise.app.training_events import TrainingOutcome
 from rawdenoise.cli import main
 from rawdenoise.cli.host import JsonHost, wants_json
+from rawdenoise.errors import Stopped
+from rawdenoise.files.outputs import Standing
 from rawdenoise.inference.stages import Stage
+from rawdenoise.quality.picture_quality import Flag
 from rawdenoise.recipe import Recipe
 
 __all__ = ["_one_thread"]  # a fixture that pytest finds here too
@@ -224,6 +233,56 @@ def test_fractions_never_fall_and_come_to_one(data: st.DataObject) -> None:
     assert (fractions[-1], told[-1].files_done, told[-1].files) == (1, *2 * [len(sizes) + settled])
     assert all(one.fraction < 1 for one in told if one.files_done < len(sizes))
     assert all(one.seconds_left is None or one.seconds_left >= 0 for one in told)
+
+
+@pytest.mark.parametrize(
+    ("of", "kind", "field"),
+    [
+        (Status, "result", "status"),
+        (Standing, "result", "standing"),
+        (Flag, "result", "flags"),
+        (TrainingOutcome, "training", "outcome"),
+    ],
+)
+def test_the_schema_knows_all_words(of: type[StrEnum], kind: str, field: str) -> None:
+    described = SCHEMA["$defs"][kind]["properties"][field]
+    assert set(described.get("items", described)["enum"]) == set(of)
+
+
+def test_every_field_of_an_object_is_required_and_described() -> None:
+    for name in ("result", "training", "calibration", "progress", "message", "end", "ready"):
+        kind = SCHEMA["$defs"][name]
+        assert {*kind["required"], "type", "schema"} | {"id"} == {*kind["properties"], "id"}
+
+
+@posix
+def test_a_terminal_shows_nothing_where_nothing_is_wanted(tmp_path: Path) -> None:
+    a_capture(tmp_path / "in/a.dng")
+    leader, follower = os.openpty()
+    command = ("denoise", tmp_path / "in", "-o", tmp_path / "out", "--json", "--strength", "0")
+    with start(*command, "--progress", "none", stderr=follower, stdin=subprocess.DEVNULL) as run:
+        os.close(follower)
+        said = b""
+        with suppress(OSError):  # Linux says so when the other side is closed
+            while chunk := os.read(leader, 4096):
+                said += chunk
+        output, _ = run.communicate(timeout=PATIENCE_S)
+        os.close(leader)
+    assert [one["status"] for one in read_objects(output)] == ["done"]
+    assert said.startswith(b"1 done in ")
+    assert b"\x1b" not in said
+
+
+def test_a_calibration_stops_between_frames(tmp_path: Path) -> None:
+    keep(darks(), tmp_path / "dark")
+    request, heard = CalibrationRequest(darks=(tmp_path / "dark",)), list[WorkProgress]()
+    with pytest.raises(Stopped):
+        find_cameras(request, meter=CalibrationMeter(heard.append, lambda: len(heard) == 1))
+    assert [one.file for one in heard] == [tmp_path / "dark/00.dng"]
+    (frames,) = find_cameras(request)
+    with pytest.raises(Stopped):
+        calibrate(frames, request, user_stores(), meter=CalibrationMeter(stop=lambda: True))
+    assert not user_stores().profiles.folder.exists()
 
 
 # ---------------------------------------------------------------- how it is stopped
