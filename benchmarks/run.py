@@ -22,7 +22,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "imx296": "imx296", "networks": "networks",
         "captures": "noise", "transfer": "noise", "doubted": "noise", "stabilisation": "stabilisation",
         "risk": "risk",
-        "throughput": "speed", "isolation": "speed", "read-back": "speed",
+        "throughput": "speed", "startup": "startup", "isolation": "speed", "read-back": "speed",
         "fuzz": "fuzz", "kills": "kills", "soak": "soak", "pairs": "pairs", "idle": "idle",
     }
 )  # fmt: skip

@@ -212,6 +212,21 @@ def test_a_process_is_kept_between_files_and_replaced_when_it_is_gone(
     assert reader.call("read_raw", path) != first  # it is no file's fault that it died between files
 
 
+@pytest.mark.parametrize("worker", [isolation.WORKER_MODULE, "no_such_module"])
+def test_a_process_that_was_started_before_reads_the_first_file(tmp_path: Path, worker: str) -> None:
+    write_dng(make_raw(), tmp_path / "a.dng", provenance=Provenance("0", "simulated", 0.0))
+    with closing(IsolatedReader(worker=worker)) as reader:
+        reader.start()
+        (process,) = reader._all
+        if worker == isolation.WORKER_MODULE:
+            for _ in range(2):
+                assert np.array_equal(reader.read(tmp_path / "a.dng").mosaic, make_raw().mosaic)
+            assert (reader._all, process.files) == ({process}, 2)
+        else:
+            with pytest.raises(SetupError, match="no_such_module"):
+                reader.read(tmp_path / "a.dng")
+
+
 def test_a_process_that_is_killed_while_it_starts_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

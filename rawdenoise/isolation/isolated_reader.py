@@ -111,6 +111,17 @@ class IsolatedReader:
             raise _to_error(answer, path, self._memory)
         return answer[0]
 
+    def start(self) -> None:
+        """Start a process, which gets ready beside whatever else is to be done before a file is read.
+
+        Where none can be started, the first file that is read says so.
+        """
+        with suppress(SetupError):
+            process = _Process(self._worker)
+            with self._lock:
+                self._all.add(process)
+                self._idle.append(process)
+
     def close(self) -> None:
         """End all processes, also those that are at work: what waits for them is `Stopped`."""
         with self._lock:
@@ -127,12 +138,10 @@ class IsolatedReader:
             if self._closed:
                 raise Stopped
             idle = self._idle.pop() if self._idle else None
-        if idle is not None:
-            if idle.alive:
-                return idle
+        if idle is not None and not idle.alive:
             self._give_back(idle, spent=True)
             return self._take(path, stopped)
-        process = _Process(self._worker)
+        process = idle or _Process(self._worker)
         with self._lock:
             self._all.add(process)
             closed = self._closed
@@ -165,6 +174,7 @@ class _Process:
 
     def __init__(self, worker: str) -> None:
         self.files = 0
+        self._is_ready = False
         self._file = _open_nameless_file()
         # -P: whatever lies in the current folder is no module of ours.
         command = [sys.executable, "-P", "-c", _BOOT_CODE, worker, *filter(None, sys.path), str(_ROOT)]
@@ -187,12 +197,14 @@ class _Process:
         return self._popen.poll() is None
 
     def wait_until_ready(self, path: Path, stopped: Stop) -> None:
-        """Wait for what it says first.
+        """Wait for what it says first, once.
 
         Raises:
             SetupError: it ended before, or does not come to it; the line says what it printed last.
             _KilledError: it was killed.
         """
+        if self._is_ready:
+            return
         try:
             words = self._next(time.monotonic() + MAXIMUM_START_S, stopped)
         except TimeoutError:  # a machine that is busy beyond all measure: no file's fault
@@ -207,6 +219,7 @@ class _Process:
             printed = (self._file.read(1 << 16) or b"").decode(errors="replace").strip().splitlines()
             reason = printed[-1] if printed else "no reason given"
             raise SetupError(f"the process that reads captures does not start: {reason}")
+        self._is_ready = True
 
     def ask(self, request: tuple[object, ...], path: Path, deadline: float, stopped: Stop) -> Any:
         """Have it answer a request, and wait for that.
