@@ -47,6 +47,9 @@ local function take(batch, record)
   elseif record.reason then
     tell(batch, record.source, record.reason)
   end
+  if record.status == "skipped" and record.output and record.reason ~= record.output .. " exists" then
+    tell(batch, record.output, record.reason or "") -- as made with other settings, which should not go unsaid
+  end
 end
 
 local function add_some(batch, seconds)

@@ -12,9 +12,19 @@ function Quoting.sh(word)
   return "'" .. word:gsub("'", [['\'']]) .. "'"
 end
 
+local function check(word)
+  assert(not word:find('[%z\r\n"]'), "a word of a Windows command line cannot hold quotes and ends of lines")
+end
+
+-- For cmd.exe alone: the program, and files of redirections.
+function Quoting.cmd_path(path)
+  check(path)
+  return '"' .. path:gsub("%%", '"^%%"') .. '"'
+end
+
 -- For cmd.exe and the program's own splitting. No file of Windows has a quote in its name, and no setting here may.
 function Quoting.cmd(word)
-  assert(not word:find('[%z\r\n"]'), "a word of a Windows command line cannot hold quotes and ends of lines")
+  check(word)
   local parts = {}
   for part in (word .. "%"):gmatch("([^%%]*)%%") do
     table.insert(parts, (part:gsub("\\+$", "%0%0"))) -- backslashes before a quote count twice
@@ -25,13 +35,14 @@ end
 -- `words` with standard input empty, output and errors into files.
 function Quoting.line(words, output, errors, is_windows)
   local quote = is_windows and Quoting.cmd or Quoting.sh
-  local quoted = {}
-  for _, word in ipairs(words) do
-    table.insert(quoted, quote(word))
+  local quote_path = is_windows and Quoting.cmd_path or Quoting.sh
+  local quoted = { quote_path(words[1]) }
+  for index = 2, #words do
+    table.insert(quoted, quote(words[index]))
   end
   local line = string.format(
     "%s <%s >%s 2>%s",
-    table.concat(quoted, " "), is_windows and "NUL" or "/dev/null", quote(output), quote(errors)
+    table.concat(quoted, " "), is_windows and "NUL" or "/dev/null", quote_path(output), quote_path(errors)
   )
   return is_windows and '"' .. line .. '"' or line -- cmd.exe takes the outermost quotes off
 end

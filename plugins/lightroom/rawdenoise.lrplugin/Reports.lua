@@ -35,12 +35,12 @@ function Reports.group(entries)
   return lines
 end
 
--- A reason without the name of its file in front, so that files with the same one stand in the same line.
+-- A reason without the name of its file in front, so that files with the same reason stand in the same line.
 function Reports.without_path(reason, path)
   local leaf = path:match("[^/\\]+$") or path
   for _, name in ipairs({ path, leaf }) do
-    if reason:sub(1, #name + 2) == name .. ": " then
-      return reason:sub(#name + 3)
+    if reason:sub(1, #name) == name then
+      return reason:match("^:? (.+)", #name + 1) or reason
     end
   end
   return reason
