@@ -2,11 +2,18 @@
 
 local Learning = require "Learning"
 
+local function list(isos)
+  local numbers = {}
+  for _, iso in ipairs(isos or {}) do
+    table.insert(numbers, type(iso) == "number" and string.format("%d", iso) or "?") -- not every file says its ISO
+  end
+  return table.concat(numbers, ", ")
+end
+
 local function describe(record)
   local camera = tostring(record.camera)
   if record.profile then
-    local isos = type(record.isos) == "table" and table.concat(record.isos, ", ") or ""
-    return LOC("$$$/rawdenoise/Calibrate/Kept=^1: its noise is known at ISO ^2", camera, isos), false
+    return LOC("$$$/rawdenoise/Calibrate/Kept=^1: its noise is known at ISO ^2", camera, list(record.isos)), false
   end
   return camera .. ": " .. tostring(record.reason), true
 end

@@ -39,7 +39,7 @@ local function prepare(order)
     cancel_file = LrPathUtils.child(folder, "cancel"),
     output = LrPathUtils.child(folder, "output"),
     errors = LrPathUtils.child(folder, "errors"),
-    heard = {},
+    heard = { files = {} },
   }
   local list = LrPathUtils.child(folder, "list")
   local words = Commands.words(order.command, order.settings, list, job.cancel_file)
@@ -73,8 +73,12 @@ local function hear_error(job, order, line)
     end
   elseif record.type == "progress" then
     order.on_progress(record)
-  elseif record.type == "message" and record.level == "error" and not record.file then
-    job.heard.error = record.text
+  elseif record.type == "message" and record.level == "error" then
+    if record.file then
+      table.insert(job.heard.files, record)
+    else
+      job.heard.error = record.text
+    end
   elseif record.type == "end" then
     job.heard.ending = record
   end
@@ -120,11 +124,11 @@ end
 --
 -- `on_record` gets each object of its standard output, `on_progress` its progress, `on_look` is called between
 -- looks. Gives a table: `is_cancelled`; `is_whole`, whether the command said its end; `error`, its word on the whole
--- run or nil.
+-- run or nil; `file_errors`, its messages on single files.
 function Job.run(context, order)
   local job = prepare(order)
   if not job then
-    return { error = LOC "$$$/rawdenoise/Job/NoScratch=No temporary folder could be written." }
+    return { error = LOC "$$$/rawdenoise/Job/NoScratch=No temporary folder could be written.", file_errors = {} }
   end
   current = job
   context:addCleanupHandler(function()
@@ -138,7 +142,10 @@ function Job.run(context, order)
   end, "rawdenoise command")
   follow(job, order)
   job.is_read = true
-  return { is_cancelled = job.is_cancelled, is_whole = job.heard.ending ~= nil, error = describe_end(job) }
+  return {
+    is_cancelled = job.is_cancelled, is_whole = job.heard.ending ~= nil, error = describe_end(job),
+    file_errors = job.heard.files,
+  }
 end
 
 return Job

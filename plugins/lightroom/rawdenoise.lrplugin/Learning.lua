@@ -5,6 +5,7 @@ local LrProgressScope = import "LrProgressScope"
 local Job = require "Job"
 local Reports = require "Reports"
 local Runs = require "Runs"
+local Selection = require "Selection"
 
 local Learning = {}
 
@@ -27,11 +28,23 @@ local function summarize(kind, records, failed, outcome)
   return kind.done
 end
 
+local function group_file_errors(messages)
+  local entries = {}
+  for _, message in ipairs(messages) do
+    local reason = Reports.without_path(message.text, message.file)
+    table.insert(entries, { name = Selection.leaf(message.file), reason = reason })
+  end
+  return Reports.group(entries)
+end
+
 local function report(kind, records, left, outcome)
   local lines, failed = describe_all(records, kind.describe)
   local summary = summarize(kind, records, failed, outcome)
   if outcome.error then
     table.insert(lines, outcome.error)
+  end
+  for _, line in ipairs(group_file_errors(outcome.file_errors)) do
+    table.insert(lines, line)
   end
   for _, line in ipairs(Reports.group(left)) do
     table.insert(lines, LOC("$$$/rawdenoise/Denoise/LeftOut=Left out: ^1", line))

@@ -55,12 +55,23 @@ function Runs.paths(originals)
   return paths
 end
 
+local function describe_stage(record)
+  if record.file then
+    return Selection.leaf(record.file)
+  elseif record.stage == "read" then
+    return LOC "$$$/rawdenoise/Run/Reading=Reading captures"
+  elseif record.stage == "train" then
+    return LOC "$$$/rawdenoise/Run/Training=Learning the camera's noise"
+  end
+  return ""
+end
+
 -- Show how far the command is, as its progress records say it.
 function Runs.show_progress(progress, record)
   if record.fraction then
     progress:setPortionComplete(record.fraction, 1)
   end
-  local caption = record.file and Selection.leaf(record.file) or record.stage or ""
+  local caption = describe_stage(record)
   if record.files and record.files > 1 and record.files_done then
     caption = LOC("$$$/rawdenoise/Run/Caption=^1 (^2 of ^3 done)", caption, record.files_done, record.files)
   end
