@@ -167,7 +167,7 @@ def test_a_command_that_is_not_there_is_said(host: Host) -> None:
 def test_a_noted_command_that_has_gone_gives_way_to_the_preference(host: Host) -> None:
     host.use("/gone/python", "-m", "rawdenoise")
     command = host.plugin.parent / "the command"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "stand_in.py"}" "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{HERE / "lightroom_stand_in.py"}" "$@"\n')
     command.chmod(0o755)
     a_raw(host.photos / "a.NEF")
     state = denoise(host, f"lr.preferences.command = {lua_string(str(command))}", ["a.NEF"])

@@ -120,7 +120,7 @@ local function complete(result, tell)
   for _, copy in ipairs(COPIES) do
     local ok, message = LrTasks.pcall(copy, result)
     if not ok then
-      local reason = LOC("$$$/rawdenoise/Catalogue/NotCopied=was added, but not all could be copied: ^1", message)
+      local reason = LOC("$$$/rawdenoise/Catalogue/NotCopied=was added, but not all could be copied: ^1", tostring(message))
       tell(result, reason)
     end
   end
@@ -136,7 +136,7 @@ local function add(catalog, result, tell)
     result.added = added
   else
     result.is_complete = true
-    tell(result, LOC("$$$/rawdenoise/Catalogue/NotAdded=could not be added to the catalogue: ^1", added))
+    tell(result, LOC("$$$/rawdenoise/Catalogue/NotAdded=could not be added to the catalogue: ^1", tostring(added)))
   end
 end
 

@@ -100,8 +100,9 @@ local function follow(job, order)
   local outputs, errors = Lines.follow(job.output), Lines.follow(job.errors)
   repeat
     LrTasks.sleep(SECONDS_BETWEEN_LOOKS)
-    if order.progress:isCanceled() then
+    if order.progress:isCanceled() and not job.is_cancelled then
       cancel(job)
+      order.progress:setCaption(LOC "$$$/rawdenoise/Run/Stopping=Stopping...")
     end
     local is_ended = job.is_ended -- before the last look, so that nothing is missed
     listen(job, order, outputs, errors)

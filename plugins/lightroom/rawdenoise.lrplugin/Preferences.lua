@@ -42,7 +42,7 @@ local function check_pattern(pattern)
   if not pattern:find("{stem}", 1, true) and not pattern:find("{name}", 1, true) then
     return LOC "$$$/rawdenoise/Settings/PatternNeedsName=The name pattern needs {stem} or {name}: the file's own name."
   elseif fixed:find('[%c/\\:*?"<>|{}]') then
-    return LOC "$$$/rawdenoise/Settings/PatternCharacters=The name pattern cannot hold slashes, quotes, : * ? < > | { }."
+    return LOC "$$$/rawdenoise/Settings/PatternHolds=The name pattern cannot hold slashes, quotes or : * ? < > | { }."
   end
   return nil
 end
