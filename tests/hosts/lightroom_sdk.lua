@@ -200,7 +200,7 @@ end
 
 local GLOBALS = {
   "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget", "rawset", "select",
-  "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "string", "table", "math", "coroutine", "_VERSION",
+  "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "string", "table", "math", "_VERSION",
 }
 local MAY_BE_NIL = { WIN_ENV = true, MAC_ENV = true }
 

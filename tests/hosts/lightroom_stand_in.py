@@ -1,7 +1,7 @@
 """Stands in for the command: answers a host as rawdenoise does, by the names of files and without a model.
 
 `broken*` fails, `slow*` waits until it is cancelled, `crash*` ends the program without a word, `older*` was
-made with other settings; of all others the result is a copy. Its words are written to the file $STAND_IN_CALLS.
+made with other settings; of all others the result is a copy. Its words are written to $STAND_IN_CALLS.
 """
 
 from __future__ import annotations

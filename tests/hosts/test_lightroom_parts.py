@@ -82,7 +82,8 @@ JSON_GOOD: list[tuple[str, object]] = [
     (r'"\udce9.NEF"', b"\xe9.NEF"), (r'"\u0000"', "\0"), ('"é"', "é"), ('"\x7f"', "\x7f"),
 ]  # fmt: skip
 JSON_BAD = [
-    "", "nul", "tru e", "01", "1.", ".5", "+1", "1e", "- 1", "NaN", "1 2", "[1,]", "[1 2]", "[", "[" * 70 + "]" * 70,
+    "", "nul", "tru e", "01", "1.", ".5", "+1", "1e", "- 1", "NaN", "1 2", "[1,]", "[1 2]", "[",
+    "[" * 70 + "]" * 70,
     '{"a" 1}', '{"a": 1,}', "{a: 1}", '{"a": 1', '{"a": 1} x', '"abc', '"a\tb"',
     r'"\x41"', r'"\u12"', r'"\ud83d"', r'"\ud83dA"', r'"\ude00"',
 ]  # fmt: skip
@@ -140,7 +141,8 @@ def test_what_is_no_json_is_refused(host: Host) -> None:
 # Command lines: words that come out as they went in.
 
 HOSTILE = [
-    "plain", "", "with space", "it's", "a&b|c<d>e", "(x) ^ ^^", "!x!", "$HOME `id`", ";,=~*?[]", "-", "--name=x",
+    "plain", "", "with space", "it's", "a&b|c<d>e", "(x) ^ ^^", "!x!", "$HOME `id`", ";,=~*?[]", "-",
+    "--name=x",
     "100%", "%OS%", "%OS%%PATH%", "50% of %TEMP% %", "{stem}_dn", "Ré 写真 😀",
     "C:\\dir\\", "C:\\a b\\", "C:\\100%\\b", "C:\\%OS%\\%", "\\\\server\\share\\", "a\\\\",
 ]  # fmt: skip

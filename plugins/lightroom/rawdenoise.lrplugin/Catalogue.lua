@@ -120,8 +120,8 @@ local function complete(result, tell)
   for _, copy in ipairs(COPIES) do
     local ok, message = LrTasks.pcall(copy, result)
     if not ok then
-      local reason = LOC("$$$/rawdenoise/Catalogue/NotCopied=was added, but not all could be copied: ^1", tostring(message))
-      tell(result, reason)
+      message = tostring(message)
+      tell(result, LOC("$$$/rawdenoise/Catalogue/NotCopied=was added, but not all could be copied: ^1", message))
     end
   end
   result.is_complete = true
