@@ -148,6 +148,7 @@ local function folder_of(path)
 end
 
 local function stack(lr, photo, with, position)
+  assert(not rawget(with, "is_removed"), "catalog:addPhoto: the stack's photo was removed from the catalogue")
   assert(folder_of(photo.raw.path) == folder_of(with.raw.path), "catalog:addPhoto: stacks are of one folder")
   assert(not with.raw.isVirtualCopy, "catalog:addPhoto: the stack's photo is a virtual copy")
   local members = {}
@@ -188,6 +189,7 @@ local function batch(lr, keys, photos, wanted, field, what)
   lr:take_a_moment(what)
   local result = {}
   for _, photo in ipairs(photos) do
+    assert(not rawget(photo, "is_removed"), what .. ": the photo was removed from the catalogue")
     local values = {}
     for _, key in ipairs(wanted) do
       values[key] = photo[field][key]

@@ -229,6 +229,22 @@ def test_a_file_that_lightroom_refuses_is_said_and_the_rest_goes_on(host: Host) 
     assert "a_dn.dng: could not be added to the catalogue: " in state["dialogs"][0]["info"]
 
 
+def test_a_source_that_is_removed_meanwhile_stops_nothing(host: Host) -> None:
+    for name in ("a.NEF", "b.NEF"):
+        a_raw(host.photos / name)
+    before = """
+        photos[2].raw.rating = 2
+        on_tick = function(lr) if lr.commands > 0 then rawset(photos[1], "is_removed", true) end end
+    """
+    state = denoise(host, before, ["a.NEF", "b.NEF"])
+    photos = photos_of(state)
+    assert [Path(path).name for path in photos["a_dn.dng"]["stack"]] == ["a_dn.dng"]
+    assert photos["b_dn.dng"]["raw"]["rating"] == 2
+    (dialog,) = state["dialogs"]
+    assert dialog["message"] == "rawdenoise: 2 denoised"
+    assert "a_dn.dng: was added, but not all could be copied: " in dialog["info"]
+
+
 @pytest.mark.parametrize("count", [500, pytest.param(5000, marks=pytest.mark.long)])
 def test_thousands_of_photos_are_added_in_batches(host: Host, count: int) -> None:
     names = [f"{number:04d}.NEF" for number in range(count)]

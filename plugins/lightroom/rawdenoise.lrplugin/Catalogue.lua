@@ -48,6 +48,9 @@ end
 
 -- What is copied, as it is now: a rating may have been given while the command ran.
 local function read_sources(catalog, results, settings)
+  if #results == 0 then
+    return
+  end
   local photos = {}
   for _, result in ipairs(results) do
     table.insert(photos, result.photo)
@@ -60,6 +63,25 @@ local function read_sources(catalog, results, settings)
     result.collections = settings.copyCollections and standard_collections(photo) or {}
     result.develop = settings.copyDevelop
       and Catalogue.adapt_settings(photo:getDevelopSettings(), settings.resetNoiseReduction)
+  end
+end
+
+local function tell_not_copied(result, tell, message)
+  message = tostring(message)
+  tell(result, LOC("$$$/rawdenoise/Catalogue/NotCopied=was added, but not all could be copied: ^1", message))
+end
+
+-- Read what is copied; of a source that was removed meanwhile nothing is, and the others go on.
+local function read_or_tell(catalog, results, settings, tell)
+  if LrTasks.pcall(read_sources, catalog, results, settings) then
+    return
+  end
+  for _, result in ipairs(results) do
+    local ok, message = LrTasks.pcall(read_sources, catalog, { result }, settings)
+    if not ok then
+      result.is_complete = true
+      tell_not_copied(result, tell, message)
+    end
   end
 end
 
@@ -120,8 +142,7 @@ local function complete(result, tell)
   for _, copy in ipairs(COPIES) do
     local ok, message = LrTasks.pcall(copy, result)
     if not ok then
-      message = tostring(message)
-      tell(result, LOC("$$$/rawdenoise/Catalogue/NotCopied=was added, but not all could be copied: ^1", message))
+      tell_not_copied(result, tell, message)
     end
   end
   result.is_complete = true
@@ -181,11 +202,8 @@ function Catalogue.add(catalog, results, settings, seconds, tell)
   local error_of_adding = write(catalog, select_pending(results, false), seconds, function(result)
     add(catalog, result, tell)
   end)
-  local added = select_pending(results, true)
-  if #added > 0 then
-    read_sources(catalog, added, settings)
-  end
-  local error_of_copying = write(catalog, added, seconds, function(result)
+  read_or_tell(catalog, select_pending(results, true), settings, tell)
+  local error_of_copying = write(catalog, select_pending(results, true), seconds, function(result)
     complete(result, tell)
   end)
   local waiting = select_pending(results, true)

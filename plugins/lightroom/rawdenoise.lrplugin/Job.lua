@@ -54,7 +54,7 @@ end
 -- Runs in a task of its own, as LrTasks.execute holds up the task that calls it. The folder goes when all is read.
 local function execute(job)
   local ok, status = LrTasks.pcall(LrTasks.execute, job.line)
-  job.status = ok and status or -1
+  job.status = ok and (status > 255 and math.floor(status / 256) or status) or -1 -- macOS gives wait's status
   job.is_ended = true
   while not job.is_read do
     LrTasks.sleep(SECONDS_BETWEEN_LOOKS)
