@@ -82,6 +82,7 @@ def test_only_originals_are_denoised_and_the_rest_is_said(host: Host) -> None:
     before = "table.insert(photos, lr.copy_of(photos[1])); table.insert(photos, 1, lr.copy_of(photos[1]))"
     state = denoise(host, before, names)
     assert state["failures"] == []
+    assert state["captions"] == ["a.NEF, 2 minutes left"]  # the only one of the list
     assert sorted(path.name for path in host.photos.iterdir() if path.name.endswith("_dn.dng")) == [
         "a_dn.dng", "old_dn.dng",
     ]  # fmt: skip
@@ -136,6 +137,7 @@ def test_cancelling_stops_the_command_and_keeps_what_was_whole(host: Host) -> No
     before = "on_tick = function(lr) if #lr.captions > 1 then lr.progress.is_canceled = true end end"
     state = denoise(host, before, names, "assert(lr.progress.is_done)")
     assert state["failures"] == []
+    assert state["captions"][-1] == "Stopping..."
     assert set(photos_of(state)) == {*names, "a_dn.dng"}
     assert state["dialogs"][0]["message"] == "rawdenoise: 1 denoised, 2 cancelled"
     assert state["left_in_temporary"] == []

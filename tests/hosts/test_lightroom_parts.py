@@ -199,6 +199,20 @@ def test_names_with_quotes_cannot_be_quoted_for_cmd_exe(host: Host) -> None:
     assert state == {"ok": False}
 
 
+def test_reasons_lose_the_paths_of_their_files(host: Host) -> None:
+    reasons = host.run("""
+        local Reports = start():require("Reports")
+        local path = "/a (1)/b%.NEF"
+        local reasons = {}
+        for _, reason in ipairs({ path .. ": is cut", "b%.NEF: is cut", "refused: " .. path .. ": is cut",
+                                  path .. " exists", "no word of it", path }) do
+          table.insert(reasons, Reports.without_path(reason, path))
+        end
+        print(Sdk.Check.to_json(reasons))
+    """)
+    assert reasons == ["is cut", "is cut", "refused: is cut", "exists", "no word of it", "/a (1)/b%.NEF"]
+
+
 def test_long_reports_fit_into_a_dialog(host: Host) -> None:
     state = host.run("""
         local lr = start()

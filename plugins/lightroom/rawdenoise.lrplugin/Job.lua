@@ -72,7 +72,9 @@ local function hear_error(job, order, line)
       job.heard.other = line -- a shell's or a library's word: told only if there is no better one
     end
   elseif record.type == "progress" then
-    order.on_progress(record)
+    if not job.is_cancelled then -- the bar says that it stops
+      order.on_progress(record)
+    end
   elseif record.type == "message" and record.level == "error" then
     if record.file then
       table.insert(job.heard.files, record)

@@ -35,7 +35,7 @@ function Reports.group(entries)
   return lines
 end
 
--- A reason without the name of its file in front, so that files with the same reason stand in the same line.
+-- A reason without its file's path, or its name in front, so that files with the same reason stand in the same line.
 function Reports.without_path(reason, path)
   local leaf = path:match("[^/\\]+$") or path
   for _, name in ipairs({ path, leaf }) do
@@ -43,7 +43,8 @@ function Reports.without_path(reason, path)
       return reason:match("^:? (.+)", #name + 1) or reason
     end
   end
-  return reason
+  local first, last = reason:find(path .. ": ", 1, true)
+  return first and reason:sub(1, first - 1) .. reason:sub(last + 1) or reason
 end
 
 local function shorten(lines)

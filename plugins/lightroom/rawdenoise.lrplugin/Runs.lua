@@ -58,12 +58,14 @@ end
 local function describe_stage(record)
   if record.file then
     return Selection.leaf(record.file)
+  elseif record.stage == "start" then
+    return LOC "$$$/rawdenoise/Run/Starting=Starting rawdenoise"
   elseif record.stage == "read" then
     return LOC "$$$/rawdenoise/Run/Reading=Reading captures"
   elseif record.stage == "train" then
     return LOC "$$$/rawdenoise/Run/Training=Learning the camera's noise"
   end
-  return ""
+  return nil
 end
 
 -- Show how far the command is, as its progress records say it.
@@ -72,6 +74,9 @@ function Runs.show_progress(progress, record)
     progress:setPortionComplete(record.fraction, 1)
   end
   local caption = describe_stage(record)
+  if not caption then
+    return
+  end
   if record.files and record.files > 1 and record.files_done then
     caption = LOC("$$$/rawdenoise/Run/Caption=^1 (^2 of ^3 done)", caption, record.files_done, record.files)
   end
