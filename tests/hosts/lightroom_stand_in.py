@@ -37,7 +37,7 @@ def answer(source: Path, options: argparse.Namespace) -> dict[str, object]:
     reason = f"{output} exists"
     if source.stem.startswith("broken"):
         reason = f"{source}: the file is cut short"
-        return {"output": None, "status": "failed", "reason": reason, "exit_code": 1}
+        return {"output": str(output), "status": "failed", "reason": reason, "exit_code": 1}
     if source.stem.startswith("older"):
         reason += ", by another recipe, model or method"
     elif not output.exists():
