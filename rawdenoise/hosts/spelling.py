@@ -29,11 +29,11 @@ def spell_command(words: Words, spelling: Spelling) -> str:
         case Spelling.SHELL:
             return shlex.join(words)
         case Spelling.DESKTOP:
-            return _double_backslashes(" ".join(map(_quote_for_desktop, words)))
+            return _escape_value(" ".join(map(_quote_for_desktop, words)))
         case Spelling.KEY_FILE:
-            return _double_backslashes(shlex.join(words))
+            return _escape_value(shlex.join(words))
         case Spelling.KEY_FILE_WINDOWS:
-            return _double_backslashes(subprocess.list2cmdline(words))
+            return _escape_value(subprocess.list2cmdline(words))
         case Spelling.BATCH:
             return " ".join(f'"{word.replace("%", "%%")}"' for word in words)
         case Spelling.PLIST:
@@ -55,8 +55,11 @@ def _quote_for_desktop(word: str) -> str:
     return '"' + word.replace("%", "%%") + '"'
 
 
-def _double_backslashes(value: str) -> str:
-    return value.replace("\\", "\\\\").replace("\n", "\\n")
+def _escape_value(value: str) -> str:
+    """A value of a key file or desktop entry: backslashes twice, and no end of the line inside."""
+    for character, escaped in (("\\", "\\\\"), ("\n", "\\n"), ("\r", "\\r"), ("\t", "\\t")):
+        value = value.replace(character, escaped)
+    return value
 
 
 def _quote_for_lua(word: str) -> str:
