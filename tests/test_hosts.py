@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from user_places import make_places, site_of
 
 from rawdenoise import __version__
 from rawdenoise.errors import AlteredPluginError, HostFileError, SetupError
@@ -24,25 +25,12 @@ from rawdenoise.hosts.places import (
     System,
     content_folder,
     find_command,
-    find_places,
     system_of,
 )
 from rawdenoise.hosts.plan import plan_files
 from rawdenoise.hosts.spelling import Spelling, spell_command
 
 LINE = 'require "rawdenoise/rawdenoise"'
-
-
-def make_places(folder: Path, system: System = System.LINUX, **environment: str) -> Places:
-    """A user of any system, whose home is a folder of the test's."""
-    return find_places(
-        system,
-        folder / "home",
-        environment,
-        own=folder / "home" / "own",
-        content=folder / "content",
-        command=("/opt/raw denoise/bin/rawdenoise",),
-    )
 
 
 @pytest.fixture
@@ -57,10 +45,6 @@ def places(tmp_path: Path) -> Places:
     (plugin / "locale" / "de" / "LC_MESSAGES" / "rawdenoise.mo").write_bytes(b"\xde\x12\x04\x95")
     (plugin / "tests" / "test_it.lua").write_text("error()\n")
     return places
-
-
-def site_of(host: Host, places: Places, packaging: Packaging = Packaging.NATIVE) -> Site:
-    return next(site for site in host.find_sites(places) if site.packaging is packaging)
 
 
 def snapshot(folder: Path) -> dict[str, bytes | None]:
