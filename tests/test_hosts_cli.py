@@ -181,6 +181,28 @@ def test_another_version_of_the_command_is_told(places: Places) -> None:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="programs of sh")
+@pytest.mark.parametrize(
+    ("says", "ok", "detail"),
+    [
+        ("this is darktable 4.2.1\n  Lua support enabled, API version 9.0.0", True, " (4.2.1)"),
+        ("darktable 5.6.0+12~g1a\n  Lua    -> ENABLED  - API version 9.4.0", True, " (5.6.0+12~g1a)"),
+        ("darktable 5.6.0\n  Lua                    -> DISABLED", False, "was built without"),
+        ("this is darktable 2.6.2\n  Lua support disabled", False, "Lua support disabled"),
+        ("", True, "bin/darktable"),
+    ],
+)
+def test_the_host_tells_its_version(says: str, ok: bool, detail: str, places: Places, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "darktable"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho '{says}'\nexit 1\n")  # as darktable 4.2 ends
+    program.chmod(0o755)
+    places = replace(places, path=f"{program.parent}:/usr/bin:/bin")
+    found = {result.name: result for result in check("darktable", places)}
+    assert found["host"].ok is ok
+    assert detail in found["host"].detail
+
+
+@pytest.mark.skipif(os.name != "posix", reason="programs of sh")
 def test_luas_compiler_is_asked_where_it_is(places: Places, tmp_path: Path) -> None:
     list(install("darktable", places))
     assert statuses(list(check("darktable", places)))["syntax"] is None

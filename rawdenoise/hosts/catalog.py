@@ -102,6 +102,7 @@ DARKTABLE = Host(
     ),
     line=LUARC_LINE,
     version_option="--version",
+    lacks=re.compile(r"Lua(?: support)?[\s>-]*disabled", re.IGNORECASE),
 )
 LIGHTROOM = Host(
     name="lightroom",

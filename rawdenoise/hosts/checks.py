@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,17 @@ from rawdenoise.hosts.places import Places
 from rawdenoise.hosts.receipts import read_receipt
 
 PATIENCE_S = 30.0
+VERSION = re.compile(r"\b\d+\.\d+[\w.~+-]*")
 COMPILERS = ("luac5.4", "luac5.1", "luac")
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a program printed, and whether it ended well."""
+
+    ok: bool
+    output: str
+    errors: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +81,13 @@ def _check_host(host: Host, site: Site, places: Places) -> PluginCheck:
     if not site.is_found(places):
         return PluginCheck("host", False, f"{host.title} was not found")
     program = places.find_program(site.programs)
-    if program is not None and host.version_option:
-        ok, says = _run([str(program), host.version_option])
-        return PluginCheck("host", True, f"{program} ({says})" if ok else f"{program}")
-    return PluginCheck("host", True, str(program or next(sign for sign in site.signs if sign.exists())))
+    if program is None:
+        return PluginCheck("host", True, str(next(sign for sign in site.signs if sign.exists())))
+    answer = _ask([str(program), host.version_option]).output if host.version_option else ""
+    if host.lacks is not None and (found := host.lacks.search(answer)):
+        return PluginCheck("host", False, f"{program} was built without what the plug-in needs: {found[0]}")
+    version = VERSION.search(answer)
+    return PluginCheck("host", True, f"{program} ({version[0]})" if version else str(program))
 
 
 def _check_files(survey: Survey) -> PluginCheck:
@@ -117,16 +131,21 @@ def _check_command(command: Sequence[str]) -> PluginCheck:
     return PluginCheck("command", ok, f"{name} ({says})")
 
 
-def _run(command: Sequence[str], patience_s: float = PATIENCE_S) -> tuple[bool, str]:
+def _run(command: Sequence[str]) -> tuple[bool, str]:
     """Run a command; whether it ended well, and the first line that it printed, or what hindered it."""
+    answer = _ask(command)
+    lines = (answer.output if answer.ok else answer.errors or answer.output).strip().splitlines()
+    return answer.ok, lines[0] if lines else "it says nothing"
+
+
+def _ask(command: Sequence[str]) -> _Answer:
     try:
         run = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", timeout=patience_s, check=False,
+            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False,
             stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except OSError as error:
-        return False, f"cannot be run ({error.strerror or error})"
+        return _Answer(False, "", f"cannot be run ({error.strerror or error})")
     except subprocess.TimeoutExpired:
-        return False, f"did not answer within {patience_s:.0f} s"
-    lines = (run.stdout if run.returncode == 0 else run.stderr or run.stdout).strip().splitlines()
-    return run.returncode == 0, lines[0] if lines else f"ended with {run.returncode}"
+        return _Answer(False, "", f"did not answer within {PATIENCE_S:.0f} s")
+    return _Answer(run.returncode == 0, run.stdout, run.stderr)

@@ -77,7 +77,7 @@ class Host:
 
     `next_steps` are said after the installation; `{script}` in them is the command of the script among its
     files. A host without files is one that a Python package serves. `version_option` is for programs that
-    answer it without a display.
+    answer it without a display, `lacks` knows an answer of one that was built without what the plug-in needs.
     """
 
     name: str
@@ -88,6 +88,7 @@ class Host:
     next_steps: Callable[[System], tuple[str, ...]]
     line: ForeignLine | None = None
     version_option: str = ""
+    lacks: re.Pattern[str] | None = None
 
     def own_folder(self, places: Places) -> Path:
         """Where those of its files lie that it has no folder for."""
