@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -146,6 +147,8 @@ def test_the_command_is_the_program_that_was_called(tmp_path: Path) -> None:
     assert find_command(str(link), "/py", System.LINUX) == (str(link),)
     assert find_command(str(tmp_path / "__main__.py"), "/py", System.LINUX) == ("/py", "-m", "rawdenoise")
     assert find_command(str(tmp_path / "gone" / "rawdenoise"), "/py", System.LINUX)[0] == "/py"
+    (tmp_path / "cli.py").touch()
+    assert find_command(str(tmp_path / "cli.py"), "/py", System.LINUX) == ("/py", str(tmp_path / "cli.py"))
     (tmp_path / "rawdenoise.exe").write_bytes(b"MZ")
     assert find_command(str(link), "/py", System.WINDOWS) == (str(tmp_path / "rawdenoise.exe"),)
 
@@ -451,6 +454,18 @@ def test_a_script_that_may_not_be_run_any_more_is_mended(tmp_path: Path) -> None
     assert survey_plugin(DIGIKAM, site, places).state is PluginState.OLDER
     install_plugin(DIGIKAM, site, places)
     assert os.access(script, os.X_OK)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="paths are no bytes here")
+def test_a_home_whose_name_is_no_text(tmp_path: Path) -> None:
+    places = make_places(tmp_path / os.fsdecode(b"\xff"))
+    places = replace(places, content=content_folder(), command=(str(places.home / "rawdenoise"),))
+    for host in (ART, DIGIKAM, DOLPHIN):
+        site = site_of(host, places)
+        install_plugin(host, site, places)
+        assert survey_plugin(host, site, places).state is PluginState.CURRENT
+    assert b"/\xff/home/rawdenoise" in (places.own / "digikam" / "denoise.sh").read_bytes()
+    assert len(remove_plugin(ART, site_of(ART, places), places).removed) == 2
 
 
 def test_an_installation_without_the_plugin_says_so(tmp_path: Path) -> None:

@@ -188,7 +188,7 @@ def test_another_version_of_the_command_is_told(places: Places) -> None:
         ("darktable 5.6.0+12~g1a\n  Lua    -> ENABLED  - API version 9.4.0", True, " (5.6.0+12~g1a)"),
         ("darktable 5.6.0\n  Lua                    -> DISABLED", False, "was built without"),
         ("this is darktable 2.6.2\n  Lua support disabled", False, "Lua support disabled"),
-        ("", True, "bin/darktable"),
+        ("", True, "bin/darktable, plug-ins in "),
     ],
 )
 def test_the_host_tells_its_version(says: str, ok: bool, detail: str, places: Places, tmp_path: Path) -> None:

@@ -81,13 +81,16 @@ def _check_host(host: Host, site: Site, places: Places) -> PluginCheck:
     if not site.is_found(places):
         return PluginCheck("host", False, f"{host.title} was not found")
     program = places.find_program(site.programs)
+    place = f"plug-ins in {site.folder}"
     if program is None:
-        return PluginCheck("host", True, str(next(sign for sign in site.signs if sign.exists())))
+        return PluginCheck("host", True, f"{host.title} is here, {place}")
     answer = _ask([str(program), host.version_option]).output if host.version_option else ""
     if host.lacks is not None and (found := host.lacks.search(answer)):
         return PluginCheck("host", False, f"{program} was built without what the plug-in needs: {found[0]}")
     version = VERSION.search(answer)
-    return PluginCheck("host", True, f"{program} ({version[0]})" if version else str(program))
+    return PluginCheck(
+        "host", True, f"{program} ({version[0]}), {place}" if version else f"{program}, {place}"
+    )
 
 
 def _check_files(survey: Survey) -> PluginCheck:

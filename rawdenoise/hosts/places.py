@@ -76,11 +76,13 @@ def find_places(
 
 
 def find_command(program: str, python: str, system: System) -> tuple[str, ...]:
-    """The words that run this rawdenoise from anywhere: of the program's own name, else by its Python.
+    """The words that run this rawdenoise from anywhere: the program, a checkout's cli.py, or the module.
 
     `program` is how it was called (`sys.argv[0]`). A symbolic link is kept: it outlives what it leads to.
     """
     path = Path(program).absolute()
+    if path.name == "cli.py" and path.is_file():
+        return (python, str(path))
     if system is System.WINDOWS and path.suffix.lower() != ".exe":
         path = path.with_name(f"{path.name}.exe")
     if path.stem == "rawdenoise" and path.is_file():

@@ -34,7 +34,7 @@ def plan_files(host: Host, site: Site, places: Places) -> list[PlannedFile]:
     for file in host.files(places.system):
         if isinstance(file, CommandFile):
             value = spell_command(site.wrap(places.command), Spelling.LUA)
-            planned.append(PlannedFile(site.folder / file.target, f"return {value}\n".encode()))
+            planned.append(PlannedFile(site.folder / file.target, _encode(f"return {value}\n")))
         else:
             planned += _plan_file(file, host, site, places)
     return planned
@@ -78,8 +78,13 @@ def _fill_in(data: bytes, file: HostFile, host: Host, site: Site, places: Places
     """Put the command in; a script is run by the user's system, other files are read inside the sandbox."""
     assert file.spelling is not None
     command = places.command if file.executable else site.wrap(places.command)
-    data = data.replace(COMMAND_MARK, spell_command(command, file.spelling).encode())
+    data = data.replace(COMMAND_MARK, _encode(spell_command(command, file.spelling)))
     script = find_script(host, site, places)
     if script is not None:
-        data = data.replace(SCRIPT_MARK, spell_command(site.wrap((str(script),)), file.spelling).encode())
+        data = data.replace(SCRIPT_MARK, _encode(spell_command(site.wrap((str(script),)), file.spelling)))
     return data
+
+
+def _encode(text: str) -> bytes:
+    """UTF-8, and the bytes of paths that are none as they are."""
+    return text.encode(errors="surrogateescape")

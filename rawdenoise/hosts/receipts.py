@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -51,7 +52,7 @@ def write_receipt(own: Path, receipt: Receipt) -> None:
         OutputError: the file system refuses.
     """
     path = _find_receipt(own, receipt.host, Path(receipt.folder))
-    write_bytes(path, msgspec.json.format(msgspec.json.encode(receipt), indent=2))
+    write_bytes(path, json.dumps(asdict(receipt), indent=2).encode())  # in ASCII: paths may be no UTF-8
 
 
 def remove_receipt(own: Path, host: str, folder: Path) -> None:
@@ -66,6 +67,6 @@ def _find_receipt(own: Path, host: str, folder: Path) -> Path:
 def _read(path: Path) -> Receipt | None:
     """A receipt that was damaged counts as none: then no file is known as ours but those that are current."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Receipt)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.convert(json.loads(path.read_bytes()), Receipt)
+    except (OSError, ValueError, msgspec.ValidationError):
         return None
