@@ -436,6 +436,7 @@ def test_a_script_that_two_folders_share_stays_for_the_other(tmp_path: Path) -> 
     for site in sites:
         install_plugin(ART, site, places)
     script = places.own / "art" / "denoise.sh"
+    assert survey_plugin(ART, site_of(ART, places), places).state is PluginState.ABSENT
     remove_plugin(ART, sites[0], places)
     assert script.exists()
     assert survey_plugin(ART, sites[1], places).state is PluginState.CURRENT

@@ -46,7 +46,8 @@ def command() -> None:
     """Install, check and remove plug-ins for darktable, Lightroom, file managers and others.
 
     They come with rawdenoise and call the command that installed them. Only files of their own are written; a
-    line that a program needs in a file of yours is added once, and removed again.
+    line that a program needs in a file of yours is added once, and removed again. `rawdenoise plugins list`
+    names the hosts.
     """
 
 

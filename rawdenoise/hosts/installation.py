@@ -77,6 +77,8 @@ def survey_plugin(host: Host, site: Site, places: Places) -> Survey:
     files = tuple((file.path, _compare(file, receipt)) for file in plan_files(host, site, places))
     line = None if host.line is None else has_line(site.folder / host.line.target, host.line)
     state = _sum_up([state for _, state in files], line)
+    if receipt is None and not any(path.exists() for path, _ in files if path.is_relative_to(site.folder)):
+        state = PluginState.ABSENT  # what is there of its scripts was put there for another folder
     version = receipt.version if receipt else __version__ if state is PluginState.CURRENT else None
     return Survey(state, None if state is PluginState.ABSENT else version, files, line)
 
