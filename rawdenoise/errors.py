@@ -211,10 +211,22 @@ class SeveralCamerasError(CalibrationError):
     """The frames are of several cameras, where one was asked for."""
 
 
+class HostFileError(FileError):
+    """A file of a photo program's plug-in was changed by someone, or cannot be changed by us."""
+
+
+class AlteredPluginError(HostFileError):
+    """A plug-in's file is not as it was installed, and was not to be replaced."""
+
+
 class SetupError(RawDenoiseError):
     """The installation lacks something that was asked for (an extra, a device)."""
 
     exit_code = 3
+
+
+class HostMissingError(SetupError):
+    """A photo program that a plug-in was asked for is not here, or cannot be on this system."""
 
 
 class ExtensionError(SetupError):

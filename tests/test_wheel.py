@@ -59,3 +59,28 @@ def test_an_installed_rawdenoise_finds_its_profiles(wheel: Path, tmp_path: Path)
     )  # fmt: skip
     folder = tmp_path / "rawdenoise" / "_calibration"
     assert run.stdout.split() == [str(folder), str(folder / "sony-ilce-7sm2.toml")], run.stderr
+
+
+def test_the_wheel_brings_the_plug_ins_of_every_host(wheel: Path) -> None:
+    archive = zipfile.ZipFile(wheel)
+    names = set(archive.namelist())
+    for host in ("darktable", "lightroom", "art", "digikam", "file-managers"):
+        for path in (PROJECT / "plugins" / host).rglob("*"):
+            if path.is_file() and path.suffix not in (".pyc", ".po", ".pot"):
+                name = f"rawdenoise/_plugins/{path.relative_to(PROJECT / 'plugins').as_posix()}"
+                assert name in names
+                assert archive.read(name) == path.read_bytes()
+    assert not any("rawdenoise-bm3d" in name for name in names)  # a package of its own
+
+
+def test_an_installed_rawdenoise_installs_its_plug_ins(wheel: Path, tmp_path: Path) -> None:
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    home, site = tmp_path / "home", tmp_path / "site"
+    home.mkdir()
+    run = subprocess.run(
+        [sys.executable, "-m", "rawdenoise", "plugins", "install", "art", "--folder", str(home / "ART")],
+        capture_output=True, text=True, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site), "HOME": str(home), "XDG_DATA_HOME": str(home / "data")},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert (home / "ART" / "usercommands" / "rawdenoise.txt").is_file()

@@ -31,6 +31,7 @@ COMMANDS = {
     "cameras": "List, show and share the noise profiles of cameras.",
     "models": "List, share, check and remove trained models.",
     "methods": "List what denoises, reads and writes, built in or of other packages.",
+    "plugins": "Bring rawdenoise into darktable, Lightroom, file managers and others.",
     "evaluate": "Measure models on a public benchmark (SIDD).",
     "train-bundled": "Make a model for all cameras, as the bundled ones were made.",
     "doctor": "Check the installation.",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rawdenoise.errors import (
+    AlteredPluginError,
+    HostMissingError,
     MissingFlatsError,
     NamelessCameraError,
     NamelessScenesError,
@@ -21,6 +23,8 @@ REMEDY_OPTIONS: Mapping[type[RawDenoiseError], tuple[str, str]] = {
     SeveralCamerasError: ("a profile is of one, name it", "-o takes one, see --camera"),
     ProfileExistsError: ("replace it, or keep it", "--replace overwrites it"),
     NamelessScenesError: ("give a list", "give --scenes FILE"),
+    AlteredPluginError: ("keep a copy, and replace it", "keep a copy, and --replace it"),
+    HostMissingError: ("name its folder", "name its folder (--folder)"),
 }
 
 
