@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Shaped, UInt16
 
 from rawdenoise.capture.raw import PLANES, RawImage
 from rawdenoise.errors import LayoutError, RawDenoiseError
-from rawdenoise.pipeline import Denoised
+
+if TYPE_CHECKING:
+    from rawdenoise.pipeline import Denoised  # which brings torch: opening a raw needs none
 
 LayerData = tuple[Any, dict[str, Any], str]
 """What napari makes a layer of: the pixels, its attributes, its kind."""

@@ -71,7 +71,7 @@ class ArrayFacts(Container):  # type: ignore[misc] # napari and what it brings a
 
 
 class DenoisePanel(Container):  # type: ignore[misc]
-    """The dock: which layer, by what, how strongly; a button that starts and cancels, a bar, what was gained."""
+    """The dock: which layer, by what, how strongly; a button that starts and cancels; what was gained."""
 
     def __init__(self, napari_viewer: Any) -> None:
         self._viewer = napari_viewer
