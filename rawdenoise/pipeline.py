@@ -24,6 +24,7 @@ from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import find_output_scale, scale_levels
 from rawdenoise.formats.writers import find_writer
 from rawdenoise.inference.devices import pick_device
+from rawdenoise.inference.stages import OnShare, OnStage, Stage, unheard
 from rawdenoise.inference.tiling import Tiles, denoise_tiled
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.method import Method
@@ -76,12 +77,13 @@ def denoise(
     device: str = "auto",
     tile: int | None = None,
     stop: Stop = never,
+    on_stage: OnStage = unheard,
 ) -> Denoised:
     """Denoise one capture with a camera's model; at strength 0 no model is needed and no signal changes.
 
     A picture that is estimated to lose by it, or whose noise is not known, is left as it was, unless
     no estimate is asked for. Noise and defects are looked up in `profiles`, where there are any. `device` and
-    `tile` (a side in packed pixels) change nothing but time and memory.
+    `tile` (a side in packed pixels) change nothing but time and memory. `on_stage` is told how far it is.
 
     Raises:
         ModelMissingError: there is no model and the strength is not 0.
@@ -97,14 +99,11 @@ def denoise(
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
     planes = pack(raw)
     evidence = gather_evidence(raw, planes, model, profiles)
-    halo, multiple = find_reach(model)
-    run = LocalDenoiser(
-        partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop),
-        halo,
-        multiple,
-    )
+    run = partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop)
     known = find_known_defects(name_camera_after(raw, model), profiles)
-    clean, quality, network_s = _clean_and_judge(raw, planes, evidence, recipe, run, known)
+    clean, quality, network_s = _clean_and_judge(
+        raw, planes, evidence, recipe, run, find_reach(model), known, on_stage
+    )
     notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
     if left := explain_why_left(evidence, quality) if recipe.estimate else "":
         like = scale_levels(raw, find_output_scale(raw, recipe.levels, strength=0))
@@ -150,25 +149,28 @@ def _clean_and_judge(
     planes: Float32[np.ndarray, "4 h w"],
     evidence: Evidence,
     recipe: Recipe,
-    run: LocalDenoiser,
+    run: Callable[..., Float32[np.ndarray, "4 h w"]],
+    reach: tuple[int, int],
     known: Bool[np.ndarray, "4 h w"] | None,
+    on_stage: OnStage,
 ) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
     scale = find_output_scale(raw, recipe.levels, strength=recipe.strength)
     unclipped = ~find_clipped(raw)
     sound = remove_artefacts(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
-    clean = run.denoise(sound.planes)
+    clean = run(sound.planes, on_share=partial(on_stage, Stage.DENOISE))
     quality = None
     if recipe.estimate:
         quality = assess(
             sound.planes,
             clean,
             ClaimedNoise(evidence.noise, evidence.error, doubted=bool(evidence.doubt)),
-            run,
+            LocalDenoiser(run, *reach),
             valid=unclipped & ~sound.defects,
             strength=recipe.strength,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
+            on_share=partial(on_stage, Stage.JUDGE),
         )
     network_s = time.perf_counter() - start
     if recipe.keep_row_noise:
@@ -245,6 +247,7 @@ def denoise_planes(
     device: str = "auto",
     tile: int | None = None,
     stop: Stop = never,
+    on_share: OnShare = unheard,
 ) -> Float32[np.ndarray, "4 h w"]:
     """Denoise packed planes in tiles: a network in the stabilised domain, and back without bias.
 
@@ -258,8 +261,9 @@ def denoise_planes(
     if isinstance(model, Method):
         foreign = _run_on_arrays(model.denoiser, noise)
         return denoise_tiled(
-            planes, _check_stop_before(stop, foreign), halo=halo, multiple=multiple, tiles=tiles
-        )
+            planes, _check_stop_before(stop, foreign), halo=halo, multiple=multiple, tiles=tiles,
+            on_share=on_share,
+        )  # fmt: skip
     place = pick_device(device)
     while True:
         try:
@@ -270,6 +274,7 @@ def denoise_planes(
                 multiple=multiple,
                 tiles=tiles,
                 device=place,
+                on_share=on_share,
             )
         except torch.cuda.OutOfMemoryError:
             if place.type == "cpu":

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from rawdenoise.formats.dng.writer import list_compromises
 from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.output_levels import level_notes
+from rawdenoise.inference.stages import Stage, unheard
 from rawdenoise.isolation.isolated_reader import read_alone
 from rawdenoise.models.method import Method
 from rawdenoise.models.model import Model
@@ -35,6 +37,8 @@ log = logging.getLogger(__name__)
 
 
 Read = Callable[[Path, PlainLayout | None, Stop], RawImage]
+OnFileStage = Callable[[Path, Stage, float], None]
+"""Is told how much of a file's stage is done, from 0 to 1, by whatever thread does it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +87,21 @@ def make_steps(
     signing: Signing | None = None,
     remade: Collection[Path] = (),
     read: Read = read_alone,
+    on_stage: OnFileStage = unheard,
 ) -> Steps:
     """Make the steps that denoise a file; `models` gives a camera's model, or None where none is needed.
 
     Pictures that gained less than the recipe's least gain by their estimate are not written. With `signing`
     outputs say of which content they were made and by which recipe. `remade` are outputs that are written
     over even where others are not; a source never is. Where there are many files, `read` is to do it in
-    processes of their own, so that what crashes is one file's.
+    processes of their own, so that what crashes is one file's. `on_stage` is told how far each file is.
     """
 
     def read_one(path: Path, stop: Stop) -> RawImage:
         def read_file(path: Path) -> RawImage:
             return read(path, layout, stop)
 
+        on_stage(path, Stage.READ, 0.0)
         raw = read_file(path) if signing is None else read_digested(path, read_file)
         if signing is not None:
             signing.keep(path, raw.source_digest)
@@ -104,10 +110,13 @@ def make_steps(
         return replace(raw, notes=(*raw.notes, *notes, *notes_of_levels))
 
     def denoise_one(raw: RawImage, stop: Stop) -> Denoised:
+        on_stage(raw.source, Stage.DENOISE, 0.0)
+        told = partial(on_stage, raw.source)
         model = models(raw.camera)
-        return denoise(raw, model, recipe, profiles=profiles, device=device, stop=stop)
+        return denoise(raw, model, recipe, profiles=profiles, device=device, stop=stop, on_stage=told)
 
     def write_one(denoised: Denoised, output: Path) -> Path:
+        on_stage(denoised.image.source, Stage.WRITE, 0.0)
         if signing is not None:
             image = denoised.image
             denoised = sign(denoised, image.source_digest, signing.recipe_of(image.source))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from rawdenoise.app.calibration_meter import READ, CalibrationMeter
+from rawdenoise.app.calibration_records import Calibration, CalibrationRequest, CameraFrames
 from rawdenoise.app.stores import Stores
 from rawdenoise.calibration import (
     CalibrationPoint,
-    Frame,
     Frames,
     SampledCapture,
     add_gain,
@@ -19,7 +20,7 @@ from rawdenoise.calibration import (
     sample_captures,
     sort_frames,
 )
-from rawdenoise.calibration.frames import find_frame_files, name_with_mode
+from rawdenoise.calibration.frames import find_frame_files
 from rawdenoise.calibration.profile_building import make_profile
 from rawdenoise.capture.raw import Camera
 from rawdenoise.errors import (
@@ -28,11 +29,12 @@ from rawdenoise.errors import (
     NamelessCameraError,
     RawDenoiseError,
     SeveralCamerasError,
+    Stopped,
     UnusableFlatsError,
 )
 from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.isolation.isolated_reader import read_isolated
-from rawdenoise.noise.profiles.profile import find_off_scale, profile_id
+from rawdenoise.noise.profiles.profile import profile_id
 from rawdenoise.noise.profiles.store import (
     CameraProfile,
     ProfileStore,
@@ -41,98 +43,33 @@ from rawdenoise.noise.profiles.store import (
     save_profile,
 )
 
-SOURCE = "rawdenoise calibrate"
+__all__ = ["Calibration", "CalibrationRequest", "CameraFrames", "calibrate", "find_cameras", "measure"]
+
+SORTED, NAMED, SAMPLED = 0.4, 0.6, 0.9  # how far a calibration is when all files have been looked at
 
 LeftOut = Callable[[RawDenoiseError], None]
-
-
-@dataclass(frozen=True, slots=True)
-class CalibrationRequest:
-    """Frames to calibrate cameras from, and what becomes of their profiles.
-
-    `paths` hold frames of any kind, which are sorted by content, or taken for ordinary captures where
-    `as_captures`; `darks` and `flats` hold what the user takes for such. `camera` leaves out frames of other
-    cameras, and names those that do not say theirs. `layout` tells how plain mosaics are to be read. A
-    profile goes into the file `output`, by default into the store, and nowhere in a `dry_run`; pictures go
-    into the folder `pictures`. `source` is what the profile says of where its figures come from.
-    """
-
-    paths: tuple[Path, ...] = ()
-    darks: tuple[Path, ...] = ()
-    flats: tuple[Path, ...] = ()
-    as_captures: bool = False
-    camera: str | None = None
-    layout: PlainLayout | None = None
-    output: Path | None = None
-    pictures: Path | None = None
-    dry_run: bool = False
-    source: str = SOURCE
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class CameraFrames:
-    """What there is of one camera in one mode; `pictures` is the folder for what is drawn of it."""
-
-    camera: Camera
-    darks: tuple[Frame, ...]
-    flats: tuple[Frame, ...]
-    captures: tuple[SampledCapture, ...]
-    pictures: Path | None = None
-
-    @property
-    def name(self) -> str:
-        """The camera's name, with its mode."""
-        return name_with_mode(self.camera)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Calibration:
-    """What came of the frames of one camera; what an `error` kept from being reached is None.
-
-    `refusals` are of ISOs that could not be measured. `measured` is the profile of these frames alone,
-    `former` what was known before, `profile` both merged. `output` is the file that was written, `page` shows
-    the pictures.
-    """
-
-    frames: CameraFrames
-    points: tuple[CalibrationPoint, ...] = ()
-    refusals: tuple[CalibrationError, ...] = ()
-    measured: CameraProfile | None = None
-    former: CameraProfile | None = None
-    profile: CameraProfile | None = None
-    output: Path | None = None
-    page: Path | None = None
-    error: Exception | None = None
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is to be said of the points, and which of them went or stayed where others were known."""
-        notes = [(point.iso, note) for point in self.points for note in point.notes]
-        if self.measured is not None and self.profile is not None:
-            if self.former is not None:
-                gone = "what was known is in the scale of another bit depth, and goes"
-                notes += [(point.iso, gone) for point in find_off_scale(self.measured, self.former)]
-            stays = "what is known already is stronger evidence, and stays"
-            kept = self.profile.points
-            notes += [(point.iso, stays) for point in self.measured.points if point not in kept]
-        return tuple(f"ISO {iso or 'unstated'}: {note}" for iso, note in notes)
 
 
 # ---------------------------------------------------------------- which frames there are
 
 
 def find_cameras(
-    request: CalibrationRequest, *, on_left_out: LeftOut = lambda error: None
+    request: CalibrationRequest,
+    *,
+    on_left_out: LeftOut = lambda error: None,
+    meter: CalibrationMeter | None = None,
 ) -> tuple[CameraFrames, ...]:
     """Look at all frames and put together what is of one camera in one mode.
 
-    Files that cannot be used are told to `on_left_out`.
+    Files that cannot be used are told to `on_left_out`, all that are read to `meter`.
 
     Raises:
+        Stopped: the meter says so.
         CalibrationError: there is nothing to calibrate from, or the profiles of several cameras were to be
             one file.
     """
-    cameras = _group(request, _sort(request, on_left_out), on_left_out)
+    meter = meter or CalibrationMeter()
+    cameras = _group(request, _sort(request, on_left_out, meter), on_left_out, meter)
     if len(cameras) == 1:
         return (replace(cameras[0], pictures=request.pictures),)
     if request.output is not None:
@@ -143,10 +80,12 @@ def find_cameras(
     return tuple(replace(one, pictures=request.pictures / profile_id(one.camera)) for one in cameras)
 
 
-def _sort(request: CalibrationRequest, on_left_out: LeftOut) -> Frames:
+def _sort(request: CalibrationRequest, on_left_out: LeftOut, meter: CalibrationMeter) -> Frames:
     """Tell darks from flats; ordinary captures are among the others."""
-    darks = sort_frames(request.darks, request.layout, meant_as="dark")
-    flats = sort_frames(request.flats, request.layout, meant_as="flat")
+    looked_at = (*request.darks, *request.flats, *(() if request.as_captures else request.paths))
+    meter.begin(READ, SORTED, sum(1 for _ in find_frame_files(looked_at, request.layout, [])))
+    darks = sort_frames(request.darks, request.layout, meant_as="dark", on_file=meter.on_file)
+    flats = sort_frames(request.flats, request.layout, meant_as="flat", on_file=meter.on_file)
     meant = darks.join(flats)
     if (request.darks and not meant.darks) or (request.flats and not meant.flats):
         raise CalibrationError(str(meant.others[0]))
@@ -155,7 +94,7 @@ def _sort(request: CalibrationRequest, on_left_out: LeftOut) -> Frames:
     meant = replace(meant, others=())
     if request.as_captures or not request.paths:
         return _select_camera(meant, request.camera)
-    mixed = sort_frames(request.paths, request.layout)
+    mixed = sort_frames(request.paths, request.layout, on_file=meter.on_file)
     # Smooth scenes among ordinary captures are no flats: those come in numbers, and with darks.
     if not (meant.darks or mixed.darks) or len(mixed.flats) < len(mixed.ordinary):
         mixed = replace(mixed, flats=())
@@ -177,7 +116,9 @@ def _may_be(camera: Camera | None, name: str | None) -> bool:
     return camera.name.lower() == name.lower()
 
 
-def _group(request: CalibrationRequest, frames: Frames, on_left_out: LeftOut) -> list[CameraFrames]:
+def _group(
+    request: CalibrationRequest, frames: Frames, on_left_out: LeftOut, meter: CalibrationMeter
+) -> list[CameraFrames]:
     """Put together what is of one camera in one mode; cameras that have flats need no captures.
 
     Raises:
@@ -190,10 +131,10 @@ def _group(request: CalibrationRequest, frames: Frames, on_left_out: LeftOut) ->
             if not (isinstance(error, FileError) and error.path in files):
                 on_left_out(error)
     else:
-        files = _find_captures(request, frames)
+        files = _find_captures(request, frames, meter)
     captures: list[SampledCapture] = []
     try:
-        captures = _look_at_captures(files, request.layout, on_left_out) if files else []
+        captures = _look_at_captures(files, request.layout, on_left_out, meter) if files else []
     except CalibrationError:
         if not (frames.darks or frames.flats):
             raise
@@ -217,17 +158,19 @@ def _group(request: CalibrationRequest, frames: Frames, on_left_out: LeftOut) ->
     ]
 
 
-def _find_captures(request: CalibrationRequest, frames: Frames) -> list[Path]:
+def _find_captures(request: CalibrationRequest, frames: Frames, meter: CalibrationMeter) -> list[Path]:
     """The files to take for ordinary captures: all but the darks found among them, and other cameras'."""
     dark = {frame.source for frame in frames.darks}
     files = [path for path in find_frame_files(request.paths, request.layout, []) if path not in dark]
     if request.camera is None:
         return files
-    return [path for path in files if _may_be(_read_camera(path, request.layout), request.camera)]
+    meter.begin(READ, NAMED, len(files))
+    return [path for path in files if _may_be(_read_camera(path, request.layout, meter), request.camera)]
 
 
-def _read_camera(path: Path, layout: PlainLayout | None) -> Camera | None:
+def _read_camera(path: Path, layout: PlainLayout | None, meter: CalibrationMeter) -> Camera | None:
     """The camera of a file; None where it cannot be read, which is for the calibration to say."""
+    meter.on_file(path)
     try:
         return read_isolated(path, layout=layout).camera
     except RawDenoiseError:
@@ -235,9 +178,12 @@ def _read_camera(path: Path, layout: PlainLayout | None) -> Camera | None:
 
 
 def _look_at_captures(
-    files: Sequence[Path], layout: PlainLayout | None, on_left_out: LeftOut
+    files: Sequence[Path], layout: PlainLayout | None, on_left_out: LeftOut, meter: CalibrationMeter
 ) -> list[SampledCapture]:
+    meter.begin(READ, SAMPLED, len(files))
+
     def on_file(path: Path, error: RawDenoiseError | None) -> None:
+        meter.on_file(path)
         if error is not None:
             on_left_out(error)
 
@@ -247,11 +193,24 @@ def _look_at_captures(
 # ---------------------------------------------------------------- what they tell
 
 
-def calibrate(frames: CameraFrames, request: CalibrationRequest, stores: Stores) -> Calibration:
-    """Measure one camera, merge the points with its former profile and keep it.
+def calibrate(
+    frames: CameraFrames,
+    request: CalibrationRequest,
+    stores: Stores,
+    *,
+    meter: CalibrationMeter | None = None,
+    cameras: int = 1,
+) -> Calibration:
+    """Measure one camera, of so many, merge the points with its former profile and keep it.
 
-    Never raises: what went wrong, a bug that one camera's frames bring to light too, is the result's `error`.
+    What went wrong, a bug that one camera's frames bring to light too, is the result's `error`.
+
+    Raises:
+        Stopped: the meter says so; nothing was kept.
     """
+    meter = meter or CalibrationMeter()
+    meter.begin_camera(cameras, len(frames.darks) + len(frames.flats))
+    frames = replace(frames, darks=meter.watch(frames.darks), flats=meter.watch(frames.flats))
     result = Calibration(frames)
     try:
         points, refusals = measure(frames, request)
@@ -266,6 +225,7 @@ def calibrate(frames: CameraFrames, request: CalibrationRequest, stores: Stores)
         former = _find_former(measured, request.output, stores.profiles)
         profile = merge_profiles(measured, former)
         result = replace(result, former=former, profile=profile)
+        meter.check()
         if not request.dry_run:
             result = replace(result, output=_keep(profile, request.output, stores.profiles))
         if frames.pictures is not None:
@@ -273,8 +233,11 @@ def calibrate(frames: CameraFrames, request: CalibrationRequest, stores: Stores)
             from rawdenoise.pages.calibration_page import plot_calibration
 
             result = replace(result, page=plot_calibration(points, frames.pictures))
+    except Stopped:
+        raise
     except Exception as error:
-        return replace(result, error=error)
+        result = replace(result, error=error)
+    meter.finish_camera()
     return result
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rawdenoise.app.batch import Signing, Steps, add_sidecars, digest_recipe, make_steps, run_batch
 from rawdenoise.app.planning import FileJob, IfExists, Naming, plan
+from rawdenoise.app.progress import BatchMeter, OnProgress, expect_seconds
 from rawdenoise.app.results import FileResult, Status
 from rawdenoise.app.stores import Stores
 from rawdenoise.atomic import remove_abandoned
@@ -19,10 +20,12 @@ from rawdenoise.files.digests import Digests
 from rawdenoise.files.names import NamePattern, mirror_of
 from rawdenoise.files.outputs import Judge
 from rawdenoise.files.sidecars import CAPTURE_ONE_FOLDER, Sidecars
+from rawdenoise.files.sources import signature_of
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.writers import find_writer
 from rawdenoise.inference.devices import pick_device
+from rawdenoise.inference.stages import unheard
 from rawdenoise.isolation.isolated_reader import read_alone, shared_reader
 from rawdenoise.models.choice import choose_by_camera, list_current_models
 from rawdenoise.models.method import Method, load_method
@@ -100,11 +103,13 @@ def denoise_batch(
     digests: Digests,
     *,
     stop: Stop = never,
+    on_progress: OnProgress = unheard,
+    is_isolated: bool = False,
 ) -> Iterator[FileResult]:
     """Do the jobs of a plan, and give each one's result as soon as it is there.
 
-    Several files are read in processes of their own. When `stop` turns true, files under way are given up and
-    leave nothing.
+    Several files are read in processes of their own, and a single one where `is_isolated`. When `stop` turns
+    true, files under way are given up and leave nothing. `on_progress` is told how far it all is.
 
     Raises:
         SetupError: the device is absent, or the folder cannot be made.
@@ -113,7 +118,10 @@ def denoise_batch(
     recipe, layout = request.recipe, request.layout
     models = choose_denoisers(recipe, stores.models, device=request.device)
     _prepare_folders(request.output, jobs)
-    many = sum(job.status is Status.PLANNED for job in jobs) > 1
+    planned = [job.source for job in jobs if job.status is Status.PLANNED]
+    is_cpu = not recipe.strength or pick_device(request.device).type == "cpu"
+    expected = expect_seconds(recipe, is_cpu=is_cpu)
+    meter = BatchMeter({path: _find_size(path) for path in planned}, len(jobs), expected, on_progress)
     steps = make_steps(
         recipe,
         models,
@@ -124,16 +132,25 @@ def denoise_batch(
         keep_mtime=request.keep_mtime,
         signing=Signing(partial(digest_recipe, recipe, layout), digests.keep),
         remade={job.output for job in jobs if job.replaces and job.output is not None},
-        read=shared_reader().read if many else read_alone,
+        read=shared_reader().read if len(planned) > 1 or is_isolated else read_alone,
+        on_stage=meter.note,
     )
-    return _stream_results(request, jobs, steps, stop)
+    return _stream_results(request, jobs, steps, meter, stop)
 
 
 def _stream_results(
-    request: DenoiseRequest, jobs: Sequence[FileJob], steps: Steps, stop: Stop
+    request: DenoiseRequest, jobs: Sequence[FileJob], steps: Steps, meter: BatchMeter, stop: Stop
 ) -> Iterator[FileResult]:
     with closing(run_batch(jobs, steps, in_flight=request.in_flight, stop=stop)) as results:
-        yield from add_sidecars(results, Sidecars()) if request.sidecars else results
+        for result in add_sidecars(results, Sidecars()) if request.sidecars else results:
+            yield result
+            meter.finish(result.source)
+
+
+def _find_size(path: Path) -> int:
+    """Bytes of a file; none of one that is gone."""
+    signature = signature_of(path)
+    return signature.size if signature else 0
 
 
 def _prepare_folders(output: Path | None, jobs: Sequence[FileJob]) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import traceback
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import click
 
 from rawdenoise import __version__
+from rawdenoise.cli.host import Host, JsonHost, wants_json
 from rawdenoise.cli.wording import name_options
-from rawdenoise.errors import RawDenoiseError, exit_code_of
+from rawdenoise.errors import RawDenoiseError, Stopped, exit_code_of
 from rawdenoise.terminal.signals import Ended, end_on_signal
 from rawdenoise.terminal.streams import BROKEN_PIPE_EXIT_CODE, discard, standard_streams
 from rawdenoise.terminal.text import to_one_line
@@ -20,6 +23,7 @@ from rawdenoise.terminal.text import to_one_line
 COMMANDS = {
     "train": "Train a camera's model on its own noisy captures.",
     "denoise": "Denoise raw files; write DNGs or TIFFs.",
+    "serve": "Denoise for another program, which asks again and again.",
     "watch": "Denoise what arrives in a folder, as a service.",
     "queue": "Show what watched folders have done and given up; try again.",
     "inspect": "Show what a file is and what would be done with it.",
@@ -56,20 +60,42 @@ class Commands(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
-    def main(self, *arguments: Any, **options: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
         """Run the program, whatever its standard streams are, and end it tidily when it is told to."""
+        words = sys.argv[1:] if args is None else list(args)
         with standard_streams(), end_on_signal():
-            return super().main(*arguments, **options)
+            if wants_json(words, os.environ):
+                raise SystemExit(self.answer(args, JsonHost(), **options))
+            return super().main(args, **{"obj": Host(), **options})
+
+    def answer(self, args: Sequence[str] | None, host: JsonHost, **options: Any) -> int:
+        """Run the program for a host that reads JSON and tell it how that ended; returns the exit code."""
+        try:
+            code = super().main(args, **{**options, "obj": host, "standalone_mode": False}) or 0
+        except click.ClickException as error:
+            host.fail(error.format_message())
+            code = error.exit_code
+        except (click.Abort, KeyboardInterrupt):
+            host.say("interrupted")
+            code = INTERRUPTED_EXIT_CODE
+        except Ended as ended:
+            host.say("interrupted")
+            code = ended.exit_code
+        except Exception:  # with --debug
+            traceback.print_exc()
+            code = 1
+        return host.end(code)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command and turn what it raises into the process's one answer."""
+        host = ctx.find_object(Host) or Host()
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            click.echo("interrupted", err=True)
+        except (KeyboardInterrupt, Stopped):
+            host.say("interrupted")
             ctx.exit(INTERRUPTED_EXIT_CODE)
         except Ended as ended:
-            click.echo("interrupted", err=True)
+            host.say("interrupted")
             ctx.exit(ended.exit_code)
         except BrokenPipeError:
             discard(sys.stdout.fileno())  # or the flush at exit complains
@@ -80,9 +106,7 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             exit_code = exit_code_of(error)
-            click.echo(
-                _line(error) if exit_code == INTERRUPTED_EXIT_CODE else f"error: {_line(error)}", err=True
-            )
+            (host.say if exit_code == INTERRUPTED_EXIT_CODE else host.fail)(_line(error))
             ctx.exit(exit_code)
 
 

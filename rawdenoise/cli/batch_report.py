@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +23,10 @@ from rich.progress import (
 from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from rawdenoise.app.planning import FileJob, begin_result
-from rawdenoise.app.results import FileResult, Status, summarize
+from rawdenoise.app.results import BatchSummary, FileResult, Status, summarize
 from rawdenoise.atomic import remove_temporaries
+from rawdenoise.cli.host import Host, Level
 from rawdenoise.errors import Stop
-from rawdenoise.terminal.signals import stop_on_signal
 from rawdenoise.terminal.text import count_noun, to_one_line, write_duration
 
 ENVIRONMENT_EXIT_CODE = 3
@@ -42,8 +41,8 @@ class BatchReport:
     in for the lines of files that went well.
     """
 
-    def __init__(self, *, as_json: bool) -> None:
-        self.as_json = as_json
+    def __init__(self, *, as_json: bool, host: Host | None = None) -> None:
+        self.as_json, self.host = as_json, host or Host()
         self.results: list[FileResult] = []
         self._bar: Callable[[], None] | None = None
         self._console = Console(stderr=True)
@@ -57,7 +56,10 @@ class BatchReport:
         `resumes`: the same command would go on where this one was stopped.
         """
         outputs = [job.output for job in jobs if job.output]
-        with stop_on_signal(lambda: remove_temporaries(outputs)) as stop, self.show_bar(jobs):
+        with (
+            self.host.stop_politely(lambda: remove_temporaries(outputs)) as stop,
+            self.show_bar(jobs),
+        ):
             for result in results(stop):
                 self.add(result)
         if stop() and len(self.results) < len(jobs):
@@ -69,7 +71,7 @@ class BatchReport:
     @contextmanager
     def show_bar(self, jobs: list[FileJob]) -> Iterator[None]:
         """Show a bar for the length of the block, where there is a terminal to show it on."""
-        if not sys.stderr.isatty():
+        if self.host.is_quiet or not sys.stderr.isatty():
             yield
             return
         columns = (
@@ -85,18 +87,20 @@ class BatchReport:
     def add(self, result: FileResult) -> None:
         """Take a result and say what there is to say about it."""
         self.results.append(result)
+        self.host.count(result.status)
         if self._bar is not None:
             self._bar()
         if self.as_json:
-            self._out(json.dumps(result.as_json()))
+            self.host.result("result", result.as_json())
         elif result.status is Status.FAILED:
-            self._err(f"{to_one_line(result.source)}: failed: {to_one_line(result.reason)}")
+            line = f"{to_one_line(result.source)}: failed: {to_one_line(result.reason)}"
+            self._err(line, "error", result.source)
         elif self._bar is None:
             self._out(describe_result(result))
         if not self.as_json and result.status is not Status.FAILED:
             flags = () if result.quality is None else result.quality.flags
             for note in (*result.notes, *(flag.words for flag in flags)):
-                self._err(f"{to_one_line(result.source)}: note: {to_one_line(note)}")
+                self._err(f"{to_one_line(result.source)}: note: {to_one_line(note)}", "note", result.source)
 
     def show_plan(self, jobs: list[FileJob]) -> int:
         """Say what a batch would do; returns the exit code."""
@@ -109,12 +113,15 @@ class BatchReport:
         """Say in one line how far a stopped batch got."""
         done = sum(result.status is Status.DONE for result in self.results)
         then = "; the same command goes on from there" if resumes else ""
-        click.echo(f"interrupted: {done} of {count_noun(total, 'file')} done{then}", err=True)
+        self.host.say(f"interrupted: {done} of {count_noun(total, 'file')} done{then}")
 
     def sum_up(self) -> None:
         """Say on standard error how it all went."""
-        for line in describe_batch(self.results, time.perf_counter() - self._start):
-            click.echo(line, err=True)
+        summary = summarize(self.results)
+        for line in describe_batch(summary, time.perf_counter() - self._start):
+            self.host.say(line)
+        for line in describe_failures(summary):
+            self.host.say(line, "error")
 
     def exit_code(self) -> int:
         """0 nothing failed, 3 nothing was done for want of a model or device, else 1."""
@@ -131,8 +138,11 @@ class BatchReport:
     def _out(self, line: str) -> None:
         self._say(line, sys.stdout)
 
-    def _err(self, line: str) -> None:
-        self._say(line, sys.stderr)
+    def _err(self, line: str, level: Level, file: Path) -> None:
+        if self.host.speaks_json:
+            self.host.say(line, level, file)
+        else:
+            self._say(line, sys.stderr)
 
     def _say(self, line: str, stream: IO[str]) -> None:
         """Print above the bar where stream and bar share the terminal, else plainly."""
@@ -157,9 +167,8 @@ def describe_result(result: FileResult) -> str:
             return f"{source}: {status}: {to_one_line(result.reason)}"
 
 
-def describe_batch(results: list[FileResult], elapsed_s: float) -> Iterator[str]:
-    """Count what became of the files, name the models, and say why files failed, each reason once."""
-    summary = summarize(results)
+def describe_batch(summary: BatchSummary, elapsed_s: float) -> Iterator[str]:
+    """Count what became of the files, name the models, and say what is to be looked at."""
     counts = ", ".join(f"{number} {status}" for status, number in summary.counts.items() if number)
     line = f"{counts or 'nothing done'} in {write_duration(elapsed_s)}"
     if summary.counts[Status.DONE]:
@@ -186,6 +195,10 @@ def describe_batch(results: list[FileResult], elapsed_s: float) -> Iterator[str]
             f"  {count_noun(summary.unknown, 'file')} left under the names of outputs, which do not say of"
             " what they were made; --if-exists rename writes beside them"
         )
+
+
+def describe_failures(summary: BatchSummary) -> Iterator[str]:
+    """Say why files failed, each reason once."""
     for reason, (first, count) in list(summary.failures.items())[:MOST_REASONS]:
         more = f" and {count - 1} more" if count > 1 else ""
         yield f"  failed: {to_one_line(first)}{more}: {to_one_line(reason)}"

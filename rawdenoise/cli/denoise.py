@@ -18,6 +18,7 @@ from rawdenoise.cli.arguments import (
     path_options,
     recipe_options,
 )
+from rawdenoise.cli.host import find_host, host_options
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.terminal.text import to_one_line
 
@@ -60,6 +61,7 @@ from rawdenoise.terminal.text import to_one_line
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output.")
 @click.option("--no-estimate", is_flag=True, help="Do not estimate how much better each picture became.")
 @click.option("--keep-mtime", is_flag=True, help="Give outputs the modification time of their source.")
+@host_options
 @layout_options
 @click.pass_context
 def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> None:
@@ -71,6 +73,8 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     Exit codes: 0 all done or skipped, 1 some failed, 2 usage, 3 no model or device, 4 nothing matched,
     130 interrupted.
     """
+    _check(options)
+    host = find_host(ctx, options, reads_stdin=str(options["files_from"]) == "-")
     from rawdenoise.app.denoise import DenoiseRequest, denoise_batch, plan_batch
     from rawdenoise.app.planning import IfExists
     from rawdenoise.app.stores import user_stores
@@ -81,7 +85,6 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     from rawdenoise.files.names import parse_pattern
     from rawdenoise.formats.writers import find_writer
 
-    _check(options)
     writer, named = (
         find_writer(options["format"]),
         gather_paths(paths, options["files_from"], null=options["null"]),
@@ -102,19 +105,21 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
         keep_mtime=options["keep_mtime"],
         sidecars=options["sidecars"],
     )
-    stores = user_stores()
+    stores = host.stores or user_stores()
     digests = ctx.with_resource(Digests(stores.digests))
     plan = plan_batch(request, stores, digests)
     if not plan:
         hint = "" if request.recursive else " (--recursive looks into folders inside folders)"
         raise NothingMatchedError(f"no raw files found{hint}")
-    report = BatchReport(as_json=options["as_json"])
+    report = BatchReport(as_json=options["as_json"] or host.wants_results, host=host)
     if options["dry_run"]:
         ctx.exit(report.show_plan(plan))
     if request.recipe.min_gain is not None and not (request.recipe.estimate and request.recipe.strength):
         raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
     resumes = options["if_exists"] == "skip"
-    start = partial(denoise_batch, request, plan, stores, digests)
+    start = partial(
+        denoise_batch, request, plan, stores, digests, on_progress=host.advance, is_isolated=host.is_isolated
+    )
     ctx.exit(report.run(plan, lambda stop: start(stop=stop), resumes=resumes))
 
 

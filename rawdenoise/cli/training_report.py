@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 
@@ -22,8 +22,11 @@ from rawdenoise.app.training_events import (
     TrainingResumed,
     name_isos,
 )
+from rawdenoise.app.training_meter import TrainingMeter
+from rawdenoise.cli.host import Host, Level
 from rawdenoise.cli.layout import spell_layout
 from rawdenoise.errors import (
+    FileError,
     NoCleanCapturesError,
     ScratchError,
     TooFewCapturesError,
@@ -33,7 +36,7 @@ from rawdenoise.errors import (
     is_damage,
 )
 from rawdenoise.terminal.live import LiveLine
-from rawdenoise.terminal.signals import Stop, stop_on_signal
+from rawdenoise.terminal.signals import Stop
 from rawdenoise.terminal.text import count_noun, to_one_line, write_duration
 from rawdenoise.training.progress import Progress, TrainingStopped
 
@@ -45,26 +48,36 @@ REMEDIES = {
     UnusableCleanError: " (--clean)",
     UnfinishableError: "; to go on, leave --finish out",
 }
+COUNTED_AS = {
+    TrainingOutcome.KEPT: "done",
+    TrainingOutcome.LOSES: "skipped",
+    TrainingOutcome.NOT_BETTER: "skipped",
+    TrainingOutcome.FAILED: "failed",
+}
 
 
 class TrainingReport:
     """Prints events and results as they come, and knows the exit code they come to."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: Host | None = None) -> None:
+        self._host = host or Host()
+        self._meter = TrainingMeter(self._host.advance)
         self._is_damaged = False
         self._results: list[CameraTrained] = []
         self._line = LiveLine()
 
     def __call__(self, event: Event) -> None:
         """Say what happened."""
+        self._meter.note(event)
         match event:
             case Progress():
-                self._line.update("training", event.done, describe_progress(event))
+                self._show("training", event.done, describe_progress(event))
             case FilesRead(count):
-                self._line.update("reading captures", None, count_noun(count, "file"))
+                self._show("reading captures", None, count_noun(count, "file"))
             case FileRefused(error):
                 self._is_damaged |= is_damage(error)
-                self.say(f"refused: {to_one_line(str(error))}")
+                file = error.path if isinstance(error, FileError) else None
+                self.say(f"refused: {to_one_line(str(error))}", "error", file)
             case CameraFound(camera, captures, isos, needed):
                 name = f"{to_one_line(camera.name)} ({to_one_line(camera.mode)})"
                 left_out = f"; left out, {needed} are needed (--min-captures)"
@@ -77,15 +90,19 @@ class TrainingReport:
             case ModelUnsaved(folder):
                 self.say(f"the training is kept in {to_one_line(folder)}: the same command goes on there")
 
-    def say(self, line: str) -> None:
+    def say(self, line: str, level: Level = "note", file: Path | None = None) -> None:
         """Print a line where the progress stands."""
         self._line.clear()
-        click.echo(line, err=True)
+        self._host.say(line, level, file)
+
+    def _show(self, title: str, done: float | None, state: str) -> None:
+        if not self._host.is_quiet:
+            self._line.update(title, done, state)
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[Stop]:
         """Stop at the first signal, and end the command with its exit code."""
-        with stop_on_signal(lambda: None) as stop, add_remedies():
+        with self._host.stop_politely(lambda: None) as stop, add_remedies():
             try:
                 yield stop
             except TrainingStopped as stopped:
@@ -99,10 +116,12 @@ class TrainingReport:
         """Print what came of a camera, to standard output, and what failed to standard error."""
         self._line.clear()
         self._results.append(result)
+        self._host.count(COUNTED_AS[result.outcome])
+        self._meter.finish()
         if result.error is not None:
-            self.say(f"failed: {to_one_line(result.reason)}{find_remedy(result.error)}")
+            self.say(f"failed: {to_one_line(result.reason)}{find_remedy(result.error)}", "error")
         if as_json:
-            click.echo(json.dumps(result.as_json()))
+            self._host.result("training", result.as_json())
         elif result.error is None:
             for line in (*result.describe(), *_suggest_next_steps(result, request)):
                 click.echo(line)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import torch
 from jaxtyping import Float32
 from torch import Tensor
+
+from rawdenoise.inference.stages import OnShare, unheard
 
 Denoiser = Callable[[Tensor], Tensor]
 
@@ -41,28 +43,31 @@ def denoise_tiled(
     multiple: int,
     tiles: Tiles = Tiles(),
     device: torch.device | None = None,
+    on_share: OnShare = unheard,
 ) -> Float32[np.ndarray, "4 h w"]:
     """Run a denoiser over tiles and blend them: the same result as over the whole, in bounded memory.
 
     `denoiser` maps a (1, 4, h, w) tensor on `device` to one of the same shape, h and w being multiples of
     `multiple`. An output pixel may depend on inputs up to `halo` packed pixels away; tiles are read with that
     much around them, and start at multiples of `multiple` so that pooling grids agree. Beyond the right and
-    bottom edges the picture is continued by reflection.
+    bottom edges the picture is continued by reflection. `on_share` is told of every tile that is done.
     """
     height, width = planes.shape[1:]
     clean = np.zeros_like(planes)
-    for rows in _split_axis(height, tiles, halo, multiple):
-        for columns in _split_axis(width, tiles, halo, multiple):
-            tile = _read_tile(planes, rows, columns)
-            with torch.inference_mode():
-                out = denoiser(torch.from_numpy(tile)[None].to(device))[0].cpu().numpy()
-            part = out[
-                :,
-                rows.start - rows.read_start : rows.stop - rows.read_start,
-                columns.start - columns.read_start : columns.stop - columns.read_start,
-            ]
-            weights = rows.weights[:, None] * columns.weights[None, :]
-            clean[:, rows.start : rows.stop, columns.start : columns.stop] += part * weights
+    spans = (_split_axis(length, tiles, halo, multiple) for length in (height, width))
+    grid = list(product(*spans))
+    for number, (rows, columns) in enumerate(grid, 1):
+        tile = _read_tile(planes, rows, columns)
+        with torch.inference_mode():
+            out = denoiser(torch.from_numpy(tile)[None].to(device))[0].cpu().numpy()
+        part = out[
+            :,
+            rows.start - rows.read_start : rows.stop - rows.read_start,
+            columns.start - columns.read_start : columns.stop - columns.read_start,
+        ]
+        weights = rows.weights[:, None] * columns.weights[None, :]
+        clean[:, rows.start : rows.stop, columns.start : columns.stop] += part * weights
+        on_share(number / len(grid))
     return clean
 
 

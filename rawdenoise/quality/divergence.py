@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int
 
+from rawdenoise.inference.stages import OnShare, unheard
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.quality.block_sums import (
     BLOCK_SIDE,
@@ -71,11 +72,12 @@ def probe_blocks(
     noise: NoiseModel,
     denoiser: LocalDenoiser,
     valid: Bool[np.ndarray, "4 h w"],
+    on_share: OnShare = unheard,
 ) -> ProbedBlocks:
     """Ask how the answer changes with the capture: in tiles all over it, or everywhere where that is less."""
     rng = np.random.default_rng(PROBE_SEED)
-    parts = []
-    for group, (rows, columns) in enumerate(_choose_tiles(planes.shape, denoiser)):
+    parts, tiles = [], list(_choose_tiles(planes.shape, denoiser))
+    for group, (rows, columns) in enumerate(tiles):
         window = tuple(_add_halo(span, length, denoiser)
                        for span, length in zip((rows, columns), planes.shape[1:], strict=True))  # fmt: skip
         part = planes[:, *window]
@@ -97,6 +99,7 @@ def probe_blocks(
                                 columns.start // BLOCK_SIDE : columns.stop // BLOCK_SIDE]  # fmt: skip
         place = np.stack([down.ravel(), across.ravel()], axis=1)
         parts.append((place, np.full(len(place), group), *(np.ravel(term) for term in sums)))
+        on_share(len(parts) / len(tiles))
     place, group_of, divergence, variance_sum = (np.concatenate(part) for part in zip(*parts, strict=True))
     if len(parts) == 1:
         group_of = np.arange(len(place))

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool
 
+from rawdenoise.inference.stages import OnShare, unheard
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.quality.block_sums import BlockSums, Planes, sum_blocks, trim_to_blocks
 from rawdenoise.quality.divergence import LocalDenoiser, find_signals, probe_blocks, spread_divergence
@@ -52,6 +53,7 @@ def assess(
     valid: Bool[np.ndarray, "4 h w"],
     strength: float = 1.0,
     rounding: float = 0.0,
+    on_share: OnShare = unheard,
 ) -> PictureQuality | None:
     """Estimate the PSNR of a denoised capture; None where it has too few sound pixels to tell.
 
@@ -71,7 +73,7 @@ def assess(
         return None
     sums = sum_blocks(planes, clean, model, valid)
     strata = sums.rank_by_structure()
-    probed = probe_blocks(planes, clean, model, denoiser, valid)
+    probed = probe_blocks(planes, clean, model, denoiser, valid, on_share)
     shares, divergence_error = spread_divergence(sums, strata, probed)
     divergence = float((sums.variance * shares[strata]).sum())
     residual_fit = fit_residual(sums, strata, shares)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,14 +16,22 @@ SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"  # where a progress bar has hidden it
 
 
 class Stop:
-    """Whether a signal has asked to stop: call it; `exit_code` is the shell's for that signal."""
+    """Whether a signal, or somebody else, has asked to stop: call it; `exit_code` is the shell's for that.
+
+    `is_signalled` tells that it was a signal: whoever sends another one does not want to wait.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
+        self.is_signalled = False
 
     def __call__(self) -> bool:
         """Tell whether to stop."""
         return self.signal != 0
+
+    def ask(self, number: int = signal.SIGINT) -> None:
+        """Ask to stop, as if by this signal; who has asked first stays the reason."""
+        self.signal = self.signal or number
 
     @property
     def exit_code(self) -> int:
@@ -29,19 +39,32 @@ class Stop:
         return 128 + self.signal
 
 
+def _say_interrupted(exit_code: int) -> bytes:
+    return (SHOW_CURSOR if os.isatty(2) else b"") + b"interrupted\n"
+
+
 @contextmanager
-def stop_on_signal(clean_up: Callable[[], None]) -> Iterator[Stop]:
-    """Turn the first signal into a polite `Stop`; at the second, clean up and end the process at once."""
-    stop = Stop()
+def stop_on_signal(
+    clean_up: Callable[[], None],
+    *,
+    stop: Stop | None = None,
+    last_words: Callable[[int], bytes] = _say_interrupted,
+) -> Iterator[Stop]:
+    """Turn the first signal into a polite `Stop`; at the second, clean up and end the process at once.
+
+    `last_words` is what is then still written to standard error, for an exit code.
+    """
+    stop = stop or Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if not stop():
-            stop.signal = number
+        if not stop.is_signalled:
+            stop.is_signalled = True
+            stop.ask(number)
             return
         clean_up()
         # Written past Python's streams, which the signal may have found half-way through a write.
         with suppress(OSError):
-            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + b"interrupted\n")
+            os.write(2, last_words(stop.exit_code))
         os._exit(stop.exit_code)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
@@ -49,6 +72,16 @@ def stop_on_signal(clean_up: Callable[[], None]) -> Iterator[Stop]:
         return
     with _handling(handle, (signal.SIGINT, *ENDING_SIGNALS)):
         yield stop
+
+
+def interrupt_main_thread() -> None:
+    """Do to the main thread what Ctrl-C does, from any other; nothing where SIGINT is ignored."""
+    if sys.platform == "win32":
+        _thread.interrupt_main()
+        return
+    main = threading.main_thread().ident
+    if main is not None:
+        signal.pthread_kill(main, signal.SIGINT)  # which also wakes it, where it waits
 
 
 class Ended(BaseException):

@@ -79,6 +79,16 @@ def _exit_code(stdout: _Output, code: object) -> object:
     return 1
 
 
+def find_lost_output() -> str:
+    """Write standard output to its end, and say why that could not be done; empty where it could."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        return error.strerror or str(error)
+    lost = getattr(getattr(getattr(sys.stdout, "buffer", None), "raw", None), "lost", None)
+    return str(lost.strerror or lost) if isinstance(lost, OSError) else ""
+
+
 def discard(*descriptors: int) -> None:
     """Let what is still to be written to a descriptor go nowhere."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,303 @@
+"""`rawdenoise serve`: denoises for another program, request after request, with models that stay loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from rawdenoise import __version__
+from rawdenoise.cli import COMMANDS
+from rawdenoise.cli.host import JsonHost, encode
+from rawdenoise.terminal.cancelling import watch_for_cancel
+from rawdenoise.terminal.signals import Stop, stop_on_signal
+
+if TYPE_CHECKING:
+    from rawdenoise.app.stores import Stores
+
+LONGEST_LINE = 1 << 20  # bytes of a request
+SERVED = ("denoise",)
+INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE = 130, 2
+POLL_S = 0.2  # how soon a signal is noticed while nothing is asked for
+
+Id = str | int
+
+
+@click.command("serve", short_help=COMMANDS["serve"])
+@click.option("--stdio", is_flag=True, help="Requests on standard input, all that comes of them on output.")
+@click.pass_context
+def command(ctx: click.Context, /, stdio: bool) -> None:
+    """Denoise for another program, which asks again and again: models stay loaded in between.
+
+    Requests come on standard input, a JSON object a line: {"id": "1", "arguments": ["denoise", "IMG.CR2",
+    "-o", "out"]} with what stands after `rawdenoise`, and {"cancel": "1"}. Standard output carries results,
+    progress and messages with the id of their request. Closing standard input ends it.
+
+    plugins/README.md describes all of that.
+    """
+    if not stdio:
+        raise click.UsageError("give --stdio: requests then come on standard input")
+    ctx.exit(Server(*_take_over_streams()).run())
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be done; `arguments` is what stands after `rawdenoise`."""
+
+    id: Id
+    arguments: tuple[str, ...]
+
+
+class RequestError(ValueError):
+    """A line is no request; `id` is that of the request it was to be, if it says one."""
+
+    def __init__(self, reason: str, id: Id | None = None) -> None:
+        super().__init__(reason)
+        self.id = id
+
+
+class Server:
+    """Takes requests from a descriptor and answers them on another, one after the other."""
+
+    def __init__(self, requests: int, answers: int) -> None:
+        self._requests = requests
+        self._channel = _Channel(answers, self._end)
+        self._waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
+        self._hosts: dict[Id, _ServedHost] = {}  # of the requests that are not answered yet
+        self._lock = threading.Lock()
+        self._ending = Stop()
+        self._clean_up: Callable[[], None] = lambda: None
+
+    def run(self) -> int:
+        """Answer requests until no more can come; returns the exit code."""
+        with stop_on_signal(lambda: self._clean_up(), stop=self._ending):
+            self._channel.write("ready", {"version": __version__})
+            threading.Thread(target=self._listen, name="requests", daemon=True).start()
+            stores = _warm_up()
+            while (request := self._take()) is not None:
+                host = self._hosts[request.id]
+                host.begin(stores)
+                self._answer(request, host)
+                with self._lock:
+                    del self._hosts[request.id]
+        return self._ending.exit_code if self._ending.is_signalled else 0
+
+    def _answer(self, request: Request, host: _ServedHost) -> None:
+        from rawdenoise.cli import main as program
+
+        if self._ending() or host.is_cancelled():
+            host.say("interrupted")
+            host.end(INTERRUPTED_EXIT_CODE)
+        elif request.arguments[:1] not in [(name,) for name in SERVED]:
+            host.fail(f"only {', '.join(SERVED)} is served")
+            host.end(USAGE_EXIT_CODE)
+        else:
+            program.answer(request.arguments, host, prog_name="rawdenoise")
+        self._clean_up = lambda: None
+
+    def _take(self) -> Request | None:
+        """Wait for the next request; None when there will be no more."""
+        while True:
+            try:
+                return self._waiting.get(timeout=POLL_S)
+            except queue.Empty:
+                if self._ending():
+                    return None
+
+    def _end(self) -> None:
+        """Answer no more requests, and cancel the one that is being answered."""
+        self._ending.ask()
+
+    def _listen(self) -> None:
+        """Take in what comes, until the other end is closed."""
+        for line in read_lines(lambda: os.read(self._requests, 1 << 16), LONGEST_LINE):
+            try:
+                self._take_in(parse_request(line))
+            except RequestError as error:
+                self._refuse(error)
+        self._end()
+
+    def _take_in(self, asked: Request | Id) -> None:
+        with self._lock:
+            if not isinstance(asked, Request):
+                host = self._hosts.get(asked)
+                if host is not None:  # else it is answered already
+                    host.cancel()
+                return
+            if asked.id in self._hosts:
+                raise RequestError(f"there is a request {asked.id!r} already, which is not answered yet")
+            self._hosts[asked.id] = _ServedHost(asked.id, self._channel, self._ending, self._keep_clean_up)
+            self._waiting.put(asked)
+
+    def _refuse(self, error: RequestError) -> None:
+        with self._lock:
+            id = None if error.id in self._hosts else error.id
+        host = _ServedHost(id, self._channel, self._ending, self._keep_clean_up)
+        host.fail(str(error))
+        if id is not None:
+            host.end(USAGE_EXIT_CODE)
+
+    def _keep_clean_up(self, clean_up: Callable[[], None]) -> None:
+        self._clean_up = clean_up
+
+
+class _Channel:
+    """Where answers go, whole lines from any thread; `on_lost` is called when nobody takes them any more."""
+
+    def __init__(self, descriptor: int, on_lost: Callable[[], None]) -> None:
+        self._descriptor, self._on_lost = descriptor, on_lost
+        self._lock = threading.Lock()
+
+    def write(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Write an object."""
+        data = memoryview(f"{encode(kind, fields)}\n".encode())
+        with self._lock:
+            try:
+                while data:
+                    data = data[os.write(self._descriptor, data) :]
+            except OSError:
+                self._on_lost()
+
+
+class _RequestStop(Stop):
+    """The stop of one request, which the end of them all stops too."""
+
+    def __init__(self, ending: Stop) -> None:
+        super().__init__()
+        self._ending = ending
+
+    def __call__(self) -> bool:
+        """Tell whether to stop."""
+        return super().__call__() or self._ending()
+
+    @property
+    def exit_code(self) -> int:
+        """That of the signal which ends them all, else that of Ctrl-C."""
+        return 128 + (self.signal or self._ending.signal)
+
+
+class _ServedHost(JsonHost):
+    """Who asked for one thing: all that is said of it has its id."""
+
+    wants_results = True
+    is_isolated = True
+
+    def __init__(
+        self, id: Id | None, channel: _Channel, ending: Stop, keep: Callable[[Callable[[], None]], None]
+    ) -> None:
+        super().__init__()
+        self._id, self._channel, self._keep = id, channel, keep
+        self._request_stop = _RequestStop(ending)
+
+    def begin(self, stores: Stores) -> None:
+        """Be answered from now on, with these stores."""
+        self.stores, self._start = stores, time.perf_counter()
+
+    def result(self, kind: str, fields: Mapping[str, object]) -> None:
+        """Give a result on the channel."""
+        self._give(kind, fields)
+
+    def cancel(self) -> None:
+        """Ask to stop."""
+        self._is_cancelled = True
+        self._request_stop.ask()
+
+    def watch(self, cancel_file: Path | None, *, stdin: bool) -> AbstractContextManager[None]:
+        """Be cancelled by a file, too."""
+        return watch_for_cancel(self.cancel, file=cancel_file, stdin=False)
+
+    @contextmanager
+    def stop_politely(self, clean_up: Callable[[], None]) -> Iterator[Stop]:
+        """Give the request's stop; signals are the server's."""
+        self._keep(clean_up)
+        yield self._request_stop
+
+    def _give(self, kind: str, fields: Mapping[str, object]) -> None:
+        self._channel.write(kind, {"id": self._id, **fields})
+
+    def _find_lost(self) -> str:
+        return ""
+
+
+def parse_request(line: bytes | None) -> Request | Id:
+    """Read a line: a request, or the id of one that is to be cancelled. None is a line that was too long.
+
+    Raises:
+        RequestError: it is neither.
+    """
+    if line is None:
+        raise RequestError(f"a line of more than {LONGEST_LINE} bytes was left out")
+    try:
+        fields = json.loads(line.decode("utf-8", "surrogateescape"))
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"a line is no JSON ({error})") from None
+    if not isinstance(fields, dict):
+        raise RequestError("a line is no JSON object")
+    id = fields.get("cancel", fields.get("id"))
+    if not isinstance(id, Id) or isinstance(id, bool):
+        raise RequestError("a request has no id, a string or a whole number")
+    if "cancel" in fields:
+        return id
+    arguments = fields.get("arguments")
+    if not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
+        raise RequestError('"arguments" is no list of strings', id)
+    return Request(id, tuple(arguments))
+
+
+def read_lines(read: Callable[[], bytes], longest: int) -> Iterator[bytes | None]:
+    """Give the lines that `read` brings, without blank ones; None for one that is too long to be kept."""
+    begun, is_skipping = bytearray(), False
+    while piece := _read_or_end(read):
+        *ended, rest = piece.split(b"\n")
+        for end in ended:
+            line = bytes(begun) + end
+            begun.clear()
+            if is_skipping or len(line) > longest:
+                yield None
+            elif line.strip():
+                yield line
+            is_skipping = False
+        begun += b"" if is_skipping else rest
+        if len(begun) > longest:
+            begun.clear()
+            is_skipping = True
+    if begun.strip():
+        yield bytes(begun)
+
+
+def _read_or_end(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except OSError:
+        return b""
+
+
+def _take_over_streams() -> tuple[int, int]:
+    """Keep standard input and output for requests and answers alone; what else is printed goes to error."""
+    requests, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115, PTH123 - for as long as we live
+    return requests, answers
+
+
+def _warm_up() -> Stores:
+    """Load what takes long, and give the stores whose models stay loaded."""
+    from rawdenoise.app import denoise  # noqa: F401 - torch comes with it
+    from rawdenoise.app.stores import user_stores
+    from rawdenoise.models.loaded import LoadedModels
+
+    stores = user_stores()
+    return replace(stores, models=LoadedModels(stores.models.folder))
