@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 
 from rawdenoise.app.denoise import choose_denoisers
+from rawdenoise.app.progress import expect_seconds
 from rawdenoise.app.stores import Stores
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import Stopped, explain, never
 from rawdenoise.extensions.registry import PACKAGE, extensions
+from rawdenoise.inference.devices import pick_device
+from rawdenoise.inference.stages import Stage
 from rawdenoise.models.bundled import BUNDLED
 from rawdenoise.models.store import ModelStore
 from rawdenoise.napari.layers import MosaicFacts, captures_from_array, captures_of
@@ -74,8 +77,7 @@ def run_job(job: Job, run: Run) -> Outcome:
         captures = find_captures(job.pixels, job.metadata, job.facts, job.name)
         results = []
         for index, capture in enumerate(captures):
-            results.append(_denoise_one(capture, job, run))
-            run.fraction = (index + 1) / len(captures)
+            results.append(_denoise_one(capture, job, run, (index, len(captures))))
         return Outcome(captures, tuple(results))
     except Stopped:
         return Outcome()
@@ -95,12 +97,24 @@ def find_captures(
     return captures_of(pixels, metadata) or captures_from_array(pixels, facts, name)
 
 
-def _denoise_one(capture: RawImage, job: Job, run: Run) -> Denoised:
+def _denoise_one(capture: RawImage, job: Job, run: Run, place: tuple[int, int]) -> Denoised:
+    """Denoise the capture at a place among so many, and tell how far all of them are."""
     if run.stopped():
         raise Stopped
+    index, count = place
+    expected = expect_seconds(job.recipe, is_cpu=pick_device("auto").type == "cpu")
+    seconds = expected.weigh(capture.mosaic.size)
+    judging = seconds[Stage.JUDGE] / (seconds[Stage.DENOISE] + seconds[Stage.JUDGE])
+
+    def note(stage: Stage, share: float) -> None:
+        done = share * (1 - judging) if stage is Stage.DENOISE else 1 - judging * (1 - share)
+        run.fraction = (index + done) / count
+
     model = choose_denoisers(job.recipe, job.stores.models, device="auto")(capture.camera)
     profiles = job.stores.profiles if job.noise is NoiseSource.ALL else None
-    return denoise(capture, model, job.recipe, profiles=profiles, stop=run.stopped)
+    result = denoise(capture, model, job.recipe, profiles=profiles, stop=run.stopped, on_stage=note)
+    run.fraction = (index + 1) / count
+    return result
 
 
 def list_denoisers(models: ModelStore) -> list[tuple[str, Recipe]]:

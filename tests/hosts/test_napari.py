@@ -149,15 +149,26 @@ def a_job(layer: tuple[Any, dict[str, Any], str], **changes: Any) -> Job:
     return replace(job, **changes)
 
 
+class HeardRun(Run):
+    """A run that remembers how far it was."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "fraction":
+            self.__dict__.setdefault("heard", []).append(value)
+
+
 @pytest.mark.usefixtures("own_store")
 @pytest.mark.parametrize("white", [4095.0, 16383.0])
 def test_a_layer_becomes_what_the_program_makes_of_its_raw(white: float) -> None:
     rng = np.random.default_rng(0)
     mosaic = np.clip(rng.normal(0.3 * white, 0.02 * white, (96, 128)), 0, white).astype(np.uint16)
     raw = make_raw(96, 128, mosaic=mosaic, black=(64.0,) * 4, white=white)
-    run = Run()
+    run = HeardRun()
     outcome = run_job(a_job(show_captures([raw])), run)
     expected = rawdenoise.denoise(raw)
+    assert run.heard == sorted(run.heard)
+    assert len(set(run.heard)) >= 3  # by tiles and judgements; of a small picture there is one of each
     assert run.fraction == 1
     assert not expected.left
     assert sum_up(outcome.results).startswith(f"{expected.quality.gain_db:+.1f} dB estimated (")
@@ -278,6 +289,10 @@ def end(napari: SimpleNamespace, panel: Any) -> bool:
     return soon(lambda: napari.app.processEvents() or not panel.running)
 
 
+def is_shown(widget: Any, panel: Any) -> bool:
+    return bool(widget.native.isVisibleTo(panel.native))
+
+
 in_napari = pytest.mark.filterwarnings("ignore")  # those of napari are not ours
 
 
@@ -299,7 +314,7 @@ def test_a_raw_is_opened_and_denoised(napari: SimpleNamespace, tmp_path: Path) -
     assert layer.metadata["camera"]
     panel = a_panel(napari, viewer)
     assert panel.layer.value is layer
-    assert not panel.array.visible
+    assert not is_shown(panel.array, panel)
     assert "ISO 800" in panel.about.value
     panel.model.value = dict(list_denoisers(user_stores().models))["best (bundled)"]
     panel.strength.value = 0.5
@@ -321,18 +336,20 @@ def test_a_raw_is_opened_and_denoised(napari: SimpleNamespace, tmp_path: Path) -
     panel.planes.changed.emit(True)
     assert [one.name for one in viewer.layers][3:] == [f"IMG_1 denoised {p}" for p in ("R", "G1", "G2", "B")]
     panel.layer.reset_choices()
-    assert panel.layer.choices == (viewer.layers[0], viewer.layers[2])
+    assert panel.layer.choices == (None, viewer.layers[0], viewer.layers[2])  # neither residual nor planes
 
 
 @in_napari
 @pytest.mark.usefixtures("own_store")
 def test_what_is_cancelled_adds_nothing(napari: SimpleNamespace) -> None:
     viewer = napari.viewer()
-    raw = make_raw(1536, 2048, mosaic=np.random.default_rng(0).poisson(900, (1536, 2048)).astype(np.uint16))
+    raw = make_raw(3072, 4096, mosaic=np.random.default_rng(0).poisson(900, (3072, 4096)).astype(np.uint16))
     pixels, attributes, _ = show_captures([raw])
     viewer.add_image(pixels, **attributes)
     panel = a_panel(napari, viewer)
     panel.button.changed.emit(True)
+    assert soon(lambda: napari.app.processEvents() or 0 < panel.bar.value < panel.bar.max)
+    assert is_shown(panel.bar, panel)
     panel.button.changed.emit(True)
     assert not panel.button.enabled
     assert end(napari, panel)
@@ -364,7 +381,7 @@ def test_a_plain_array_is_asked_about(napari: SimpleNamespace) -> None:
     mosaic = np.random.default_rng(0).normal(3000, 100, (96, 128)).astype(np.uint16)
     viewer.add_image(mosaic, name="array")
     panel = a_panel(napari, viewer)
-    assert panel.array.visible
+    assert is_shown(panel.array, panel)
     panel.array.black.value, panel.array.white.value = 4000, 3000
     panel.button.changed.emit(True)
     assert end(napari, panel)
@@ -384,7 +401,8 @@ def test_a_plain_array_is_asked_about(napari: SimpleNamespace) -> None:
 @pytest.mark.usefixtures("own_store")
 def test_what_would_lose_is_left_and_said(napari: SimpleNamespace) -> None:
     viewer = napari.viewer()
-    pixels, attributes, _ = show_captures([make_raw(96, 128)])  # noise alone, of every level
+    flat = np.full((96, 128), 5000, np.uint16)  # which shows no noise to know
+    pixels, attributes, _ = show_captures([make_raw(96, 128, mosaic=flat)])
     viewer.add_image(pixels, **attributes)
     panel = a_panel(napari, viewer)
     panel.button.changed.emit(True)
