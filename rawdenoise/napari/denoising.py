@@ -143,4 +143,4 @@ def _sum_up_one(result: Denoised) -> str:
         return f"denoised; its gain {'was not estimated' if quality is None else 'is not known'}"
     low, high = quality.interval
     flags = "".join(f"; look at it: {flag.words}" for flag in quality.flags)
-    return f"{quality.gain_db:+.1f} dB estimated ({low:+.1f} to {high:+.1f} with 95 %){flags}"
+    return f"{quality.gain_db:+.1f} dB estimated (95 %: {low:+.1f} to {high:+.1f}){flags}"

@@ -21,6 +21,7 @@ LayerData = tuple[Any, dict[str, Any], str]
 KEY = "rawdenoise"
 """Under which a layer's metadata keeps its `LayerSource`."""
 _PLACE = {"scale": (1.0, 1.0), "translate": (0.0, 0.0)}  # of a layer, where it says nothing else
+GAMMA = 0.5  # light is linear, and eyes are not
 BRIGHT_QUANTILE = 0.998
 SAMPLING = 7  # odd, so that every colour is among the pixels that are looked at
 RESIDUAL_QUANTILE = 0.995
@@ -68,6 +69,7 @@ def show_captures(captures: Sequence[RawImage]) -> LayerData:
     attributes = {
         "name": first.source.stem if len(frames) == 1 else f"{first.source.stem} and {len(frames) - 1} more",
         "contrast_limits": find_limits(first),
+        "gamma": GAMMA,
         "metadata": {**_describe_captures(frames), KEY: LayerSource(frames)},
     }
     return mosaic, attributes, "image"
@@ -169,6 +171,7 @@ def show_planes(
             "name": f"{name} {plane}",
             "colormap": ("red", "green", "green", "blue")[index],
             "blending": "additive" if layers else "opaque",  # the first hides what lies below
+            "gamma": look.get("gamma", 1.0),
             "visible": plane != "G2",
             "contrast_limits": (low, black + max((high - black) * balance, 1.0)),
             "scale": tuple(2 * scale),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -77,7 +76,6 @@ class DenoisePanel(Container):  # type: ignore[misc]
         self._viewer = napari_viewer
         self._stores = user_stores()
         self._run: Run | None = None
-        self._job_look: Mapping[str, Any] = {}
         self.layer = ComboBox(label="capture", choices=self._list_layers, nullable=True)
         self.about = Label(value="")
         self.array = ArrayFacts()
@@ -165,24 +163,14 @@ class DenoisePanel(Container):  # type: ignore[misc]
         if layer is None:
             return
         recipe = replace(recipe, strength=round(self.strength.value, 4), estimate=self.estimate.value)
-        self._job_look = _look_of(layer)
-        self._begin(
-            Job(
-                layer.name,
-                layer.data,
-                layer.metadata,
-                self.array.read(),
-                recipe,
-                self.noise.value,
-                self._stores,
-            )
-        )
+        facts, noise = self.array.read(), self.noise.value
+        self._begin(layer, Job(layer.name, layer.data, layer.metadata, facts, recipe, noise, self._stores))
 
-    def _begin(self, job: Job) -> None:
+    def _begin(self, layer: Image, job: Job) -> None:
         run = Run()
         worker = create_worker(run_job, job, run, _start_thread=False)
         run.abandoned = lambda: bool(worker.abort_requested)
-        worker.returned.connect(lambda outcome: self._show(job, outcome))
+        worker.returned.connect(lambda outcome: self._show(layer, outcome))
         worker.finished.connect(self._end)
         self._run = run
         self.button.text, self.summary.value = "Cancel", ""
@@ -211,7 +199,7 @@ class DenoisePanel(Container):  # type: ignore[misc]
         if run is not None:
             run.cancel()
 
-    def _show(self, job: Job, outcome: Outcome) -> None:
+    def _show(self, layer: Image, outcome: Outcome) -> None:
         if self._run is None:
             return
         if outcome.failure:
@@ -220,19 +208,20 @@ class DenoisePanel(Container):  # type: ignore[misc]
         elif not outcome.results:
             self.summary.value = "cancelled: nothing was added"
         else:
-            self._add_results(job, outcome)
+            self._add_results(layer, outcome)
 
-    def _add_results(self, job: Job, outcome: Outcome) -> None:
+    def _add_results(self, layer: Image, outcome: Outcome) -> None:
         self.summary.value = sum_up(outcome.results)
         if all(result.left for result in outcome.results):
-            show_warning(f"{job.name}: {'; '.join(self.summary.value.splitlines())}")
+            show_warning(f"{layer.name}: {'; '.join(self.summary.value.splitlines())}")
             return
-        for pixels, attributes, _ in show_results(
-            job.name, outcome.captures, outcome.results, self._job_look
-        ):
+        layers = show_results(layer.name, outcome.captures, outcome.results, _look_of(layer))
+        for pixels, attributes, _ in layers:
             self._viewer.add_image(pixels, **attributes)
+        if layer in self._viewer.layers:  # to be tried with other settings
+            self.layer.value = layer
         for note in dict.fromkeys(note for result in outcome.results for note in result.notes):
-            show_info(f"{job.name}: {note}")
+            show_info(f"{layer.name}: {note}")
 
     def _add_planes(self, _: object = None) -> None:
         layer = self.layer.value

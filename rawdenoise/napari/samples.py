@@ -16,4 +16,5 @@ def take_sample() -> list[LayerData]:
     rng, camera = np.random.default_rng(SEED), SIMULATED_IMX385
     scene = np.float32(EXPOSURE) * make_scene(camera.active.height, camera.active.width, rng)
     noisy, _ = capture(scene, camera, ISO, rng)
-    return [show_captures([noisy])]
+    mosaic, attributes, kind = show_captures([noisy])
+    return [(mosaic, {**attributes, "name": "simulated"}, kind)]

@@ -329,7 +329,9 @@ def test_a_raw_is_opened_and_denoised(napari: SimpleNamespace, tmp_path: Path) -
     assert not viewer.layers[1].visible
     assert "dB estimated" in panel.summary.value
     assert not messages(napari)
-    assert panel.layer.value is viewer.layers[2]  # which napari makes the active one
+    assert panel.layer.value is layer  # to be tried with other settings
+    assert panel.button.enabled
+    panel.layer.value = viewer.layers[2]
     assert not panel.button.enabled
     written = viewer.layers[2].save(str(tmp_path / "out.dng"))
     assert np.array_equal(rawdenoise.read_raw(written[0]).mosaic, expected.image.mosaic)
