@@ -76,6 +76,7 @@ class DenoisePanel(Container):  # type: ignore[misc]
         self._viewer = napari_viewer
         self._stores = user_stores()
         self._run: Run | None = None
+        self._docked = False
         self.layer = ComboBox(label="capture", choices=self._list_layers, nullable=True)
         self.about = Label(value="")
         self.array = ArrayFacts()
@@ -172,7 +173,7 @@ class DenoisePanel(Container):  # type: ignore[misc]
         run.abandoned = lambda: bool(worker.abort_requested)
         worker.returned.connect(lambda outcome: self._show(layer, outcome))
         worker.finished.connect(self._end)
-        self._run = run
+        self._run, self._docked = run, self.native.parent() is not None
         self.button.text, self.summary.value = "Cancel", ""
         self.bar.visible = True
         self._move_bar()
@@ -180,7 +181,10 @@ class DenoisePanel(Container):  # type: ignore[misc]
         worker.start()
 
     def _move_bar(self) -> None:
-        if self._run is not None:
+        if self._docked and self.native.parent() is None:  # napari has closed the dock, and keeps it
+            self._timer.stop()
+            self._abandon()
+        elif self._run is not None:
             self.bar.value = round(STEPS * self._run.fraction)
 
     def _end(self) -> None:

@@ -25,10 +25,11 @@ import rawdenoise
 from rawdenoise.app.stores import user_stores
 from rawdenoise.capture.packing import pack
 from rawdenoise.errors import LayoutError, OutputError, OutputExistsError, RawDenoiseError
-from rawdenoise.formats import raw_suffixes
+from rawdenoise.formats import LIBRAW_SUFFIXES, SIDD_SUFFIXES
 from rawdenoise.napari.denoising import Job, NoiseSource, Run, find_captures, list_denoisers, run_job, sum_up
-from rawdenoise.napari.layers import MosaicFacts, show_captures, show_planes, show_results
+from rawdenoise.napari.layers import KEY, MosaicFacts, show_captures, show_planes, show_results
 from rawdenoise.napari.reader import get_reader, read_layers
+from rawdenoise.napari.samples import take_sample
 from rawdenoise.napari.writer import write_dng
 
 ROOT = Path(__file__).parents[2]
@@ -54,7 +55,7 @@ def test_the_manifest_names_what_is_there() -> None:
 
 def test_napari_offers_to_open_what_the_program_reads() -> None:
     patterns = re.findall(r'"\*(\.\w+)"', MANIFEST.read_text(encoding="utf-8"))
-    assert patterns == sorted(raw_suffixes())
+    assert patterns == sorted(LIBRAW_SUFFIXES | SIDD_SUFFIXES)
 
 
 def test_napari_finds_the_manifest() -> None:
@@ -108,6 +109,15 @@ def test_several_raws_are_a_stack_if_they_fit(tmp_path: Path) -> None:
         assert np.array_equal(rawdenoise.read_raw(path).mosaic, frame)
     with pytest.raises(LayoutError, match=r"48 x 32 RGGB, and synthetic\.dng is 64 x 32"):
         show_captures([make_raw(32, 64), make_raw(32, 48)])
+
+
+def test_the_sample_is_a_noisy_capture() -> None:
+    ((pixels, attributes, kind),) = take_sample()
+    assert (attributes["name"], kind, attributes["metadata"]["iso"]) == ("simulated", "image", 12800)
+    low, high = attributes["contrast_limits"]
+    assert low == 240 < high < 4095
+    (raw,) = find_captures(pixels, attributes["metadata"], FACTS, "a")
+    assert raw is attributes["metadata"][KEY].captures[0]
 
 
 def test_only_raws_are_asked_for() -> None:
@@ -341,17 +351,40 @@ def test_a_raw_is_opened_and_denoised(napari: SimpleNamespace, tmp_path: Path) -
     assert panel.layer.choices == (None, viewer.layers[0], viewer.layers[2])  # neither residual nor planes
 
 
+def begin_a_large_one(napari: SimpleNamespace, viewer: Any, panel: Any) -> None:
+    raw = make_raw(3072, 4096, mosaic=np.random.default_rng(0).poisson(900, (3072, 4096)).astype(np.uint16))
+    pixels, attributes, _ = show_captures([raw])
+    viewer.add_image(pixels, **attributes)
+    panel.button.changed.emit(True)
+    assert soon(lambda: napari.app.processEvents() or 0 < panel.bar.value < panel.bar.max)
+    assert is_shown(panel.bar, panel)
+
+
+@in_napari
+@pytest.mark.usefixtures("own_store")
+def test_a_dock_that_is_closed_gives_up_what_it_does(napari: SimpleNamespace) -> None:
+    from qtpy.QtCore import QThreadPool
+    from qtpy.QtWidgets import QWidget
+
+    viewer = napari.viewer()
+    panel, dock = a_panel(napari, viewer), QWidget()
+    panel.native.setParent(dock)
+    begin_a_large_one(napari, viewer, panel)
+    panel.native.setParent(None)
+    assert end(napari, panel)
+    pool = QThreadPool.globalInstance()
+    assert soon(lambda: napari.app.processEvents() or not pool.activeThreadCount())
+    napari.app.processEvents()
+    assert len(viewer.layers) == 1
+    assert not messages(napari)
+
+
 @in_napari
 @pytest.mark.usefixtures("own_store")
 def test_what_is_cancelled_adds_nothing(napari: SimpleNamespace) -> None:
     viewer = napari.viewer()
-    raw = make_raw(3072, 4096, mosaic=np.random.default_rng(0).poisson(900, (3072, 4096)).astype(np.uint16))
-    pixels, attributes, _ = show_captures([raw])
-    viewer.add_image(pixels, **attributes)
     panel = a_panel(napari, viewer)
-    panel.button.changed.emit(True)
-    assert soon(lambda: napari.app.processEvents() or 0 < panel.bar.value < panel.bar.max)
-    assert is_shown(panel.bar, panel)
+    begin_a_large_one(napari, viewer, panel)
     panel.button.changed.emit(True)
     assert not panel.button.enabled
     assert end(napari, panel)
