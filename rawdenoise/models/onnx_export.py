@@ -17,6 +17,7 @@ from jaxtyping import Float32
 from rawdenoise import __version__
 from rawdenoise.atomic import atomic_output
 from rawdenoise.errors import VerificationError
+from rawdenoise.models.bundled import is_bundled
 from rawdenoise.models.model import Model
 from rawdenoise.models.onnx_graph import Graph
 from rawdenoise.models.onnx_nets import add_network
@@ -27,7 +28,12 @@ from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
 INPUTS, OUTPUT = ("planes", "shot", "read_variance"), "denoised"
 PLANES_SHAPE = ("batch", 4, "height", "width")
 TOLERANCE = 1e-4  # of the file's answers to those of torch, where 1 is white
-LICENSE = "Apache-2.0"  # of the networks, and of the weights that come with the package
+BUNDLED_LICENCE, OWN_LICENCE = "Apache-2.0", "its trainer's to choose"
+DESCRIPTION = (
+    "rawdenoise: packed raw planes and their noise in, the planes without it out. Heights and widths are "
+    "multiples of `multiple`; a pixel of the answer depends on none farther away than `halo`, in packed "
+    "pixels. docs/onnx.md of the project has all of it, with an example."
+)
 MEANINGS = {
     "planes": "packed Bayer planes R, G1, G2, B of a mosaic in RGGB phase; 0 is black, 1 white, unclipped",
     "shot": "per plane: the variance of the noise is shot * signal + read_variance, on the scale of planes",
@@ -42,7 +48,7 @@ CHECKED_NOISE = (
 )
 
 
-def export_onnx(model: Model, output: Path) -> float:
+def write_onnx(model: Model, output: Path) -> float:
     """Write a model as an ONNX file that answers as torch does; give the greatest difference found.
 
     Raises:
@@ -80,7 +86,7 @@ def describe_model(model: Model) -> dict[str, str]:
     """What the file says of itself, in ONNX's metadata."""
     card, net = model.card, model.net
     return {
-        "description": "Denoises packed raw planes with a network in the stabilised domain; see docs/onnx.md",
+        "description": DESCRIPTION,
         "id": card.id,
         "camera": card.camera.name,
         "mode": card.camera.mode,
@@ -89,7 +95,7 @@ def describe_model(model: Model) -> dict[str, str]:
         "created": card.created,
         "version": __version__,
         "weights_sha256": card.weights_sha256,
-        "license": LICENSE,
+        "licence": BUNDLED_LICENCE if is_bundled(card.id) else OWN_LICENCE,
         "halo": str(net.halo),
         "multiple": str(net.multiple),
         **{f"input {name}" if name in INPUTS else f"output {name}": said for name, said in MEANINGS.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -43,7 +44,7 @@ class Value:
         return self.graph.add("Div", other, self)
 
 
-Operand = Value | np.ndarray | Tensor | float
+Operand = Value | np.ndarray | np.integer | Tensor | float
 
 
 class Graph:
@@ -97,7 +98,7 @@ class Graph:
         return model.SerializeToString(deterministic=True)
 
     def _add_node(
-        self, kind: str, inputs: Sequence[Operand], outputs: int, attributes: Mapping[str, object]
+        self, kind: str, inputs: Sequence[Operand], outputs: int, attributes: Mapping[str, Any]
     ) -> list[Value]:
         name = f"{kind.lower()}_{len(self._nodes)}"
         names = [name] if outputs == 1 else [f"{name}_{number}" for number in range(outputs)]

@@ -24,7 +24,7 @@ from rawdenoise.noise.stabilize import (
 )
 
 ONE = np.int32(1)
-MINIMUM_DEVIATION = 1e-9  # of a noise that is said to be none: nothing is divided by 0
+MINIMUM_DEVIATION = 1e-15  # of a noise that is said to be none: nothing is divided by 0
 # The curves have a kink where less read noise is no longer stabilised.
 RATIOS = np.concatenate(
     [
@@ -109,7 +109,7 @@ def add_stabilization(graph: Graph, shot: Value, read_variance: Value) -> Stabil
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Between:
-    """Between which of `RATIOS` four ratios lie: the `lower` one of each, and how far, (4, 1), from 0 to 1."""
+    """Between which of `RATIOS` four ratios lie: the `lower` one of each, and how far from it, 0 to 1."""
 
     graph: Graph
     lower: Value
@@ -155,9 +155,10 @@ def _add_table(graph: Graph, entries: Value, first: Value) -> _Table:
 def _make_tables() -> tuple[
     Float32[np.ndarray, "ratios n"], Float32[np.ndarray, "ratios n"], Float32[np.ndarray, "ratios 1"]
 ]:
-    """The bend and the lift for each of `RATIOS`, and where the latter starts, but for the bend at its end."""
+    """The bend and the lift for each of `RATIOS`, and where it starts before the last bend is taken off."""
     curves = [make_curves(float(ratio), None) for ratio in RATIOS]
-    bends, lifts = (np.array([getattr(curve, of) for curve in curves], np.float32) for of in ("bend", "lift"))
+    bends = np.array([curve.bend for curve in curves], np.float32)
+    lifts = np.array([curve.lift for curve in curves], np.float32)
     return bends, lifts, np.array([[curve.lift_first] for curve in curves], np.float32)
 
 
