@@ -148,9 +148,10 @@ def test_batch_and_sides_may_be_any_that_the_network_takes(
 @pytest.mark.parametrize("name", NETS)
 def test_every_network_that_can_be_trained_has_a_graph(name: str, tmp_path: Path) -> None:
     model = a_model(name)
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weights in model.net.parameters():  # a network that begins as a blur would tell little
-            weights += 0.02 * torch.randn(weights.shape, generator=torch.Generator().manual_seed(1))
+            weights += 0.02 * torch.randn(weights.shape, generator=generator)
     exporting.write_onnx(model, tmp_path / "model.onnx")  # compares it with torch
     assert (tmp_path / "model.onnx").stat().st_size > 4 * sum(part.numel() for part in model.net.parameters())
 
