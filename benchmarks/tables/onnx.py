@@ -21,7 +21,7 @@ from rawdenoise.noise.model import NoiseModel
 NOISE = NoiseModel((4e-4, 3e-4, 3e-4, 5e-4), (3e-6, 2e-6, 2e-6, 4e-6))  # of a camera at a middling ISO
 
 
-@table("onnx", {"docs/onnx.md: engines": "--threads 2"})
+@table("onnx", {"docs/onnx.md: engines": "--threads 2 --rounds 2"})
 @option("--nets", type=Words(BUNDLED), default=BUNDLED)
 @option("--side", type=COUNT, default=1024, help="of the tile, in packed pixels")
 @option("--rounds", type=COUNT, default=5)
