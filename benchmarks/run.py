@@ -23,6 +23,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "captures": "noise", "transfer": "noise", "doubted": "noise", "stabilisation": "stabilisation",
         "risk": "risk",
         "throughput": "speed", "startup": "startup", "isolation": "speed", "read-back": "speed",
+        "onnx": "onnx",
         "fuzz": "fuzz", "kills": "kills", "soak": "soak", "pairs": "pairs", "idle": "idle",
     }
 )  # fmt: skip

@@ -27,7 +27,7 @@ from rawdenoise.models.store import ModelStore
 from rawdenoise.nets import NETS, build_net
 
 LITTLE_SPACE = 1 << 30  # bytes: less than this fills up within a shooting
-EXTRAS = {"sidd": ("h5py", "scipy")}
+EXTRAS = {"sidd": ("h5py", "scipy"), "onnx": ("onnx", "onnxruntime")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,23 @@
-"""The models of a store as rows, lines and JSON's own types; and whether they are whole."""
+"""The models of a store as rows, lines, JSON's own types and ONNX files; and whether they are whole."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
-from rawdenoise.errors import ModelError
+from rawdenoise.atomic import check_output
+from rawdenoise.errors import ModelError, OutputError, OutputExistsError, SetupError
 from rawdenoise.models.card import CLEAN_OPTION, ModelCard
+from rawdenoise.models.choice import find_model
 from rawdenoise.models.store import ModelStore
 from rawdenoise.quality.residuals import read_residual_tests
 from rawdenoise.quality.verdicts import judge_residual
 
+ONNX_SUFFIX = ".onnx"
+ONNX_PACKAGES = ("onnx", "onnxruntime")
 COLUMNS = ("ID", "CAMERA", "MODE", "ISO", "NETWORK", "CAPTURES", "TRAINED")
 
 
@@ -69,6 +75,32 @@ def verify_models(ids: Sequence[str], store: ModelStore) -> Iterator[ModelState]
             yield ModelState(store.verify(id).id)
         except ModelError as error:
             yield ModelState(id, error)
+
+
+def export_onnx(id: str, store: ModelStore, target: Path) -> Path:
+    """Write a model of the store, or a bundled one, as an ONNX file that other programs run; give its path.
+
+    `target` is a folder, in which it is called after the model's id, or the file, which ends in `.onnx`.
+
+    Raises:
+        SetupError: the extra `onnx` is not installed. ModelError: no such model, or it is broken.
+        OutputError: it cannot be written, is there already, or ONNX Runtime answers otherwise than torch.
+    """
+    missing = [package for package in ONNX_PACKAGES if find_spec(package) is None]
+    if missing:
+        raise SetupError(f"ONNX files need {' and '.join(missing)}: pip install 'rawdenoise[onnx]'")
+    model = find_model(id, store)
+    output = target / f"{model.card.id}{ONNX_SUFFIX}" if target.is_dir() else target
+    if output.suffix != ONNX_SUFFIX:
+        raise OutputError(output, f"no such folder, and not the name of a file that ends in {ONNX_SUFFIX}")
+    if output.exists():
+        raise OutputExistsError(output, "is there already, and was left alone")
+    check_output(output)
+
+    from rawdenoise.models.onnx_export import write_onnx
+
+    write_onnx(model, output)
+    return output
 
 
 def list_fitting_names(id: str, store: ModelStore) -> str:

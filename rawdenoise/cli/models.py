@@ -68,9 +68,13 @@ def show(id: str, as_json: bool, as_html: bool) -> None:
 @command.command()
 @click.argument("id")
 @click.argument("target", type=GivenPath(), default=".")
-def export(id: str, target: Path) -> None:
+@click.option("--onnx", is_flag=True, help="As an ONNX file, for other programs; bundled models too.")
+def export(id: str, target: Path, onnx: bool) -> None:
     """Write a model as one file into TARGET (a file or folder; default here)."""
-    click.echo(_store().export(id, target))
+    from rawdenoise.app.models import export_onnx
+
+    store = _store()
+    click.echo(export_onnx(id, store, target) if onnx else store.export(id, target))
 
 
 @command.command("import")

@@ -115,7 +115,7 @@ class BestUNet(ResidualUNet):
         super().__init__((32, 64, 96, 96), (1, 1, 1, 1, 1, 1, 2))
 
 
-class _Residual(nn.Module):
+class Residual(nn.Module):
     """Two convolutions whose answer is added to what goes in (He et al. 2016), at first with no effect."""
 
     def __init__(self, features: int) -> None:
@@ -130,7 +130,7 @@ class _Residual(nn.Module):
 
 
 def _make_residuals(features: int, count: int) -> nn.Sequential:
-    return nn.Sequential(*(_Residual(features) for _ in range(count)))
+    return nn.Sequential(*(Residual(features) for _ in range(count)))
 
 
 class _Conv(nn.Sequential):

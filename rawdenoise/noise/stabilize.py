@@ -103,7 +103,7 @@ def _transform(noise: NoiseModel, device: torch.device) -> _Transform:
     shot, read = np.asarray(noise.shot), np.asarray(noise.read_variance)
     electrons = np.sqrt(read) / np.maximum(shot, MINIMUM_VARIANCE)
     tail = None if noise.tail is None else round(min(max(noise.tail, TABLE_TAIL[0]), TABLE_TAIL[1]), 3)
-    curves = [_curves(_round(float(np.clip(ratio, *TABLE_READ))), tail) for ratio in electrons]
+    curves = [make_curves(_round(float(np.clip(ratio, *TABLE_READ))), tail) for ratio in electrons]
     # Above the largest ratio the bend goes on falling as one over it, and the lift stays as it is.
     far = TABLE_READ[1] / np.maximum(electrons, TABLE_READ[1])
     bend = np.stack([curve.bend for curve in curves]) * far[:, None]
@@ -164,7 +164,7 @@ def _look_up(table: _Table, z: Float32[Tensor, "*b 4 h w"]) -> Float32[Tensor, "
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Curves:
+class Curves:
     """What the tables hold, for one plane in electrons; `lift` starts where z is `lift_first`."""
 
     bend: Float64[np.ndarray, " n"]
@@ -173,7 +173,7 @@ class _Curves:
 
 
 @lru_cache(maxsize=256)
-def _curves(read: float, tail: float | None) -> _Curves:
+def make_curves(read: float, tail: float | None) -> Curves:
     """Make the tables for a read noise in electrons, with tails of Tukey's law or Gaussian ones."""
     grid = TABLE_FIRST + _steps()
     at_black = math.sqrt(3 / 8 + read**2)
@@ -198,7 +198,7 @@ def _curves(read: float, tail: float | None) -> _Curves:
     mean = density @ (z + np.interp(z, grid, bend) + below)
     at_zero = float(np.interp(0.0, levels, mean))  # an entry lies here, where shot noise sets in
     lift = np.interp(at_zero + grid, mean, levels - _invert_anscombe(mean - bend[-1], at_black))
-    return _Curves(bend, lift, at_zero + TABLE_FIRST)
+    return Curves(bend, lift, at_zero + TABLE_FIRST)
 
 
 def _rise(lift: Float64[np.ndarray, " n"], first: float, at_black: float) -> Float64[np.ndarray, " n"]:
