@@ -109,18 +109,25 @@ def budget_options(methods: Iterable[str]) -> Callable[[Make], Make]:
     return gather
 
 
-def source_options(make: Make) -> Make:
-    """The photographs that cameras take, to train on and to test with, given as `Sources`."""
+def on_cameras(methods: Iterable[str]) -> Callable[[Make], Make]:
+    """The options of a comparison on simulated cameras: a `Budget`, and the photographs as `Sources`."""
     from lab.captures import Sources
 
-    @option("--train", type=FOLDER, help="photographs to train on  [default: srgb/bsds500 of --data]")
-    @option("--test", type=FOLDER, help="photographs to test with  [default: srgb/kodak24 of --data]")
-    @wraps(make)
-    def made(lab: Lab, *given: Any, train: Path | None, test: Path | None, **own: Any) -> Page:
-        sources = Sources(lab.published, train or lab.bsds, test or lab.kodak)
-        return make(lab, *given, sources=sources, **own)
+    def gather(make: Make) -> Make:
+        @wraps(make)
+        def made(lab: Lab, budget: Any, train: Path | None, test: Path | None, **own: Any) -> Page:
+            return make(lab, budget, Sources(lab.published, train or lab.bsds, test or lab.kodak), **own)
 
-    return made
+        add = options(
+            budget_options(methods),
+            TEST_IMAGES,
+            option("--train", type=FOLDER, help="photographs to train on  [default: srgb/bsds500 of --data]"),
+            option("--test", type=FOLDER, help="photographs to test with  [default: srgb/kodak24 of --data]"),
+            option("--captures", type=COUNT, default=40, help="captures to train on"),
+        )
+        return add(made)
+
+    return gather
 
 
 SHARED = options(

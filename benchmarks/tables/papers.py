@@ -18,17 +18,7 @@ from lab.methods import BM3D, GAMMAS, GR2R, METHODS, NOISY, PAPERS, Ground
 from lab.pictures import Sigmas, TestSet, picture_source, picture_test
 from lab.report import Page, draw_curves, markdown
 from lab.store import Lab, made_with
-from lab.table import (
-    COUNT,
-    FOLDER,
-    TEST_IMAGES,
-    WITH_BM3D,
-    Words,
-    budget_options,
-    option,
-    source_options,
-    table,
-)
+from lab.table import COUNT, FOLDER, TEST_IMAGES, WITH_BM3D, Words, budget_options, on_cameras, option, table
 from lab.trials import Looks, mean_curves
 
 LEFT_OUT = {f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20)}  # unless they are asked for
@@ -140,12 +130,9 @@ def _sigma_table(
         "--on camera --crops 12000 --test-images 6 --threads 1",
     "docs/quality.md: table 3 on pictures": "--on srgb --crops 8000 --test-images 6 --threads 1",
 })  # fmt: skip
-@budget_options(WITH_GAMMAS)
-@TEST_IMAGES
-@source_options
+@on_cameras(WITH_GAMMAS)
 @option("--on", type=Words((SRGB, CAMERA)), default=(SRGB, CAMERA))
 @option("--camera", type=click.Choice(list(CAMERAS)), default="IMX385")
-@option("--captures", type=COUNT, default=40, help="of the camera, to train on")
 @option("--sigma", "sigmas", type=Words(of=Sigmas.parse), default=(Sigmas(25, 25),))
 @option("--looks", type=COUNT, default=12, help="at the network during a training")
 def table3(

@@ -13,17 +13,7 @@ from lab.compare import COLUMNS, Budget, Cell, Run, by_method, compare, crops_an
 from lab.methods import BLIND2UNBLIND, BM3D, FROM_BASE, GR2R, GUARDED, METHODS, NOISY, SELF2SELF
 from lab.report import Page, markdown
 from lab.store import Lab, made_with
-from lab.table import (
-    COUNT,
-    TEST_IMAGES,
-    WITH_BM3D,
-    Words,
-    budget_options,
-    option,
-    options,
-    source_options,
-    table,
-)
+from lab.table import COUNT, WITH_BM3D, Words, on_cameras, option, table
 
 MORE_STEPS = 10
 FACTORS = (0.5, 0.8, 1.2, 1.5)
@@ -40,12 +30,6 @@ CLAIMS = (
     ("base-best", BM3D, 0.0),
     (FROM_BASE, BM3D, 0.5),
 )
-ALIKE = options(
-    budget_options(METHODS),
-    TEST_IMAGES,
-    source_options,
-    option("--captures", type=COUNT, default=40, help="captures to train on"),
-)
 
 Cells = Mapping[str, list[Cell]]  # by method, of one camera
 
@@ -57,7 +41,7 @@ Cells = Mapping[str, list[Cell]]  # by method, of one camera
         "--noise calibrated --crops 8000 --variance-factor 0.5 --only guarded,unpaired,unpaired-learned",
     "docs/methods.md: Self2Self": "--noise calibrated --crops 8000 --only self2self --self2self-images 1",
 })  # fmt: skip
-@ALIKE
+@on_cameras(METHODS)
 @WITH_BM3D
 @option("--cameras", type=Words(CAMERAS), default=tuple(CAMERAS))
 @option("--noise", type=click.Choice([kind.value for kind in Knowledge]), default=Knowledge.BLIND.value)
@@ -159,7 +143,7 @@ class Case:
     "docs/quality.md: longer tails and stronger rows": "--checks tails,rows --crops 4000 --test-images 8",
     "docs/quality.md: ten times the steps": "--checks steps --crops 2000 --test-images 8",
 })  # fmt: skip
-@ALIKE
+@on_cameras(METHODS)
 @option("--camera", type=click.Choice(list(CAMERAS)), default="A7S2")
 @option("--checks", type=Words(CHECKS), default=CHECKS)
 def robustness(
