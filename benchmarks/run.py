@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from types import MappingProxyType
 
 import click
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the commands do, before torch is loaded
+sys.path.append(str(Path(__file__).parents[1] / "tests"))  # which write captures of every kind
 
 MODULES: Mapping[str, str] = MappingProxyType(
     {

@@ -1,6 +1,6 @@
 """Whether two versions of the code make the same files of the same captures: for changes of structure alone.
 
-    python benchmarks/same_bytes.py make CHECKOUT DATA_FOLDER FOLDER [--only STEP ...]
+    python benchmarks/same_bytes.py make CHECKOUT DATA_FOLDER FOLDER [--only STEP]
     python benchmarks/same_bytes.py compare BEFORE AFTER
 
 `make` runs the commands of a checkout, and nothing else of it, over DATA_FOLDER (raws, imx296) and over drawn
@@ -12,7 +12,6 @@ if there is any.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import re
@@ -20,11 +19,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 
 TIMES = re.compile(
@@ -36,157 +36,129 @@ TIMED_TEXT = re.compile(
     rb'|training_s: [\d.]+|(?<=class="word">)\d+(\.\d)?(?=<)'
 )
 TIMED = re.compile(r"seconds|_s$|_ms$|created|versions|time|memory|moment|day|at$|pid|heartbeat|inode|device")
+FOLDER = click.Path(path_type=Path, resolve_path=True, exists=True)
+TRAINING = "--images 256 --seed 3 --min-captures 4 --device cpu --precision float32"
+
+# Each command by the name of what it prints; a word in capitals stands for files, the first so many of them.
+STEPS: Mapping[str, Mapping[str, str]] = {
+    "inspect": {
+        "inspect": "inspect --json RAWS CAPTURES:6",
+        "inspect-text": "inspect RAWS CAPTURES:2",
+    },
+    "denoise": {
+        "denoise-dng": "denoise --json -o dng RAWS",
+        "denoise-tiff": "denoise --json -o tiff --format tiff RAWS",
+        "denoise-mosaic": "denoise --json -o mosaic --format mosaic-tiff RAWS",
+        "denoise-options": "denoise --json -o options --strength 0.6 --base best --levels fine "
+        "--keep-hot-pixels --keep-row-noise CAPTURES:4",
+        "denoise-plain": "denoise --json -o plain --cfa grbg --black 64 --white 4095 DRAWN",
+        "denoise-zero": "denoise --json -o zero --strength 0 --no-estimate RAWS:3",
+        "denoise-plan": "denoise --dry-run -o dng RAWS",
+    },
+    "calibrate": {
+        "calibrate-darks": "calibrate -o darks.toml --plot plot DARKS",
+        "calibrate-captures": "calibrate --captures -o captures.toml CAPTURES:8",
+        "cameras": "cameras list",
+    },
+    "watch": {"watch": "watch --once --settle 0 --state state -o watched arrivals"},
+    "train": {
+        "train": f"train {TRAINING} CAPTURES:12",
+        "train-again": f"train {TRAINING} --objective r2r CAPTURES:12",
+        "models-list": "models list",
+        "denoise-own": "denoise --json -o own CAPTURES:3",
+    },
+}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@click.group(help=__doc__)
+def main() -> None:
     """Make the files, or compare two folders of them."""
-    options = parse(arguments)
-    if options.command == "compare":
-        return compare(options.before, options.after)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    run = Run(options.checkout.absolute(), options.data.absolute(), options.folder.absolute())
-    for name, step in STEPS.items():
-        if not options.only or name in options.only:
-            print(name, flush=True)
-            step(run)
-    return 0
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    commands = parser.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("make")
-    make.add_argument("checkout", type=Path)
-    make.add_argument("data", type=Path)
-    make.add_argument("folder", type=Path)
-    make.add_argument("--only", nargs="+", choices=sorted(STEPS), default=())
-    both = commands.add_parser("compare")
-    both.add_argument("before", type=Path)
-    both.add_argument("after", type=Path)
-    return parser.parse_args(arguments)
+@main.command()
+@click.argument("checkout", type=FOLDER)
+@click.argument("data", type=FOLDER)
+@click.argument("folder", type=click.Path(path_type=Path, resolve_path=True))
+@click.option("--only", type=click.Choice(sorted(STEPS)), multiple=True)
+def make(checkout: Path, data: Path, folder: Path, only: Sequence[str]) -> None:
+    """Make the files of all steps, or of some."""
+    files = prepare(data, folder)
+    for step, commands in STEPS.items():
+        if not only or step in only:
+            click.echo(step)
+            for name, words in commands.items():
+                run(checkout, folder, name, [*expand(words, files)])
 
 
-class Run:
-    """The commands of one checkout, with stores of their own, and where their files go."""
-
-    def __init__(self, checkout: Path, data: Path, folder: Path) -> None:
-        self.checkout, self.data, self.folder = checkout, data, folder
-
-    def __call__(self, name: str, *arguments: object) -> None:
-        """Run a command in the folder; what it prints is kept, and so is its exit code."""
-        variables = {"MODELS": "models", "PROFILES": "profiles", "CACHE": "cache"}
-        stores = {f"RAWDENOISE_{key}": str(self.folder / each) for key, each in variables.items()}
-        done = subprocess.run(
-            [sys.executable, "-m", "rawdenoise", *map(str, arguments)],
-            capture_output=True, cwd=self.folder, check=False,
-            env={**os.environ, **stores, "PYTHONPATH": str(self.checkout), "OMP_NUM_THREADS": "1",
-                 "COLUMNS": "100"},
-        )  # fmt: skip
-        (self.folder / f"{name}.out").write_bytes(done.stdout)
-        (self.folder / f"{name}.code").write_text(f"{done.returncode}\n")
-        (self.folder / f"{name}.err").write_bytes(done.stderr)
-
-    def raws(self) -> list[Path]:
-        """The raws of strange cameras, those that are refused too."""
-        return sorted(path for path in (self.data / "raws").rglob("*") if path.is_file())
-
-    def captures(self, count: int) -> list[Path]:
-        """Captures of one machine-vision camera."""
-        return sorted((self.data / "imx296" / "train").glob("*.*"))[:count]
-
-    def drawn(self) -> list[Path]:
-        """Mosaics drawn from smooth fields, with the noise of a camera; the same in every run."""
-        folder = self.folder / "drawn"
-        folder.mkdir(exist_ok=True)
-        return [draw(folder / f"{number}.npy", number) for number in range(3)]
+def prepare(data: Path, folder: Path) -> dict[str, Sequence[object]]:
+    """The files that stand for words: raws of strange cameras, captures of one, its darks, drawn mosaics."""
+    captures, arrivals = sorted((data / "imx296" / "train").glob("*.*")), folder / "arrivals"
+    darks = sorted((data / "imx296" / "dark").glob("*.*"))[:8]
+    files = {
+        "RAWS": sorted(path for path in (data / "raws").rglob("*") if path.is_file()),
+        "CAPTURES": captures,
+        "DARKS": [word for path in darks for word in ("--dark", path)],
+        "DRAWN": [draw(folder / "drawn" / f"{number}.npy", number) for number in range(3)],
+    }
+    arrivals.mkdir(exist_ok=True)
+    for path in captures[:5]:
+        shutil.copy2(path, arrivals)
+    (arrivals / "broken.dng").write_bytes(b"II*\0" + bytes(100))
+    return files
 
 
 def draw(output: Path, seed: int) -> Path:
-    """Draw a mosaic of 512 x 384 pixels, 12 bits."""
+    """Draw a mosaic of 512 x 384 pixels, 12 bits, of smooth fields with the noise of a camera."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:384, :512] / 100
     light = 0.3 + 0.25 * np.sin(x * (1 + seed) + np.cos(3 * y)) * np.cos(2 * y)
     electrons = rng.poisson(np.maximum(light, 0) * 900) + rng.normal(0, 3, light.shape)
+    output.parent.mkdir(parents=True, exist_ok=True)
     np.save(output, np.clip(np.rint(electrons * 3.9 + 64), 0, 4095).astype(np.uint16))
     return output
 
 
-def denoise(run: Run) -> None:
-    """All formats and the options that change pixels."""
-    raws = run.raws()
-    run("denoise-dng", "denoise", "--json", "-o", "dng", *raws)
-    run("denoise-tiff", "denoise", "--json", "-o", "tiff", "--format", "tiff", *raws)
-    run("denoise-mosaic", "denoise", "--json", "-o", "mosaic", "--format", "mosaic-tiff", *raws)
-    options = (
-        "--strength",
-        0.6,
-        "--base",
-        "best",
-        "--levels",
-        "fine",
-        "--keep-hot-pixels",
-        "--keep-row-noise",
-    )
-    run("denoise-options", "denoise", "--json", "-o", "options", *options, *run.captures(4))
-    plain = ("--cfa", "grbg", "--black", 64, "--white", 4095)
-    run("denoise-plain", "denoise", "--json", "-o", "plain", *plain, *run.drawn())
-    run("denoise-zero", "denoise", "--json", "-o", "zero", "--strength", 0, "--no-estimate", *raws[:3])
-    run("denoise-plan", "denoise", "--dry-run", "-o", "dng", *raws)
+def expand(words: str, files: Mapping[str, Sequence[object]]) -> Iterator[str]:
+    """Put files in the place of their words."""
+    for word in words.split():
+        name, _, count = word.partition(":")
+        if name in files:
+            yield from map(str, files[name][: int(count) if count else None])
+        else:
+            yield word
 
 
-def inspect(run: Run) -> None:
-    """What is said of captures."""
-    run("inspect", "inspect", "--json", *run.raws(), *run.captures(6))
-    run("inspect-text", "inspect", *run.raws(), *run.captures(2))
+def run(checkout: Path, folder: Path, name: str, words: Sequence[str]) -> None:
+    """Run a command of a checkout in the folder, with stores of its own; keep what it prints and its code."""
+    stores = {f"RAWDENOISE_{key.upper()}": str(folder / key) for key in ("models", "profiles", "cache")}
+    limits = {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-m", "rawdenoise", *words],
+        capture_output=True, cwd=folder, check=False, env={**os.environ, **stores, **limits},
+    )  # fmt: skip
+    (folder / f"{name}.out").write_bytes(done.stdout)
+    (folder / f"{name}.code").write_text(f"{done.returncode}\n")
+    (folder / f"{name}.err").write_bytes(done.stderr)
 
 
-def train(run: Run) -> None:
-    """A model by a number of crops, its page, what is said of it, and captures denoised by it."""
-    options = ("--images", 256, "--seed", 3, "--min-captures", 4, "--device", "cpu", "--precision", "float32")
-    run("train", "train", *options, *run.captures(12))
-    run("train-again", "train", *options, "--objective", "r2r", *run.captures(12))
-    run("models-list", "models", "list")
-    run("denoise-own", "denoise", "--json", "-o", "own", *run.captures(3))
-
-
-def calibrate(run: Run) -> None:
-    """Profiles of darks and of ordinary captures, and their pages."""
-    darks = sorted((run.data / "imx296" / "dark").glob("*.*"))[:8]
-    flags = [word for path in darks for word in ("--dark", path)]
-    run("calibrate-darks", "calibrate", "-o", "darks.toml", "--plot", "plot", *flags)
-    run("calibrate-captures", "calibrate", "--captures", "-o", "captures.toml", *run.captures(8))
-    run("cameras", "cameras", "list")
-
-
-def watch(run: Run) -> None:
-    """A watched folder done once, and its ledger."""
-    arrivals = run.folder / "arrivals"
-    arrivals.mkdir(exist_ok=True)
-    for path in run.captures(5):
-        shutil.copy2(path, arrivals)
-    (arrivals / "broken.dng").write_bytes(b"II*\0" + bytes(100))
-    run("watch", "watch", "--once", "--settle", 0, "--state", "state", "-o", "watched", "arrivals")
-
-
-STEPS: dict[str, Callable[[Run], None]] = {
-    each.__name__: each for each in (inspect, denoise, calibrate, watch, train)
-}
-
-
-def compare(before: Path, after: Path) -> int:
+@main.command()
+@click.argument("before", type=FOLDER)
+@click.argument("after", type=FOLDER)
+def compare(before: Path, after: Path) -> None:
     """Print every file that differs, or that only one has."""
     one, other = (dict(files(folder)) for folder in (before, after))
     differ = 0
     for name in sorted(one.keys() | other.keys()):
         if name not in one or name not in other:
-            print(f"only {'after' if name not in one else 'before'}: {name}")
-            differ += 1
+            how = "only before" if name in one else "only after"
         elif told(one[name], before) != told(other[name], after):
-            print(f"differs: {name}")
-            differ += 1
-    print(f"{len(one.keys() & other.keys()) - differ} files the same, {differ} not")
-    return 1 if differ else 0
+            how = "differs"
+        else:
+            continue
+        click.echo(f"{how}: {name}")
+        differ += 1
+    click.echo(f"{len(one.keys() | other.keys()) - differ} files the same, {differ} not")
+    sys.exit(bool(differ))
 
 
 def files(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -238,4 +210,4 @@ def rows(path: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -113,6 +113,15 @@ class LayoutError(FileError):
     """A headerless or array file does not fit the layout given on the command line."""
 
 
+class PatternError(RawDenoiseError):
+    """A pattern by which outputs cannot be named."""
+
+    exit_code = 2
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(f"names cannot follow {text!r}: {reason}")
+
+
 class NamelessScenesError(FileError):
     """Blocks of scenes that nothing names, so that their cameras are not known."""
 

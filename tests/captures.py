@@ -26,7 +26,7 @@ from rawdenoise.formats.headerless import PlainLayout
 
 HEIGHT, WIDTH = 128, 192
 BLACK = 256
-BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL = 1, 2, 3, 4, 5, 7, 10
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED, SRATIONAL, DOUBLE = 1, 2, 3, 4, 5, 7, 10, 12
 SIZES = {BYTE: 1, ASCII: 1, SHORT: 2, LONG: 4, RATIONAL: 8, UNDEFINED: 1, SRATIONAL: 8, 16: 8}
 RGGB, GBRG = bytes((0, 1, 1, 2)), bytes((1, 2, 0, 1))
 
@@ -72,14 +72,14 @@ def _append(data: bytearray, block: bytes) -> int:
 
 
 def _directory(data: bytearray, node: Directory, order: str, big: bool) -> int:
-    table = {code: _bytes(value, order) for code, value in node.tags.items()}
+    table = {code: as_bytes(value, order) for code, value in node.tags.items()}
     pointer = 16 if big else LONG
     for code, child in node.children.items():
-        table[code] = _bytes((pointer, _directory(data, child, order, big)), order)
+        table[code] = as_bytes((pointer, _directory(data, child, order, big)), order)
     if node.pixels:
         offsets, counts = (324, 325) if node.tiled else (273, 279)
-        table[offsets] = _bytes((pointer, _append(data, node.pixels)), order)
-        table[counts] = _bytes((pointer, len(node.pixels)), order)
+        table[offsets] = as_bytes((pointer, _append(data, node.pixels)), order)
+        table[counts] = as_bytes((pointer, len(node.pixels)), order)
     room, entry = (8, "HHQ") if big else (4, "HHI")
     entries = struct.pack(order + ("Q" if big else "H"), len(table))
     for code, (kind, count, value) in sorted(table.items()):
@@ -91,7 +91,8 @@ def _directory(data: bytearray, node: Directory, order: str, big: bool) -> int:
     return _append(data, entries + bytes(room))
 
 
-def _bytes(value: Value, order: str) -> tuple[int, int, bytes]:
+def as_bytes(value: Value, order: str) -> tuple[int, int, bytes]:
+    """Type, count and bytes, as in a directory."""
     kind, held = value
     if isinstance(held, bytes):
         return kind, len(held), held
@@ -106,7 +107,7 @@ def _bytes(value: Value, order: str) -> tuple[int, int, bytes]:
             len(numbers),
             struct.pack(f"{order}{len(parts)}{'I' if kind == RATIONAL else 'i'}", *parts),
         )
-    letter = {BYTE: "B", SHORT: "H", LONG: "I", 16: "Q"}[kind]
+    letter = {BYTE: "B", SHORT: "H", LONG: "I", DOUBLE: "d", 16: "Q"}[kind]
     return kind, len(numbers), struct.pack(f"{order}{len(numbers)}{letter}", *numbers)
 
 

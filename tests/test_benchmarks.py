@@ -275,10 +275,15 @@ def test_the_cost_of_a_second_decoder_is_measured_with_it_and_without(
 
         monkeypatch.setattr(module, name, counted)
     monkeypatch.setitem(speed.SIZES, 1, (64, 48))
-    run_table("read-back", "--megapixels", 1, "--rounds", 2, "--work", tmp_path)
-    table = capsys.readouterr().out.splitlines()
+    line = ["read-back", "--megapixels", 1, "--rounds", 2, "--work", tmp_path]
+    run_table(*line)
+    page = capsys.readouterr().out
+    table = page.splitlines()
     assert [line.split(" | ")[0] for line in table[2:]] == ["| write and read back", "| read"]
     assert calls == {
         "_find_libraw_difference": 1 + 2,
         "second_opinion": 1 + 2,
     }  # the capture itself, then two rounds
+    run_table(*line, "--report")
+    assert capsys.readouterr().out == page
+    assert sum(calls.values()) == 6

@@ -129,6 +129,12 @@ def test_former_names_still_work(captures: Path, tmp_path: Path) -> None:
     assert (said.exit_code, "-3" in said.stderr) == (2, True)
     said = CliRunner().invoke(main, ["train-base", str(tmp_path / "base.rawdenoise")])
     assert (said.exit_code, "--minutes or --crops" in said.stderr) == (2, True)
+    for command in ("train-base", "train-bundled"):
+        for variable in ("BASE_SCENES", "BUNDLED_SCENES", "BASE_IMAGES"):
+            said = CliRunner().invoke(main, [command, "x"], env={f"RAWDENOISE_TRAIN_{variable}": "-3"})
+            assert (said.exit_code, "-3" in said.stderr) == (2, True)
+    today = {"RAWDENOISE_TRAIN_BUNDLED_SCENES": "-4", "RAWDENOISE_TRAIN_BASE_SCENES": "-3"}
+    assert "-4" in CliRunner().invoke(main, ["train-base", "x"], env=today).stderr
     helped = (
         CliRunner().invoke(main, ["train", "--help"]).output + CliRunner().invoke(main, ["--help"]).output
     )

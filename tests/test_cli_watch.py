@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from conftest import soon
-from test_watch_service import a_capture
+from watched import a_capture
 
 from rawdenoise.cli import main
 from rawdenoise.watching.ledger import Ledger

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from rawdenoise.atomic import LONGEST_NAME
-from rawdenoise.files.names import NamePattern, PatternError, mirror_of, name_outputs, parse_pattern
+from rawdenoise.cli.wording import name_options
+from rawdenoise.errors import PatternError
+from rawdenoise.files.names import NamePattern, mirror_of, name_outputs, parse_pattern
 
 
 @pytest.mark.parametrize(
@@ -34,8 +36,15 @@ def test_outputs_are_called_by_a_pattern(text: str, name: str) -> None:
     ],
 )  # fmt: skip
 def test_patterns_that_would_lead_astray_are_refused(text: str) -> None:
-    with pytest.raises(PatternError, match="--name"):
+    with pytest.raises(PatternError, match="names cannot follow"):
         parse_pattern(text, ".dng")
+
+
+def test_the_command_line_says_which_options_give_the_folder() -> None:
+    with pytest.raises(PatternError) as refused:
+        parse_pattern("out/{stem}", ".dng")
+    assert "--" not in str(refused.value)
+    assert name_options(refused.value).endswith("-o and --beside say where it goes")
 
 
 def test_long_names_are_cut_and_stay_apart() -> None:

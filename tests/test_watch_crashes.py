@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import PATIENCE_S, soon
-from test_watch_service import Told, a_capture, config_of, once, outputs, states, watching
-from test_watch_service import _quickly as _quickly
-from test_watch_service import root as root
+from watched import Told, a_capture, config_of, once, outputs, states, watching
+from watched import _quickly as _quickly
+from watched import root as root
 
 from rawdenoise.app.stores import user_stores
 from rawdenoise.atomic import TEMPORARY_MARK

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import make_raw, soon
-from test_watch_service import (
+from watched import (
     QUICK,
     Told,
     a_capture,
@@ -25,8 +25,8 @@ from test_watch_service import (
     states,
     watching,
 )
-from test_watch_service import _quickly as _quickly
-from test_watch_service import root as root
+from watched import _quickly as _quickly
+from watched import root as root
 
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw

@@ -105,4 +105,4 @@ def _in_parts(data: bytes, target: Path, count: int, pause_s: float) -> None:
     with target.open("wb", buffering=0) as file:
         for start in range(0, len(data), step):
             file.write(data[start : start + step])
-            time.sleep(pause_s if start + step < len(data) or count > 2 else 0.0)
+            time.sleep(pause_s)

@@ -37,8 +37,8 @@ def camera_place(
         return simulate(replace(conditions, seed=seed), sources)
 
     def ground(method: str, seed: int) -> Ground:
-        source = PairSource(data(seed).pairs, data(seed).held_out, METHODS[method].target)
-        return Ground(*source.unpaired()) if METHODS[method].distilled else Ground(source)
+        of_seed = data(seed)
+        return Ground.of(PairSource(of_seed.pairs, of_seed.held_out, METHODS[method].target), method)
 
     def test(iso: int) -> Test:
         def run(method: str, trial: Trial, net: Network | None) -> Figures:

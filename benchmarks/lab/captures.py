@@ -258,6 +258,8 @@ class PairSource:
 
     def unpaired(self) -> tuple[PairSource, CleanScenes]:
         """Noisy crops, and clean ones of other scenes: a fifth of the captures as scenes alone."""
+        if len(self.pairs) < 2:
+            raise click.UsageError("too few captures for noisy and clean ones")
         count = max(1, len(self.pairs) // CLEAN)
         clean = CleanScenes(tuple(pair.clean for pair in self.pairs[-count:]))
         return PairSource(self.pairs[:-count], self.held_out), clean

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
 from statistics import fmean, stdev
-from types import SimpleNamespace
-from typing import Self
 
 import click
 
@@ -53,13 +51,13 @@ class Budget:
         if self.minutes is None and self.crops is None:
             object.__setattr__(self, "crops", 24_000)
 
-    @classmethod
-    def of(cls, given: SimpleNamespace) -> Self:
-        """The part of a table's options that is a budget."""
-        return cls(**{field.name: getattr(given, field.name) for field in fields(cls)})
-
     def __str__(self) -> str:
         return f"{self.crops} crops" if self.crops is not None else f"{self.minutes:g} minutes"
+
+    @property
+    def all_seeds(self) -> str:
+        """In words."""
+        return f"seeds {', '.join(map(str, self.seeds))}"
 
     def runs(self, methods: Iterable[str], left_out: Collection[str], *, bm3d: bool) -> Iterator[Run]:
         """Every method and seed, and whether it is asked for: else it is shown where it is there."""

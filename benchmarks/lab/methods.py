@@ -127,6 +127,11 @@ class Ground:
     source: Source
     clean: CleanSource | None = None
 
+    @classmethod
+    def of(cls, source: Any, method: str) -> Ground:
+        """All of a source; or noisy crops of most of it, and clean ones of the rest, as a method asks."""
+        return cls(*source.unpaired()) if METHODS[method].distilled else cls(source)
+
 
 @lru_cache(maxsize=2)
 def base(name: str) -> Model | None:

@@ -29,7 +29,7 @@ from torch import Tensor
 from lab.captures import CLEAN, Target
 from lab.compare import Test
 from lab.data import digest, pictures_in
-from lab.methods import BM3D, METHODS, NOISY, Figures, Ground, Method
+from lab.methods import BM3D, METHODS, NOISY, Figures
 from lab.trials import Trial
 from rawdenoise.inference.devices import pick_device
 from rawdenoise.inference.tiling import denoise_tiled
@@ -134,6 +134,11 @@ class PictureSource:
         white = torch.from_numpy(WHITE / sigma[:, 0, 0]).expand(count, 4)
         return Batch(four_planes(noisy), _three_valid(count, size), white, target)
 
+    def unpaired(self) -> tuple[PictureSource, CleanPictures]:
+        """Noisy crops of most pictures, and clean ones of a fifth."""
+        count = max(1, len(self.pictures) // CLEAN)
+        return replace(self, pictures=self.pictures[:-count]), CleanPictures(self.pictures[-count:])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CleanPictures:
@@ -176,16 +181,6 @@ def picture_source(folder: Path, sigmas: Sigmas, target: Target) -> PictureSourc
         raise click.UsageError(f"{folder}: one picture to train on, and one to hold out, are the least")
     kept = tuple(picture for index, picture in enumerate(pictures) if index % HELD_OUT)
     return PictureSource(kept, pictures[::HELD_OUT], sigmas, target)
-
-
-def picture_ground(folder: Path, sigmas: Sigmas, method: Method) -> Ground:
-    """What a method is trained on; a fifth of the pictures are clean where it learns from clean ones too."""
-    if not method.distilled:
-        return Ground(picture_source(folder, sigmas, method.target))
-    source = picture_source(folder, sigmas, Target.NOTHING)
-    count = max(1, len(source.pictures) // CLEAN)
-    noisy = replace(source, pictures=source.pictures[:-count])
-    return Ground(noisy, CleanPictures(source.pictures[-count:]))
 
 
 @lru_cache(maxsize=1)

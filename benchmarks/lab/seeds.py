@@ -1,4 +1,4 @@
-"""Small whole files of every kind that is read, to be damaged."""
+"""Small whole files of every kind that is read, to be damaged; cameras' own come of tests/captures.py."""
 
 from __future__ import annotations
 
@@ -6,44 +6,32 @@ import io
 import json
 import struct
 import zipfile
-from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+import captures as cameras
+import h5py
 import numpy as np
 import tifffile
 import torch
+from captures import ASCII, BYTE, DOUBLE, LONG, RATIONAL, SHORT, SRATIONAL, UNDEFINED, Directory, tiff
 from PIL import Image
+from scipy import io as scipy_io
 
 import rawdenoise
 from rawdenoise.capture import raw
-from rawdenoise.capture.raw import Ifd, Provenance, RawImage
+from rawdenoise.capture.raw import Ifd, Provenance, RawImage, Tag
 from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.formats.tiff.mosaic_layout import format_layout
 from rawdenoise.formats.tiff.pictures import write_mosaic_tiff
-from rawdenoise.formats.tiff.reading import (
-    BIG,
-    CLASSIC,
-    DOUBLE,
-    LONG,
-    PROFILE,
-    RATIONAL,
-    SHORT,
-    SRATIONAL,
-    UNDEFINED,
-    ascii_tag,
-    bytes_tag,
-    numbers_tag,
-)
 from rawdenoise.formats.tiff.tags import Code
-from rawdenoise.formats.tiff.writing import Node, Pixels, write_tree
 from rawdenoise.training.checkpoint import CHECKPOINT_FILE, Counters, Look, save_checkpoint
 from rawdenoise.training.risk import RiskFigures
 
 SCENE = "0001_001_S6_00100_00060_3200_L"
 MATRIX = ((0.9, -0.3, 0.0), (-0.4, 1.2, 0.2), (0.0, 0.1, 0.7))
 BASE = Path(rawdenoise.__file__).parent / "_base" / "fast.rawdenoise"
+SAID_BETTER = {"classic.dng", "big-endian.dng", "bigtiff.dng", "subifd-big-endian.dng", "pentax.pef"}  # here
 Seeds = Mapping[str, bytes]
 
 WATCH_TOML = b"""
@@ -72,14 +60,12 @@ levels = "fine"
 def capture(height: int = 64, width: int = 96) -> RawImage:
     """A noisy mosaic with all that a raw may say."""
     mosaic = np.random.default_rng(0).integers(500, 16000, (height, width)).astype(np.uint16)
-    root: Ifd = {
-        Code.Make: ascii_tag("Maker"), Code.Model: ascii_tag("Maker One"),
-        Code.XMP: bytes_tag(b"<x:xmpmeta/>"), Code.Orientation: numbers_tag(SHORT, 6),
-        Code.DateTime: ascii_tag("2026:01:02 03:04:05"),
-    }  # fmt: skip
-    exif = {Code.MakerNote: bytes_tag(b"Nikon\0\x02" + bytes(40), UNDEFINED)}
-    exif |= _numbers(SHORT, ISOSpeedRatings=800)
-    gps: Ifd = {0: bytes_tag(b"\2\3\0\0"), 2: numbers_tag(RATIONAL, 50.0, 5.0, 3.5)}
+    root = _tags({
+        Code.Make: (ASCII, "Maker"), Code.Model: (ASCII, "Maker One"), Code.XMP: (BYTE, b"<x:xmpmeta/>"),
+        Code.Orientation: (SHORT, 6), Code.DateTime: (ASCII, "2026:01:02 03:04:05"),
+    })  # fmt: skip
+    note = {Code.MakerNote: (UNDEFINED, b"Nikon\0\x02" + bytes(40)), Code.ISOSpeedRatings: (SHORT, 800)}
+    profile = _tags({Code.ProfileName: (ASCII, "Portrait")})
     return RawImage(
         mosaic=mosaic,
         cfa=raw.Cfa.GRBG,
@@ -89,25 +75,28 @@ def capture(height: int = 64, width: int = 96) -> RawImage:
         camera=raw.Camera("Maker", "Maker One", "123", f"{width}x{height} 14-bit"),
         exposure=raw.Exposure(800, 0.01, 2.8, 35.0, "2026:01:02 03:04:05"),
         color=raw.Color((raw.ColorMatrix(21, MATRIX),), (0.5, 1.0, 0.7), (0.45, 1.0, 0.8)),
-        metadata=raw.Metadata(root=root, raw=root, exif=exif, gps=gps, maker_note_offset=700),
-    )
+        metadata=raw.Metadata(
+            root=root, raw=root, exif=_tags(note), gps=_tags(GPS.tags), maker_note_offset=700,
+            extra={Code.ExtraCameraProfiles: (profile,)},
+        ),
+    )  # fmt: skip
+
+
+def _tags(values: Mapping[int, cameras.Value]) -> Ifd:
+    return {code: Tag(*cameras.as_bytes(value, "<")) for code, value in values.items()}
 
 
 def raws(folder: Path) -> Seeds:
-    """DNGs of several shapes, and what other cameras' files look like to those who read their tags."""
+    """Captures of every kind, DNGs that say all they can, and what is told of others by their tags alone."""
     ours = folder / "ours.dng"
     write_dng(capture(), ours, provenance=Provenance("0", "none", 0.0))
-    plain = _dng_tree()
     return {
+        **{name: write() for name, (write, _) in cameras.KINDS.items() if name not in SAID_BETTER},
         "ours.dng": ours.read_bytes(),
-        "plain.dng": _tiff(plain),
-        "big.dng": _tiff(plain, BIG),
-        "turned.dng": _big_endian(plain.tags, capture(32, 48).mosaic.astype(">u2").tobytes()),
-        "nikon.nef": _tiff(_camera_tree()),
-        "sony.arw": _tiff(_camera_tree()),
-        "olympus.orf": b"IIRO" + _tiff(_camera_tree())[4:],
-        "panasonic.rw2": _tiff(_camera_tree(), 0x55),
-        "fuji.raf": _raf(),
+        "plain.dng": tiff(_dng("<")),
+        "big.dng": tiff(_dng("<"), big=True),
+        "turned.dng": tiff(_dng(">"), order=">"),
+        "notes.nef": tiff(_camera(), order=">"),
         "canon.cr3": _cr3(),
         "canon.crw": b"II\x1a\0\0\0HEAPCCDR" + bytes(4000),
         "minolta.mrw": b"\0MRM" + struct.pack(">I", 200) + b"\0PRD" + bytes(2000),
@@ -140,12 +129,7 @@ def layouts() -> Seeds:
 
 
 def matlab(folder: Path) -> Seeds:
-    """Frames of both versions, compressed and not; none where scipy or h5py is missing."""
-    if find_spec("scipy") is None or find_spec("h5py") is None:
-        return {}
-    import h5py
-    from scipy import io as scipy_io
-
+    """Frames of both versions, compressed and not."""
     x = np.random.default_rng(0).random((16, 24)).astype("f4")
     for name, packed in (("plain", False), ("packed", True)):
         scipy_io.savemat(folder / f"{SCENE}_{name}.mat", {"x": x}, do_compression=packed)
@@ -158,10 +142,6 @@ def matlab(folder: Path) -> Seeds:
 
 def matlab_notes(folder: Path) -> Seeds:
     """The METADATA beside a frame."""
-    if find_spec("scipy") is None:
-        return {}
-    from scipy import io as scipy_io
-
     kinds = [("ID", object), ("Type", object), ("Value", object)]
     said = {
         "Make": "samsung", "Model": "SM-G925I", "ISOSpeedRatings": 100.0, "ColorMatrix1": np.arange(9.0),
@@ -198,99 +178,55 @@ def checkpoint(folder: Path) -> bytes:
 # ---------------------------------------------------------------- containers
 
 
-def _dng_tree() -> Node:
+GPS = Directory({0: (BYTE, b"\2\3\0\0"), 2: (RATIONAL, (50.0, 5.0, 3.5))})
+
+
+def _dng(order: str) -> Directory:
     """An uncompressed DNG in one directory, with the tags that tell levels, crops, colours and opcodes."""
     mosaic = capture(32, 48).mosaic
     height, width = mosaic.shape
-    profile = io.BytesIO()
-    write_tree(profile, Node({Code.ProfileName: ascii_tag("Portrait")}), magic=PROFILE)
-    opcodes = struct.pack(">I", 1) + struct.pack(">IIII", 4, 0x01030000, 0, 8) + struct.pack(">II", 0, 0)
-    tags: Ifd = {
-        Code.NewSubfileType: numbers_tag(LONG, 0), Code.ImageWidth: numbers_tag(LONG, width),
-        Code.ImageLength: numbers_tag(LONG, height), Code.BitsPerSample: numbers_tag(SHORT, 16),
-        Code.Compression: numbers_tag(SHORT, 1), Code.PhotometricInterpretation: numbers_tag(SHORT, 32803),
-        Code.Make: ascii_tag("Maker"), Code.Model: ascii_tag("Maker Two"),
-        Code.Orientation: numbers_tag(SHORT, 1), Code.SamplesPerPixel: numbers_tag(SHORT, 1),
-        Code.RowsPerStrip: numbers_tag(LONG, height), Code.CFARepeatPatternDim: numbers_tag(SHORT, 2, 2),
-        Code.CFAPattern: bytes_tag(bytes((0, 1, 1, 2))), Code.CFAPlaneColor: bytes_tag(bytes((0, 1, 2))),
-        Code.CFALayout: numbers_tag(SHORT, 1), Code.DNGVersion: bytes_tag(bytes((1, 4, 0, 0))),
-        Code.UniqueCameraModel: ascii_tag("Maker Two"), Code.BlackLevelRepeatDim: numbers_tag(SHORT, 2, 2),
-        Code.BlackLevel: numbers_tag(RATIONAL, 64.5, 64, 64, 63),
-        Code.BlackLevelDeltaH: numbers_tag(SRATIONAL, *[0.5] * (width - 4)),
-        Code.WhiteLevel: numbers_tag(LONG, 16383), Code.DefaultScale: numbers_tag(RATIONAL, 1.0, 1.0),
-        Code.DefaultCropOrigin: numbers_tag(RATIONAL, 2.0, 2.0),
-        Code.DefaultCropSize: numbers_tag(LONG, 40, 24),
-        Code.ActiveArea: numbers_tag(LONG, 2, 2, height - 2, width - 2),
-        51125: numbers_tag(RATIONAL, 0, 0, 1, 1),
-        Code.ColorMatrix1: numbers_tag(SRATIONAL, *np.ravel(MATRIX).tolist()),
-        Code.CalibrationIlluminant1: numbers_tag(SHORT, 21),
-        Code.AsShotNeutral: numbers_tag(RATIONAL, 0.5, 1.0, 0.7),
-        Code.BaselineExposure: numbers_tag(SRATIONAL, 0.25),
-        Code.NoiseProfile: numbers_tag(DOUBLE, 1e-4, 1e-6),
-        Code.LinearizationTable: numbers_tag(SHORT, *range(0, 16384, 64)),
-        Code.OpcodeList1: bytes_tag(opcodes, UNDEFINED),
-        Code.XMP: bytes_tag(b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/></x:xmpmeta>'),
-        Code.NoiseReductionApplied: numbers_tag(RATIONAL, 0.0),
-        Code.DNGPrivateData: bytes_tag(b"Adobe\0MakN" + bytes(30)),
+    opcodes = struct.pack(">IIIIIII", 1, 4, 0x01030000, 0, 8, 0, 0)
+    tags: dict[int, cameras.Value] = {
+        Code.NewSubfileType: (LONG, 0), Code.ImageWidth: (LONG, width), Code.ImageLength: (LONG, height),
+        Code.BitsPerSample: (SHORT, 16), Code.Compression: (SHORT, 1),
+        Code.PhotometricInterpretation: (SHORT, 32803), Code.Make: (ASCII, "Maker"),
+        Code.Model: (ASCII, "Maker Two"), Code.Orientation: (SHORT, 1), Code.SamplesPerPixel: (SHORT, 1),
+        Code.RowsPerStrip: (LONG, height), Code.CFARepeatPatternDim: (SHORT, (2, 2)),
+        Code.CFAPattern: (BYTE, bytes((0, 1, 1, 2))), Code.CFAPlaneColor: (BYTE, bytes((0, 1, 2))),
+        Code.CFALayout: (SHORT, 1), Code.DNGVersion: (BYTE, bytes((1, 4, 0, 0))),
+        Code.UniqueCameraModel: (ASCII, "Maker Two"), Code.BlackLevelRepeatDim: (SHORT, (2, 2)),
+        Code.BlackLevel: (RATIONAL, (64.5, 64, 64, 63)), Code.WhiteLevel: (LONG, 16383),
+        Code.BlackLevelDeltaH: (SRATIONAL, (0.5,) * (width - 4)), Code.DefaultScale: (RATIONAL, (1.0, 1.0)),
+        Code.DefaultCropOrigin: (RATIONAL, (2.0, 2.0)), Code.DefaultCropSize: (LONG, (40, 24)),
+        Code.ActiveArea: (LONG, (2, 2, height - 2, width - 2)), 51125: (RATIONAL, (0, 0, 1, 1)),
+        Code.ColorMatrix1: (SRATIONAL, tuple(np.ravel(MATRIX))), Code.CalibrationIlluminant1: (SHORT, 21),
+        Code.AsShotNeutral: (RATIONAL, (0.5, 1.0, 0.7)), Code.BaselineExposure: (SRATIONAL, 0.25),
+        Code.NoiseProfile: (DOUBLE, (1e-4, 1e-6)),
+        Code.LinearizationTable: (SHORT, tuple(range(0, 16384, 64))), Code.OpcodeList1: (UNDEFINED, opcodes),
+        Code.XMP: (BYTE, b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF/></x:xmpmeta>'),
+        Code.NoiseReductionApplied: (RATIONAL, 0.0),
+        Code.DNGPrivateData: (BYTE, b"Adobe\0MakN" + bytes(30)),
     }  # fmt: skip
-    exif = Node({
-        Code.ExposureTime: numbers_tag(RATIONAL, 0.01), Code.ISOSpeedRatings: numbers_tag(SHORT, 400),
-        Code.MakerNote: bytes_tag(b"OLYMPUS\0" + bytes(60), UNDEFINED),
+    exif = Directory({
+        Code.ExposureTime: (RATIONAL, 0.01), Code.ISOSpeedRatings: (SHORT, 400),
+        Code.MakerNote: (UNDEFINED, b"OLYMPUS\0" + bytes(60)),
     })  # fmt: skip
-    return Node(
-        tags,
-        children={Code.ExifIFD: (exif,), Code.GPSInfo: (Node({0: bytes_tag(b"\2\3\0\0")}),)},
-        blobs={Code.ExtraCameraProfiles: (profile.getvalue(),)},
-        pixels=Pixels(Code.StripOffsets, Code.StripByteCounts, 1, [mosaic.tobytes()]),
-    )
+    pixels = cameras.words(mosaic, order)
+    return Directory(tags, {Code.ExifIFD: exif, Code.GPSInfo: GPS}, pixels)
 
 
-def _camera_tree() -> Node:
-    """IFD0, a preview and a mosaic below it, EXIF with a MakerNote, GPS."""
-    kinds = _numbers(LONG, NewSubfileType=0, ImageWidth=64, ImageLength=48)
-    kinds |= _numbers(SHORT, BitsPerSample=14, Compression=1, PhotometricInterpretation=32803)
-    mosaic = Node(kinds, pixels=Pixels(273, 279, 1, [bytes(64 * 48 * 2)]))
-    preview = Node(_numbers(LONG, NewSubfileType=1, ImageWidth=90, ImageLength=90))
-    exif = Node(
+def _camera() -> Directory:
+    """IFD0, a mosaic below it, EXIF with a MakerNote, a comment and more below it, GPS."""
+    exif = Directory(
         {
-            Code.ExposureTime: numbers_tag(RATIONAL, 0.004),
-            Code.MakerNote: bytes_tag(bytes(50), UNDEFINED),
-            37510: bytes_tag(b"UNICODE\0ab", UNDEFINED),
+            Code.ExposureTime: (RATIONAL, 0.004), Code.MakerNote: (UNDEFINED, bytes(50)),
+            37510: (UNDEFINED, b"UNICODE\0ab"),
         },
-        children={Code.InteroperabilityIFD: (Node({1: ascii_tag("R98")}),)},
-    )
-    names = {271: "NIKON CORPORATION", 272: "NIKON D1", 306: "2026:01:02 03:04:05"}
-    return Node(
-        {code: ascii_tag(name) for code, name in names.items()},
-        children={330: (preview, mosaic), 34665: (exif,), 34853: (Node({0: bytes_tag(b"\2\3\0\0")}),)},
-    )
-
-
-def _numbers(kind: int, **values: Any) -> Ifd:
-    """Tags of numbers, by name."""
-    several = {name: value if isinstance(value, Iterable) else (value,) for name, value in values.items()}
-    return {Code[name]: numbers_tag(kind, *numbers) for name, numbers in several.items()}
-
-
-def _tiff(root: Node, magic: int = CLASSIC) -> bytes:
-    stream = io.BytesIO()
-    write_tree(stream, root, magic=magic)
-    return stream.getvalue()
-
-
-def _big_endian(tags: Ifd, pixels: bytes) -> bytes:
-    """One directory and one strip, the other way round."""
-    sizes = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}
-    start = 8 + 2 + 12 * (len(tags) + 2) + 4  # of the strip, which the values follow
-    strip = {273: numbers_tag(LONG, start), 279: numbers_tag(LONG, len(pixels))}
-    entries, values, free = b"", b"", start + len(pixels)
-    for code, tag in sorted({**tags, **strip}.items()):
-        size = sizes.get(tag.type, 1)
-        data = b"".join(tag.data[i : i + size][::-1] for i in range(0, len(tag.data), size))
-        place = data.ljust(4, b"\0") if len(data) <= 4 else struct.pack(">I", free + len(values))
-        values += data if len(data) > 4 else b""
-        entries += struct.pack(">HHI", code, tag.type, tag.count) + place
-    return struct.pack(">2sHIH", b"MM", 42, 8, len(tags) + 2) + entries + bytes(4) + pixels + values
+        {Code.InteroperabilityIFD: Directory({1: (ASCII, "R98")})},
+    )  # fmt: skip
+    root = {**cameras.camera("NIKON CORPORATION", "NIKON D100"), 306: (ASCII, "2026:01:02 03:04:05")}
+    mosaic = Directory(cameras.picture(12), pixels=cameras.packed(cameras.mosaic(12), 12))
+    return Directory(root, {330: mosaic, Code.ExifIFD: exif, Code.GPSInfo: GPS})
 
 
 def _jpeg() -> bytes:
@@ -302,24 +238,13 @@ def _jpeg() -> bytes:
     return stream.getvalue()
 
 
-def _raf() -> bytes:
-    head = b"FUJIFILMCCD-RAW 0201FF383501" + b"FinePix S5".ljust(32, b"\0") + b"0100".ljust(24, b"\0")
-    jpeg = _jpeg()
-    head += struct.pack(">6I", 160, len(jpeg), 160 + len(jpeg), 64, 240 + len(jpeg), 6144)
-    return head.ljust(160, b"\0") + jpeg + bytes(64 + 6144 + 100)
-
-
 def _cr3() -> bytes:
     def box(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I4s", 8 + len(content), kind) + content
 
-    tiffs = {
-        b"CMT1": _camera_tree().tags,
-        b"CMT2": {33434: numbers_tag(RATIONAL, 0.01)},
-        b"CMT4": {0: bytes_tag(b"\2\3\0\0")},
-    }
+    tiffs = {b"CMT1": Directory(_camera().tags), b"CMT2": cameras.exif(), b"CMT4": GPS}
     canon = bytes.fromhex("85c0b687820f11e08111f4ce462b6a48")
-    inside = b"".join(box(kind, _tiff(Node(tags))) for kind, tags in tiffs.items())
+    inside = b"".join(box(kind, tiff(root)) for kind, root in tiffs.items())
     return (
         box(b"ftyp", b"crx \0\0\0\1crx isom")
         + box(b"moov", box(b"uuid", canon + inside) + box(b"mvhd", bytes(100)))

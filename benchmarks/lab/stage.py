@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from rawdenoise.models.model import Model
 
-SIZES = {1: (1216, 832), 12: (4256, 2848), 24: (6016, 4016), 45: (8256, 5504), 100: (11648, 8736)}
+SIZES = {1: (1216, 832), 12: (4256, 2848), 24: (6016, 4016), 100: (11648, 8736)}
 ISO = 3200
 BLACK, WHITE = 512.0, 16383.0
 SHOT, READ_VARIANCE = 2e-4, 1e-6  # packed scale: about ISO 3200 on a full-frame sensor
@@ -41,7 +41,7 @@ def _prepare(stage: str, net: str, source: Path, output: Path) -> Callable[[], o
     if stage == "make":
         width, height = (int(side) for side in net.split("x"))
         return lambda: make_capture(source, width, height)
-    from rawdenoise.capture.packing import pack, unpack
+    from rawdenoise.capture.packing import pack
     from rawdenoise.formats import read_raw
     from rawdenoise.pipeline import denoise, denoise_planes, write
     from rawdenoise.recipe import Recipe
@@ -54,14 +54,8 @@ def _prepare(stage: str, net: str, source: Path, output: Path) -> Callable[[], o
     if stage == "write":
         denoised = denoise(read_raw(source), None, Recipe(strength=0))
         return lambda: write(denoised, output)
-    if stage == "network":
-        model, planes = untrained(net), pack(read_raw(source))
-        return lambda: denoise_planes(planes, model.card.noise[0].noise, model)
-    raw = read_raw(source)
-    if stage == "pack":
-        return lambda: pack(raw)
-    planes = pack(raw)
-    return lambda: unpack(planes, like=raw)
+    model, planes = untrained(net), pack(read_raw(source))
+    return lambda: denoise_planes(planes, model.card.noise[0].noise, model)
 
 
 def untrained(net: str) -> Model:

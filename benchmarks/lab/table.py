@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +18,14 @@ from lab.report import Page, comma_separated, tell
 from lab.store import Lab, Store, code_version
 from rawdenoise.atomic import write_bytes
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.nets import NETS
 from rawdenoise.training import TrainingStopped
-from rawdenoise.training.options import SMALLEST_CROP
 
 BENCHMARKS = Path(__file__).parents[1]
 DATA = Path(os.environ.get("RAWDENOISE_DATA", BENCHMARKS.parents[1] / "shared" / "data"))
 COUNT = click.IntRange(min=1)
 FOLDER, FILE = (click.Path(path_type=Path, file_okay=not only, dir_okay=only) for only in (True, False))
 Make = Callable[..., Page]
+Measure = Callable[..., object]  # given a folder that is gone afterwards, and the options
 
 
 class Words(click.ParamType):
@@ -81,8 +83,12 @@ WITH_BM3D = option("--bm3d", is_flag=True, help="BM3D, if its package is there (
 
 
 def budget_options(methods: Iterable[str]) -> Callable[[Make], Make]:
-    """The options of a `Budget` for these methods."""
-    return options(
+    """The options of a `Budget` for these methods, which a table is given as one."""
+    from lab.compare import Budget
+    from rawdenoise.nets import NETS
+    from rawdenoise.training.options import SMALLEST_CROP
+
+    add = options(
         option("--net", type=click.Choice(list(NETS)), default="fast"),
         option("--only", type=Words([*methods]), help=f"of {', '.join(methods)}"),
         option("--crops", type=COUNT, help="budget of a training, 24000 without --minutes"),
@@ -91,6 +97,37 @@ def budget_options(methods: Iterable[str]) -> Callable[[Make], Make]:
         option("--crop", type=click.IntRange(min=SMALLEST_CROP), default=64, help="side of a crop"),
         option("--seeds", type=Words(of=int), default=(0,), help="a training each"),
     )
+
+    def gather(make: Make) -> Make:
+        @wraps(make)
+        def made(lab: Lab, **own: Any) -> Page:
+            budget = Budget(**{field.name: own.pop(field.name) for field in fields(Budget)})
+            return make(lab, budget, **own)
+
+        return add(made)
+
+    return gather
+
+
+def on_cameras(methods: Iterable[str]) -> Callable[[Make], Make]:
+    """The options of a comparison on simulated cameras: a `Budget`, and the photographs as `Sources`."""
+    from lab.captures import Sources
+
+    def gather(make: Make) -> Make:
+        @wraps(make)
+        def made(lab: Lab, budget: Any, train: Path | None, test: Path | None, **own: Any) -> Page:
+            return make(lab, budget, Sources(lab.published, train or lab.bsds, test or lab.kodak), **own)
+
+        add = options(
+            budget_options(methods),
+            TEST_IMAGES,
+            option("--train", type=FOLDER, help="photographs to train on  [default: srgb/bsds500 of --data]"),
+            option("--test", type=FOLDER, help="photographs to test with  [default: srgb/kodak24 of --data]"),
+            option("--captures", type=COUNT, default=40, help="captures to train on"),
+        )
+        return add(made)
+
+    return gather
 
 
 SHARED = options(
@@ -126,6 +163,26 @@ def table(name: str, quoted: Mapping[str, str]) -> Callable[[Make], click.Comman
         made = click.Command(name, params=params, callback=run, help=make.__doc__)
         made.quoted = quoted  # type: ignore[attr-defined]
         return made
+
+    return command
+
+
+def measured(
+    name: str, quoted: Mapping[str, str], show: Callable[..., Page]
+) -> Callable[[Measure], click.Command]:
+    """A table of one measurement, kept by its options: `show` makes a page of what came out, and of them."""
+
+    def command(measure: Measure) -> click.Command:
+        @wraps(measure)
+        def make(lab: Lab, **own: Any) -> Page:
+            def measure_in_a_folder() -> object:
+                with tempfile.TemporaryDirectory(prefix=f"{name}-") as folder:
+                    return measure(Path(folder), **own)
+
+            result = lab.result({"kind": name, **own}, measure_in_a_folder)
+            return Page("") if result is None else show(result, **own)
+
+        return table(name, quoted)(make)
 
     return command
 

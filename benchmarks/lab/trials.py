@@ -21,7 +21,7 @@ from rawdenoise.nets import Network, build_net
 from rawdenoise.training import TrainingOptions, TrainingStopped
 from rawdenoise.training.checkpoint import load_checkpoint
 from rawdenoise.training.loop import Fitted, fit
-from rawdenoise.training.progress import Progress
+from rawdenoise.training.progress import Progress, compute_budget_used
 from rawdenoise.training.unpaired import Unpaired, UnpairedCrops, fit_unpaired
 
 AVERAGE = "average."  # what the averaged weights are called in a checkpoint
@@ -181,11 +181,8 @@ class _Run:
     def _reached(self) -> float:
         """How much of its budget an interrupted training has used."""
         checkpoint = load_checkpoint(self.folder, self._name)
-        if checkpoint is None:
-            return 0.0
-        if self._trial.crops:
-            return checkpoint[0].crops / self._trial.crops
-        return checkpoint[0].elapsed_s / (60 * (self._trial.minutes or 1))
+        used, budget = compute_budget_used(checkpoint[0], self._options) if checkpoint else (0.0, 1.0)
+        return used / budget
 
 
 def mean_curves(trainings: Mapping[str, Sequence[Trained]]) -> dict[str, Sequence[tuple[float, float]]]:

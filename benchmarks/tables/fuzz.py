@@ -7,7 +7,6 @@ import hashlib
 import json
 import resource
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -23,8 +22,7 @@ import numpy as np
 import tifffile
 from lab import damage, seeds
 from lab.report import Page, markdown, tell
-from lab.store import Lab
-from lab.table import COUNT, option, table
+from lab.table import COUNT, measured, option
 from numpy.random import Generator
 
 from rawdenoise.capture.raw import Cfa, Provenance
@@ -71,25 +69,11 @@ class Tally:
     lines: list[str] = field(default_factory=list)
 
 
-@table("fuzz", {"docs/formats.md: damaged files": ""})
-@option("--inputs", type=COUNT, default=20_000)
-@option("--seed", default=0)
-def fuzz(lab: Lab, inputs: int, seed: int) -> Page:
-    """Damages files of every kind that is read, and counts what comes of it.
-
-    Every input has to end in one of two ways: it is read, or it is refused by an error of ours. What native
-    code decodes runs in a process of its own, as it does for a batch. Exit code 1 where something ended as
-    nothing may.
-    """
-    result = lab.result({"kind": "fuzz", "inputs": inputs, "seed": seed}, lambda: _damage_all(inputs, seed))
-    if result is None:
-        return Page("")
-    whole, rows = Counter[str](), []
-    for name, (counts, slowest_s) in result["readers"].items():
-        whole += Counter(counts)
-        rows.append([name, *_cells(Counter(counts)), f"{slowest_s:.1f} s"])
-    slowest_s = max(slowest_s for _, slowest_s in result["readers"].values())
-    rows.append(["all", *_cells(whole), f"{slowest_s:.1f} s"])
+def _page(result: Mapping[str, Any], **_: object) -> Page:
+    readers = {name: (Counter(counts), slowest_s) for name, (counts, slowest_s) in result["readers"].items()}
+    whole = sum((counts for counts, _ in readers.values()), Counter[str]())
+    readers["all"] = whole, max(slowest_s for _, slowest_s in readers.values())
+    rows = [[name, *_cells(counts), f"{slowest_s:.1f} s"] for name, (counts, slowest_s) in readers.items()]
     here, there = result["memory"]
     text = (
         f"{markdown(['reader', 'inputs', *OUTCOMES, 'slowest'], rows)}\n\n{result['seconds']:.0f} s; largest "
@@ -99,24 +83,30 @@ def fuzz(lab: Lab, inputs: int, seed: int) -> Page:
     return Page(text, faults=sum(whole[outcome] for outcome in WRONG) + (max(here, there) > MEMORY))
 
 
-def _damage_all(inputs: int, seed: int) -> dict[str, Any]:
-    """Damage and read them, and say what came of it."""
+@measured("fuzz", {"docs/formats.md: damaged files": ""}, _page)
+@option("--inputs", type=COUNT, default=20_000)
+@option("--seed", default=0)
+def fuzz(work: Path, inputs: int, seed: int) -> dict[str, Any]:
+    """Damages files of every kind that is read, and counts what comes of it.
+
+    Every input has to end in one of two ways: it is read, or it is refused by an error of ours. What native
+    code decodes runs in a process of its own, as it does for a batch. Exit code 1 where something ended as
+    nothing may.
+    """
     tallies: dict[str, Tally] = {}
     start, memory = time.monotonic(), 0
-    with tempfile.TemporaryDirectory() as temporary:
-        work = _new(Path(temporary), "inputs")
-        isolated = IsolatedReader(time_s=SLOW_S)
-        chosen = readers(Path(temporary), isolated)
-        faulthandler.dump_traceback_later(DEAD_S, exit=True)
-        for done, (name, tally) in enumerate(run(chosen, inputs, seed, work), 1):
-            tallies[name] = tally
-            if done % 100 == 0:
-                memory = max(memory, _decoder_memory())
-                faulthandler.dump_traceback_later(DEAD_S, exit=True)
-            if done % 2000 == 0:
-                tell(f"{done} of {inputs}, {time.monotonic() - start:.0f} s")
-        faulthandler.cancel_dump_traceback_later()
-        isolated.close()
+    isolated = IsolatedReader(time_s=SLOW_S)
+    chosen = readers(work, isolated)
+    faulthandler.dump_traceback_later(DEAD_S, exit=True)
+    for done, (name, tally) in enumerate(run(chosen, inputs, seed, _new(work, "inputs")), 1):
+        tallies[name] = tally
+        if done % 100 == 0:
+            memory = max(memory, _decoder_memory())
+            faulthandler.dump_traceback_later(DEAD_S, exit=True)
+        if done % 2000 == 0:
+            tell(f"{done} of {inputs}, {time.monotonic() - start:.0f} s")
+    faulthandler.cancel_dump_traceback_later()
+    isolated.close()
     for line in (line for tally in tallies.values() for line in tally.lines):
         tell(line)
     unit = 1 if sys.platform == "darwin" else 1024

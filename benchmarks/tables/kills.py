@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,15 +18,12 @@ import click
 import numpy as np
 import torch
 from lab.report import Page, markdown
-from lab.store import Lab
-from lab.table import COUNT, Words, option, table
+from lab.table import COUNT, Words, measured, option
+from lab.watched import write_untouched
 
-from rawdenoise import __version__
 from rawdenoise.atomic import TEMPORARY_MARK
-from rawdenoise.capture.raw import Provenance
 from rawdenoise.cli import main as rawdenoise
 from rawdenoise.errors import RawDenoiseError
-from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.models.store import ModelStore
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.simulation.scenes import make_scene
@@ -55,10 +51,16 @@ class Case:
     faults: list[str] = field(default_factory=list)
 
 
-@table("kills", {"tests/test_kills.py: commands killed before each of their calls": ""})
+def _page(result: tuple[list[list[object]], list[str]], **_: object) -> Page:
+    rows, faults = result
+    head = ("command", "kills", "run to the end", "of them went on", "faults")
+    return Page("\n".join([markdown(head, rows), *faults]), faults=len(faults))
+
+
+@measured("kills", {"tests/test_kills.py: commands killed before each of their calls": ""}, _page)
 @option("--every-call", type=COUNT, default=1, help="before every so-manieth call alone")
 @option("--only", type=Words(COMMANDS), default=COMMANDS)
-def kills(lab: Lab, every_call: int, only: Sequence[str]) -> Page:
+def kills(work: Path, every_call: int, only: Sequence[str]) -> object:
     """Is anything half-written ever read? `train`, `models import` and `calibrate`, killed at any moment.
 
     Each command is killed (SIGKILL) just before every one of the calls by which it opens, renames or removes
@@ -66,20 +68,13 @@ def kills(lab: Lab, every_call: int, only: Sequence[str]) -> Page:
     end: it must have its result, and nothing may be left of the one that was killed. Exit code 1 where that
     does not hold. The captures and the training are tiny, and processes are forked.
     """
-
-    def measure() -> object:
-        torch.set_num_threads(1)  # what is forked beside OpenMP's threads would wait for them for ever
-        _make_trainings_short()
-        with tempfile.TemporaryDirectory() as work:
-            cases = [case for case in _cases(Path(work)) if case.name in only]
-            for case in cases:
-                _kill_before_calls(case, every_call)
-        rows = [[case.name, case.kills, case.ended, case.went_on, len(case.faults)] for case in cases]
-        return rows, [fault for case in cases for fault in case.faults]
-
-    rows, faults = lab.result({"kind": "kills", "every_call": every_call, "only": only}, measure) or ([], [])
-    head = ("command", "kills", "run to the end", "of them went on", "faults")
-    return Page("\n".join([markdown(head, rows), *faults]), faults=len(faults))
+    torch.set_num_threads(1)  # what is forked beside OpenMP's threads would wait for them for ever
+    _make_trainings_short()
+    cases = [case for case in _cases(work) if case.name in only]
+    for case in cases:
+        _kill_before_calls(case, every_call)
+    rows = [[case.name, case.kills, case.ended, case.went_on, len(case.faults)] for case in cases]
+    return rows, [fault for case in cases for fault in case.faults]
 
 
 def _cases(work: Path) -> list[Case]:
@@ -112,10 +107,8 @@ def _write_captures(folder: Path) -> None:
     flat = [light_evenly(sensor, ISO, level, rng, exposure_s=level) for level in (0.1, 0.5) for _ in range(2)]
     noisy = [capture(make_scene(*SIZE[::-1], rng), sensor, ISO, rng)[0] for _ in range(3)]
     for name, images in (("dark", dark), ("flat", flat), ("noisy", noisy)):
-        (folder / name).mkdir(parents=True)
         for number, image in enumerate(images):
-            output = folder / name / f"{number}.dng"
-            write_dng(image, output, provenance=Provenance(__version__, "none", 0.0))
+            write_untouched(image, folder / name / f"{number}.dng")
 
 
 def _make_trainings_short() -> None:

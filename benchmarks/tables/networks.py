@@ -1,8 +1,7 @@
-"""What a network gives for its time: the shipped ones and others of their size, trained and timed alike."""
+"""What a network gives for its time: the shipped ones and others of their size, trained alike."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
@@ -16,25 +15,21 @@ from jaxtyping import Float32
 from lab.captures import Planes, Shot, take_as_it_is
 from lab.data import Scene, digest, linear_half, pictures_in, true_noise
 from lab.report import Page, markdown, tell
-from lab.stage import READ_VARIANCE, SHOT, SIZES, noisy_mosaic, processor, untrained
 from lab.store import Lab
 from lab.table import COUNT, FOLDER, Words, option, table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rawdenoise.capture.raw import Area, Cfa
-from rawdenoise.models.model import Model
 from rawdenoise.nets import Backbone, StabilizedDenoiser
 from rawdenoise.nets.stabilized import INPUTS, OUTPUTS
 from rawdenoise.nets.unet import BestUNet, FastUNet, PaperUNet, ResidualUNet, _Conv, _upsample
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.stabilize import stabilize, stabilized_white, unstabilize
-from rawdenoise.pipeline import denoise_planes
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385
 from rawdenoise.training.batches import Source
-from rawdenoise.training.crops import pack_rggb
 from rawdenoise.training.drawn_scenes import paint_scenes
 from rawdenoise.training.loop import fit
 from rawdenoise.training.options import TrainingOptions
@@ -42,7 +37,6 @@ from rawdenoise.training.options import TrainingOptions
 ISOS = (1600, 6400, 25600)  # of the simulated camera
 TESTED, TESTED_SIZE = 12, 512  # procedural scenes no network is trained on, and their sides
 SCENES_STREAM, CAMERA_STREAM = 1 << 40, 1 << 41  # of random numbers
-REPEATS = 3  # timings, the least of which counts
 NOISE_LEVEL = INPUTS - 1  # the plane that holds it
 COUNTED = 96  # packed pixels a side, to count multiplications on
 PLACES = ("scenes", "photographs")
@@ -155,27 +149,23 @@ CANDIDATES: Mapping[str, tuple[str, Callable[[], Backbone]]] = {
 }
 
 
-@table("networks", {"docs/networks.md: the table": "--images-seen 8000 --scenes 160 --time"})
+@table("networks", {"docs/networks.md: the table": "--images-seen 8000"})
 @option("--nets", type=Words(CANDIDATES), default=tuple(CANDIDATES))
 @option("--images", type=FOLDER, help="photographs to measure on  [default: srgb/kodak24 of --data]")
 @option("--images-seen", type=COUNT, default=16_000, help="crops to train on")
-@option("--minutes", type=float, help="to train, instead of a number of crops")
 @option("--scenes", type=COUNT, default=160, help="procedural scenes to train on")
 @option("--seed", default=0)
-@option("--time", "timed", is_flag=True, help="24 megapixels too, on a machine that does nothing else")
 def networks(
-    lab: Lab, nets: Sequence[str], images: Path | None, images_seen: int, minutes: float | None, scenes: int,
-    seed: int, timed: bool,
-) -> Page:  # fmt: skip
-    """What a network gives for its time: the shipped ones and others of their size, trained and timed alike.
+    lab: Lab, nets: Sequence[str], images: Path | None, images_seen: int, scenes: int, seed: int
+) -> Page:
+    """What a network gives for its time: the shipped ones and others of their size, trained alike.
 
     Each is trained from nothing on as many crops of procedural scenes, in the same order, and measured on
     scenes it has not seen and on photographs at half size, which a simulated camera takes at three ISOs.
     """
     paths = pictures_in(images or lab.kodak)
-    crops = None if minutes else images_seen
     options = TrainingOptions(
-        objective="supervised", crops=crops, minutes=minutes, learning_rate=1e-3, seed=seed, guard=False
+        objective="supervised", crops=images_seen, learning_rate=1e-3, seed=seed, guard=False
     )
 
     @cache
@@ -187,27 +177,25 @@ def networks(
         shown = {"scenes": _painted(seed), "photographs": map(linear_half, paths)}
         return {place: [*_take(of_place, seed)] for place, of_place in shown.items()}
 
-    rows, threads = [], torch.get_num_threads()
+    rows = []
     for name in CANDIDATES:
         settings = {
-            "kind": "network", "method": name, "crops": crops, "minutes": minutes, "scenes": scenes,
+            "kind": "network", "method": name, "crops": images_seen, "minutes": None, "scenes": scenes,
             "seed": seed, "photographs": digest(paths),
         }  # fmt: skip
         measure = partial(_train, name, source, tests, options, lab.store.scratch(settings))
-        trained = lab.result(settings, measure, wanted=name in nets)
-        settings = {"kind": "network-time", "method": name, "threads": threads}
-        seconds = lab.result(settings, partial(_seconds, name), wanted=name in nets and timed)
-        backbone = CANDIDATES[name][1]().eval()
-        if trained is not None or seconds is not None:
-            rows.append((name, backbone, trained or {}, seconds))
-    rows.sort(key=lambda row: row[3] or _multiplications(row[1]))
+        if trained := lab.result(settings, measure, wanted=name in nets):
+            backbone = CANDIDATES[name][1]().eval()
+            rows.append((_multiplications(backbone), [*_cells(name, backbone, trained)]))
     head = [
-        "network", "weights, M", "GMAC/MP", "s for 24 MP", "scenes, dB", "photographs, dB",
+        "network", "weights, M", "GMAC/MP", "scenes, dB", "photographs, dB",
         f"at ISO {' / '.join(map(str, ISOS))}", "s to train",
     ]  # fmt: skip
-    budget = f"{minutes:g} minutes" if minutes else f"{images_seen} crops"
-    title = f"{processor()}, {threads} threads; {budget} each"
-    return Page(markdown(head, [_cells(*row) for row in rows], title))
+    return Page(
+        markdown(
+            head, [cells for _, cells in sorted(rows, key=lambda row: row[0])], f"{images_seen} crops each"
+        )
+    )
 
 
 def _painted(seed: int) -> Iterator[Scene]:
@@ -258,19 +246,6 @@ def _denoise(net: StabilizedDenoiser, shot: Shot, noise: NoiseModel) -> Planes:
     return np.asarray(unstabilize(net(stabilized, stabilized_white(noise)[None]), noise)[0])
 
 
-def _seconds(name: str) -> float:
-    """Time one network on 24 megapixels, as `denoise` runs it."""
-    planes = pack_rggb(noisy_mosaic(*SIZES[24])).astype(np.float32) / 16383
-    net = StabilizedDenoiser(CANDIDATES[name][1]()).eval()
-    model = Model(replace(untrained("fast").card, net=name), net)
-    noise, seconds = NoiseModel((SHOT,) * 4, (READ_VARIANCE,) * 4), []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        denoise_planes(planes, noise, model)
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
-
-
 def _multiplications(backbone: Backbone) -> float:
     """Billions of multiplications for a million pixels of the mosaic."""
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -278,15 +253,12 @@ def _multiplications(backbone: Backbone) -> float:
     return float(counter.get_total_flops() / 2 / (4 * COUNTED**2) / 1e3)
 
 
-def _cells(
-    name: str, backbone: Backbone, trained: Mapping[str, float], seconds: float | None
-) -> Iterator[str]:
+def _cells(name: str, backbone: Backbone, trained: Mapping[str, float]) -> Iterator[str]:
     """A line of the table; PSNR is the mean over the pictures, per ISO and over them."""
     yield CANDIDATES[name][0]
     yield f"{sum(weights.numel() for weights in backbone.parameters()) / 1e6:.2f}"
     yield f"{_multiplications(backbone):.1f}"
-    yield f"{seconds:.1f}" if seconds is not None else ""
     for place in PLACES:
-        yield f"{fmean(trained[f'{place} {iso}'] for iso in ISOS):.2f}" if trained else ""
-    yield " / ".join(f"{trained[f'photographs {iso}']:.2f}" for iso in ISOS) if trained else ""
-    yield f"{trained['training_s']:.0f}" if trained else ""
+        yield f"{fmean(trained[f'{place} {iso}'] for iso in ISOS):.2f}"
+    yield " / ".join(f"{trained[f'photographs {iso}']:.2f}" for iso in ISOS)
+    yield f"{trained['training_s']:.0f}"

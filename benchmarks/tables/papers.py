@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean
-from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -15,11 +14,11 @@ from lab.cameras import camera_place
 from lab.captures import CAMERAS, Conditions, Knowledge, Sources
 from lab.compare import COLUMNS, Budget, Cell, Place, Run, by_method, compare, crops_and_time, psnr_and_ssim
 from lab.data import digest, pictures_in
-from lab.methods import BM3D, GAMMAS, GR2R, METHODS, NOISY, PAPERS
-from lab.pictures import Sigmas, TestSet, picture_ground, picture_test
+from lab.methods import BM3D, GAMMAS, GR2R, METHODS, NOISY, PAPERS, Ground
+from lab.pictures import Sigmas, TestSet, picture_source, picture_test
 from lab.report import Page, draw_curves, markdown
 from lab.store import Lab, made_with
-from lab.table import COUNT, FOLDER, TEST_IMAGES, WITH_BM3D, Words, budget_options, option, table
+from lab.table import COUNT, FOLDER, TEST_IMAGES, WITH_BM3D, Words, budget_options, on_cameras, option, table
 from lab.trials import Looks, mean_curves
 
 LEFT_OUT = {f"paper-{gamma}" for gamma in (0, 1, 5, 10, 20)}  # unless they are asked for
@@ -52,7 +51,7 @@ def pictures_place(folder: Path, sigma: Sigmas, tests: Sequence[TestSet], device
     return Place(
         f"sRGB, sigma {sigma}",
         f"sRGB, sigma {sigma}, pictures {digest(pictures_in(folder))}",
-        lambda method, seed: picture_ground(folder, sigma, METHODS[method]),
+        lambda method, seed: Ground.of(picture_source(folder, sigma, METHODS[method].target), method),
         [picture_test(test, sigma, device) for test in tests],
     )
 
@@ -71,35 +70,36 @@ def pictures_place(folder: Path, sigma: Sigmas, tests: Sequence[TestSet], device
 @option("--sigma", "sigmas", type=Words(of=Sigmas.parse), default=(Sigmas(25, 25), Sigmas(5, 50)))
 @option("--repeats", type=COUNT, help="of every test set; else 10, 3, 20 as in the papers")
 @option("--looks", type=click.IntRange(min=0), default=0, help="at a network in training, drawn as SVG")
-def table1(lab: Lab, **options: Any) -> Page:
+def table1(
+    lab: Lab, budget: Budget, folder: Path | None, tests: Sequence[TestSet] | None, sigmas: Sequence[Sigmas],
+    repeats: int | None, looks: int, test_images: int | None, bm3d: bool,
+) -> Page:  # fmt: skip
     """Methods on sRGB pictures with Gaussian noise, as in table 1 of the papers, in our loop.
 
     At the papers' scale, on a GPU, with some 30 GB of memory for the pictures: --train IMAGENET_VAL
     --net paper --crops 5000000 --batch 4 --crop 256 --device cuda.
     """
-    given = SimpleNamespace(**options)
-    budget, folder = Budget.of(given), given.folder or lab.bsds
+    folder = folder or lab.bsds
     tests = [
-        replace(test, repeats=given.repeats or test.repeats, images=given.test_images)
-        for test in given.tests or [TestSet.parse(f"Kodak={lab.kodak}")]
+        replace(test, repeats=repeats or test.repeats, images=test_images)
+        for test in tests or [TestSet.parse(f"Kodak={lab.kodak}")]
     ]
     parts = [
         f"Network {budget.net}, {budget} of {budget.crop}x{budget.crop} pixels in batches of "
-        f"{budget.batch}, seeds {', '.join(map(str, budget.seeds))}; mean over the scores of a test set."
+        f"{budget.batch}, {budget.all_seeds}; mean over the scores of a test set."
     ]
     lines, pictures = [], {}
-    for sigma in given.sigmas:
+    for sigma in sigmas:
         place = pictures_place(folder, sigma, tests, lab.device)
         once = picture_test(replace(tests[0], repeats=1), sigma, lab.device)
         cells: list[Cell] = []
-        for run in budget.runs(PAPERS, LEFT_OUT, bm3d=given.bm3d):
-            cells += compare(lab, place, run, budget, looks_with(place, once, run.seed, budget, given.looks))
+        for run in budget.runs(PAPERS, LEFT_OUT, bm3d=bm3d):
+            cells += compare(lab, place, run, budget, looks_with(place, once, run.seed, budget, looks))
         published = {test.name: PUBLISHED.get((test.name, f"{sigma}"), {}) for test in tests}
         lines += [cell.line(budget.net, published[cell.test].get(cell.method, ("", ""))) for cell in cells]
         if cells:
             parts.append(_sigma_table(sigma, by_method(cells), published))
-        first = [cell for cell in cells if cell.test == tests[0].name and cell.trained] if given.looks else []
-        if curves := mean_curves({m: [c.trained for c in mine] for m, mine in by_method(first).items()}):
+        if curves := _curves([cell for cell in cells if looks and cell.test == tests[0].name]):
             bar = published[tests[0].name].get("supervised")
             levels = {"supervised, published": bar[0]} if bar else {}
             svg = draw_curves(f"{tests[0].name}, sigma {sigma}", curves, levels)
@@ -130,43 +130,38 @@ def _sigma_table(
         "--on camera --crops 12000 --test-images 6 --threads 1",
     "docs/quality.md: table 3 on pictures": "--on srgb --crops 8000 --test-images 6 --threads 1",
 })  # fmt: skip
-@budget_options(WITH_GAMMAS)
-@TEST_IMAGES
-@option("--train", "folder", type=FOLDER, help="to train on  [default: srgb/bsds500 of --data]")
-@option("--test", type=FOLDER, help="photographs to look with  [default: srgb/kodak24 of --data]")
+@on_cameras(WITH_GAMMAS)
 @option("--on", type=Words((SRGB, CAMERA)), default=(SRGB, CAMERA))
 @option("--camera", type=click.Choice(list(CAMERAS)), default="IMX385")
-@option("--captures", type=COUNT, default=40, help="of the camera, to train on")
 @option("--sigma", "sigmas", type=Words(of=Sigmas.parse), default=(Sigmas(25, 25),))
 @option("--looks", type=COUNT, default=12, help="at the network during a training")
-def table3(lab: Lab, **options: Any) -> Page:
+def table3(
+    lab: Lab, budget: Budget, sources: Sources, on: Sequence[str], camera: str, captures: int,
+    sigmas: Sequence[Sigmas], looks: int, test_images: int | None,
+) -> Page:  # fmt: skip
     """Gamma in GR2R's loss as published, as in table 3 of the paper: what becomes of it in a training."""
-    given = SimpleNamespace(**options)
-    budget, images = Budget.of(given), given.test_images
-    sources = Sources(lab.published, given.folder or lab.bsds, given.test or lab.kodak)
-    usual = Conditions(given.camera, captures=given.captures, knowledge=Knowledge.CALIBRATED)
-    seen = TestSet("looks", sources.test, images=images)
+    usual = Conditions(camera, captures=captures, knowledge=Knowledge.CALIBRATED)
+    seen = TestSet("looks", sources.test, images=test_images)
     places = {
-        SRGB: pictures_place(sources.train, given.sigmas[0], [seen], lab.device),
-        CAMERA: camera_place(usual, sources, lab.device, images=images, gain=False),
+        SRGB: pictures_place(sources.train, sigmas[0], [seen], lab.device),
+        CAMERA: camera_place(usual, sources, lab.device, images=test_images, gain=False),
     }
     parts, lines, pictures = [], [], {}
-    for name, place in ((name, places[name]) for name in given.on):
+    for name, place in ((name, places[name]) for name in on):
         place = replace(place, tests=place.tests[-1:])  # a camera is looked at at its highest ISO
         noisy = [*compare(lab, place, Run(NOISY, budget.seeds[0]), budget)]
         cells: list[Cell] = []
         for run in budget.runs(WITH_GAMMAS, (), bm3d=False):
-            look = looks_with(place, place.tests[0], run.seed, budget, given.looks)
+            look = looks_with(place, place.tests[0], run.seed, budget, looks)
             cells += (c for c in compare(lab, place, run, budget, look) if c.trained and c.trained.curve)
         if not cells or not noisy:
             continue
         level = noisy[0].figures.mean_psnr
         title = place.title if name == SRGB else f"{place.title}, {place.tests[0].name}"
         parts.append(_looks_table(f"{title}, noisy {level:.2f} dB", by_method(cells)))
-        parts.append(f"Seeds {', '.join(map(str, budget.seeds))}.")
+        parts.append(f"{budget.all_seeds.capitalize()}.")
         lines += (line for cell in cells for line in _look_lines(name, cell, level))
-        curves = mean_curves({m: [c.trained for c in mine] for m, mine in by_method(cells).items()})
-        pictures[f"table3-{name}"] = draw_curves(title, curves, {"noisy": level})
+        pictures[f"table3-{name}"] = draw_curves(title, _curves(cells), {"noisy": level})
     return Page("\n\n".join([*parts, made_with()]), [LOOK_COLUMNS, *lines], pictures)
 
 
@@ -175,6 +170,12 @@ def looks_with(place: Place, test: Any, seed: int, budget: Budget, number: int) 
     trial = budget.trial(place.identity, GR2R, seed)
     look = partial(test.run, GR2R, trial)
     return Looks(number, test.identity, lambda net: look(net).mean_psnr) if number else None
+
+
+def _curves(cells: Sequence[Cell]) -> Mapping[str, Sequence[tuple[float, float]]]:
+    """A curve per method, the mean over its trainings."""
+    trained = by_method([cell for cell in cells if cell.trained])
+    return mean_curves({method: [cell.trained for cell in mine] for method, mine in trained.items()})
 
 
 def _look_lines(on: str, cell: Cell, noisy: float) -> Iterator[list[object]]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 import click
 from lab import standin
@@ -103,15 +102,15 @@ def sidd_standin(lab: Lab, out: Path, pictures: Path | None, training: Path | No
 @option("--scenes", type=FILE, help="names of the scenes, where they are not SIDD's 40")
 @option("--limit-blocks", type=COUNT, help="the first so many blocks of a scene only")
 def table2(
-    lab: Lab, folder: Path, frames: Path | None, phones: Sequence[str], scenes: Path | None,
-    limit_blocks: int | None, bm3d: bool, **shared: Any,
+    lab: Lab, budget: Budget, folder: Path, frames: Path | None, phones: Sequence[str], scenes: Path | None,
+    limit_blocks: int | None, bm3d: bool,
 ) -> Page:  # fmt: skip
     """SIDD's raw validation blocks, as in table 2 of the papers: a network for each phone.
 
     `rawdenoise evaluate sidd` scores alike; `sidd-standin` makes files of that layout where SIDD is not at
     hand. At the papers' scale: --net paper --crops 640000 --batch 10 --crop 128 --device cuda.
     """
-    budget, test = Budget(**shared), _validation(folder, frames, scenes, limit_blocks)
+    test = _validation(folder, frames, scenes, limit_blocks)
     places = [phone_place(phone, test, lab.device) for phone in phones if test.of(phone)]
     cells: list[Cell] = []
     for run in budget.runs(PAPERS, LEFT_OUT, bm3d=bm3d):
@@ -125,7 +124,7 @@ def table2(
     rows = [_row(method, mine, phones) for method, mine in by_method(cells).items()]
     notes = (
         f"{len(test.noisy)} scenes of {test.noisy.shape[1]} blocks. Network {budget.net}, {budget} a phone, "
-        f"seeds {', '.join(map(str, budget.seeds))}. "
+        f"{budget.all_seeds}. "
         "Published: SIDD's validation, of the Blind2Unblind and GR2R papers."
     )
     lines = [cell.line(budget.net, (PUBLISHED.get(cell.method, ""), "")) for cell in cells]
@@ -181,12 +180,7 @@ def _all_twice(paths: Sequence[Path]) -> bool:
 def _ground(paths: tuple[Path, ...], method: str, seed: int) -> Ground:
     """What a method is trained on; a fifth of the scenes are known by their truth alone, where it asks so."""
     known = _read_frames(paths)
-    source = PairSource(known.pairs, known.held_out, METHODS[method].target)
-    if not METHODS[method].distilled:
-        return Ground(source)
-    if len(known.pairs) < 2:
-        raise click.UsageError(f"{paths[0]}: too few frames of this phone for noisy and clean ones")
-    return Ground(*source.unpaired())
+    return Ground.of(PairSource(known.pairs, known.held_out, METHODS[method].target), method)
 
 
 @lru_cache(maxsize=1)

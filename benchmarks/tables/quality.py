@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import click
 import numpy as np
@@ -16,7 +13,7 @@ from lab.compare import COLUMNS, Budget, Cell, Run, by_method, compare, crops_an
 from lab.methods import BLIND2UNBLIND, BM3D, FROM_BASE, GR2R, GUARDED, METHODS, NOISY, SELF2SELF
 from lab.report import Page, markdown
 from lab.store import Lab, made_with
-from lab.table import COUNT, FOLDER, TEST_IMAGES, WITH_BM3D, Words, budget_options, option, options, table
+from lab.table import COUNT, WITH_BM3D, Words, on_cameras, option, table
 
 MORE_STEPS = 10
 FACTORS = (0.5, 0.8, 1.2, 1.5)
@@ -33,13 +30,6 @@ CLAIMS = (
     ("base-best", BM3D, 0.0),
     (FROM_BASE, BM3D, 0.5),
 )
-ALIKE = options(
-    budget_options(METHODS),
-    TEST_IMAGES,
-    option("--train", type=FOLDER, help="photographs to train on  [default: srgb/bsds500 of --data]"),
-    option("--test", type=FOLDER, help="photographs to test with  [default: srgb/kodak24 of --data]"),
-    option("--captures", type=COUNT, default=40, help="captures to train on"),
-)
 
 Cells = Mapping[str, list[Cell]]  # by method, of one camera
 
@@ -51,7 +41,7 @@ Cells = Mapping[str, list[Cell]]  # by method, of one camera
         "--noise calibrated --crops 8000 --variance-factor 0.5 --only guarded,unpaired,unpaired-learned",
     "docs/methods.md: Self2Self": "--noise calibrated --crops 8000 --only self2self --self2self-images 1",
 })  # fmt: skip
-@ALIKE
+@on_cameras(METHODS)
 @WITH_BM3D
 @option("--cameras", type=Words(CAMERAS), default=tuple(CAMERAS))
 @option("--noise", type=click.Choice([kind.value for kind in Knowledge]), default=Knowledge.BLIND.value)
@@ -59,40 +49,38 @@ Cells = Mapping[str, list[Cell]]  # by method, of one camera
 @option("--base-minutes", default=10.0, help="budget from the base")
 @option("--bm3d-images", type=COUNT, help="BM3D on the first so many test images only")
 @option("--self2self-images", type=COUNT, help="Self2Self on the first so many only")
-def quality(lab: Lab, **options: Any) -> Page:
+def quality(
+    lab: Lab, budget: Budget, sources: Sources, captures: int, cameras: Sequence[str],
+    noise: str, variance_factor: float, base_minutes: float, test_images: int | None, bm3d: bool,
+    bm3d_images: int | None, self2self_images: int | None,
+) -> Page:  # fmt: skip
     """Every way to denoise on simulated cameras, whose clean mosaics are known: tables and claims.
 
     Each camera takes captures of photographs over its ISOs, is trained on those with each method, and tested
     on captures of other photographs. PSNR and SSIM are means over the test images, of planes between black
     (0) and white (1).
     """
-    given, slow = SimpleNamespace(**options), {GR2R, BLIND2UNBLIND, SELF2SELF}  # shown where they are there
-    budget, sources, cells = Budget.of(given), _sources(lab, given.train, given.test), dict[str, Cells]()
-    from_base = replace(budget, crops=None, minutes=given.base_minutes)
-    images = {BM3D: given.bm3d_images, SELF2SELF: given.self2self_images}
-    factor, noise = given.variance_factor, Knowledge(given.noise)
-    for camera in given.cameras:
-        usual = Conditions(camera, 0, given.captures, noise, variance_factor=factor)
+    slow = {GR2R, BLIND2UNBLIND, SELF2SELF}  # shown where they are there
+    cells: dict[str, Cells] = {}
+    from_base = replace(budget, crops=None, minutes=base_minutes)
+    few = {BM3D: bm3d_images, SELF2SELF: self2self_images}
+    for camera in cameras:
+        usual = Conditions(camera, 0, captures, Knowledge(noise), variance_factor=variance_factor)
         of_camera = []
-        for run in budget.runs(METHODS, slow, bm3d=given.bm3d):
-            few = images.get(run.method) or given.test_images
-            place = camera_place(usual, sources, lab.device, images=few)
+        for run in budget.runs(METHODS, slow, bm3d=bm3d):
+            place = camera_place(usual, sources, lab.device, images=few.get(run.method) or test_images)
             of_camera += compare(lab, place, run, from_base if METHODS[run.method].base else budget)
         if of_camera:
             cells[camera] = by_method(of_camera)
-    times = "" if factor == 1 else f" times {factor:g}"
+    times = "" if variance_factor == 1 else f" times {variance_factor:g}"
     setting = (
-        f"{given.captures} captures, {budget} from nothing, {given.base_minutes:g} minutes from the base, "
-        f"noise model {noise}{times}, seeds {', '.join(map(str, budget.seeds))}."
+        f"{captures} captures, {budget} from nothing, {base_minutes:g} minutes from the base, "
+        f"noise model {noise}{times}, {budget.all_seeds}."
     )
     tables = [_camera_table(camera, of_camera) for camera, of_camera in cells.items()]
     text = "\n\n".join([setting, *tables, _claims(cells), made_with()])
     every = (cell for of_camera in cells.values() for mine in of_camera.values() for cell in mine)
     return Page(text, [COLUMNS, *(cell.line(budget.net) for cell in every)])
-
-
-def _sources(lab: Lab, train: Path | None, test: Path | None) -> Sources:
-    return Sources(lab.published, train or lab.bsds, test or lab.kodak)
 
 
 def _camera_table(camera: str, cells: Cells) -> str:
@@ -155,12 +143,12 @@ class Case:
     "docs/quality.md: longer tails and stronger rows": "--checks tails,rows --crops 4000 --test-images 8",
     "docs/quality.md: ten times the steps": "--checks steps --crops 2000 --test-images 8",
 })  # fmt: skip
-@ALIKE
+@on_cameras(METHODS)
 @option("--camera", type=click.Choice(list(CAMERAS)), default="A7S2")
 @option("--checks", type=Words(CHECKS), default=CHECKS)
 def robustness(
-    lab: Lab, train: Path | None, test: Path | None, captures: int, test_images: int | None, camera: str,
-    checks: Sequence[str], **shared: Any,
+    lab: Lab, budget: Budget, sources: Sources, captures: int, test_images: int | None,
+    camera: str, checks: Sequence[str],
 ) -> Page:  # fmt: skip
     """What becomes of guarded training when something is wrong: too many steps, or a noise model that is off.
 
@@ -169,9 +157,8 @@ def robustness(
     also without the guard, and for GR2R as published. Variance: all variances times so much. Tails: read
     noise with much longer tails, of the same deviation. Rows: row noise four times as strong.
     """
-    budget, sources = Budget(**shared), _sources(lab, train, test)
     right = Conditions(camera, 0, captures, Knowledge.TRUE)
-    parts = [f"{camera}, {captures} captures, {budget}, seeds {', '.join(map(str, budget.seeds))}."]
+    parts = [f"{camera}, {captures} captures, {budget}, {budget.all_seeds}."]
     for check in checks:
         rows, means = [], []
         for case in _cases(check, right):

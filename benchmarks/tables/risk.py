@@ -18,6 +18,7 @@ from lab.data import calibrated_noise, published_cameras, scale_noise, true_nois
 from lab.report import Page, markdown
 from lab.store import Lab
 from lab.table import COUNT, Size, option, table
+from scipy.stats import spearmanr
 from torch import nn
 
 from rawdenoise.app.stores import user_stores
@@ -237,13 +238,7 @@ def _ranks(pictures: Sequence[Picture], nets: Sequence[StabilizedDenoiser]) -> I
     """How well the estimate ranks the networks of a training."""
     for picture in pictures:
         judged = [_judge(picture, net, *picture.noise[Knowledge.TRUE]) for net in nets]
-        rank = _spearman([one.quality.psnr_after for one in judged], [one.after for one in judged])
+        rank = spearmanr([one.quality.psnr_after for one in judged], [one.after for one in judged])
         fields = [one.as_fields for one in judged]
         gains = " ".join(f"{one['gain']:+.1f}" for one in fields)
-        yield [picture.name, gains, max(abs(one["error"]) for one in fields), rank]
-
-
-def _spearman(one: Sequence[float], other: Sequence[float]) -> float:
-    """The correlation of the ranks; there are no ties."""
-    first, second = (np.argsort(np.argsort(values)).astype(np.float64) for values in (one, other))
-    return float(np.corrcoef(first, second)[0, 1])
+        yield [picture.name, gains, max(abs(one["error"]) for one in fields), float(rank.statistic)]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import random
 import signal
 import subprocess
-import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,14 +21,11 @@ from lab import poisoned
 from lab.arrivals import SETTLE_S, WAYS, Thief, Writer
 from lab.poisoned import POISON
 from lab.report import Page, markdown
-from lab.store import Lab
-from lab.table import COUNT, option, table
+from lab.table import COUNT, measured, option
+from lab.watched import Watched, outlives, write_untouched
 
-from rawdenoise import __version__
 from rawdenoise.atomic import TEMPORARY_MARK
-from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats import read_raw
-from rawdenoise.formats.dng.writer import write_dng
 from rawdenoise.pipeline import denoise
 from rawdenoise.recipe import Recipe
 from rawdenoise.simulation.scenes import make_scene
@@ -51,40 +44,17 @@ AGAIN_S = 5.0
 DAYS_S = (0, 0, 0, 0, 172800, -172800)  # the clock is set by, in a life
 FAKETIME = ("/usr/lib/*/faketime/libfaketime.so.1", "/usr/lib*/faketime/libfaketime.so.1")
 BAD = "IMG_0001.dng"
-UNTOUCHED = Provenance(__version__, "none", 0.0)
 
 
-@dataclass(slots=True)
-class Log:
-    """What the services said: events by name, and how often each source was done, and was lost."""
-
-    events: Counter[str] = field(default_factory=Counter)
-    done: Counter[str] = field(default_factory=Counter)
-    lost: Counter[str] = field(default_factory=Counter)
-
-    def read(self, path: Path) -> None:
-        """Take the lines of one service; the last one may be cut off."""
-        for line in path.read_text(errors="replace").splitlines():
-            with suppress(ValueError):
-                event = json.loads(line)
-                self.events[event["event"]] += 1
-                if event["event"] in ("done", "late"):
-                    self.done[event["source"]] += 1
-                if event["event"] == "lost":
-                    self.lost[event["source"]] += 1
+def _page(result: tuple[dict[str, object], list[str]], **_: object) -> Page:
+    figures, problems = result
+    lines = [markdown(list(figures), [list(figures.values())] if figures else []), ""]
+    lines += [f"BROKEN: {problem}" for problem in problems]
+    lines.append(f"{len(problems)} promises broken" if problems else "holds")
+    return Page("\n".join(lines), faults=len(problems))
 
 
-@dataclass(slots=True)
-class Tally:
-    """What was done to the service: kills, deaths at poison, full disks, lives with another clock."""
-
-    kills: int = 0
-    deaths: int = 0
-    fills: int = 0
-    set_clocks: int = 0
-
-
-@table("soak", {"docs/watching.md, README.md: captures arrive while the service is killed": ""})
+@measured("soak", {"docs/watching.md, README.md: captures arrive while the service is killed": ""}, _page)
 @option("--captures", type=COUNT, default=1000)
 @option("--kills", type=COUNT, default=500)
 @option("--life", default=4.0, help="of seconds, at most")
@@ -92,7 +62,7 @@ class Tally:
 @option("--poison", default=2, help="files at which the process dies")
 @option("--stolen", default=100, help="outputs that are deleted or cut")
 @option("--seed", default=0)
-def soak(lab: Lab, **plan: Any) -> Page:
+def soak(work: Path, **plan: Any) -> object:
     """Does the watched folder lose nothing? Captures arrive while the service is killed, its disk fills up.
 
     Six writers bring captures, each in its way; among them are files of one name that cannot be decoded, and
@@ -106,38 +76,26 @@ def soak(lab: Lab, **plan: Any) -> Page:
     in the failed folder, once, with its reason; no temporary file may be left; and nothing may have been done
     more often than kills and thefts explain. Exit code 1 where that does not hold.
     """
-
-    def measure() -> object:
-        with tempfile.TemporaryDirectory() as work, _small_disk(Path(work) / "disk") as can_fill:
-            return Soak(Path(work), SimpleNamespace(**plan)).run(can_fill=can_fill)
-
-    figures, problems = lab.result({"kind": "soak", **plan}, measure) or ({}, [])
-    lines = [markdown(list(figures), [list(figures.values())] if figures else []), ""]
-    lines += [f"BROKEN: {problem}" for problem in problems]
-    lines.append(f"{len(problems)} promises broken" if problems else "holds" if figures else "")
-    return Page("\n".join(lines), faults=len(problems))
+    with _small_disk(work / "disk") as can_fill:
+        return Soak(work, SimpleNamespace(**plan)).run(can_fill=can_fill)
 
 
-class Soak:
+class Soak(Watched):
     """One run: the folders, the service, and what is done to it."""
 
     def __init__(self, work: Path, plan: SimpleNamespace) -> None:
-        self.plan, self.arrivals, self._disk = plan, work / "in", work / "disk"
-        self.output, self.failed = self._disk / "out", self._disk / "failed"
-        self._state, self._logs = work / "state", work / "logs"
+        self.plan, self._disk = plan, work / "disk"
+        self.failed = self._disk / "failed"
+        super().__init__(
+            work, "--failed-dir", self.failed, "--settle", SETTLE_S, "--rescan", RESCAN_S, "-j", 2,
+            "--strength", 0, output=self._disk / "out", program=[str(poisoned.__file__)],
+        )  # fmt: skip
         self.staged = _make_captures(work / "staged", plan.captures)
-        self.tally, self.log = Tally(), Log()
-        self._command: list[str | Path] = [
-            sys.executable, str(poisoned.__file__), "watch", self.arrivals, "-o", self.output,
-            "--state", self._state, "--failed-dir", self.failed, "--settle", str(SETTLE_S),
-            "--rescan", str(RESCAN_S), "--train", "never", "-j", "2", "--strength", "0", "--log-json",
-        ]  # fmt: skip
+        self.happened = Counter[str]()  # kills, deaths at poison, full disks, lives with another clock
 
     def run(self, *, can_fill: bool) -> tuple[dict[str, object], list[str]]:
         """Let it all happen; gives the figures, and the promises that were broken."""
         rng, plan = random.Random(self.plan.seed), self.plan
-        self.arrivals.mkdir()
-        self._logs.mkdir()
         sums = {source: _file_digest(source) for source in self.staged}
         bad = self._bring_bad_ones()
         began = time.monotonic()
@@ -150,9 +108,9 @@ class Soak:
         for thread in (*writers, thief):
             thread.start()
         arrived_s = None
-        while self.tally.kills < plan.kills:
+        while self.happened["kills"] < plan.kills:
             if code := self._live_once(rng, can_fill=can_fill):
-                return {}, [f"the service ended by itself with {code}; see {self._logs}"]
+                return {}, [f"the service ended by itself with {code}; see {self.logs}"]
             if arrived_s is None and not any(writer.is_alive() for writer in writers):
                 arrived_s = time.monotonic() - began
         for thread in (*writers, thief):
@@ -160,46 +118,51 @@ class Soak:
         arrived_s = arrived_s or time.monotonic() - began
         code = self._drain()
         elapsed_s = time.monotonic() - began
-        for path in sorted(self._logs.glob("*.jsonl")):
-            self.log.read(path)
+        self._listen()
         figures = self._figures(arrived_s, elapsed_s, thief.stolen.total())
         return figures, [*self._broken(sums, code), *self._broken_of_bad(bad), *self._left_over()]
 
     def _live_once(self, rng: random.Random, *, can_fill: bool) -> int:
         """Start the service and kill it; gives its exit code where it ended otherwise."""
-        tally, days_s = self.tally, rng.choice(DAYS_S)
-        service = _start(self._command, self._logs / f"{tally.kills + tally.deaths:05}.jsonl", days_s)
-        tally.set_clocks += bool(days_s and _faketime())
-        lives_until = time.monotonic() + rng.uniform(SHORTEST_LIFE_S, self.plan.life)
-        if can_fill and tally.fills < 2 and tally.kills >= (tally.fills + 1) * self.plan.kills // 3:
-            tally.fills += 1
+        happened, clock = self.happened, _set_clock(rng.choice(DAYS_S))
+        service = self.start(**clock)
+        happened["clock set"] += bool(clock)
+        lives_s, full = rng.uniform(SHORTEST_LIFE_S, self.plan.life), happened["disk full"]
+        if can_fill and full < 2 and happened["kills"] >= (full + 1) * self.plan.kills // 3:
+            happened["disk full"] += 1
             with _filled(self._disk):
-                _outlives(service, time.monotonic() + FULL_S)
-            lives_until += FULL_S
-        _outlives(service, lives_until)
-        if service.poll() == -signal.SIGKILL:
-            tally.deaths += 1
-            return 0
-        if service.poll() is not None:
+                outlives(service, FULL_S)
+        if outlives(service, lives_s):
+            os.killpg(service.pid, signal.SIGKILL)
+            service.wait()
+            happened["kills"] += 1
+        elif service.returncode == -signal.SIGKILL:
+            happened["died at poison"] += 1
+        else:
             return int(service.returncode) or 70
-        os.killpg(service.pid, signal.SIGKILL)
-        service.wait()
-        tally.kills += 1
         return 0
 
     def _drain(self) -> int:
         """Run until nothing is left to do, or to be tried again later; gives the last exit code."""
         until = time.monotonic() + DRAIN_S
-        for number in itertools.count():
-            with (self._logs / f"last-{number:03}.jsonl").open("w") as errors:
-                ended = subprocess.run([*self._command, "--once"], stderr=errors, timeout=DRAIN_S)
-            with Ledger(self._state, owner=False) as ledger:
-                counts = ledger.figures.count_states()
+        while True:
+            code = self.start("--once").wait(DRAIN_S)
+            counts = self._states()
             waiting = counts[State.READY] + counts[State.RUNNING] + counts[State.FAILED]
-            if (ended.returncode >= 0 and not waiting) or time.monotonic() > until:
-                break
+            if (code >= 0 and not waiting) or time.monotonic() > until:
+                return code
             time.sleep(AGAIN_S)
-        return ended.returncode
+
+    def _states(self) -> dict[State, int]:
+        with Ledger(self.state, owner=False) as ledger:
+            return ledger.figures.count_states()
+
+    def _listen(self) -> None:
+        """Count what the services have said: events by name, how often each source was done, and was lost."""
+        events = [*self.events()]
+        self.said = Counter(event["event"] for event in events)
+        self.done = Counter(event["source"] for event in events if event["event"] in ("done", "late"))
+        self.lost = Counter(event["source"] for event in events if event["event"] == "lost")
 
     def _bring_bad_ones(self) -> dict[Path, str]:
         """Put files into the folder that are to be given up, and give what is in them."""
@@ -218,23 +181,22 @@ class Soak:
 
     def _figures(self, arrived_s: float, elapsed_s: float, stolen: int) -> dict[str, object]:
         """What was measured."""
-        with Ledger(self._state, owner=False) as ledger:
+        with Ledger(self.state, owner=False) as ledger:
             stats = ledger.figures.sum_up(time.time())
-        tally, events, twice = self.tally, self.log.events, sum(self.log.done.values()) - len(self.log.done)
+        happened, said, twice = self.happened, self.said, self.done.total() - len(self.done)
         return {
             "captures": len(self.staged), "arrivals/s": f"{len(self.staged) / arrived_s:.1f}",
-            "kills": tally.kills, "died at poison": tally.deaths, "clock set": tally.set_clocks,
-            "disk full": tally.fills, "stolen": stolen, "said to be lost": events["lost"],
+            **{name: happened[name] for name in ("kills", "died at poison", "clock set", "disk full")},
+            "stolen": stolen, "said to be lost": said["lost"],
             "s": f"{elapsed_s:.0f}", "latency p50 s": f"{stats.latency_p50_s or 0:.1f}",
-            "p95 s": f"{stats.latency_p95_s or 0:.1f}", "done again": twice, "found done": events["found"],
-            "failed, tried again": events["failed"], "given up": events["quarantined"],
-            "waited": events["waiting"],
+            "p95 s": f"{stats.latency_p95_s or 0:.1f}", "done again": twice, "found done": said["found"],
+            "failed, tried again": said["failed"], "given up": said["quarantined"],
+            "waited": said["waiting"],
         }  # fmt: skip
 
     def _broken(self, sums: dict[Path, str], code: int) -> Iterator[str]:
         """Look for every promise that was broken to captures."""
-        plan, fills = self.plan, self.tally.fills
-        given_up = plan.bad + plan.poison
+        given_up, fills = self.plan.bad + self.plan.poison, self.happened["disk full"]
         if code != int(given_up > 0):
             yield f"the last run ended with {code}"
         for source in self.staged:
@@ -250,16 +212,15 @@ class Soak:
                 written = hashlib.sha256(read_raw(outputs[source.name]).mosaic.tobytes()).hexdigest()
                 if written != _expected(source):
                     yield f"wrong pixels: {source.name}"
-        with Ledger(self._state, owner=False) as ledger:
-            counts = ledger.figures.count_states()
+        counts = self._states()
         unfinished = {str(name): n for name, n in counts.items() if n and name is not State.DONE}
         if counts[State.DONE] != len(self.staged) or unfinished not in ({}, {"quarantined": given_up}):
             yield f"the ledger says {counts[State.DONE]} done, {unfinished}"
-        for name, times in self.log.done.items():
-            if times > 1 + self.log.lost[name]:
-                yield f"done {times} times, lost {self.log.lost[name]} times: {name}"
-        if self.log.events["waiting"] < fills:
-            yield f"the disk was full {fills} times, and waited for {self.log.events['waiting']} times"
+        for name, times in self.done.items():
+            if times > 1 + self.lost[name]:
+                yield f"done {times} times, lost {self.lost[name]} times: {name}"
+        if self.said["waiting"] < fills:
+            yield f"the disk was full {fills} times, and waited for {self.said['waiting']} times"
 
     def _broken_of_bad(self, bad: dict[Path, str]) -> Iterator[str]:
         """Look for what was to be given up: each once in the failed folder, with its reason."""
@@ -277,7 +238,7 @@ class Soak:
 
     def _left_over(self) -> Iterator[str]:
         """Look for temporary files."""
-        for folder in (self.output, self.failed, self._state):
+        for folder in (self.output, self.failed, self.state):
             for path in sorted(folder.rglob(f"*{TEMPORARY_MARK}*")):
                 yield f"a temporary file is left: {path.relative_to(folder.parent)}"
 
@@ -293,8 +254,7 @@ def _make_captures(folder: Path, count: int) -> list[Path]:
     for index in range(count):
         rng, iso = np.random.default_rng(index), (12800, 25600)[index % 2]
         noisy, _ = capture(scenes[index % 20], camera, iso, rng)
-        paths.append(folder / f"IMG_{index:05}.dng")
-        write_dng(noisy, paths[-1], provenance=UNTOUCHED)
+        paths.append(write_untouched(noisy, folder / f"IMG_{index:05}.dng"))
     return paths
 
 
@@ -324,28 +284,15 @@ def _filled(disk: Path) -> Iterator[None]:
         ballast.unlink()
 
 
-def _faketime() -> str:
-    """The library by which a process has another clock; nothing where it is not installed."""
+def _set_clock(days_s: int) -> dict[str, str]:
+    """The variables by which a process has its clock set by so many seconds; none where it cannot be."""
     libraries = (path for pattern in FAKETIME for path in sorted(Path("/").glob(pattern.lstrip("/"))))
-    return str(next(libraries, ""))
-
-
-def _start(command: Sequence[str | Path], log: Path, days_s: int = 0) -> subprocess.Popen[bytes]:
-    """Start a service in a process group of its own, with its clock set by so many seconds."""
-    set_by = {}
-    if days_s and (library := _faketime()):
-        set_by = {
-            "LD_PRELOAD": library, "FAKETIME": f"{days_s:+d}", "NO_FAKE_STAT": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
-        }  # fmt: skip
-    with log.open("w") as errors:
-        return subprocess.Popen(command, stderr=errors, start_new_session=True, env={**os.environ, **set_by})
-
-
-def _outlives(service: subprocess.Popen[bytes], until: float) -> None:
-    """Wait for a time, or for a service to end."""
-    while time.monotonic() < until and service.poll() is None:
-        time.sleep(0.05)
+    if not days_s or not (library := next(libraries, None)):
+        return {}
+    return {
+        "LD_PRELOAD": str(library), "FAKETIME": f"{days_s:+d}", "NO_FAKE_STAT": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1",
+    }  # fmt: skip
 
 
 def _file_digest(path: Path) -> str:

@@ -22,7 +22,7 @@ from lab import stage as stages
 from lab.report import Page, markdown
 from lab.stage import SIZES, make_capture, processor
 from lab.store import Lab
-from lab.table import COUNT, Words, option, table
+from lab.table import COUNT, Words, measured, option, table
 
 from rawdenoise.app.batch import Read, make_steps, run_batch
 from rawdenoise.app.planning import FileJob
@@ -38,8 +38,7 @@ from rawdenoise.isolation.isolated_reader import IsolatedReader
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.recipe import Recipe
 
-STAGES = ("read", "pack", "network", "unpack", "write", "whole")
-AROUND = {"read", "pack", "unpack", "write"}  # all but the network
+STAGES = ("read", "network", "write", "whole")
 WITH_NETWORK = {"network", "whole"}
 PROVENANCE = Provenance("0", "simulated", 0.0)
 
@@ -52,8 +51,7 @@ MEGAPIXELS = option("--megapixels", type=click.Choice([str(size) for size in SIZ
 })  # fmt: skip
 @option("--megapixels", type=Words([str(size) for size in SIZES], int), default=(1, 12, 24))
 @option("--nets", type=Words(("fast", "best", "paper")), default=("fast", "paper"))
-@option("--stages", "wanted", type=Words(STAGES), default=STAGES)
-def throughput(lab: Lab, megapixels: Sequence[int], nets: Sequence[str], wanted: Sequence[str]) -> Page:
+def throughput(lab: Lab, megapixels: Sequence[int], nets: Sequence[str]) -> Page:
     """How fast, and in how much memory, every stage works.
 
     Each stage runs in a process of its own on a synthetic 14-bit mosaic, so that its peak memory (VmHWM, the
@@ -61,25 +59,18 @@ def throughput(lab: Lab, megapixels: Sequence[int], nets: Sequence[str], wanted:
     back what it wrote; `whole` is `rawdenoise denoise` on one file, from reading to the verified DNG.
     """
     threads, rows = torch.get_num_threads(), []
+    works = [(stage, net) for stage in STAGES for net in (nets if stage in WITH_NETWORK else ("",))]
     for size in megapixels:
-        measured = []
+        width, height = SIZES[size]
         with tempfile.TemporaryDirectory(prefix="throughput-") as folder:
             source = Path(folder) / f"{size}.dng"
-            for stage in wanted:
-                for net in nets if stage in WITH_NETWORK else ("",):
-                    settings = {"kind": "throughput", "megapixels": size, "stage": stage, "net": net}
-                    settings["threads"] = threads
-                    cost = lab.result(settings, partial(_run_stage, stage, net, source, size, threads))
-                    if cost is not None:
-                        measured.append((stage, net, *cost))
-        around = [(seconds, peak) for stage, _, seconds, peak in measured if stage in AROUND]
-        if len(around) == len(AROUND):
-            seconds, peaks = zip(*around, strict=True)
-            measured.append(("all but the network", "", sum(seconds), max(peaks)))
-        width, height = SIZES[size]
-        for stage, net, seconds, peak in measured:
-            rate = width * height / 1e6 / seconds
-            rows.append([size, stage, net, f"{seconds:.2f}", f"{rate:.1f}", f"{peak:.0f}"])
+            for stage, net in works:
+                settings = {"kind": "throughput", "megapixels": size, "stage": stage, "net": net}
+                settings["threads"] = threads
+                if cost := lab.result(settings, partial(_run_stage, stage, net, source, size, threads)):
+                    seconds, peak = cost
+                    rate = width * height / 1e6 / seconds
+                    rows.append([size, stage, net, f"{seconds:.2f}", f"{rate:.1f}", f"{peak:.0f}"])
     title = f"{processor()}, {threads} threads; seconds, MP/s, and peak memory of the stage's own process"
     return Page(markdown(["MP", "stage", "net", "s", "MP/s", "peak MiB"], rows, title))
 
@@ -105,30 +96,26 @@ def _run_stage(stage: str, net: str, source: Path, megapixels: int, threads: int
 # ---------------------------------------------------------------- decoders in processes of their own
 
 
-@table("isolation", {"docs/formats.md: what decoders of their own cost": "--files 3"})
+def _isolation_page(rows: list[list[str]], *, megapixels: str, files: int, **_: object) -> Page:
+    return Page(markdown([f"{megapixels} MP, {files} files", "here, s", "apart, s", "ratio"], rows))
+
+
+@measured("isolation", {"docs/formats.md: what decoders of their own cost": "--files 3"}, _isolation_page)
 @MEGAPIXELS
 @option("--files", type=COUNT, default=4)
 @option("--rounds", type=COUNT, default=3)
-def isolation(lab: Lab, megapixels: str, files: int, rounds: int) -> Page:
+def isolation(work: Path, megapixels: str, files: int, rounds: int) -> object:
     """What it costs to decode in processes of their own.
 
     Each round does the same batch twice, reading in this process and in others, one after the other, so that
     a machine that is busy with other work is so for both; the first files of each start their processes.
     Figures are medians over the rounds: seconds by the clock, and those that processors worked.
     """
-    settings = {"kind": "isolation", "megapixels": megapixels, "files": files, "rounds": rounds}
-
-    def measure() -> object:
-        with tempfile.TemporaryDirectory(prefix="isolation-") as temporary:
-            folder = Path(temporary)
-            sources = [folder / f"{number}.dng" for number in range(files)]
-            make_capture(sources[0], *SIZES[int(megapixels)])
-            for source in sources[1:]:
-                shutil.copyfile(sources[0], source)
-            return [*_isolation_rows(sources, folder / "out", rounds)]
-
-    head = [f"{megapixels} MP, {files} files", "here, s", "apart, s", "ratio"]
-    return Page(markdown(head, lab.result(settings, measure) or []))
+    sources = [work / f"{number}.dng" for number in range(files)]
+    make_capture(sources[0], *SIZES[int(megapixels)])
+    for source in sources[1:]:
+        shutil.copyfile(sources[0], source)
+    return [*_isolation_rows(sources, work / "out", rounds)]
 
 
 def _isolation_rows(sources: Sequence[Path], output: Path, rounds: int) -> Iterator[list[str]]:
@@ -174,21 +161,19 @@ def _cost(work: Callable[[], object]) -> Cost:
 # ---------------------------------------------------------------- a second decoder
 
 
-@table("read-back", {"docs/dng.md, README.md: what a second decoder costs": ""})
+def _read_back_page(rows: list[list[str]], **_: object) -> Page:
+    return Page(markdown(["", "one decoder", "both", "ratio"], rows))
+
+
+@measured("read-back", {"docs/dng.md, README.md: what a second decoder costs": ""}, _read_back_page)
 @MEGAPIXELS
 @option("--rounds", type=COUNT, default=7)
-def read_back(lab: Lab, megapixels: str, rounds: int) -> Page:
+def read_back(work: Path, megapixels: str, rounds: int) -> object:
     """What a second decoder costs, in writing DNGs and in reading them.
 
     Both are measured in turn, so that a busy machine slows both alike; medians over the rounds are printed.
     """
-    settings = {"kind": "read-back", "megapixels": megapixels, "rounds": rounds}
-
-    def measure() -> object:
-        with tempfile.TemporaryDirectory(prefix="read-back-") as folder:
-            return [*_read_back_rows(Path(folder), SIZES[int(megapixels)], rounds)]
-
-    return Page(markdown(["", "one decoder", "both", "ratio"], lab.result(settings, measure) or []))
+    return [*_read_back_rows(work, SIZES[int(megapixels)], rounds)]
 
 
 def _read_back_rows(folder: Path, size: tuple[int, int], rounds: int) -> Iterator[list[str]]:

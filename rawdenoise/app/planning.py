@@ -23,7 +23,7 @@ from rawdenoise.files.names import (
     name_outputs,
 )
 from rawdenoise.files.outputs import STANDINGS_OF_SOURCE, Judge, Standing, is_made_by_us
-from rawdenoise.files.sources import digest_of, name_of, signature_of
+from rawdenoise.files.sources import digest_of, identity_of, name_of, signature_of
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.formats.metadata.provenance import read_origin
 
@@ -110,7 +110,7 @@ def plan(
         )
     names = name_outputs(places, suffix, naming.pattern, kept)
     outputs = [name if folder is None else folder / name for name in names]
-    sources = {identity for job in jobs if job.reason != MADE_BY_US and (identity := _identify(job.source))}
+    sources = {identity for job in jobs if job.reason != MADE_BY_US and (identity := identity_of(job.source))}
     settlement = _Settlement(suffix, if_exists, judge, sources, {key_of(output) for output in outputs})
     settled = {
         job.source: settlement.settle(
@@ -270,7 +270,7 @@ class _Settlement:
             free = find_free_name(output, self.suffix, self._is_taken)
             self.taken.add(key_of(free))
             return replace(job, output=free, note=f"named {free.name} because {output.name} exists")
-        if _identify(output) in self.sources:
+        if identity_of(output) in self.sources:
             reason = f"the output {output} is one of the sources; give another folder with -o, or a --name"
             return _settle(job, FAILED, reason)
         if not output.is_file():  # a folder, or a link to nothing: no output of anything
@@ -329,14 +329,6 @@ def _settle(job: FileJob, status: Status, reason: str) -> FileJob:
     return replace(job, status=status, reason=reason)
 
 
-def _identify(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except (OSError, ValueError):
-        return None
-    return status.st_dev, status.st_ino
-
-
 def _is_same_folder(path: Path, other: Path | None) -> bool:
-    identity = _identify(path)
-    return other is not None and identity is not None and identity == _identify(other)
+    identity = identity_of(path)
+    return other is not None and identity is not None and identity == identity_of(other)

@@ -38,6 +38,7 @@ COMMANDS = {
     "demo": "See it all work on simulated captures, in minutes.",
 }
 FORMER_NAMES = {"train-base": "train-bundled"}  # which work, and are not listed
+VARIABLES = "RAWDENOISE"  # what variables of the environment that stand for options begin with
 INTERRUPTED_EXIT_CODE = 130
 
 
@@ -54,6 +55,8 @@ class Commands(click.Group):
         if name not in COMMANDS:
             return None
         command: click.Command = import_module(f"rawdenoise.cli.{name.replace('-', '_')}").command
+        if former := [word for word, present in FORMER_NAMES.items() if present == name]:
+            _name_variables(command, [name, *former])
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -113,6 +116,15 @@ class Commands(click.Group):
             ctx.exit(exit_code)
 
 
+def _name_variables(command: click.Command, names: Sequence[str]) -> None:
+    """Have the options of a command answer to variables by each of its names, the first of which wins."""
+    for param in command.params:
+        if isinstance(param, click.Option):
+            words = [param.name or "", *(former.lstrip("-") for former in param.opts[1:])]
+            variables = [f"{VARIABLES}_{name}_{word}" for name in names for word in words]
+            param.envvar = [each.replace("-", "_").upper() for each in variables]
+
+
 def _line(error: Exception) -> str:
     if isinstance(error, RawDenoiseError):
         return to_one_line(name_options(error))
@@ -123,7 +135,7 @@ def _line(error: Exception) -> str:
 @click.group(
     cls=Commands,
     context_settings={
-        "auto_envvar_prefix": "RAWDENOISE",
+        "auto_envvar_prefix": VARIABLES,
         "help_option_names": ["-h", "--help"],
         "max_content_width": 100,
     },

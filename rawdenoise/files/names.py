@@ -13,16 +13,10 @@ from pathlib import Path
 from string import Formatter
 
 from rawdenoise.atomic import LONGEST_NAME, shorten
-from rawdenoise.errors import RawDenoiseError
+from rawdenoise.errors import PatternError
 
 PATTERN_FIELDS = ("stem", "name", "suffix")
 _UNSAFE = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')  # separators, and what some file system refuses
-
-
-class PatternError(RawDenoiseError):
-    """A pattern by which outputs cannot be named."""
-
-    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +46,18 @@ def parse_pattern(text: str, suffix: str) -> NamePattern:
     try:
         parts = list(Formatter().parse(pattern))
     except ValueError as error:
-        raise PatternError(f"--name {text!r}: {error}") from error
+        raise PatternError(text, str(error)) from error
     fields = [field for _, field, _, _ in parts if field is not None]
     unknown = [field for field in fields if field not in PATTERN_FIELDS]
     if unknown or any(how or conversion for _, _, how, conversion in parts):
-        raise PatternError(
-            f"--name {text!r}: the fields are {', '.join(f'{{{field}}}' for field in PATTERN_FIELDS)}"
-        )
+        raise PatternError(text, f"the fields are {', '.join(f'{{{field}}}' for field in PATTERN_FIELDS)}")
     if not {"stem", "name"} & set(fields):
-        raise PatternError(f"--name {text!r}: needs {{stem}} or {{name}}, or all outputs had the same name")
+        raise PatternError(text, "it needs {stem} or {name}, or all outputs had the same name")
     literal = "".join(words for words, _, _, _ in parts)
     if _UNSAFE.search(literal) or ".." in literal:
-        raise PatternError(f"--name {text!r}: is no name of a file; -o and --beside say where it goes")
+        raise PatternError(text, "it is no name of a file; give the folder apart")
     if pattern.startswith((".", " ")) or pattern.endswith(" "):
-        raise PatternError(f"--name {text!r}: a name that begins with a dot is hidden; spaces get lost")
+        raise PatternError(text, "a name that begins with a dot is hidden; spaces get lost")
     return NamePattern(pattern)
 
 

@@ -79,6 +79,15 @@ def is_same_file(path: Path, other: Path) -> bool:
         return False
 
 
+def identity_of(path: Path | str) -> tuple[int, int] | None:
+    """Device and inode of a file or folder, by whatever name it goes; None if it is not there to see."""
+    try:
+        status = Path(path).stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
+
+
 def digest_of(path: Path, signature: Signature, stopped: Callable[[], bool] = lambda: False) -> str:
     """SHA-256 of a file's content, in hexadecimal; empty if it was stopped on the way.
 

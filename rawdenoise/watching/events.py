@@ -29,6 +29,7 @@ from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
 from rawdenoise.errors import Stop
+from rawdenoise.files.sources import identity_of
 from rawdenoise.watching.mounts import MountChanges
 from rawdenoise.watching.names import is_ignored, is_ignored_folder
 
@@ -107,7 +108,8 @@ class Events:
         try:
             self._real = Path(os.path.realpath(self._root))  # of a link itself there are no events
             self._mounts = MountChanges()
-            self._identity = _identity(self._real)
+            self._real.stat()  # not every system says by itself that a folder is not there
+            self._identity = identity_of(self._real)
             handler = _Handler(self._root, self._real, self._on_hint, recursive=self._recursive)
             self._observer = _observe(self._real, handler, recursive=self._recursive)
         except OSError as error:
@@ -127,11 +129,8 @@ class Events:
             return False
         if self._mounts.any():  # a disk that was away and came back has the identity it had, and no watches
             return False
-        try:
-            same = _identity(self._root) == self._identity
-        except OSError:
-            return False
-        return same and not self._is_short_of_watches()
+        identity = identity_of(self._root)
+        return identity is not None and identity == self._identity and not self._is_short_of_watches()
 
     def stop(self) -> None:
         """End."""
@@ -211,8 +210,3 @@ class _Handler(FileSystemEventHandler):
     def _tell_folder(self, path: Path | None) -> None:
         if path is not None and self._recursive and not is_ignored_folder(path.name):
             self._on_hint(Hint(path, folder=True))
-
-
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
-    return status.st_dev, status.st_ino

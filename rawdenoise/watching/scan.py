@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from rawdenoise.errors import FileError
-from rawdenoise.files.sources import Signature, signature_from
+from rawdenoise.files.sources import Signature, identity_of, signature_from
 from rawdenoise.formats import raw_suffixes
 from rawdenoise.watching.names import is_ignored, is_ignored_folder
 
@@ -34,7 +34,7 @@ def scan(
         RootGoneError: `root` itself cannot be read.
     """
     suffixes = raw_suffixes() if suffixes is None else suffixes
-    skipped = {identity for path in skip if (identity := _identity(path)) is not None}
+    skipped = {identity for path in skip if (identity := identity_of(path)) is not None}
     stack = [os.fspath(root)]
     while stack:
         folder = stack.pop()
@@ -56,7 +56,7 @@ def scan(
                 yield Path(entry.path), signature
                 continue
             enter = recursive and _is_folder(entry) and not is_ignored_folder(name)
-            if enter and not (skipped and _identity(entry.path) in skipped):
+            if enter and not (skipped and identity_of(entry.path) in skipped):
                 stack.append(entry.path)
 
 
@@ -79,11 +79,3 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir(follow_symlinks=False)
     except OSError:
         return False
-
-
-def _identity(path: Path | str) -> tuple[int, int] | None:
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
