@@ -8,19 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import click
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
-from rich.progress import TimeRemainingColumn as TimeLeftColumn
 
 from rawdenoise.app.planning import FileJob, begin_result
 from rawdenoise.app.results import BatchSummary, FileResult, Status, summarize
@@ -28,6 +18,9 @@ from rawdenoise.atomic import remove_temporaries
 from rawdenoise.cli.host import Host, Level
 from rawdenoise.errors import Stop
 from rawdenoise.terminal.text import count_noun, to_one_line, write_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 ENVIRONMENT_EXIT_CODE = 3
 MOST_REASONS = 20
@@ -45,7 +38,7 @@ class BatchReport:
         self.as_json, self.host = as_json, host or Host()
         self.results: list[FileResult] = []
         self._bar: Callable[[], None] | None = None
-        self._console = Console(stderr=True)
+        self._console: Console | None = None
         self._start = time.perf_counter()
 
     def run(
@@ -74,6 +67,19 @@ class BatchReport:
         if self.host.is_quiet or not sys.stderr.isatty():
             yield
             return
+        # Loaded where there is something to show: programs need none of it.
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+        )
+        from rich.progress import TimeRemainingColumn as TimeLeftColumn
+
+        self._console = Console(stderr=True)
         columns = (
             SpinnerColumn(), TextColumn("denoising"), BarColumn(), MofNCompleteColumn(), TextColumn("files,"),
             TimeElapsedColumn(), TextColumn("elapsed,"), TimeLeftColumn(), TextColumn("left"),
@@ -82,7 +88,7 @@ class BatchReport:
             task = progress.add_task("", total=len(jobs))
             self._bar = lambda: progress.advance(task)
             yield
-        self._bar = None
+        self._bar = self._console = None
 
     def add(self, result: FileResult) -> None:
         """Take a result and say what there is to say about it."""
@@ -146,7 +152,7 @@ class BatchReport:
 
     def _say(self, line: str, stream: IO[str]) -> None:
         """Print above the bar where stream and bar share the terminal, else plainly."""
-        if self._bar is not None and stream.isatty():
+        if self._console is not None and stream.isatty():
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
         else:
             click.echo(line, file=stream)

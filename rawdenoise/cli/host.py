@@ -16,7 +16,7 @@ import click
 from rawdenoise.app.progress import WorkProgress
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.terminal.cancelling import watch_for_cancel
-from rawdenoise.terminal.signals import Stop, interrupt_main_thread, stop_on_signal
+from rawdenoise.terminal.signals import INTERRUPTED_LINE, Stop, interrupt_main_thread, stop_on_signal
 from rawdenoise.terminal.streams import find_lost_output
 from rawdenoise.terminal.text import to_one_line
 
@@ -96,11 +96,12 @@ class Host:
         self._stop = Stop()
         if self._is_cancelled:
             self._stop.ask()
-        with stop_on_signal(clean_up, stop=self._stop, **self._last_words()) as stop:
+        with stop_on_signal(clean_up, stop=self._stop, last_words=self._last_words) as stop:
             yield stop
 
-    def _last_words(self) -> dict[str, Callable[[int], bytes]]:
-        return {}
+    def _last_words(self, exit_code: int) -> bytes:
+        """What is written to standard error where the process ends at once."""
+        return INTERRUPTED_LINE
 
 
 class JsonHost(Host):
@@ -180,13 +181,10 @@ class JsonHost(Host):
     def _find_lost(self) -> str:
         return find_lost_output()
 
-    def _last_words(self) -> dict[str, Callable[[int], bytes]]:
-        def describe(exit_code: int) -> bytes:
-            interrupted = {"level": "note", "file": None, "text": "interrupted"}
-            lines = (encode("message", interrupted), encode("end", self._describe_end(exit_code)))
-            return ("\n" + "\n".join(lines) + "\n").encode()  # a line may be half-way out
-
-        return {"last_words": describe}
+    def _last_words(self, exit_code: int) -> bytes:
+        interrupted = {"level": "note", "file": None, "text": "interrupted"}
+        lines = (encode("message", interrupted), encode("end", self._describe_end(exit_code)))
+        return ("\n" + "\n".join(lines) + "\n").encode()  # a line may be half-way out
 
 
 def host_options(function: Command) -> Command:

@@ -25,13 +25,14 @@ def watch_for_cancel(on_cancel: Callable[[], None], *, file: Path | None, stdin:
     if file is None and is_closed is None:
         yield
         return
-    ended = threading.Event()
+    ended, lock = threading.Event(), threading.Lock()
 
     def watch() -> None:
         while not ended.is_set():
             if (file is not None and os.path.lexists(file)) or (is_closed is not None and is_closed()):
-                if not ended.is_set():
-                    on_cancel()
+                with lock:  # on_cancel may interrupt the main thread, which is then still in the block
+                    if not ended.is_set():
+                        on_cancel()
                 return
             ended.wait(POLL_S)
 
@@ -39,7 +40,8 @@ def watch_for_cancel(on_cancel: Callable[[], None], *, file: Path | None, stdin:
     try:
         yield
     finally:
-        ended.set()
+        with lock:
+            ended.set()
 
 
 def is_pipe(descriptor: int) -> bool:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 ENDING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+INTERRUPTED_LINE = b"interrupted\n"
 SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"  # where a progress bar has hidden it
 
 
@@ -39,16 +40,12 @@ class Stop:
         return 128 + self.signal
 
 
-def _say_interrupted(exit_code: int) -> bytes:
-    return (SHOW_CURSOR if os.isatty(2) else b"") + b"interrupted\n"
-
-
 @contextmanager
 def stop_on_signal(
     clean_up: Callable[[], None],
     *,
     stop: Stop | None = None,
-    last_words: Callable[[int], bytes] = _say_interrupted,
+    last_words: Callable[[int], bytes] = lambda exit_code: INTERRUPTED_LINE,
 ) -> Iterator[Stop]:
     """Turn the first signal into a polite `Stop`; at the second, clean up and end the process at once.
 
@@ -64,7 +61,7 @@ def stop_on_signal(
         clean_up()
         # Written past Python's streams, which the signal may have found half-way through a write.
         with suppress(OSError):
-            os.write(2, last_words(stop.exit_code))
+            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + last_words(stop.exit_code))
         os._exit(stop.exit_code)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
