@@ -1,0 +1,118 @@
+"""darktable without a screen: for tests/hosts/test_darktable.py, and for the pictures of docs/plugins.md."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rawdenoise.capture.raw import Provenance
+from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture
+
+HERE = Path(__file__).parent
+PLUGIN = HERE.parents[1] / "plugins" / "darktable"
+PROGRAMS = ("darktable", "xvfb-run", "Xvfb", "xauth")
+PATIENCE_S = 300.0
+REAL_COMMAND = (sys.executable, "-m", "rawdenoise")
+
+
+def find_missing(programs: Sequence[str] = PROGRAMS) -> str | None:
+    """Say which programs are not installed."""
+    missing = [name for name in programs if shutil.which(name) is None]
+    return f"{', '.join(missing)} not installed (make test-hosts installs it)" if missing else None
+
+
+def lua_string(text: str) -> str:
+    """Write a string as Lua reads it, byte by byte where it is not plain."""
+    return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03}" for b in os.fsencode(text)) + '"'
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a scenario left: the plug-in's messages and the scenario's notes in their order, and darktable's output."""
+
+    messages: list[str]
+    notes: list[str]
+    output: str
+    exit_code: int
+
+
+@dataclass(frozen=True)
+class Darktable:
+    """A darktable with settings and a library of its own in `home`, and the plug-in as it is installed."""
+
+    home: Path
+
+    @property
+    def config(self) -> Path:
+        """The folder of its settings."""
+        return self.home / "config"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of its thumbnails, and of the files of a running command."""
+        return self.home / "cache"
+
+    def install(self, command: Sequence[str] | None = REAL_COMMAND, **preferences: object) -> Darktable:
+        """Put the plug-in where `rawdenoise plugins install darktable` does; darktable's own settings have a `/`."""
+        target = self.config / "lua" / "rawdenoise"
+        shutil.copytree(PLUGIN, target)
+        if command:
+            words = ", ".join(map(lua_string, command))
+            (target / "command.lua").write_text(f"return {{{words}}}\n")
+        (self.config / "luarc").write_text('require "rawdenoise/rawdenoise"\n')
+        self.cache.mkdir()
+        lines = [f"{key if '/' in key else f'lua/rawdenoise/{key}'}={value}" for key, value in preferences.items()]
+        (self.config / "darktablerc").write_text("\n".join([*lines, ""]))
+        return self
+
+    def run(self, scenario: str, *, environment: Mapping[str, str] = {}, screen: str = "1280x900x24") -> Run:  # noqa: B006
+        """Start darktable, run a scenario (the body of a Lua function of `dt` and `host`), and wait for its end."""
+        script, said = self.home / "scenario.lua", self.home / "said.txt"
+        script.write_text(f"return function(dt, host)\n{scenario}\nend\n")
+        driver = lua_string(str(HERE / "darktable_driver.lua"))
+        command = ["xvfb-run", "-a", "-s", f"-screen 0 {screen}", "darktable", "--configdir", self.config]
+        command += ["--cachedir", self.cache, "--library", self.config / "library.db", "--disable-opencl", "-d", "lua"]
+        command += ["--luacmd", f"dofile({driver})"]
+        settings = {"RAWDENOISE_SCENARIO": str(script), "RAWDENOISE_SAID": str(said), "HOME": str(self.home)}
+        unwanted = {"LANGUAGE", "DISPLAY", "DBUS_SESSION_BUS_ADDRESS"}
+        inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
+        ended = subprocess.run(
+            [str(word) for word in command],
+            cwd=self.home,
+            env={**inherited, "LC_ALL": "C.UTF-8", **settings, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+        lines = [line.split("\t", 1) for line in said.read_text(errors="surrogateescape").splitlines()]
+        output = ended.stdout.decode(errors="replace")
+        assert lines and lines[-1] == ["note", "passed"], f"{lines}\n{output}"
+        messages = [text.removeprefix("rawdenoise: ") for kind, text in lines if kind == "print"]
+        return Run(messages, [text for kind, text in lines if kind == "note"], output, ended.returncode)
+
+    def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
+        """Ask its library, once it has ended; `data` is the database of tags."""
+        with sqlite3.connect(self.config / "library.db") as library:
+            library.execute("ATTACH DATABASE ? AS data", [str(self.config / "data.db")])
+            return library.execute(sql, values).fetchall()
+
+
+def write_capture(path: Path, *, seed: int = 0, iso: int = 6400, width: int = 256, height: int = 192) -> Path:
+    """A capture of a drawn scene by a simulated camera."""
+    rng = np.random.default_rng(seed)
+    camera = SIMULATED_IMX385.resize(width, height)
+    noisy, _clean = capture(np.float32(0.7) * make_scene(height, width, rng), camera, iso, rng)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_dng(noisy, path, provenance=Provenance("0", "none", 0.0))
+    return path
