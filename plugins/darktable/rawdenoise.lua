@@ -257,11 +257,15 @@ local function join_words(words, quote)
   return table.concat(quoted, " ")
 end
 
--- For sh: the program's streams go to files, its exit code to a file that appears when it has ended.
+-- For sh: the program's streams go to files, its exit code to a file that appears when it has ended. Where darktable is
+-- gone by then, and has taken the list with it, nobody else will remove the files.
 local function shell_line(words, files)
   local output, progress = quote_for_sh(files.output), quote_for_sh(files.progress)
-  local command = join_words(words, quote_for_sh)
-  return string.format("%s </dev/null >%s 2>%s; echo $? >%s", command, output, progress, quote_for_sh(files.status))
+  return string.format(
+    "%s </dev/null >%s 2>%s; code=$?; if [ -e %s ]; then echo $code >%s; else rm -f %s %s %s; fi",
+    join_words(words, quote_for_sh), output, progress,
+    quote_for_sh(files.list), quote_for_sh(files.status), output, progress, quote_for_sh(files.cancel)
+  )
 end
 
 -- The same as a batch file in UTF-8: on a line of cmd.exe there is no way to write any name.
@@ -274,8 +278,11 @@ local function batch_file(words, files)
     "for /f \"tokens=2 delims=:\" %%p in ('chcp') do set \"page=%%p\"",
     "chcp 65001 >nul",
     string.format("%s%s <nul >%s 2>%s", call and "call " or "", join_words(words, quote_for_cmd), output, progress),
-    string.format(">%s echo %%errorlevel%%", quote_for_cmd(files.status)),
+    "set \"code=%errorlevel%\"",
     "chcp %page% >nul",
+    string.format("if exist %s >%s echo %%code%%", quote_for_cmd(files.list), quote_for_cmd(files.status)),
+    string.format("if not exist %s del %s %s %s \"%%~f0\"", quote_for_cmd(files.list), output, progress,
+      quote_for_cmd(files.cancel)),
   }
   return table.concat(lines, "\r\n") .. "\r\n"
 end
@@ -337,7 +344,7 @@ local function read_file(path)
   return content
 end
 
--- A function that returns the lines that a growing file has got since the last call; with `all` also one without an end.
+-- A function that returns the lines that a growing file has got since the last call; with `all` also an unended one.
 local function follow_lines(path)
   local offset, rest = 0, ""
   return function(all)
@@ -364,6 +371,7 @@ local function follow_lines(path)
 end
 
 local runs = 0
+local active = {} -- files of the runs that go on
 
 -- Files of one run, in the first of darktable's own folders that can be written to.
 local function files_of_run()
@@ -375,13 +383,23 @@ local function files_of_run()
       files[name] = string.format("%s%s%s-%s.%s", folder, SEPARATOR, MODULE, token, name)
     end
     if write_file(files.list, "") then
+      active[files] = true
       return files
     end
   end
   error({told = string.format(_("cannot write into %s"), dt.configuration.cache_dir)}, 0)
 end
 
+-- darktable ends: the command is asked to stop, and removes what is left when it has.
+local function abandon_runs()
+  for files in pairs(active) do
+    write_file(files.cancel, "")
+    os.remove(files.list)
+  end
+end
+
 local function remove_files(files)
+  active[files] = nil
   for _name, path in pairs(files) do
     os.remove(path)
   end
@@ -395,6 +413,9 @@ local function tell(text)
 end
 
 local function tell_error(text)
+  if dt.control.ending then
+    return
+  end
   dt.print(MODULE .. ": " .. text)
   dt.print_error(MODULE .. ": " .. text)
 end
@@ -478,7 +499,9 @@ local function run_command(words, paths, on_record, on_progress, stop)
     repeat
       dt.control.sleep(POLL_MS)
       local last = finished
-      if not asked_to_stop and (stop() or dt.control.ending) then
+      if dt.control.ending then
+        abandon_runs()
+      elseif not asked_to_stop and stop() then
         asked_to_stop = write_file(files.cancel, "")
       end
       for _index, text in ipairs(progress(last)) do
@@ -571,8 +594,9 @@ end
 -- - - - - - - - - - - - - - - pictures of the library - - - - - - - - - - - - - - --
 
 local NOT_RAW = {}
-for suffix in ("avif bmp exr gif hdr heic heif hif j2k jp2 jpe jpeg jpg jxl mov mp4 pbm pfm pgm png pnm ppm psd tif tiff "
-  .. "webp xcf"):gmatch("%w+") do
+local NOT_RAW_SUFFIXES = "avif bmp exr gif hdr heic heif hif j2k jp2 jpe jpeg jpg jxl mov mp4 "
+  .. "pbm pfm pgm png pnm ppm psd tif tiff webp xcf"
+for suffix in NOT_RAW_SUFFIXES:gmatch("%w+") do
   NOT_RAW[suffix] = true
 end
 
@@ -608,7 +632,7 @@ local function name_of_result(pattern, filename)
   return (pattern:gsub("{(%l+)}", words))
 end
 
--- The capture that a result was made of, as far as its group tells: the one whose result has its name, else the only one.
+-- The capture that a result was made of, as its group tells: the one whose result has its name, else the only one.
 local function source_of_result(image, pattern)
   local only, others = nil, 0
   for _index, member in ipairs(image:get_group_members()) do
@@ -905,7 +929,8 @@ local function learn(images, title, command, describe, after)
       end
     end,
     finish = function(outcome)
-      local failure = failure_of(outcome) or outcome.ended.exit_code > 0 and lines == 0 and outcome.errors[#outcome.errors]
+      local nothing_said = lines == 0 and outcome.ended and outcome.ended.exit_code > 0
+      local failure = failure_of(outcome) or nothing_said and outcome.errors[#outcome.errors]
       if outcome.ended and outcome.ended.interrupted then
         tell(_("stopped; the same again goes on from there"))
       elseif failure then
@@ -1168,7 +1193,7 @@ if not api_is_at_least(MINIMUM_API) then
   dt.print(_("rawdenoise needs darktable 4.2 or newer"))
 elseif dt.configuration.has_gui then
   register_preferences()
-  dt.register_event(MODULE, "exit", stop_all)
+  dt.register_event(MODULE, "exit", abandon_runs)
   restart()
 end
 
