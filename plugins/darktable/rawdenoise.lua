@@ -731,26 +731,45 @@ local function copy_fields(source, result)
   end
 end
 
+-- The last step of each module of a development, of those that go with a result. Items of a style are steps, and say
+-- the module and its instance, as in "exposure 1".
+local function choose_steps(style)
+  local last = {}
+  for index = 1, #style do
+    local item = style[index]
+    if not NOT_DEVELOPED[item.name:match("^%w+")] and (not last[item.name] or last[item.name].num < item.num) then
+      last[item.name] = item
+    end
+  end
+  local steps = {}
+  for _name, item in pairs(last) do
+    steps[#steps + 1] = item
+  end
+  return steps
+end
+
+local function find_style(name)
+  for index = 1, #dt.styles do
+    if dt.styles[index].name == name then
+      return dt.styles[index]
+    end
+  end
+  return nil
+end
+
 -- A style carries the development over; darktable's own way to copy and paste needs the user's selection.
 local function copy_development(source, result)
-  local name = string.format("%s %d", MODULE, source.id)
-  local whole = dt.styles.create(source, name, "")
-  local items = {}
-  for index = 1, #whole do
-    local item = whole[index]
-    if not NOT_DEVELOPED[item.name:match("^%w+")] then
-      items[#items + 1] = item
-    end
+  local whole_name = string.format("%s %d", MODULE, source.id)
+  local part_name = whole_name .. " steps"
+  local whole = dt.styles.create(source, whole_name, "")
+  local steps = choose_steps(whole)
+  if #steps > 0 then
+    dt.styles.duplicate(whole, part_name, "", steps)
+    local part = find_style(part_name)
+    dt.styles.apply(part, result)
+    dt.styles.delete(part)
   end
-  local part = #items > 0 and dt.styles.duplicate(whole, name .. " ", "", items)
   dt.styles.delete(whole)
-  for index = #dt.styles, 1, -1 do
-    local style = dt.styles[index]
-    if part ~= false and style.name == name .. " " then
-      dt.styles.apply(style, result)
-      dt.styles.delete(style)
-    end
-  end
 end
 
 local function find_in_group(source, path)
@@ -1139,16 +1158,31 @@ local function register_preferences()
   )
 end
 
-local function register_actions()
+local function register_shortcuts()
   for _index, action in ipairs(ACTIONS) do
-    local name = MODULE .. "_" .. action.name
-    dt.gui.libs.image.register_action(name, action.label, function(_event, images)
-      protect(action.run, images)
-    end, action.tooltip)
-    dt.register_event(name, "shortcut", function()
+    dt.register_event(MODULE .. "_" .. action.name, "shortcut", function()
       protect(action.run, dt.gui.action_images)
     end, MODULE .. ": " .. action.label)
   end
+end
+
+local function register_actions()
+  for _index, action in ipairs(ACTIONS) do
+    dt.gui.libs.image.register_action(MODULE .. "_" .. action.name, action.label, function(_event, images)
+      protect(action.run, images)
+    end, action.tooltip)
+  end
+end
+
+-- What makes widgets waits until darktable's main loop runs: before, darktable now and then locks itself for ever.
+-- Nothing says whether it runs; but a thread that has slept so often has let the main thread go on as often.
+local function when_interface_runs(call)
+  dt.control.dispatch(function()
+    for _turn = 1, 20 do
+      dt.control.sleep(50)
+    end
+    protect(call)
+  end)
 end
 
 local function stop_all()
@@ -1172,8 +1206,12 @@ local function destroy()
 end
 
 local function restart()
-  register_actions()
-  add_panel_when_possible()
+  register_shortcuts()
+  when_interface_runs(function()
+    register_preferences()
+    register_actions()
+    add_panel_when_possible()
+  end)
 end
 
 script_data.destroy = destroy
@@ -1192,7 +1230,6 @@ if not api_is_at_least(MINIMUM_API) then
   dt.print_error(MODULE .. ": needs darktable 4.2 or newer (Lua API 9.0.0)")
   dt.print(_("rawdenoise needs darktable 4.2 or newer"))
 elseif dt.configuration.has_gui then
-  register_preferences()
   dt.register_event(MODULE, "exit", abandon_runs)
   restart()
 end

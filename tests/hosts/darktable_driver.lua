@@ -25,7 +25,7 @@ for _index, name in ipairs({"print", "print_error"}) do
   end
 end
 
-local host = {said = said, note = function(text) record("note", text) end, cancel = nil}
+local host = {said = said, note = function(text) record("note", tostring(text)) end, cancel = nil}
 
 -- Keep the last bar's callback: a scenario calls host.cancel as darktable does when its cross is clicked.
 local gui = getmetatable(dt.gui).__get
@@ -77,7 +77,7 @@ end
 
 dt.control.dispatch(function()
   local fine, problem = pcall(function()
-    host.wait("lighttable", function() return dt.gui.current_view().id == "lighttable" end)
+    host.wait("panel", function() return pcall(function() return dt.gui.libs.rawdenoise.visible end) end)
     local scenario = assert(loadfile(os.getenv("RAWDENOISE_SCENARIO")))()
     scenario(dt, host)
   end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -86,20 +87,25 @@ class Darktable:
         settings = {"RAWDENOISE_SCENARIO": str(script), "RAWDENOISE_SAID": str(said), "HOME": str(self.home)}
         unwanted = {"LANGUAGE", "DISPLAY", "DBUS_SESSION_BUS_ADDRESS"}
         inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
-        ended = subprocess.run(
+        started = subprocess.Popen(
             [str(word) for word in command],
             cwd=self.home,
             env={**inherited, "LC_ALL": "C.UTF-8", **settings, **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=PATIENCE_S,
-            check=False,
+            start_new_session=True,
         )
-        lines = [line.split("\t", 1) for line in said.read_text(errors="surrogateescape").splitlines()]
-        output = ended.stdout.decode(errors="replace")
+        try:
+            printed, _ = started.communicate(timeout=PATIENCE_S)
+        finally:
+            if started.poll() is None:
+                os.killpg(started.pid, signal.SIGKILL)  # xvfb-run alone would leave darktable behind
+        text = said.read_text(errors="surrogateescape") if said.exists() else ""
+        lines = [line.split("\t", 1) for line in text.splitlines()]
+        output = printed.decode(errors="replace")
         assert lines and lines[-1] == ["note", "passed"], f"{lines}\n{output}"
         messages = [text.removeprefix("rawdenoise: ") for kind, text in lines if kind == "print"]
-        return Run(messages, [text for kind, text in lines if kind == "note"], output, ended.returncode)
+        return Run(messages, [text for kind, text in lines if kind == "note"], output, started.returncode)
 
     def query(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Ask its library, once it has ended; `data` is the database of tags."""

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -214,3 +215,42 @@ def test_nothing_else_is_left_behind(afternoon: Afternoon) -> None:
     errors = [line for line in afternoon.run.output.splitlines() if "LUA ERROR" in line]
     assert len(errors) == 1, errors
     assert "rawdenoise: broken.dng: " in errors[0]
+
+
+# ---------------------------------------------------------------- the development
+
+
+EXPOSURE = struct.pack("<iffffi", 0, 0.0, 1.5, 50.0, -4.0, 0)  # its parameters of version 6: 1.5 EV
+EDITED = f"""<?xml version="1.0" encoding="UTF-8"?>
+<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">
+<rdf:Description rdf:about="" xmlns:darktable="http://darktable.sf.net/" darktable:xmp_version="5"
+ darktable:raw_params="0" darktable:auto_presets_applied="0" darktable:history_end="1" darktable:iop_order_version="2">
+<darktable:history><rdf:Seq><rdf:li darktable:num="0" darktable:operation="exposure" darktable:enabled="1"
+ darktable:modversion="6" darktable:params="{EXPOSURE.hex()}" darktable:multi_name="" darktable:multi_priority="0"
+ darktable:blendop_version="11" darktable:blendop_params="gz12eJxjYGBgkGAAgRNODESDBnsIHll8ANNSGQM="/></rdf:Seq>
+</darktable:history></rdf:Description></rdf:RDF></x:xmpmeta>
+"""
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_a_result_is_developed_as_its_source_is_if_wished(
+    copied: bool, darktable_installed: None, tmp_path: Path
+) -> None:
+    capture = write_capture(tmp_path / "pictures" / "edited.dng")
+    capture.with_suffix(".dng.xmp").write_text(EDITED)
+    darktable = new_darktable(tmp_path / "darktable", copy_development=str(copied).upper())
+    run = darktable.run(f"""
+      {import_folder(capture.parent, 1)}
+      host.press("denoise raw", {{pictures["edited.dng"]}})
+      host.wait_said("1 picture denoised")
+      host.note(#dt.styles)
+      local number = #dt.database
+      for index = 1, number do dt.database[index]:generate_cache(true, 1, 2) end
+    """)
+    afternoon = Afternoon(darktable, capture.parent, run, ["edited.dng"])
+    source, result = afternoon.history("edited.dng"), afternoon.history("edited_dn.dng")
+    print(source, result)
+    assert source["exposure"] == EXPOSURE
+    assert (result.get("exposure") == EXPOSURE) == copied
+    assert source.get("rawprepare") != result.get("rawprepare") or not result.get("rawprepare")
+    assert run.notes[0] == "0"
