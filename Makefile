@@ -11,13 +11,25 @@ PYTEST := -m pytest -n auto --dist loadfile
 MAIN_JOB := $(addprefix tests/test_,$(addsuffix .py,captures packing plain libraw dng metadata tiff models pipeline \
     sidd profiles calibration_page cli_denoise cli_train cli_watch))
 
-.PHONY: demo test test-long test-lowest test-pythons lint types format clean
+.PHONY: demo test test-hosts test-long test-lowest test-pythons lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/rawdenoise demo -o demo-out
 
 test: $(VENV)/installed
 	$(BIN)/python $(PYTEST)
+
+# The plug-ins in the programs that they are for. Those of Debian are installed where that can be done without asking.
+HOST_PROGRAMS := darktable xvfb-run Xvfb xauth lua5.1 lua5.4 luacheck busted msgfmt localedef convert
+HOST_PACKAGES := darktable xvfb xauth lua5.1 lua5.4 lua-check lua-busted gettext locales imagemagick
+test-hosts: $(VENV)/installed
+	@set -e; for program in $(HOST_PROGRAMS); do command -v $$program >/dev/null || missing="$$missing $$program"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "Installing the hosts' packages, for want of$$missing ..."; \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(HOST_PACKAGES) \
+	        || echo "They could not be installed: some tests will be skipped"; \
+	elif [ -n "$$missing" ]; then echo "Some tests will be skipped, for want of$$missing"; fi
+	$(BIN)/python -m pytest tests/hosts
 
 test-long: $(VENV)/installed
 	$(BIN)/python $(PYTEST) --long

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,13 @@ HERE = Path(__file__).parent
 PLUGIN = HERE.parents[1] / "plugins" / "darktable"
 PROGRAMS = ("darktable", "xvfb-run", "Xvfb", "xauth")
 PATIENCE_S = 300.0
+START_S = 60.0
+ATTEMPTS = 4
 REAL_COMMAND = (sys.executable, "-m", "rawdenoise")
+
+
+class HungError(Exception):
+    """darktable locked itself at its start."""
 
 
 def find_missing(programs: Sequence[str] = PROGRAMS) -> str | None:
@@ -34,12 +41,16 @@ def find_missing(programs: Sequence[str] = PROGRAMS) -> str | None:
 
 def lua_string(text: str) -> str:
     """Write a string as Lua reads it, byte by byte where it is not plain."""
-    return '"' + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03}" for b in os.fsencode(text)) + '"'
+    return (
+        '"'
+        + "".join(chr(b) if 32 <= b < 127 and b not in b'"\\' else f"\\{b:03}" for b in os.fsencode(text))
+        + '"'
+    )
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a scenario left: the plug-in's messages and the scenario's notes in their order, and darktable's output."""
+    """What a scenario left: messages of the plug-in, notes of the scenario, and what darktable printed."""
 
     messages: list[str]
     notes: list[str]
@@ -64,7 +75,7 @@ class Darktable:
         return self.home / "cache"
 
     def install(self, command: Sequence[str] | None = REAL_COMMAND, **preferences: object) -> Darktable:
-        """Put the plug-in where `rawdenoise plugins install darktable` does; darktable's own settings have a `/`."""
+        """Put the plug-in where `rawdenoise plugins install darktable` does; settings with `/` are darktable's."""
         target = self.config / "lua" / "rawdenoise"
         shutil.copytree(PLUGIN, target)
         if command:
@@ -72,38 +83,60 @@ class Darktable:
             (target / "command.lua").write_text(f"return {{{words}}}\n")
         (self.config / "luarc").write_text('require "rawdenoise/rawdenoise"\n')
         self.cache.mkdir()
-        lines = [f"{key if '/' in key else f'lua/rawdenoise/{key}'}={value}" for key, value in preferences.items()]
+        lines = [
+            f"{key if '/' in key else f'lua/rawdenoise/{key}'}={value}" for key, value in preferences.items()
+        ]
         (self.config / "darktablerc").write_text("\n".join([*lines, ""]))
         return self
 
-    def run(self, scenario: str, *, environment: Mapping[str, str] = {}, screen: str = "1280x900x24") -> Run:  # noqa: B006
-        """Start darktable, run a scenario (the body of a Lua function of `dt` and `host`), and wait for its end."""
+    def run(
+        self, scenario: str, *, environment: Mapping[str, str] | None = None, screen: str = "1280x900x24"
+    ) -> Run:
+        """Start darktable, run a scenario (the body of a Lua function of `dt`, `host`), wait for the end."""
         script, said = self.home / "scenario.lua", self.home / "said.txt"
         script.write_text(f"return function(dt, host)\n{scenario}\nend\n")
         driver = lua_string(str(HERE / "darktable_driver.lua"))
         command = ["xvfb-run", "-a", "-s", f"-screen 0 {screen}", "darktable", "--configdir", self.config]
-        command += ["--cachedir", self.cache, "--library", self.config / "library.db", "--disable-opencl", "-d", "lua"]
+        command += [
+            "--cachedir",
+            self.cache,
+            "--library",
+            self.config / "library.db",
+            "--disable-opencl",
+            "-d",
+            "lua",
+        ]
         command += ["--luacmd", f"dofile({driver})"]
         settings = {"RAWDENOISE_SCENARIO": str(script), "RAWDENOISE_SAID": str(said), "HOME": str(self.home)}
         unwanted = {"LANGUAGE", "DISPLAY", "DBUS_SESSION_BUS_ADDRESS"}
         inherited = {name: value for name, value in os.environ.items() if name not in unwanted}
-        started = subprocess.Popen(
-            [str(word) for word in command],
-            cwd=self.home,
-            env={**inherited, "LC_ALL": "C.UTF-8", **settings, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            printed, _ = started.communicate(timeout=PATIENCE_S)
-        finally:
-            if started.poll() is None:
-                os.killpg(started.pid, signal.SIGKILL)  # xvfb-run alone would leave darktable behind
+        complete = {**inherited, "LC_ALL": "C.UTF-8", **settings, **(environment or {})}
+        for _attempt in range(ATTEMPTS):
+            said.unlink(missing_ok=True)
+            started = subprocess.Popen(
+                [str(word) for word in command],
+                cwd=self.home,
+                env=complete,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                _wait_for_start(started, said)
+                printed, _ = started.communicate(timeout=PATIENCE_S)
+                break
+            except HungError:
+                continue
+            finally:
+                if started.poll() is None:
+                    os.killpg(started.pid, signal.SIGKILL)  # xvfb-run alone would leave darktable behind
+                    started.communicate()
+        else:
+            raise HungError(f"darktable did not start in {ATTEMPTS} attempts")
         text = said.read_text(errors="surrogateescape") if said.exists() else ""
         lines = [line.split("\t", 1) for line in text.splitlines()]
         output = printed.decode(errors="replace")
-        assert lines and lines[-1] == ["note", "passed"], f"{lines}\n{output}"
+        assert lines[-1:] == [["note", "passed"]], f"{lines}\n{output}"
         messages = [text.removeprefix("rawdenoise: ") for kind, text in lines if kind == "print"]
         return Run(messages, [text for kind, text in lines if kind == "note"], output, started.returncode)
 
@@ -112,6 +145,15 @@ class Darktable:
         with sqlite3.connect(self.config / "library.db") as library:
             library.execute("ATTACH DATABASE ? AS data", [str(self.config / "data.db")])
             return library.execute(sql, values).fetchall()
+
+
+def _wait_for_start(process: subprocess.Popen[bytes], said: Path) -> None:
+    """Wait until the driver runs: a busy darktable 4.2 may lock itself in its own luarc, before the user's."""
+    until = time.monotonic() + START_S
+    while not said.exists() and process.poll() is None:
+        if time.monotonic() > until:
+            raise HungError("darktable did not start")
+        time.sleep(0.1)
 
 
 def write_capture(path: Path, *, seed: int = 0, iso: int = 6400, width: int = 256, height: int = 192) -> Path:
