@@ -42,7 +42,7 @@ end
 local script_data = {}
 
 script_data.metadata = {
-  name = _("raw denoise"),
+  name = "rawdenoise",
   purpose = _("denoise raw pictures with rawdenoise, and keep them raw"),
   author = "rawdenoise",
   help = "https://github.com/rawdenoise/rawdenoise/blob/main/docs/plugins.md"
@@ -853,7 +853,9 @@ local function note_result(tally, chosen, record)
     elseif record.status == "skipped" and not record.output then
       tally.reason = record.reason
     end
-    if entry and record.output then
+    if not entry then
+      dt.print_error(string.format("%s: no picture is known of %s", MODULE, record.source))
+    elseif record.output then
       protect(take_result, entry.image, record.output, record.status == "done")
     end
   end
@@ -1111,7 +1113,7 @@ local function make_panel()
   return dt.new_widget("box")(box)
 end
 
-local panel_is_there = false
+local panel_is_there, panel_waits = false, false
 
 local function add_panel()
   if panel_is_there then
@@ -1120,7 +1122,7 @@ local function add_panel()
   end
   panel_is_there = true
   local place = {[dt.gui.views.lighttable] = {"DT_UI_CONTAINER_PANEL_RIGHT_CENTER", 105}}
-  dt.register_lib(MODULE, _("raw denoise"), true, true, place, make_panel(), nil, nil)
+  dt.register_lib(MODULE, MODULE, true, true, place, make_panel(), nil, nil)
   refresh_models_later()
 end
 
@@ -1128,32 +1130,39 @@ end
 local function add_panel_when_possible()
   if dt.gui.current_view().id == "lighttable" and darktable_gui_safe ~= false then
     add_panel()
-    return
+  elseif not panel_waits then
+    panel_waits = true
+    dt.register_event(MODULE, "view-changed", function(_event, _old_view, new_view)
+      if new_view.id == "lighttable" and not panel_is_there then
+        add_panel()
+      end
+    end)
   end
-  dt.register_event(MODULE, "view-changed", function(_event, _old_view, new_view)
-    if new_view.id == "lighttable" and not panel_is_there then
-      add_panel()
-    end
-  end)
 end
 
 -- - - - - - - - - - - - - - - registration - - - - - - - - - - - - - - --
 
+local preferences_are_there = false
+
 local function register_preferences()
+  if preferences_are_there then
+    return
+  end
+  preferences_are_there = true
   dt.preferences.register(
-    MODULE, "command", "string", _("raw denoise: path of rawdenoise"),
+    MODULE, "command", "string", _("rawdenoise: path of the program"),
     _("empty: the one that installed this script, or else what is found on PATH"), ""
   )
   dt.preferences.register(
-    MODULE, "name", "string", _("raw denoise: names of results"),
+    MODULE, "name", "string", _("rawdenoise: names of results"),
     _("{stem} is IMG, {name} IMG.NEF, {suffix} NEF; .dng is added"), "{stem}_dn"
   )
   dt.preferences.register(
-    MODULE, "copy_development", "bool", _("raw denoise: copy the development"),
+    MODULE, "copy_development", "bool", _("rawdenoise: copy the development"),
     _("results get the edits of their sources, without masks, denoising and raw black and white point"), true
   )
   dt.preferences.register(
-    MODULE, "lead", "bool", _("raw denoise: results lead their groups"),
+    MODULE, "lead", "bool", _("rawdenoise: results lead their groups"),
     _("a collapsed group shows the denoised picture"), true
   )
 end

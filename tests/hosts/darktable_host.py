@@ -75,7 +75,7 @@ class Darktable:
         return self.home / "cache"
 
     def install(self, command: Sequence[str] | None = REAL_COMMAND, **preferences: object) -> Darktable:
-        """Put the plug-in where `rawdenoise plugins install darktable` does; settings with `/` are darktable's."""
+        """Put the plug-in where `rawdenoise plugins install darktable` does; names with / are darktable's."""
         target = self.config / "lua" / "rawdenoise"
         shutil.copytree(PLUGIN, target)
         if command:
@@ -148,7 +148,7 @@ class Darktable:
 
 
 def _wait_for_start(process: subprocess.Popen[bytes], said: Path) -> None:
-    """Wait until the driver runs: a busy darktable 4.2 may lock itself in its own luarc, before the user's."""
+    """Wait until the driver runs: a busy darktable 4.2 may lock itself in a luarc of its own."""
     until = time.monotonic() + START_S
     while not said.exists() and process.poll() is None:
         if time.monotonic() > until:

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/plugins.md: `python tests/hosts/draw_pictures.py` (darktable, Xvfb, xdotool, ImageMagick).
+"""Draw the pictures of docs/plugins.md: `python tests/hosts/draw_pictures.py`; needs darktable, ImageMagick.
 
 They show simulated captures of drawn scenes: the panel of the plug-in, and results in the lighttable.
 """

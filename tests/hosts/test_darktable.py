@@ -30,6 +30,9 @@ def own_stores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+BROKEN = "broken 100 %s %d.dng"
+
+
 def needs(*programs: str) -> None:
     if missing := find_missing(programs):
         pytest.skip(missing)
@@ -110,7 +113,7 @@ def write_pictures(folder: Path) -> list[str]:
     for seed, name in enumerate(names):
         write_capture(folder / name, seed=seed)
     whole = (folder / names[0]).read_bytes()
-    (folder / "broken.dng").write_bytes(whole[: len(whole) // 2])
+    (folder / BROKEN).write_bytes(whole[: len(whole) // 2])
     from PIL import Image
 
     Image.new("RGB", (64, 48), "teal").save(folder / "photo.jpg")
@@ -135,7 +138,7 @@ def afternoon(darktable_installed: None, tmp_path_factory: pytest.TempPathFactor
       second.rating, second.green = -1, true
       local copy = first:duplicate()
 
-      host.press("denoise raw", {{first, copy, second, pictures["broken.dng"], pictures["photo.jpg"]}})
+      host.press("denoise raw", {{first, copy, second, pictures[{lua_string(BROKEN)}], pictures["photo.jpg"]}})
       host.press("denoise raw", {{third}}) -- waits for the first
       local done = host.wait_said("1 picture denoised")
 
@@ -159,7 +162,7 @@ def result_of(name: str) -> str:
 
 def test_each_capture_gets_one_result_beside_it(afternoon: Afternoon) -> None:
     made = {path.name for path in afternoon.folder.iterdir() if path.suffix == ".dng"}
-    assert made == {*afternoon.names, *map(result_of, afternoon.names), "broken.dng"}
+    assert made == {*afternoon.names, *map(result_of, afternoon.names), BROKEN}
     in_library = afternoon.darktable.query(
         "SELECT filename FROM images WHERE filename LIKE '%\\_dn.dng' ESCAPE '\\'"
     )
@@ -202,8 +205,8 @@ def test_pixels_are_those_of_the_command_line(afternoon: Afternoon, tmp_path: Pa
 
 
 def test_a_broken_capture_is_said_and_the_rest_goes_on(afternoon: Afternoon) -> None:
-    [message] = [message for message in afternoon.run.messages if message.startswith("broken.dng: ")]
-    assert len(message) > len("broken.dng: ?")
+    [message] = [message for message in afternoon.run.messages if message.startswith(f"{BROKEN}: ")]
+    assert len(message) > len(f"{BROKEN}: ?")
     assert "2 pictures denoised, 1 failed" in afternoon.run.messages
 
 
@@ -219,7 +222,7 @@ def test_nothing_else_is_left_behind(afternoon: Afternoon) -> None:
     assert afternoon.run.exit_code == 0
     errors = [line for line in afternoon.run.output.splitlines() if "LUA ERROR" in line]
     assert len(errors) == 1, errors
-    assert "rawdenoise: broken.dng: " in errors[0]
+    assert f"rawdenoise: {BROKEN}: " in errors[0]
 
 
 # ---------------------------------------------------------------- the development
