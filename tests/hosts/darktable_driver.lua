@@ -51,11 +51,11 @@ function host.wait(what, happened)
   error("never happened: " .. what)
 end
 
--- Wait for the plug-in to say what matches a pattern.
-function host.wait_said(pattern, from)
-  return host.wait("message " .. pattern, function()
+-- Wait for the plug-in to say something; the message's number.
+function host.wait_said(text, from)
+  return host.wait("message " .. text, function()
     for index = from or 1, #said do
-      if said[index]:find(pattern) then
+      if said[index]:find(text, 1, true) then
         return index
       end
     end
