@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 LOWEST := .venv-lowest
+NAPARI := .venv-napari
 PYTHONS ?= 3.11 3.12 3.13 3.14
 
 # One worker a core, each with one thread (tests/conftest.py); a file's tests share what they prepare.
@@ -11,7 +12,7 @@ PYTEST := -m pytest -n auto --dist loadfile
 MAIN_JOB := $(addprefix tests/test_,$(addsuffix .py,captures packing plain libraw dng metadata tiff models pipeline \
     sidd profiles calibration_page cli_denoise cli_train cli_watch))
 
-.PHONY: demo test test-hosts test-long test-lowest test-pythons lint types format clean
+.PHONY: demo test test-hosts test-napari test-long test-lowest test-pythons lint types format clean
 
 demo: $(VENV)/installed
 	$(BIN)/rawdenoise demo -o demo-out
@@ -30,6 +31,9 @@ test-hosts: $(VENV)/installed
 	        || echo "They could not be installed: some tests will be skipped"; \
 	elif [ -n "$$missing" ]; then echo "Some tests will be skipped, for want of$$missing"; fi
 	$(BIN)/python -m pytest tests/hosts
+
+test-napari: $(NAPARI)/installed
+	QT_QPA_PLATFORM=offscreen $(NAPARI)/bin/python -m pytest -o addopts="-ra -p no:napari -p no:npe2 -p no:napari-plugin-engine" tests/hosts/test_napari.py
 
 test-long: $(VENV)/installed
 	$(BIN)/python $(PYTEST) --long
@@ -66,6 +70,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
+# napari brings a window system of its own, which is no business of the other tests.
+$(NAPARI)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(NAPARI)
+	$(NAPARI)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	    -e . napari pyqt6 beartype hypothesis pytest
+	@touch $@
+
 # The least versions that pyproject.toml promises; torch is the tested one, and the old jaxtyping checks no shapes.
 $(LOWEST)/installed: pyproject.toml constraints.txt tests/floors.py
 	$(PYTHON) -m venv $(LOWEST)
@@ -75,4 +86,4 @@ $(LOWEST)/installed: pyproject.toml constraints.txt tests/floors.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(LOWEST) .venv-3.* demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) $(LOWEST) $(NAPARI) .venv-3.* demo-out .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
