@@ -176,7 +176,9 @@ local function parse_object(text, at, depth)
       fail(colon_at, "no colon")
     end
     local value, value_end = parse_value(text, colon_at + 1, depth)
-    object[name] = value
+    if value ~= NULL then
+      object[name] = value
+    end
     return value_end
   end)
   return object, next_at
@@ -202,7 +204,7 @@ function parse_value(text, at, depth)
   return parse_number(text, at)
 end
 
--- The value of a JSON text; nil and the reason where it is none. null is NULL, so that arrays keep their length.
+-- The value of a JSON text; nil and the reason where it is none. Objects lack what is null; in arrays it is NULL.
 local function decode(text)
   local fine, value, at = pcall(parse_value, text, 1, 0)
   if fine and skip_space(text, at) <= #text then
@@ -217,21 +219,13 @@ local function decode(text)
   error(value, 0)
 end
 
--- What a line says, as a table without nulls; nil for lines that are no JSON objects.
+-- What a line says, as a table; nil for lines that are no JSON objects.
 local function decode_record(line)
   if line:sub(1, 1) ~= "{" then
     return nil
   end
   local record = decode(line)
-  if type(record) ~= "table" then
-    return nil
-  end
-  for name, value in pairs(record) do
-    if value == NULL then
-      record[name] = nil
-    end
-  end
-  return record
+  return type(record) == "table" and record or nil
 end
 
 -- - - - - - - - - - - - - - - the command line - - - - - - - - - - - - - - --
@@ -810,7 +804,7 @@ end
 
 local widgets = {} -- those of the panel, once there is one
 local models = {} -- their ids, in the order of the panel's list below its first entry
-local filling = false -- the list of models is being filled, not chosen from
+local filled = false -- the panel's list of models can be chosen from; before, what it says is no choice
 
 -- What the panel was last set to: the preferences remember it.
 local function remembered(name, default)
@@ -890,6 +884,17 @@ local function nothing_selected(images)
   return #images == 0
 end
 
+-- The paths of the captures among pictures, and by key what is known of each.
+local function choose_paths(images, pattern)
+  local order, chosen, left_out = choose_sources(images, pattern)
+  tell_left_out(left_out)
+  local paths = {}
+  for index, entry in ipairs(order) do
+    paths[index] = entry.path
+  end
+  return paths, chosen
+end
+
 local function denoise(images)
   if nothing_selected(images) then
     return
@@ -900,13 +905,8 @@ local function denoise(images)
     title = count("denoise %d picture", "denoise %d pictures", #images),
     words = denoise_words(settings),
     prepare = function()
-      local order, left_out
-      order, chosen, left_out = choose_sources(images, settings.name)
-      tell_left_out(left_out)
-      local paths = {}
-      for index, entry in ipairs(order) do
-        paths[index] = entry.path
-      end
+      local paths
+      paths, chosen = choose_paths(images, settings.name)
       return paths
     end,
     on_record = function(record)
@@ -934,13 +934,7 @@ local function learn(images, title, command, describe, after)
     title = title,
     words = {command, "--json"},
     prepare = function()
-      local order, _chosen, left_out = choose_sources(images, settings_now().name)
-      tell_left_out(left_out)
-      local paths = {}
-      for index, entry in ipairs(order) do
-        paths[index] = entry.path
-      end
-      return paths
+      return (choose_paths(images, settings_now().name))
     end,
     on_record = function(record)
       local text = describe(record)
@@ -953,7 +947,7 @@ local function learn(images, title, command, describe, after)
       local nothing_said = lines == 0 and outcome.ended and outcome.ended.exit_code > 0
       local failure = failure_of(outcome) or nothing_said and outcome.errors[#outcome.errors]
       if outcome.ended and outcome.ended.interrupted then
-        tell(_("stopped; the same again goes on from there"))
+        tell(command == "train" and _("stopped; the same again goes on from there") or _("stopped"))
       elseif failure then
         tell_error(failure)
       end
@@ -994,7 +988,7 @@ local function fill_models(ids, labels)
   local box = widgets.model
   local chosen = remembered("model", "")
   local selected = 1
-  models, filling = ids, true
+  models, filled = ids, false
   for index, label in ipairs(labels) do
     box[index + 1] = label
     selected = ids[index] == chosen and index + 1 or selected
@@ -1003,7 +997,8 @@ local function fill_models(ids, labels)
     box[index] = nil
   end
   box.selected = selected
-  filling = false
+  dt.preferences.write(MODULE, "model", "string", ids[selected - 1] or "")
+  filled = true
 end
 
 -- The list of models, from the command in the background; the chosen one stays chosen.
@@ -1082,7 +1077,7 @@ local function make_settings()
   widgets.model = dt.new_widget("combobox") {
     label = _("model"), tooltip = _("each camera's own model where there is one, or one model for all pictures"),
     changed_callback = function(box)
-      if not filling then
+      if filled then
         dt.preferences.write(MODULE, "model", "string", models[box.selected - 1] or "")
       end
     end,

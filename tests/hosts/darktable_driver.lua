@@ -1,6 +1,6 @@
 --[[
   Drives darktable for tests/hosts/test_darktable.py: runs the scenario that RAWDENOISE_SCENARIO names, writes what the
-  plug-in says to RAWDENOISE_SAID, one message a line, and closes darktable. What a scenario prints last is "passed",
+  plug-in says to RAWDENOISE_SAID, one message a line, and closes darktable. A scenario's last note is "passed",
   or why it did not come to its end.
 ]]
 
