@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from conftest import PATIENCE_S
-from hosts import PLUGINS, SCHEMA, check_told, kinds, read_objects, start, validator
+from host_process import PLUGINS, SCHEMA, check_told, kinds, read_objects, start, validator
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli_calibrate import darks, flats, keep

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from conftest import PATIENCE_S
-from hosts import check_told, read_objects, start, validator
+from host_process import check_told, read_objects, start, validator
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli_denoise import CAMERA, _one_thread, a_capture, a_model, files_in

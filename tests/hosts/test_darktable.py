@@ -138,7 +138,8 @@ def afternoon(darktable_installed: None, tmp_path_factory: pytest.TempPathFactor
       second.rating, second.green = -1, true
       local copy = first:duplicate()
 
-      host.press("denoise raw", {{first, copy, second, pictures[{lua_string(BROKEN)}], pictures["photo.jpg"]}})
+      local broken, photo = pictures[{lua_string(BROKEN)}], pictures["photo.jpg"]
+      host.press("denoise raw", {{first, copy, second, broken, photo}})
       host.press("denoise raw", {{third}}) -- waits for the first
       local done = host.wait_said("1 picture denoised")
 
@@ -419,6 +420,7 @@ def make_locale(folder: Path, language: str) -> dict[str, str]:
             "installer rawdenoise, ou indiquer son chemin dans préférences > options Lua",
         ),
     ],
+    ids=["German", "French"],
 )
 def test_a_missing_command_is_said_with_the_next_step(
     language: str, action: str, message: str, darktable_installed: None, tmp_path: Path
