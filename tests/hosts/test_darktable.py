@@ -17,7 +17,7 @@ from darktable_host import HERE, PLUGIN, REAL_COMMAND, Darktable, Run, find_miss
 
 from rawdenoise.formats import read_raw
 
-LUA_FILES = [PLUGIN / "rawdenoise.lua", *sorted(HERE.glob("*.lua"))]
+LUA_FILES = [PLUGIN / "rawdenoise.lua", *sorted(HERE.glob("darktable_*.lua"))]
 ODD_FOLDER = 'it\'s 100 % "odd" & so; on\n$(naïve) `été` 写真'
 
 
