@@ -179,6 +179,39 @@ def test_options_come_from_the_environment_too(tmp_path: Path, monkeypatch: pyte
     assert (result.exit_code, "7" in result.stderr) == (2, True)
 
 
+def test_windows_names_are_taken_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["$HOME.dng", "~", "[ab].dng"]
+    for name in names:
+        Path(name).write_text("no raw file")
+    Path("a.dng").write_text("nor this")
+    monkeypatch.setattr("click.core.os", _Windows())
+    monkeypatch.setattr(sys, "argv", ["rawdenoise", "inspect", *names, "b*.dng"])
+    with pytest.raises(SystemExit):
+        main()
+    told = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in told] == [*names, "b*.dng"]
+
+
+class _Windows:
+    """The module `os` of click, which thinks that it is on Windows."""
+
+    name = "nt"
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+
+def test_patterns_of_files_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.dng", "b.dng"):
+        Path(name).write_text("no raw file")
+    told = CliRunner().invoke(main, ["inspect", "*.dng"]).stderr.splitlines()
+    assert [line.split(": ")[1] for line in told] == ["a.dng", "b.dng"]
+
+
 def test_the_shell_can_complete_commands() -> None:
     asked = {"_RAWDENOISE_COMPLETE": "bash_complete", "COMP_WORDS": "rawdenoise de", "COMP_CWORD": "1"}
     code = "from rawdenoise.cli import main; main(prog_name='rawdenoise')"

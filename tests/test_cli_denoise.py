@@ -452,6 +452,19 @@ def test_patterns_that_no_shell_expanded(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_names_that_look_like_patterns_get_their_own_results(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a_capture(Path("1.dng"))
+    Path("list").write_text("[1].dng\n*.dng\n")
+    listed = denoise("--files-from", "list", "-o", "out", "-n", "--json")
+    assert [line["source"] for line in lines(listed)] == ["[1].dng", "*.dng"]
+    gone = denoise("[2].dng", "1.dng", "-o", "out", "--strength", "0", "--json")
+    assert {line["source"]: line["status"] for line in lines(gone)} == {"[2].dng": "failed", "1.dng": "done"}
+    assert gone.exit_code == 1
+
+
 def test_a_dry_run_writes_nothing_and_needs_no_model(tmp_path: Path) -> None:
     result = denoise(a_capture(tmp_path / "a.dng"), "-o", tmp_path / "out", "-n", "--json")
     assert result.exit_code == 0

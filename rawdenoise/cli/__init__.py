@@ -66,13 +66,14 @@ class Commands(click.Group):
 
     def main(self, args: Sequence[str] | None = None, **options: Any) -> Any:  # type: ignore[override]
         """Run the program, whatever its standard streams are, and end it tidily when it is told to."""
+        # Words of its own would have click expand patterns and variables on Windows, in names as in patterns.
         words = sys.argv[1:] if args is None else list(args)
         with standard_streams(), end_on_signal():
             if wants_json(words, os.environ):
-                raise SystemExit(self.answer(args, JsonHost(), **options))
-            return super().main(args, **{"obj": Host(), **options})
+                raise SystemExit(self.answer(words, JsonHost(), **options))
+            return super().main(words, **{"obj": Host(), **options})
 
-    def answer(self, args: Sequence[str] | None, host: JsonHost, **options: Any) -> int:
+    def answer(self, args: Sequence[str], host: JsonHost, **options: Any) -> int:
         """Run the program for a host that reads JSON and tell it how that ended; returns the exit code."""
         try:
             code = super().main(args, **{**options, "obj": host, "standalone_mode": False}) or 0

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import codecs
-import glob
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.paths import GivenPath, expand_patterns
 from rawdenoise.terminal.streams import is_closed
 
 if TYPE_CHECKING:
@@ -185,7 +184,7 @@ def make_recipe(options: Mapping[str, Any], *, estimate: bool = True) -> Recipe:
 
 
 def gather_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) -> list[Path]:
-    """Gather the paths of the command line and of a list; expand the patterns that no shell expanded.
+    """Gather the paths of the command line, whose patterns are expanded, and of a list, which holds names.
 
     Raises:
         click.UsageError: nothing was given, or the list cannot be read.
@@ -193,7 +192,7 @@ def gather_paths(paths: Sequence[Path], files_from: Path | None, *, null: bool) 
     if not paths and files_from is None:
         raise click.UsageError("give at least one PATH, or a list with --files-from")
     listed = [] if files_from is None else _read_list(files_from, b"\0" if null else b"\n")
-    return [expanded for path in (*paths, *listed) for expanded in _expand(path)]
+    return [*expand_patterns(paths), *listed]
 
 
 def _read_list(source: Path, separator: bytes) -> list[Path]:
@@ -221,11 +220,3 @@ def _drop_mark(data: bytes) -> bytes:
         with suppress(UnicodeDecodeError):
             return data.decode("utf-16").encode("utf-8")
     return data.removeprefix(codecs.BOM_UTF8)
-
-
-def _expand(path: Path) -> Iterator[Path]:
-    """Expand a pattern, unless a file has that very name; other paths stay as they are, there or not."""
-    if not glob.has_magic(str(path)) or os.path.lexists(path):
-        yield path
-    else:
-        yield from map(Path, sorted(glob.glob(str(path), recursive=True)))  # noqa: PTH207 - may be absolute

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.paths import GivenPath, files_argument
 from rawdenoise.terminal.text import set_table, to_one_line
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def export(camera: str, target: Path) -> None:
 
 
 @command.command("import")
-@click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
+@files_argument
 @click.option("--replace", is_flag=True, help="Overwrite profiles of the same cameras.")
 def import_(files: tuple[Path, ...], replace: bool) -> None:
     """Take in profiles; those that are incomplete or absurd are refused."""

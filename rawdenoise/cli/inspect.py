@@ -10,13 +10,13 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import layout_options
-from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.paths import files_argument
 from rawdenoise.errors import ModelError, RawDenoiseError
 from rawdenoise.terminal.text import to_one_line
 
 
 @click.command("inspect", short_help=COMMANDS["inspect"])
-@click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
+@files_argument
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output.")
 @click.option(
     "--estimate", is_flag=True, help="Denoise in memory too, and say how much it would gain; takes as long."

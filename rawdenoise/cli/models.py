@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.paths import GivenPath
+from rawdenoise.cli.paths import GivenPath, files_argument
 from rawdenoise.errors import ModelError
 from rawdenoise.terminal.text import set_table, to_one_line
 
@@ -78,7 +78,7 @@ def export(id: str, target: Path, onnx: bool) -> None:
 
 
 @command.command("import")
-@click.argument("files", nargs=-1, required=True, type=GivenPath(), metavar="FILE...")
+@files_argument
 def import_(files: tuple[Path, ...]) -> None:
     """Take in models that were exported; altered or foreign files are refused."""
     store = _store()
