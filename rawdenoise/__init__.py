@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from rawdenoise.capture.raw import Cfa as Cfa
     from rawdenoise.capture.raw import RawImage as RawImage
     from rawdenoise.errors import RawDenoiseError as RawDenoiseError
+    from rawdenoise.errors import Stopped as Stopped
     from rawdenoise.formats.headerless import PlainLayout as PlainLayout
     from rawdenoise.formats.output_format import Format as Format
     from rawdenoise.formats.output_levels import OutputLevels as OutputLevels
+    from rawdenoise.inference.stages import Stage as Stage
     from rawdenoise.models.method import Method as Method
     from rawdenoise.models.model import Model as Model
     from rawdenoise.noise.model import NoiseModel as NoiseModel
@@ -52,6 +54,8 @@ _PLACES = {
     "RawDenoiseError": "errors",
     "RawImage": "capture.raw",
     "Recipe": "recipe",
+    "Stage": "inference.stages",
+    "Stopped": "errors",
     "Stores": "app.stores",
     "calibrate": "app.public",
     "denoise": "app.public",

@@ -103,6 +103,31 @@ def test_the_examples_are_typed(tmp_path: Path) -> None:
     assert not lines, run.stdout
 
 
+@pytest.mark.usefixtures("own_store")
+def test_denoising_tells_how_far_it_is_and_can_be_given_up() -> None:
+    raw = make_raw(96, 128)
+    heard: list[tuple[rawdenoise.Stage, float]] = []
+    rawdenoise.denoise(raw, on_stage=lambda stage, share: heard.append((stage, share)))
+    assert (rawdenoise.Stage.DENOISE, 1.0) in heard
+    assert heard[-1] == (rawdenoise.Stage.JUDGE, 1.0)
+    heard.clear()
+    with pytest.raises(rawdenoise.Stopped):
+        rawdenoise.denoise(raw, stop=lambda: True, on_stage=lambda stage, share: heard.append((stage, share)))
+    assert not heard
+
+
+@pytest.mark.usefixtures("own_store")
+def test_profiles_are_asked_only_where_they_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Camera] = []
+    monkeypatch.setattr(
+        "rawdenoise.noise.profiles.store.ProfileStore.find", lambda self, camera: asked.append(camera)
+    )
+    rawdenoise.denoise(make_raw(96, 128), use_profile=False)
+    assert not asked
+    rawdenoise.denoise(make_raw(96, 128))
+    assert asked
+
+
 def test_nothing_is_written_over_unasked_and_the_source_never(tmp_path: Path) -> None:
     raw = rawdenoise.read_raw(str(a_dng(tmp_path / "a.dng")))
     result = rawdenoise.denoise(raw, recipe=ZERO)

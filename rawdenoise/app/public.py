@@ -14,12 +14,13 @@ from rawdenoise.app.denoise import choose_denoisers
 from rawdenoise.app.stores import Stores, user_stores
 from rawdenoise.app.training_events import OnEvent, ignore
 from rawdenoise.capture.raw import RawImage
-from rawdenoise.errors import CalibrationError, OutputError, TrainingError
+from rawdenoise.errors import CalibrationError, OutputError, Stop, TrainingError, never
 from rawdenoise.extensions.registry import extensions
 from rawdenoise.files.sources import is_same_file
 from rawdenoise.formats.headerless import PlainLayout
 from rawdenoise.formats.output_format import Format
 from rawdenoise.formats.writers import find_writer
+from rawdenoise.inference.stages import OnStage, unheard
 from rawdenoise.models.archive import SUFFIX, read_model
 from rawdenoise.models.bundled import BUNDLED
 from rawdenoise.models.choice import choose_model, find_model
@@ -48,14 +49,20 @@ def denoise(
     *,
     stores: Stores | None = None,
     device: str = "auto",
+    use_profile: bool = True,
+    stop: Stop = never,
+    on_stage: OnStage = unheard,
 ) -> Denoised:
     """Denoise a capture with the camera's own model, else the bundled one, else the one given.
 
     `model` is a model, or the id of one (`"fast"` and `"best"` are the bundled ones). Models and noise
-    profiles are looked up in `stores`, by default the user's. The result's `image` is a `RawImage` like the
-    capture, its `quality` says how much better it became, without ground truth.
+    profiles are looked up in `stores`, by default the user's; without `use_profile` the noise is known by
+    the file and its pixels alone. The result's `image` is a `RawImage` like the capture, its `quality` says
+    how much better it became, without ground truth. `stop` is asked again and again, and gives it up;
+    `on_stage` is told how much of a stage is done, from 0 to 1. Both may be called in any thread.
 
     Raises:
+        Stopped: `stop` has said so.
         ModelError: the model is missing or broken. SetupError: the device is absent.
         ProfileError: the noise profile of this camera cannot be understood.
     """
@@ -64,7 +71,10 @@ def denoise(
         recipe = replace(recipe, model=model, method=None)
     if not isinstance(model, Model | Method):
         model = choose_denoisers(recipe, known.models, device=device)(raw.camera)
-    return pipeline.denoise(raw, model, recipe, profiles=known.profiles, device=device)
+    profiles = known.profiles if use_profile else None
+    return pipeline.denoise(
+        raw, model, recipe, profiles=profiles, device=device, stop=stop, on_stage=on_stage
+    )
 
 
 def write(

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from rawdenoise.app.denoise import choose_denoisers
 from rawdenoise.app.progress import expect_seconds
+from rawdenoise.app.public import denoise
 from rawdenoise.app.stores import Stores
 from rawdenoise.capture.raw import RawImage
 from rawdenoise.errors import Stopped, explain, never
@@ -21,7 +21,7 @@ from rawdenoise.inference.stages import Stage
 from rawdenoise.models.bundled import BUNDLED
 from rawdenoise.models.store import ModelStore
 from rawdenoise.napari.layers import MosaicFacts, captures_from_array, captures_of
-from rawdenoise.pipeline import Denoised, denoise
+from rawdenoise.pipeline import Denoised
 from rawdenoise.recipe import Recipe
 
 
@@ -110,9 +110,10 @@ def _denoise_one(capture: RawImage, job: Job, run: Run, place: tuple[int, int]) 
         done = share * (1 - judging) if stage is Stage.DENOISE else 1 - judging * (1 - share)
         run.fraction = (index + done) / count
 
-    model = choose_denoisers(job.recipe, job.stores.models, device="auto")(capture.camera)
-    profiles = job.stores.profiles if job.noise is NoiseSource.ALL else None
-    result = denoise(capture, model, job.recipe, profiles=profiles, stop=run.stopped, on_stage=note)
+    use_profile = job.noise is NoiseSource.ALL
+    result = denoise(
+        capture, None, job.recipe, stores=job.stores, use_profile=use_profile, stop=run.stopped, on_stage=note
+    )
     run.fraction = (index + 1) / count
     return result
 

@@ -200,7 +200,7 @@ def test_a_job_ends_without_an_exception(monkeypatch: pytest.MonkeyPatch) -> Non
     stopped = run_job(a_job(layer), run)
     assert not stopped.results
     assert not stopped.failure
-    monkeypatch.setattr("rawdenoise.napari.denoising.choose_denoisers", lambda: None)
+    monkeypatch.setattr("rawdenoise.napari.denoising.denoise", lambda: None)
     bug = run_job(a_job(layer), Run())
     assert bug.failure.startswith("unexpected TypeError")
     assert "\n" not in missing.failure + bug.failure
