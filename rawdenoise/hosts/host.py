@@ -57,7 +57,7 @@ class HostFile:
 
 @dataclass(frozen=True, slots=True)
 class CommandFile:
-    """A Lua file that returns the command: a string, or a table of words."""
+    """A Lua file that returns the user's own command, a string or a table of words, sandbox or not."""
 
     target: str
 

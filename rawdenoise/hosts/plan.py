@@ -33,7 +33,7 @@ def plan_files(host: Host, site: Site, places: Places) -> list[PlannedFile]:
     planned = []
     for file in host.files(places.system):
         if isinstance(file, CommandFile):
-            value = spell_command(site.wrap(places.command), Spelling.LUA)
+            value = spell_command(places.command, Spelling.LUA)
             planned.append(PlannedFile(site.folder / file.target, _encode(f"return {value}\n")))
         else:
             planned += _plan_file(file, host, site, places)
