@@ -30,7 +30,7 @@ from rawdenoise.app.results import Status
 from rawdenoise.app.stores import user_stores
 from rawdenoise.app.training_events import TrainingOutcome
 from rawdenoise.cli import main
-from rawdenoise.cli.host import JsonHost, wants_json
+from rawdenoise.cli.caller import JsonCaller, wants_json
 from rawdenoise.errors import Stopped
 from rawdenoise.files.outputs import Standing
 from rawdenoise.inference.stages import Stage
@@ -198,14 +198,14 @@ def test_progress_comes_ten_times_a_second_at_most_and_to_its_end(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr("rawdenoise.cli.host.time.perf_counter", lambda: now)
-    host = JsonHost()
-    host.command = "denoise"
+    monkeypatch.setattr("rawdenoise.cli.caller.time.perf_counter", lambda: now)
+    caller = JsonCaller()
+    caller.command = "denoise"
     for step in range(1001):
         now = step / 500
-        host.advance(WorkProgress("read", step / 1000))
-    host.end(0)
-    host.say("too late")
+        caller.advance(WorkProgress("read", step / 1000))
+    caller.end(0)
+    caller.say("too late")
     told = read_objects(capsys.readouterr().err)
     check_told(told, 0)
     assert 10 < len(told) - 1 <= 20
@@ -329,8 +329,8 @@ def test_a_cancelled_run_leaves_nothing_half_done_and_keeps_what_is_complete(
 def test_a_second_signal_does_not_wait_and_there_is_an_end_all_the_same(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
-        "from rawdenoise.cli.host import JsonHost\n"
-        "with JsonHost().stop_politely(lambda: None) as stop:\n"
+        "from rawdenoise.cli.caller import JsonCaller\n"
+        "with JsonCaller().stop_politely(lambda: None) as stop:\n"
         "    sys.stderr.write('half a line'); sys.stderr.flush()\n"
         "    stop.ask(); os.kill(os.getpid(), signal.SIGTERM); assert stop()\n"
         "    os.kill(os.getpid(), signal.SIGTERM); print('still here')\n"

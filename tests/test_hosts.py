@@ -417,7 +417,9 @@ def test_a_flatpak_is_told_the_command_and_leaves_its_sandbox_itself(places: Pla
     site = site_of(DARKTABLE, places, Packaging.FLATPAK)
     install_plugin(DARKTABLE, site, places)
     told = (site.folder / "lua/rawdenoise/command.lua").read_text()
-    assert told == 'return "/opt/raw denoise/bin/rawdenoise"\n'  # the plug-in knows by FLATPAK_ID where it runs
+    assert (
+        told == 'return "/opt/raw denoise/bin/rawdenoise"\n'
+    )  # the plug-in knows by FLATPAK_ID where it runs
 
 
 def test_the_script_of_a_flatpak_runs_outside_its_sandbox(tmp_path: Path) -> None:

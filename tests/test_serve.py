@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from conftest import PATIENCE_S
@@ -21,7 +22,8 @@ from test_cli_denoise import CAMERA, _one_thread, a_capture, a_model, files_in
 from rawdenoise import __version__
 from rawdenoise.app.stores import user_stores
 from rawdenoise.cli import main
-from rawdenoise.cli.serve import LONGEST_LINE, Request, RequestError, parse_request, read_lines
+from rawdenoise.cli.caller import JsonCaller, find_caller
+from rawdenoise.cli.serve_requests import LONGEST_LINE, Request, RequestError, parse_request, read_lines
 from rawdenoise.errors import ModelMissingError
 from rawdenoise.models.loaded import LoadedModels
 
@@ -167,6 +169,11 @@ def test_a_signal_ends_it_and_leaves_nothing(served: Served, tmp_path: Path) -> 
         assert served.end(id, 143 if id == "1" else 130) == []
     assert served.run.wait(timeout=PATIENCE_S) == 143
     assert files_in(tmp_path) == {"large.dng"}
+
+
+def test_a_program_is_shown_no_bar() -> None:
+    with click.Context(main, obj=JsonCaller()) as context:
+        assert find_caller(context, {"progress": "auto", "cancel_file": None}, reads_stdin=True).is_quiet
 
 
 def test_it_says_where_requests_come_from() -> None:

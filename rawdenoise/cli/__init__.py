@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from rawdenoise import __version__
-from rawdenoise.cli.host import Host, JsonHost, wants_json
+from rawdenoise.cli.caller import Caller, JsonCaller, wants_json
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import RawDenoiseError, Stopped, exit_code_of
 from rawdenoise.terminal.signals import Ended, end_on_signal
@@ -70,39 +70,39 @@ class Commands(click.Group):
         words = sys.argv[1:] if args is None else list(args)
         with standard_streams(), end_on_signal():
             if wants_json(words, os.environ):
-                raise SystemExit(self.answer(words, JsonHost(), **options))
-            return super().main(words, **{"obj": Host(), **options})
+                raise SystemExit(self.answer(words, JsonCaller(), **options))
+            return super().main(words, **{"obj": Caller(), **options})
 
-    def answer(self, args: Sequence[str], host: JsonHost, **options: Any) -> int:
-        """Run the program for a host that reads JSON and tell it how that ended; returns the exit code."""
+    def answer(self, args: Sequence[str], caller: JsonCaller, **options: Any) -> int:
+        """Run the program for a caller that reads JSON and tell it how that ended; returns the exit code."""
         try:
-            code = super().main(args, **{**options, "obj": host, "standalone_mode": False}) or 0
+            code = super().main(args, **{**options, "obj": caller, "standalone_mode": False}) or 0
         except click.ClickException as error:
-            host.fail(error.format_message())
+            caller.fail(error.format_message())
             code = error.exit_code
         except (click.Abort, KeyboardInterrupt):
-            host.say("interrupted")
+            caller.say("interrupted")
             code = INTERRUPTED_EXIT_CODE
         except Ended as ended:
-            host.say("interrupted")
+            caller.say("interrupted")
             code = ended.exit_code
         except SystemExit as ending:
             code = ending.code if isinstance(ending.code, int) else 1
         except Exception:  # with --debug
             traceback.print_exc()
             code = 1
-        return host.end(code)
+        return caller.end(code)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command and turn what it raises into the process's one answer."""
-        host = ctx.find_object(Host) or Host()
+        caller = ctx.find_object(Caller) or Caller()
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, Stopped):
-            host.say("interrupted")
+            caller.say("interrupted")
             ctx.exit(INTERRUPTED_EXIT_CODE)
         except Ended as ended:
-            host.say("interrupted")
+            caller.say("interrupted")
             ctx.exit(ended.exit_code)
         except BrokenPipeError:
             discard(sys.stdout.fileno())  # or the flush at exit complains
@@ -113,7 +113,7 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             exit_code = exit_code_of(error)
-            (host.say if exit_code == INTERRUPTED_EXIT_CODE else host.fail)(_line(error))
+            (caller.say if exit_code == INTERRUPTED_EXIT_CODE else caller.fail)(_line(error))
             ctx.exit(exit_code)
 
 

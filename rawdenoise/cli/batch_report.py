@@ -15,7 +15,7 @@ import click
 from rawdenoise.app.planning import FileJob, begin_result
 from rawdenoise.app.results import BatchSummary, FileResult, Status, summarize
 from rawdenoise.atomic import remove_temporaries
-from rawdenoise.cli.host import Host, Level
+from rawdenoise.cli.caller import Caller, Level
 from rawdenoise.errors import Stop
 from rawdenoise.terminal.text import count_noun, to_one_line, write_duration
 
@@ -34,8 +34,8 @@ class BatchReport:
     in for the lines of files that went well.
     """
 
-    def __init__(self, *, as_json: bool, host: Host | None = None) -> None:
-        self.as_json, self.host = as_json, host or Host()
+    def __init__(self, *, as_json: bool, caller: Caller | None = None) -> None:
+        self.as_json, self.caller = as_json, caller or Caller()
         self.results: list[FileResult] = []
         self._bar: Callable[[], None] | None = None
         self._console: Console | None = None
@@ -50,7 +50,7 @@ class BatchReport:
         """
         outputs = [job.output for job in jobs if job.output]
         with (
-            self.host.stop_politely(lambda: remove_temporaries(outputs)) as stop,
+            self.caller.stop_politely(lambda: remove_temporaries(outputs)) as stop,
             self.show_bar(jobs),
         ):
             for result in results(stop):
@@ -64,7 +64,7 @@ class BatchReport:
     @contextmanager
     def show_bar(self, jobs: list[FileJob]) -> Iterator[None]:
         """Show a bar for the length of the block, where there is a terminal to show it on."""
-        if self.host.is_quiet or not sys.stderr.isatty():
+        if self.caller.is_quiet or not sys.stderr.isatty():
             yield
             return
         # Loaded where there is something to show: programs need none of it.
@@ -93,11 +93,11 @@ class BatchReport:
     def add(self, result: FileResult) -> None:
         """Take a result and say what there is to say about it."""
         self.results.append(result)
-        self.host.count(result.status)
+        self.caller.count(result.status)
         if self._bar is not None:
             self._bar()
         if self.as_json:
-            self.host.result("result", result.as_json())
+            self.caller.result("result", result.as_json())
         elif result.status is Status.FAILED:
             line = f"{to_one_line(result.source)}: failed: {to_one_line(result.reason)}"
             self._err(line, "error", result.source)
@@ -119,15 +119,15 @@ class BatchReport:
         """Say in one line how far a stopped batch got."""
         done = sum(result.status is Status.DONE for result in self.results)
         then = "; the same command goes on from there" if resumes else ""
-        self.host.say(f"interrupted: {done} of {count_noun(total, 'file')} done{then}")
+        self.caller.say(f"interrupted: {done} of {count_noun(total, 'file')} done{then}")
 
     def sum_up(self) -> None:
         """Say on standard error how it all went."""
         summary = summarize(self.results)
         for line in describe_batch(summary, time.perf_counter() - self._start):
-            self.host.say(line)
+            self.caller.say(line)
         for line, first in describe_failures(summary):
-            self.host.say(line, "error", first)
+            self.caller.say(line, "error", first)
 
     def exit_code(self) -> int:
         """0 nothing failed, 3 nothing was done for want of a model or device, else 1."""
@@ -145,8 +145,8 @@ class BatchReport:
         self._say(line, sys.stdout)
 
     def _err(self, line: str, level: Level, file: Path) -> None:
-        if self.host.speaks_json:
-            self.host.say(line, level, file)
+        if self.caller.speaks_json:
+            self.caller.say(line, level, file)
         else:
             self._say(line, sys.stderr)
 

@@ -10,7 +10,7 @@ import click
 
 from rawdenoise.cli import COMMANDS
 from rawdenoise.cli.arguments import gather_paths, layout_options, path_options
-from rawdenoise.cli.host import Level, find_host, host_options
+from rawdenoise.cli.caller import Level, caller_options, find_caller
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import FileError, RawDenoiseError, explain, is_damage
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @click.option("--source", metavar="TEXT", help="What the profile says of where its figures come from.")
 @click.option("--camera", metavar="NAME", help="Only this camera; also names files that do not say theirs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a camera on standard output.")
-@host_options
+@caller_options
 @layout_options
 @click.pass_context
 def command(
@@ -57,7 +57,7 @@ def command(
     Best from darks and flats: `--dark darks/ --flat flats/`, or one folder of both, which is sorted by
     content. A dozen ordinary captures of any scenes will do too, less exactly; darks beside them help.
     """
-    host = find_host(ctx, options, reads_stdin=str(files_from) == "-")
+    caller = find_caller(ctx, options, reads_stdin=str(files_from) == "-")
     from rawdenoise.app.calibrate import calibrate, find_cameras
     from rawdenoise.app.calibration_meter import CalibrationMeter
     from rawdenoise.app.calibration_records import SOURCE, CalibrationRequest
@@ -73,7 +73,7 @@ def command(
     failures: list[Exception] = []
 
     def say(line: str, level: Level = "note", file: Path | None = None) -> None:
-        host.say(to_one_line(line), level, file)
+        caller.say(to_one_line(line), level, file)
 
     def left_out(error: RawDenoiseError) -> None:
         """A file that is damaged makes the command fail in the end."""
@@ -82,15 +82,15 @@ def command(
         if is_damage(error):
             failures.append(error)
 
-    meter = CalibrationMeter(host.advance, host.is_cancelled)
+    meter = CalibrationMeter(caller.advance, caller.is_cancelled)
     cameras = find_cameras(request, on_left_out=left_out, meter=meter)
     for number, frames in enumerate(cameras):
         if len(cameras) > 1 and not as_json:
             click.echo(("\n" if number else "") + to_one_line(frames.name))
         calibration = calibrate(frames, request, stores, meter=meter, cameras=len(cameras))
-        host.count("done" if calibration.error is None else "failed")
+        caller.count("done" if calibration.error is None else "failed")
         if as_json:
-            host.result("calibration", calibration.as_json())
+            caller.result("calibration", calibration.as_json())
         _show(calibration, say, as_json=as_json)
         failures += calibration.refusals
         if calibration.error is not None:

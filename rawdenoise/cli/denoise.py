@@ -18,7 +18,7 @@ from rawdenoise.cli.arguments import (
     path_options,
     recipe_options,
 )
-from rawdenoise.cli.host import find_host, host_options
+from rawdenoise.cli.caller import caller_options, find_caller
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.terminal.text import to_one_line
 
@@ -61,7 +61,7 @@ from rawdenoise.terminal.text import to_one_line
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a file on standard output.")
 @click.option("--no-estimate", is_flag=True, help="Do not estimate how much better each picture became.")
 @click.option("--keep-mtime", is_flag=True, help="Give outputs the modification time of their source.")
-@host_options
+@caller_options
 @layout_options
 @click.pass_context
 def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> None:
@@ -74,8 +74,8 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     130 interrupted.
     """
     _check(options)
-    host = find_host(ctx, options, reads_stdin=str(options["files_from"]) == "-")
-    if _may_be_many(paths, options["files_from"]) and not (options["dry_run"] or host.is_isolated):
+    caller = find_caller(ctx, options, reads_stdin=str(options["files_from"]) == "-")
+    if _may_be_many(paths, options["files_from"]) and not (options["dry_run"] or caller.is_isolated):
         from rawdenoise.isolation.isolated_reader import shared_reader
 
         shared_reader().start()  # it gets ready while torch is loaded
@@ -109,20 +109,26 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
         keep_mtime=options["keep_mtime"],
         sidecars=options["sidecars"],
     )
-    stores = host.stores or user_stores()
+    stores = caller.stores or user_stores()
     digests = ctx.with_resource(Digests(stores.digests))
     plan = plan_batch(request, stores, digests)
     if not plan:
         hint = "" if request.recursive else " (--recursive looks into folders inside folders)"
         raise NothingMatchedError(f"no raw files found{hint}")
-    report = BatchReport(as_json=options["as_json"] or host.wants_results, host=host)
+    report = BatchReport(as_json=options["as_json"] or caller.wants_results, caller=caller)
     if options["dry_run"]:
         ctx.exit(report.show_plan(plan))
     if request.recipe.min_gain is not None and not (request.recipe.estimate and request.recipe.strength):
         raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
     resumes = options["if_exists"] == "skip"
     start = partial(
-        denoise_batch, request, plan, stores, digests, on_progress=host.advance, is_isolated=host.is_isolated
+        denoise_batch,
+        request,
+        plan,
+        stores,
+        digests,
+        on_progress=caller.advance,
+        is_isolated=caller.is_isolated,
     )
     ctx.exit(report.run(plan, lambda stop: start(stop=stop), resumes=resumes))
 

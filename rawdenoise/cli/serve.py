@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import sys
@@ -10,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,19 +17,17 @@ import click
 
 from rawdenoise import __version__
 from rawdenoise.cli import COMMANDS
-from rawdenoise.cli.host import JsonHost, encode
+from rawdenoise.cli.caller import JsonCaller, encode
+from rawdenoise.cli.serve_requests import LONGEST_LINE, Id, Request, RequestError, parse_request, read_lines
 from rawdenoise.terminal.cancelling import watch_for_cancel
 from rawdenoise.terminal.signals import Stop, stop_on_signal
 
 if TYPE_CHECKING:
     from rawdenoise.app.stores import Stores
 
-LONGEST_LINE = 1 << 20  # bytes of a request
 SERVED = ("denoise",)
 INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE = 130, 2
 POLL_S = 0.2  # how soon a signal is noticed while nothing is asked for
-
-Id = str | int
 
 
 @click.command("serve", short_help=COMMANDS["serve"])
@@ -50,22 +47,6 @@ def command(ctx: click.Context, /, stdio: bool) -> None:
     ctx.exit(Server(*_take_over_streams()).run())
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be done; `arguments` is what stands after `rawdenoise`."""
-
-    id: Id
-    arguments: tuple[str, ...]
-
-
-class RequestError(ValueError):
-    """A line is no request; `id` is that of the request it was to be, if it says one."""
-
-    def __init__(self, reason: str, id: Id | None = None) -> None:
-        super().__init__(reason)
-        self.id = id
-
-
 class Server:
     """Takes requests from a descriptor and answers them on another, one after the other."""
 
@@ -73,7 +54,7 @@ class Server:
         self._requests = requests
         self._channel = _Channel(answers, self._end)
         self._waiting: queue.SimpleQueue[Request] = queue.SimpleQueue()
-        self._hosts: dict[Id, _ServedHost] = {}  # of the requests that are not answered yet
+        self._callers: dict[Id, _Requester] = {}  # of the requests that are not answered yet
         self._lock = threading.Lock()
         self._ending = Stop()
         self._clean_up: Callable[[], None] = lambda: None
@@ -85,24 +66,24 @@ class Server:
             threading.Thread(target=self._listen, name="requests", daemon=True).start()
             stores = _warm_up()
             while (request := self._take()) is not None:
-                host = self._hosts[request.id]
-                host.begin(stores)
-                self._answer(request, host)
+                caller = self._callers[request.id]
+                caller.begin(stores)
+                self._answer(request, caller)
                 with self._lock:
-                    del self._hosts[request.id]
+                    del self._callers[request.id]
         return self._ending.exit_code if self._ending.is_signalled else 0
 
-    def _answer(self, request: Request, host: _ServedHost) -> None:
+    def _answer(self, request: Request, caller: _Requester) -> None:
         from rawdenoise.cli import main as program
 
-        if self._ending() or host.is_cancelled():
-            host.say("interrupted")
-            host.end(INTERRUPTED_EXIT_CODE)
+        if self._ending() or caller.is_cancelled():
+            caller.say("interrupted")
+            caller.end(INTERRUPTED_EXIT_CODE)
         elif request.arguments[:1] not in [(name,) for name in SERVED]:
-            host.fail(f"only {', '.join(SERVED)} is served")
-            host.end(USAGE_EXIT_CODE)
+            caller.fail(f"only {', '.join(SERVED)} is served")
+            caller.end(USAGE_EXIT_CODE)
         else:
-            program.answer(request.arguments, host, prog_name="rawdenoise")
+            program.answer(request.arguments, caller, prog_name="rawdenoise")
         self._clean_up = lambda: None
 
     def _take(self) -> Request | None:
@@ -130,22 +111,22 @@ class Server:
     def _take_in(self, asked: Request | Id) -> None:
         with self._lock:
             if not isinstance(asked, Request):
-                host = self._hosts.get(asked)
-                if host is not None:  # else it is answered already
-                    host.cancel()
+                caller = self._callers.get(asked)
+                if caller is not None:  # else it is answered already
+                    caller.cancel()
                 return
-            if asked.id in self._hosts:
+            if asked.id in self._callers:
                 raise RequestError(f"there is a request {asked.id!r} already, which is not answered yet")
-            self._hosts[asked.id] = _ServedHost(asked.id, self._channel, self._ending, self._keep_clean_up)
+            self._callers[asked.id] = _Requester(asked.id, self._channel, self._ending, self._keep_clean_up)
             self._waiting.put(asked)
 
     def _refuse(self, error: RequestError) -> None:
         with self._lock:
-            id = None if error.id in self._hosts else error.id
-        host = _ServedHost(id, self._channel, self._ending, self._keep_clean_up)
-        host.fail(str(error))
+            id = None if error.id in self._callers else error.id
+        caller = _Requester(id, self._channel, self._ending, self._keep_clean_up)
+        caller.fail(str(error))
         if id is not None:
-            host.end(USAGE_EXIT_CODE)
+            caller.end(USAGE_EXIT_CODE)
 
     def _keep_clean_up(self, clean_up: Callable[[], None]) -> None:
         self._clean_up = clean_up
@@ -186,7 +167,7 @@ class _RequestStop(Stop):
         return 128 + (self.signal or self._ending.signal)
 
 
-class _ServedHost(JsonHost):
+class _Requester(JsonCaller):
     """Who asked for one thing: all that is said of it has its id."""
 
     wants_results = True
@@ -227,59 +208,6 @@ class _ServedHost(JsonHost):
 
     def _find_lost(self) -> str:
         return ""
-
-
-def parse_request(line: bytes | None) -> Request | Id:
-    """Read a line: a request, or the id of one that is to be cancelled. None is a line that was too long.
-
-    Raises:
-        RequestError: it is neither.
-    """
-    if line is None:
-        raise RequestError(f"a line of more than {LONGEST_LINE} bytes was left out")
-    try:
-        fields = json.loads(line.decode("utf-8", "surrogateescape"))
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"a line is no JSON ({error})") from None
-    if not isinstance(fields, dict):
-        raise RequestError("a line is no JSON object")
-    id = fields.get("cancel", fields.get("id"))
-    if not isinstance(id, Id) or isinstance(id, bool):
-        raise RequestError("a request has no id, a string or a whole number")
-    if "cancel" in fields:
-        return id
-    arguments = fields.get("arguments")
-    if not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
-        raise RequestError('"arguments" is no list of strings', id)
-    return Request(id, tuple(arguments))
-
-
-def read_lines(read: Callable[[], bytes], longest: int) -> Iterator[bytes | None]:
-    """Give the lines that `read` brings, without blank ones; None for one that is too long to be kept."""
-    begun, is_skipping = bytearray(), False
-    while piece := _read_or_end(read):
-        *ended, rest = piece.split(b"\n")
-        for end in ended:
-            line = bytes(begun) + end
-            begun.clear()
-            if is_skipping or len(line) > longest:
-                yield None
-            elif line.strip():
-                yield line
-            is_skipping = False
-        begun += b"" if is_skipping else rest
-        if len(begun) > longest:
-            begun.clear()
-            is_skipping = True
-    if begun.strip():
-        yield bytes(begun)
-
-
-def _read_or_end(read: Callable[[], bytes]) -> bytes:
-    try:
-        return read()
-    except OSError:
-        return b""
 
 
 def _take_over_streams() -> tuple[int, int]:

@@ -19,7 +19,7 @@ from rawdenoise.cli.arguments import (
     layout_options,
     path_options,
 )
-from rawdenoise.cli.host import find_host, host_options
+from rawdenoise.cli.caller import caller_options, find_caller
 from rawdenoise.cli.paths import GivenPath
 from rawdenoise.terminal.text import to_one_line
 
@@ -120,7 +120,7 @@ class ObjectiveName(click.Choice[str]):
     "--scratch", type=GivenPath(), metavar="DIR",
     help="Folder for checkpoints and tiles while training.  [default: the user's cache]",
 )  # fmt: skip
-@host_options
+@caller_options
 @layout_options
 @click.pass_context
 def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> None:
@@ -137,13 +137,13 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     model of the best so far.
     """
     _check(ctx, options)
-    host = find_host(ctx, options, reads_stdin=str(options["files_from"]) == "-")
+    caller = find_caller(ctx, options, reads_stdin=str(options["files_from"]) == "-")
     from rawdenoise.app.stores import user_stores
     from rawdenoise.app.train import find_cameras, train_cameras
     from rawdenoise.cli.training_report import TrainingReport, add_remedies
 
     request = _make_request(gather_paths(paths, options["files_from"], null=options["null"]), options)
-    report = TrainingReport(host)
+    report = TrainingReport(caller)
     with add_remedies():
         found_cameras = find_cameras(request, on_event=report)
     with report.stop_on_signals() as stop:

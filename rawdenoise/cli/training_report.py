@@ -23,7 +23,7 @@ from rawdenoise.app.training_events import (
     name_isos,
 )
 from rawdenoise.app.training_meter import TrainingMeter
-from rawdenoise.cli.host import Host, Level
+from rawdenoise.cli.caller import Caller, Level
 from rawdenoise.cli.layout import spell_layout
 from rawdenoise.errors import (
     FileError,
@@ -59,9 +59,9 @@ COUNTED_AS = {
 class TrainingReport:
     """Prints events and results as they come, and knows the exit code they come to."""
 
-    def __init__(self, host: Host | None = None) -> None:
-        self._host = host or Host()
-        self._meter = TrainingMeter(self._host.advance)
+    def __init__(self, caller: Caller | None = None) -> None:
+        self._caller = caller or Caller()
+        self._meter = TrainingMeter(self._caller.advance)
         self._is_damaged = False
         self._results: list[CameraTrained] = []
         self._line = LiveLine()
@@ -93,16 +93,16 @@ class TrainingReport:
     def say(self, line: str, level: Level = "note", file: Path | None = None) -> None:
         """Print a line where the progress stands."""
         self._line.clear()
-        self._host.say(line, level, file)
+        self._caller.say(line, level, file)
 
     def _show(self, title: str, done: float | None, state: str) -> None:
-        if not self._host.is_quiet:
+        if not self._caller.is_quiet:
             self._line.update(title, done, state)
 
     @contextmanager
     def stop_on_signals(self) -> Iterator[Stop]:
         """Stop at the first signal, and end the command with its exit code."""
-        with self._host.stop_politely(lambda: None) as stop, add_remedies():
+        with self._caller.stop_politely(lambda: None) as stop, add_remedies():
             try:
                 yield stop
             except TrainingStopped as stopped:
@@ -116,12 +116,12 @@ class TrainingReport:
         """Print what came of a camera, to standard output, and what failed to standard error."""
         self._line.clear()
         self._results.append(result)
-        self._host.count(COUNTED_AS[result.outcome])
+        self._caller.count(COUNTED_AS[result.outcome])
         self._meter.finish()
         if result.error is not None:
             self.say(f"failed: {to_one_line(result.reason)}{find_remedy(result.error)}", "error")
         if as_json:
-            self._host.result("training", result.as_json())
+            self._caller.result("training", result.as_json())
         elif result.error is None:
             for line in (*result.describe(), *_suggest_next_steps(result, request)):
                 click.echo(line)

@@ -31,7 +31,7 @@ Level = Literal["note", "error"]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-class Host:
+class Caller:
     """A person: what is said are lines on standard error, and nothing is said at the end.
 
     `is_quiet` where no bar or line is to show how far it is; `wants_results` where results are to be JSON
@@ -104,7 +104,7 @@ class Host:
         return INTERRUPTED_LINE
 
 
-class JsonHost(Host):
+class JsonCaller(Caller):
     """A program: all that is said is a JSON object in a line of standard error, and `end` is the last one."""
 
     speaks_json = True
@@ -187,7 +187,7 @@ class JsonHost(Host):
         return ("\n" + "\n".join(lines) + "\n").encode()  # a line may be half-way out
 
 
-def host_options(function: Command) -> Command:
+def caller_options(function: Command) -> Command:
     """Add how a command tells how far it is, and how a program stops it."""
     for add in (
         click.option(
@@ -204,14 +204,14 @@ def host_options(function: Command) -> Command:
     return function
 
 
-def find_host(ctx: click.Context, options: dict[str, Any], *, reads_stdin: bool = False) -> Host:
-    """Say who has called, and be stopped by them from now on; takes `host_options` out of the options."""
+def find_caller(ctx: click.Context, options: dict[str, Any], *, reads_stdin: bool = False) -> Caller:
+    """Say who has called, and be stopped by them from now on; takes `caller_options` out of the options."""
     progress, cancel_file = options.pop("progress"), options.pop("cancel_file")
-    host = ctx.find_object(Host) or (JsonHost() if progress == "json" else Host())
-    host.command, host.is_quiet = ctx.command.name or "", progress != "auto"
-    host.advance(WorkProgress(BEGINNING, 0.0))
-    ctx.with_resource(host.watch(cancel_file, stdin=not reads_stdin))
-    return host
+    caller = ctx.find_object(Caller) or (JsonCaller() if progress == "json" else Caller())
+    caller.command, caller.is_quiet = ctx.command.name or "", caller.speaks_json or progress != "auto"
+    caller.advance(WorkProgress(BEGINNING, 0.0))
+    ctx.with_resource(caller.watch(cancel_file, stdin=not reads_stdin))
+    return caller
 
 
 def wants_json(words: list[str], environment: Mapping[str, str]) -> bool:
