@@ -210,7 +210,16 @@ def test_what_is_asked_for(line: bytes, asked: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [None, b"", b"1", b"{", b'{"cancel": null}', b'{"id": 1.5, "arguments": []}']
+    "line",
+    [
+        None,
+        b"",
+        b"1",
+        b"{",
+        b'{"cancel": null}',
+        b'{"id": 1.5, "arguments": []}',
+        b'{"id": 1, "arguments": ["denoise", "a\\u0000b"]}',
+    ],
 )
 def test_what_is_no_request(line: bytes | None) -> None:
     with pytest.raises(RequestError):

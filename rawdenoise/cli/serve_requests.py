@@ -49,6 +49,8 @@ def parse_request(line: bytes | None) -> Request | Id:
     arguments = fields.get("arguments")
     if not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
         raise RequestError('"arguments" is no list of strings', id)
+    if any("\0" in word for word in arguments):  # which no command line can hold
+        raise RequestError('"arguments" hold NUL', id)
     return Request(id, tuple(arguments))
 
 

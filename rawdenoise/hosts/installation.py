@@ -113,14 +113,14 @@ def remove_plugin(host: Host, site: Site, places: Places) -> Removal:
     if host.line is not None:
         foreign = site.folder / host.line.target
         if remove_line(foreign, host.line) and receipt is not None and str(foreign) in receipt.made:
-            foreign.unlink(missing_ok=True)
-    ours = {file.path: digest(file.data) for file in plan_files(host, site, places)}
+            _unlink(foreign)
+    current = {file.path: file for file in plan_files(host, site, places)}
+    ours = {path: digest(file.data) for path, file in current.items()}
     ours |= {Path(path): told for path, told in receipt.files.items()} if receipt else {}
     shared = {
         path for other in read_other_receipts(places.own, host.name, site.folder) for path in other.files
     }
     present = [path for path in ours if str(path) not in shared and os.path.lexists(path)]
-    current = {file.path: file for file in plan_files(host, site, places)}
     left = [path for path in present if not _is_ours(path, ours[path], current.get(path))]
     removed = [path for path in present if path not in left]
     for path in removed:
