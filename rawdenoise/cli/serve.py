@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rawdenoise import __version__
-from rawdenoise.cli import COMMANDS
+from rawdenoise.cli import COMMANDS, INTERRUPTED_EXIT_CODE
 from rawdenoise.cli.caller import JsonCaller, encode
 from rawdenoise.cli.serve_requests import LONGEST_LINE, Id, Request, RequestError, parse_request, read_lines
 from rawdenoise.terminal.cancelling import watch_for_cancel
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from rawdenoise.app.stores import Stores
 
 SERVED = ("denoise",)
-INTERRUPTED_EXIT_CODE, USAGE_EXIT_CODE = 130, 2
+USAGE_EXIT_CODE = 2
 POLL_S = 0.2  # how soon a signal is noticed while nothing is asked for
 
 
