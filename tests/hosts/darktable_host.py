@@ -15,8 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rawdenoise.app.plugins import install as install_plugin
 from rawdenoise.capture.raw import Provenance
 from rawdenoise.formats.dng.writer import write_dng
+from rawdenoise.hosts.places import System, content_folder, find_places
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture
 
@@ -60,7 +62,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Darktable:
-    """A darktable with settings and a library of its own in `home`, and the plug-in as it is installed."""
+    """A darktable with settings and a library of its own in `home`, and the plug-in as users install it."""
 
     home: Path
 
@@ -74,14 +76,19 @@ class Darktable:
         """The folder of its thumbnails, and of the files of a running command."""
         return self.home / "cache"
 
-    def install(self, command: Sequence[str] | None = REAL_COMMAND, **preferences: object) -> Darktable:
-        """Put the plug-in where `rawdenoise plugins install darktable` does; names with / are darktable's."""
-        target = self.config / "lua" / "rawdenoise"
-        shutil.copytree(PLUGIN, target)
-        if command:
-            words = ", ".join(map(lua_string, command))
-            (target / "command.lua").write_text(f"return {{{words}}}\n")
-        (self.config / "luarc").write_text('require "rawdenoise/rawdenoise"\n')
+    def install(self, command: Sequence[str] = REAL_COMMAND, **preferences: object) -> Darktable:
+        """Do what `rawdenoise plugins install darktable` does; names with / are darktable's."""
+        places = find_places(
+            System.LINUX,
+            self.home,
+            {},
+            own=self.home / "own",
+            content=content_folder(),
+            command=tuple(command),
+        )
+        self.config.mkdir()
+        (plugin,) = install_plugin("darktable", places, folder=self.config)
+        assert plugin.folder == self.config
         self.cache.mkdir()
         lines = [
             f"{key if '/' in key else f'lua/rawdenoise/{key}'}={value}" for key, value in preferences.items()
