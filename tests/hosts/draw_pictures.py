@@ -1,6 +1,7 @@
-"""Draw the pictures of docs/plugins.md: `python tests/hosts/draw_pictures.py`; needs darktable, ImageMagick.
+"""Draw the pictures of docs/plugins.md: `python tests/hosts/draw_pictures.py`.
 
-They show simulated captures of drawn scenes: the panel of the plug-in, and results in the lighttable.
+Needs darktable, ImageMagick and xdotool. They show simulated captures of drawn scenes: the panel of the
+plug-in, and results in the lighttable.
 """
 
 from __future__ import annotations
