@@ -23,11 +23,12 @@ class Recipe:
 
     `method` names a denoiser of another package, None for our networks. `model` is the id of the model for
     all captures, None for each camera's own, or else the `bundled` one ("fast" or "best"). `strength` 0 is
-    the input and 1 the full answer; `chroma_strength` is that of colour, None for the same. `format` is the name of a writer. `levels` says in which scale it is
-    written: a low-bit sensor's own loses much of the result to rounding. `keep_hot_pixels` and
-    `keep_row_noise` put hot and dead pixels, and row noise, back on the result. Results with an estimated
-    gain below `min_gain` dB are not written. `estimate` has it said how much better the picture became, for
-    about a tenth more time; without it, a picture that would lose is not left as it was.
+    the input and 1 the full answer; `chroma_strength` is that of colour, None for the same. `format` is the
+    name of a writer. `levels` says in which scale it is written: a low-bit sensor's own loses much of the
+    result to rounding. `keep_hot_pixels` and `keep_row_noise` put hot and dead pixels, and row noise, back on
+    the result. Results with an estimated gain below `min_gain` dB are not written. `estimate` has it said how
+    much better the picture became, for about a tenth more time; without it, a picture that would lose is not
+    left as it was.
     """
 
     method: str | None = field(default=None, kw_only=True)

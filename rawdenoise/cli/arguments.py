@@ -146,8 +146,8 @@ def recipe_options(function: Command) -> Command:
         click.option("--keep-hot-pixels", is_flag=True, help="Leave hot and dead pixels in the result."),
         click.option(
             "--chroma-strength", type=click.FloatRange(0, 1),
-            help="How much of the colour noise to take away, --strength then being for the grain of luminance;"
-            " by default as much of both.",
+            help="How much of the colour noise to take away; --strength is then for the grain of luminance"
+            " alone. By default as much of both.",
         ),
         click.option(
             "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True,

@@ -61,12 +61,12 @@ class LocalDenoiser:
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a removal leaves: of the noise's variance, of its product with the error of the answer, of that error.
+    """What a removal leaves: of the noise's variance, of its product with the answer's error, and of this.
 
-    With A what takes away the noise n, the error of the written picture is (1 - A) n + A e, and e that of the
-    answer. These are tr((1 - A)'(1 - A) V), tr((1 - A)'A V J) and tr(A'A V J), relative to those where A is 1
-    in the last of them: of an even removal by s they are (1 - s)^2, s (1 - s) and s^2. The last takes the error
-    to be spread over luminance and colour as V J is, which for the posterior mean is its covariance.
+    With A what takes away, n the noise and e the answer's error, that of the written picture is
+    (1 - A) n + A e. These are tr((1 - A)'(1 - A) V) in units of tr V, and tr((1 - A)'A V J) and tr(A'A V J)
+    in units of tr(V J): of an even removal by s they are (1 - s)^2, s (1 - s) and s^2. The last takes the
+    error to be spread over luminance and colour as V J is, which for the posterior mean is its covariance.
     """
 
     noise: float
@@ -155,7 +155,7 @@ def _multiply(
 
 
 def _find_left(removal: Removal, products: Float64[np.ndarray, "5"]) -> Left:
-    """What a removal leaves; where the answer follows hardly anything, no less than either part of it does."""
+    """What a removal leaves; where the answer follows hardly anything, no less than either part does."""
     luminance = removal.luminance
     chroma = luminance if removal.chroma is None else removal.chroma
     if removal.is_even:

@@ -67,9 +67,10 @@ def assess(
 ) -> PictureQuality | None:
     """Estimate the PSNR of a denoised capture; None where it has too few sound pixels to tell.
 
-    `clean` is the full answer of `denoiser` to `planes`, with what `refinement` gave back to it. Of what it took
-    away `removal` is taken away, and that written in whole steps of `rounding`. Pixels outside `valid` (clipped, repaired), and those that are no numbers, are left out. A
-    noise model that is doubted is flagged, and nothing told in dB. The same picture has the same estimate.
+    `clean` is the answer of `denoiser` to `planes`, with what `refinement` gave back to it. Of what it took
+    away `removal` says how much is, and the result is written in whole steps of `rounding`. Pixels outside
+    `valid` (clipped, repaired), and those that are no numbers, are left out. A noise model that is doubted is
+    flagged, and nothing told in dB. The same picture has the same estimate.
     """
     model = noise.model
     if not all(0 < value < math.inf for value in (*model.shot, *model.read_variance)):

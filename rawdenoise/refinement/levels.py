@@ -1,8 +1,8 @@
 """Levels that stay: what a network takes away has no low frequencies, for noise has none that can be told.
 
 Denoised in the stabilised domain, texture becomes darker (the mean of roots is below the root of the mean),
-and a network has biases of its own. The local mean of what was taken away, over a Gaussian as wide as hundreds of
-pixels, is given back; noise has a mean, too, but of so many pixels that it is a thousandth of the variance.
+and a network has biases of its own. The local mean of what was taken away, over a Gaussian of hundreds of
+pixels, is given back; noise has a mean, too, but of so many that it is a thousandth of the variance.
 """
 
 from __future__ import annotations
@@ -156,7 +156,7 @@ def _blur(cells: Cells) -> Cells:
 
 
 def _find_kernel() -> Float32[np.ndarray, " n"]:
-    """The Gaussian in cells from its middle, narrower by the box of a cell and the triangle that interpolates."""
+    """The Gaussian in cells from its middle, narrower by a cell's box and the triangle that interpolates."""
     variance = SIGMA**2 - (CELL**2 - 1) / 12 - CELL**2 / 6
     steps = np.arange(math.ceil(3.5 * math.sqrt(variance) / CELL) + 1)
     kernel = np.exp(-0.5 * (CELL * steps) ** 2 / variance)

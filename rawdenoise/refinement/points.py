@@ -1,9 +1,9 @@
 """Points of light that stay: stars and glints stand out in all planes, and are given back what they lost.
 
-A network takes part of a faint point for noise, and rounds a bright one off. Where something no wider than what
-a lens makes of a point stands out of even surroundings, the capture itself is the better answer: its noise is
-the point's own. A hot pixel lights one pixel of one plane, so that a point stands out without its two brightest
-pixels, too, and without its brightest plane.
+A network takes part of a faint point for noise, and rounds a bright one off. Where something no wider than
+what a lens makes of a point stands out of even surroundings, the capture itself is the better answer: its
+noise is the point's own. A hot pixel lights one pixel of one plane, so that a point stands out without its
+two brightest pixels, too, and without its brightest plane.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class PointLimits:
     """From when on something is a point: how far a box is above its surroundings, all its pixels together.
 
     `all` is in sigmas of the noise, `protrusion` in spreads of the surroundings; `rest` and `planes` are the
-    sigmas that are left without the two brightest pixels, and without the brightest plane. Few photons are far
-    more often many than a Gaussian is: so many `electrons` come on top.
+    sigmas that are left without the two brightest pixels, and without the brightest plane. Few photons are
+    far more often many than a Gaussian is: so many `electrons` come on top.
     """
 
     all: float
@@ -49,7 +49,7 @@ SCALE_SIDE = 64  # packed pixels of a block that shows by how much the noise is 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """Where points were found: packed pixels, the share of each that is the capture's, and what that added."""
+    """Where points are: packed pixels, the share of each that is the capture's, and what that added."""
 
     rows: Int[np.ndarray, " n"]
     columns: Int[np.ndarray, " n"]
@@ -142,7 +142,7 @@ def _stands_out_in_all_planes(
     shot, read = (np.asarray(values, np.float32)[:, None] for values in (noise.shot, noise.read_variance))
     level = clean[:, rows, columns].reshape(4, len(scale), BOX**2).transpose(1, 0, 2)
     sigma = np.sqrt((shot * np.maximum(level, 0) + read).sum(axis=(1, 2))) * scale
-    pixels, of_planes = np.sort(excess.reshape(len(scale), -1), axis=1), excess.sum(axis=2)
+    pixels, of_planes = np.sort(excess.reshape(len(scale), 4 * BOX**2), axis=1), excess.sum(axis=2)
     broad: Bool[np.ndarray, " n"] = pixels[:, :-2].sum(axis=1) > POINT_LIMITS.rest * sigma
     return broad & (of_planes.sum(axis=1) - of_planes.max(axis=1) > POINT_LIMITS.planes * sigma)
 
@@ -160,7 +160,7 @@ def _find_around(clean: Planes, places: _Places) -> Float32[np.ndarray, "4 n"]:
 
 
 def _measure_scale(ratio: Map) -> Map:
-    """How many times more than the model's the noise is, block by block, by the median; 1 where it is less."""
+    """How many times the model's the noise is, block by block, by the median; 1 where it is less."""
     height, width = ratio.shape
     sampled = np.abs(ratio[::4, ::4])
     side = SCALE_SIDE // 4

@@ -12,6 +12,7 @@ from rawdenoise.refinement.levels import Cells, add_levels, average_levels, find
 from rawdenoise.refinement.points import Points, give_back_points
 
 Planes = Float32[np.ndarray, "4 h w"]
+Window = Float32[np.ndarray, "4 rows columns"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,9 +22,9 @@ class Refinement:
     levels: Cells
     points: Points | None
 
-    def find_answer(self, refined: Planes, rows: slice, columns: slice) -> Planes:
+    def find_answer(self, refined: Planes, rows: slice, columns: slice) -> Window:
         """The network's own answer in a window of the refined planes."""
-        answer: Planes = refined[:, rows, columns] - find_levels(self.levels, rows, columns)
+        answer: Window = refined[:, rows, columns] - find_levels(self.levels, rows, columns)
         if self.points is not None:
             inside = self.points.find_inside(rows, columns)
             place = self.points.rows[inside] - rows.start, self.points.columns[inside] - columns.start
