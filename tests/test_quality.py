@@ -368,7 +368,7 @@ def test_a_denoiser_that_answers_backwards_is_judged_too() -> None:
 
 
 def test_a_picture_that_would_lose_is_left_as_it_was() -> None:
-    raw, _, noise = simulated(1)
+    raw, _, noise = simulated(5)
     model = with_shares(a_model(noise, raw), 8)
     result = denoise(raw, model, CPU)
     assert result.quality is not None

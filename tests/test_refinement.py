@@ -25,6 +25,7 @@ from rawdenoise.refinement.points import give_back_points
 from rawdenoise.refinement.refine import refine
 from rawdenoise.refinement.removal import Removal
 from rawdenoise.simulation.scenes import make_scene
+from rawdenoise.simulation.stars import scatter_stars
 
 SPAN = 15871.0
 CAMERAS = [(0.1, 1.2), (1.0, 3.0), (8.0, 10.0), (30.0, 40.0)]  # DN per electron, DN of read noise
@@ -193,33 +194,10 @@ def test_the_divergence_of_what_is_given_back_is_known() -> None:
 # ---------------------------------------------------------------- points
 
 
-def sky(
-    seed: int, sky_level: float, full: float, side: int = 480
-) -> tuple[np.ndarray, list[tuple[int, int]]]:
-    """Electrons of stars of all colours and widths, one in every 40 x 40 pixels, and where they are."""
-    rng = np.random.default_rng(seed)
-    electrons = np.full((side, side), float(sky_level))
-    color = np.array([[0, 1], [1, 2]])[np.arange(side)[:, None] % 2, np.arange(side) % 2]
-    erf, reach, places = np.vectorize(math.erf), np.arange(-10, 11), []
-    for down in range(20, side - 19, 40):
-        for across in range(20, side - 19, 40):
-            y, x = down + rng.uniform(-5, 5), across + rng.uniform(-5, 5)
-            sigma, peak = rng.uniform(0.6, 2), full * 10 ** rng.uniform(-3, math.log10(0.9))
-            rows, columns = (
-                0.5 * (erf((edge + 1 - at) / sigma / 2**0.5) - erf((edge - at) / sigma / 2**0.5))
-                for edge, at in ((int(y) + reach, y), (int(x) + reach, x))
-            )
-            window = np.s_[int(y) - 10 : int(y) + 11, int(x) - 10 : int(x) + 11]
-            light = np.outer(rows, columns)
-            tint = rng.uniform(0.4, 1, 3)
-            electrons[window] += peak * light / light.max() * (tint / tint.max())[color[window]]
-            places.append((int(y), int(x)))
-    return electrons, places
-
-
 @pytest.mark.parametrize(("gain", "read", "level"), [(0.25, 2, 20), (1, 3, 10), (8, 10, 3), (30, 40, 1.5)])
 def test_stars_keep_their_flux_and_their_peak(gain: float, read: float, level: float) -> None:
-    electrons, places = sky(1, level, SPAN / gain)
+    rng = np.random.default_rng(1)
+    electrons, places = scatter_stars(480, 480, sky=level, full=SPAN / gain, rng=rng)
     noise = camera_noise(gain, read)
     mosaic = exposed(electrons, gain, read)
     planes = packed(mosaic)
