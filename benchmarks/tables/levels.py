@@ -55,10 +55,11 @@ def levels(lab: Lab, model: str, pictures: int, seed: int) -> Page:
     told of their gain.
     """
     settings = {"kind": "levels", "model": model, "pictures": pictures, "seed": seed}
+    net = load_bundled(model)
     means, stars, strengths = (
-        lab.result({**settings, "of": name}, lambda make=make: [*make(lab, load_bundled(model), pictures, seed)])
+        lab.result({**settings, "of": name}, lambda make=make: [*make(lab, net, pictures, seed)])
         for name, make in (("means", _means), ("stars", _stars), ("strengths", _strengths))
-    )  # fmt: skip
+    )
     head = ["camera, ISO", "worst block before, SE", "after", "worst colour before, %", "after", "dB by it"]
     star_head = [
         "K, signal to noise",
@@ -106,7 +107,7 @@ def _means(lab: Lab, model: Model, pictures: int, seed: int) -> Iterator[list[st
 def _take(
     lab: Lab, pictures: int, seed: int
 ) -> Iterator[tuple[str, NoiseModel, Iterator[tuple[Planes, Planes, Any]]]]:
-    """Each camera and ISO with its noise, and captures without row noise and defects, the truth, and sound pixels."""  # noqa: E501
+    """Each camera and ISO with its noise, and captures without artefacts, the truth, and sound pixels."""
     scenes = [linear_half(path) for path in pictures_in(lab.data / "srgb/kodak24")[:pictures]]
     for camera in published_cameras(lab.published, 4, 4):
         for iso in camera.noise:
@@ -157,11 +158,9 @@ def _stars(lab: Lab, model: Model, pictures: int, seed: int) -> Iterator[list[st
             if not ratio.size:
                 continue
             spreads = [np.sqrt(np.mean(of**2)) for of in (before, after)]
-            yield [
-                f"{gain:g}, {low} to {high}", str(ratio.size), f"{before.mean():+.3f}", f"{after.mean():+.3f}",
-                *(f"{spread:.3f}" for spread in spreads), f"{np.mean(1 / ratio):.3f}",
-                f"{flux.mean():+.3f}", f"{flux_after.mean():+.3f}",
-            ]  # fmt: skip
+            signed = [f"{of.mean():+.3f}" for of in (before, after, flux, flux_after)]
+            noisy = [f"{of:.3f}" for of in (*spreads, np.mean(1 / ratio))]
+            yield [f"{gain:g}, {low} to {high}", str(ratio.size), *signed[:2], *noisy, *signed[2:]]
 
 
 def _measure_stars(

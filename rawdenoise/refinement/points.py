@@ -25,6 +25,7 @@ RING = (5, 9)  # packed pixels: sides of the squares between which its surroundi
 STRIP_ROWS = 128  # packed rows in memory at a time
 MARGIN = 6  # packed pixels that a place depends on around it
 TAPER = (0.5, 1.0, 1.0, 1.0, 1.0, 0.5)  # of what is given back, from two before a box to two after it
+SHINES = (1.0, 3.0)  # sigmas of a packed pixel, from which a point shines there, and to which it does wholly
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class PointLimits:
     electrons: float
 
 
-POINT_LIMITS = PointLimits(all=8.0, protrusion=8.0, rest=3.5, planes=4.0, electrons=8.0)
+POINT_LIMITS = PointLimits(all=10.0, protrusion=12.0, rest=3.5, planes=4.0, electrons=8.0)
 SCALE_SIDE = 64  # packed pixels of a block that shows by how much the noise is more than the model says
 
 
@@ -76,7 +77,7 @@ def give_back_points(
     places = [*_find_places(planes, clean, noise, valid)]
     if not places:
         return None
-    rows, columns, shares = _spread(np.concatenate(places), planes.shape[1:])
+    rows, columns, shares = _spread(np.concatenate(places), clean, noise)
     lost = planes[:, rows, columns] - clean[:, rows, columns]
     added = np.where(valid[:, rows, columns], lost * shares, np.float32(0))
     clean[:, rows, columns] += added
@@ -216,17 +217,30 @@ def _is_highest(values: Map) -> Bool[np.ndarray, "h w"]:
 
 
 def _spread(
-    places: Int[np.ndarray, "n 2"], shape: tuple[int, ...]
+    places: Int[np.ndarray, "n 2"], clean: Planes, noise: NoiseModel
 ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"], Float32[np.ndarray, " m"]]:
-    """The pixels of and around boxes, each once, and the share of the capture there."""
-    height, width = shape
-    taper = np.asarray(TAPER, np.float32)
-    steps = np.arange(len(taper)) - 2
-    rows = np.broadcast_to(places[:, 0, None, None] + steps[:, None], (len(places), len(taper), len(taper)))
-    columns = np.broadcast_to(places[:, 1, None, None] + steps, rows.shape)
-    shares = np.broadcast_to(taper[:, None] * taper, rows.shape)
+    """The pixels of and around boxes, each once, and the share of the capture there.
+
+    Around a box that is as much as the point shines there: beyond it there is but noise to give back.
+    """
+    height, width = clean.shape[1:]
+    steps = np.arange(-2, BOX + 2)
+    shape = (len(places), len(steps), len(steps))
+    rows = np.broadcast_to(places[:, 0, None, None] + steps[:, None], shape)
+    columns = np.broadcast_to(places[:, 1, None, None] + steps, shape)
     inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    patch = clean[:, rows.clip(0, height - 1), columns.clip(0, width - 1)]
+    shot, read = (
+        np.asarray(values, np.float32)[:, None, None, None] for values in (noise.shot, noise.read_variance)
+    )
+    around = _find_around(clean, (places[:, 0], places[:, 1])).sum(axis=0)
+    shine = patch.sum(axis=0) - around[:, None, None]
+    shine /= np.sqrt((shot * np.maximum(patch, 0) + read).sum(axis=0))
+    taper = np.minimum(np.asarray(TAPER, np.float32)[:, None], np.asarray(TAPER, np.float32))
+    shares = taper * ((shine - SHINES[0]) / (SHINES[1] - SHINES[0])).clip(0, 1)
+    shares[:, 2 : 2 + BOX, 2 : 2 + BOX] = 1
     flat, index = np.unique(rows[inside] * width + columns[inside], return_inverse=True)
     largest = np.zeros(len(flat), np.float32)
     np.maximum.at(largest, index, shares[inside])
-    return flat // width, flat % width, largest
+    lit = largest > 0
+    return flat[lit] // width, flat[lit] % width, largest[lit]
