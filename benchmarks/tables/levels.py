@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64
-from lab.captures import Planes, take
+from lab.captures import Mask, Planes, take
 from lab.data import linear_half, pictures_in, published_cameras, true_noise
 from lab.report import Page, markdown
 from lab.store import Lab
@@ -60,7 +60,15 @@ def levels(lab: Lab, model: str, pictures: int, seed: int) -> Page:
         lab.result({**settings, "of": name}, lambda make=make: [*make(lab, net, pictures, seed)])
         for name, make in (("means", _means), ("stars", _stars), ("strengths", _strengths))
     )
-    head = ["camera, ISO", "worst block before, SE", "after", "worst colour before, %", "after", "dB by it"]
+    head = [
+        "camera, ISO",
+        "worst block before, SE",
+        "after",
+        "worst colour before, %",
+        "after",
+        "its noise",
+        "dB by it",
+    ]
     star_head = [
         "K, signal to noise",
         "stars",
@@ -88,32 +96,34 @@ def _means(lab: Lab, model: Model, pictures: int, seed: int) -> Iterator[list[st
             result = answer.copy()
             refine(planes, result, noise, valid=valid)
             error = np.sqrt(_block_means(noise.variance(clean), valid) / SIDE**2)
-            worst, shift = [], []
-            for each in (answer, result):
-                worst.append(np.nanmax(np.abs(_block_means(each - planes, valid)) / error))
-                means = [
-                    np.array([p[v].mean(dtype=np.float64) for p, v in zip(of, valid, strict=True)])
-                    for of in (each, planes)
-                ]
-                shift.append(100 * np.abs(means[0] / means[1] - 1).max())
+            worst = [np.nanmax(np.abs(_block_means(of - planes, valid)) / error) for of in (answer, result)]
+            means = _plane_means(planes, valid)
+            shift = [100 * np.abs(_plane_means(of - planes, valid) / means).max() for of in (answer, result)]
+            errors = np.sqrt(_plane_means(noise.variance(clean), valid) / valid.sum(axis=(1, 2)))
             gained = psnr(result[valid], clean[valid]) - psnr(answer[valid], clean[valid])
-            rows.append((*worst, *shift, gained))
-        *largest, _ = np.max(rows, axis=0)
-        before, after, off, off_after = largest
+            rows.append((*worst, *shift, 100 * (errors / means).max(), gained))
+        before, after, off, off_after, error, _ = np.max(rows, axis=0)
         gain = np.mean(rows, axis=0)[-1]
-        yield [name, f"{before:.1f}", f"{after:.1f}", f"{off:.3f}", f"{off_after:.3f}", f"{gain:+.3f}"]
+        colors = (f"{of:.3f}" for of in (off, off_after, error))
+        yield [name, f"{before:.1f}", f"{after:.1f}", *colors, f"{gain:+.3f}"]
+
+
+def _plane_means(planes: Planes, valid: Mask) -> Float64[np.ndarray, "4"]:
+    return np.array(
+        [plane.mean(where=sound, dtype=np.float64) for plane, sound in zip(planes, valid, strict=True)]
+    )
 
 
 def _take(
     lab: Lab, pictures: int, seed: int
-) -> Iterator[tuple[str, NoiseModel, Iterator[tuple[Planes, Planes, Any]]]]:
+) -> Iterator[tuple[str, NoiseModel, Iterator[tuple[Planes, Planes, Mask]]]]:
     """Each camera and ISO with its noise, and captures without artefacts, the truth, and sound pixels."""
     scenes = [linear_half(path) for path in pictures_in(lab.data / "srgb/kodak24")[:pictures]]
     for camera in published_cameras(lab.published, 4, 4):
         for iso in camera.noise:
             noise = true_noise(camera, iso)
 
-            def shots(camera=camera, iso=iso, noise=noise) -> Iterator[tuple[Planes, Planes, Any]]:  # type: ignore[no-untyped-def]
+            def shots(camera=camera, iso=iso, noise=noise) -> Iterator[tuple[Planes, Planes, Mask]]:  # type: ignore[no-untyped-def]
                 rng = np.random.default_rng([seed, iso])
                 for scene in scenes:
                     shot = take((EXPOSURE * scene).astype(np.float32), camera, iso, rng)
@@ -123,7 +133,7 @@ def _take(
             yield f"{camera.camera.model}, {iso}", noise, shots()
 
 
-def _block_means(planes: Planes, valid: Any) -> Float64[np.ndarray, "4 rows columns"]:
+def _block_means(planes: Planes, valid: Mask) -> Float64[np.ndarray, "4 rows columns"]:
     height, width = (length // SIDE * SIDE for length in planes.shape[1:])
     shape = (4, height // SIDE, SIDE, width // SIDE, SIDE)
     sums, counts = (
