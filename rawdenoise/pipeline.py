@@ -42,7 +42,7 @@ from rawdenoise.quality.gain import UNKNOWN_VARIANCE_ERROR, ClaimedNoise, assess
 from rawdenoise.quality.picture_quality import PictureQuality
 from rawdenoise.recipe import Recipe
 from rawdenoise.refinement.refine import refine
-from rawdenoise.refinement.removal import Removal
+from rawdenoise.refinement.removal import Removal, blend
 
 log = logging.getLogger(__name__)
 
@@ -310,27 +310,6 @@ def _ask_for_less(device: torch.device, tiles: Tiles) -> tuple[torch.device, Til
         return device, replace(tiles, size=tiles.size // 2)
     log.warning("the GPU has not the memory for tiles of %d: going on with the CPU", tiles.size)
     return torch.device("cpu"), Tiles()
-
-
-def blend(
-    planes: Float32[np.ndarray, "4 h w"],
-    clean: Float32[np.ndarray, "4 h w"],
-    removal: Removal,
-    *,
-    sound: Bool[np.ndarray, "4 h w"] | None = None,
-) -> Float32[np.ndarray, "4 h w"]:
-    """Mix the capture and its denoised version; of luminance, `1 - strength` of what it was is left.
-
-    Where colour is taken away more or less than luminance, only `sound` greens say what luminance is.
-    """
-    if not removal.is_even:
-        return planes - removal.take(planes - clean, sound=sound)
-    if removal.luminance == 1:
-        return clean
-    mixed = clean - planes
-    mixed *= np.float32(removal.luminance)
-    mixed += planes
-    return mixed
 
 
 def write(denoised: Denoised, output: Path, *, format: str = Format.DNG, replace: bool = True) -> Path:

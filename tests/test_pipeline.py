@@ -22,9 +22,9 @@ from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, MeasurementMethod, ProfilePoint
-from rawdenoise.pipeline import _ask_for_less, blend, denoise, denoise_planes, find_known_defects, find_noise
+from rawdenoise.pipeline import _ask_for_less, denoise, denoise_planes, find_known_defects, find_noise
 from rawdenoise.recipe import Recipe
-from rawdenoise.refinement.removal import Removal
+from rawdenoise.refinement.removal import Removal, blend
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
 

@@ -72,6 +72,27 @@ class Removal:
         return tuple(pairs)
 
 
+def blend(
+    planes: Planes,
+    clean: Planes,
+    removal: Removal,
+    *,
+    sound: Bool[np.ndarray, "4 h w"] | None = None,
+) -> Planes:
+    """Mix the capture and its denoised version; of luminance, `1 - strength` of what it was is left.
+
+    Where colour is taken away more or less than luminance, only `sound` greens say what luminance is.
+    """
+    if not removal.is_even:
+        return planes - removal.take(planes - clean, sound=sound)
+    if removal.luminance == 1:
+        return clean
+    mixed = clean - planes
+    mixed *= np.float32(removal.luminance)
+    mixed += planes
+    return mixed
+
+
 def _average_greens(greens: Float32[np.ndarray, "2 h w"]) -> Iterator[Float32[np.ndarray, "h w"]]:
     """The mean of the four greens next to each red, then of those next to each blue."""
     first, second = greens  # to the right of red and above blue; below red and to the left of blue
