@@ -41,6 +41,8 @@ from rawdenoise.quality.divergence import LocalDenoiser
 from rawdenoise.quality.gain import UNKNOWN_VARIANCE_ERROR, ClaimedNoise, assess
 from rawdenoise.quality.picture_quality import PictureQuality
 from rawdenoise.recipe import Recipe
+from rawdenoise.refinement.refine import refine
+from rawdenoise.refinement.removal import Removal, blend
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +93,9 @@ def denoise(
         ProfileError: the noise profile of this camera cannot be understood.
         Stopped: `stop` answered true.
     """
-    scale = find_output_scale(raw, recipe.levels, strength=recipe.strength)
+    scale = find_output_scale(raw, recipe.levels, strength=recipe.largest_strength)
     like = scale_levels(raw, scale)
-    if recipe.strength == 0:
+    if recipe.takes_nothing:
         return leave_untouched(like)
     if model is None:
         raise ModelMissingError(f"{raw.source}: no model to denoise with")
@@ -114,8 +116,8 @@ def denoise(
     saturation = scale * saturation_level(raw)
     # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
     named = find_named_bad_pixels(raw)
-    image = unpack(blend(planes, clean, recipe.strength), like, saturation=saturation, keep=named)
-    provenance = _describe_provenance(model, evidence.noise, recipe.strength, quality)
+    image = unpack(clean, like, saturation=saturation, keep=named)
+    provenance = _describe_provenance(model, evidence.noise, find_removal(raw, recipe), quality)
     return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
 
 
@@ -154,12 +156,17 @@ def _clean_and_judge(
     known: Bool[np.ndarray, "4 h w"] | None,
     on_stage: OnStage,
 ) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
-    """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept."""
-    scale = find_output_scale(raw, recipe.levels, strength=recipe.strength)
+    """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept.
+
+    What comes out is what is to be written, of the strengths that were asked for.
+    """
+    scale = find_output_scale(raw, recipe.levels, strength=recipe.largest_strength)
     unclipped = ~find_clipped(raw)
     sound = remove_artefacts(planes, evidence.noise, valid=unclipped, known=known)
     start = time.perf_counter()
     clean = run(sound.planes, on_share=partial(on_stage, Stage.DENOISE))
+    valid, removal = unclipped & ~sound.defects, find_removal(raw, recipe)
+    refinement = refine(sound.planes, clean, evidence.noise, valid=valid)
     quality = None
     if recipe.estimate:
         quality = assess(
@@ -167,8 +174,9 @@ def _clean_and_judge(
             clean,
             ClaimedNoise(evidence.noise, evidence.error, doubted=bool(evidence.doubt)),
             LocalDenoiser(run, *reach),
-            valid=unclipped & ~sound.defects,
-            strength=recipe.strength,
+            valid=valid,
+            refinement=refinement,
+            removal=removal,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
             on_share=partial(on_stage, Stage.JUDGE),
         )
@@ -177,7 +185,13 @@ def _clean_and_judge(
         clean = add_rows(clean, sound.offsets)
     if recipe.keep_hot_pixels:
         np.copyto(clean, planes, where=sound.defects)
-    return clean, quality, network_s
+    return blend(planes, clean, removal, sound=valid), quality, network_s
+
+
+def find_removal(raw: RawImage, recipe: Recipe) -> Removal:
+    """What a recipe takes away of a capture, whose white balance says what is grey."""
+    red, _, blue = raw.color.neutral
+    return Removal(recipe.strength, recipe.chroma_strength, (red, blue))
 
 
 def name_camera_after(raw: RawImage, model: Model | Method) -> RawImage:
@@ -298,18 +312,6 @@ def _ask_for_less(device: torch.device, tiles: Tiles) -> tuple[torch.device, Til
     return torch.device("cpu"), Tiles()
 
 
-def blend(
-    planes: Float32[np.ndarray, "4 h w"], clean: Float32[np.ndarray, "4 h w"], strength: float
-) -> Float32[np.ndarray, "4 h w"]:
-    """Mix the capture and its denoised version; noise left behind is `1 - strength` of what it was."""
-    if strength == 1:
-        return clean
-    mixed = clean - planes
-    mixed *= np.float32(strength)
-    mixed += planes
-    return mixed
-
-
 def write(denoised: Denoised, output: Path, *, format: str = Format.DNG, replace: bool = True) -> Path:
     """Write a result whole or not at all, checked by reading it back; return where it is.
 
@@ -378,18 +380,16 @@ def _identify(model: Model | Method) -> tuple[str, str]:
 
 
 def _describe_provenance(
-    model: Model | Method, noise: NoiseModel, strength: float, quality: PictureQuality | None
+    model: Model | Method, noise: NoiseModel, removal: Removal, quality: PictureQuality | None
 ) -> Provenance:
-    left = (1 - strength) ** 2
     id, digest = _identify(model)
     return Provenance(
         version=__version__,
         method=model.name if isinstance(model, Method) else model.card.objective,
-        strength=strength,
+        strength=removal.luminance,
         model_id=id,
         model_digest=digest,
-        noise_left=tuple((left * s, left * r) for s, r in zip(noise.shot, noise.read_variance, strict=True))
-        if left
-        else None,
+        noise_left=removal.leave(noise) if removal.leaves_any else None,
         gain_db=None if quality is None or not quality.told else quality.gain_db,
+        chroma_strength=removal.chroma,
     )

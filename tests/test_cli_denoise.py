@@ -227,7 +227,7 @@ def test_flagged_pictures_are_named_in_the_summary(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_would_lose_is_written_as_it_was_and_named(tmp_path: Path) -> None:
-    raw, _, noise = simulated(1)
+    raw, _, noise = simulated(5)
     tag = {Code.NoiseProfile: numbers_tag(DOUBLE, noise.shot[0], noise.read_variance[0])}
     raw = replace(raw, metadata=Metadata(is_dng=True, root=tag))
     source = tmp_path / "a.dng"

@@ -22,8 +22,9 @@ from rawdenoise.nets import NETS, build_net
 from rawdenoise.noise.iso_noise import IsoNoise
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.profile import CameraProfile, KnownDefects, MeasurementMethod, ProfilePoint
-from rawdenoise.pipeline import _ask_for_less, blend, denoise, denoise_planes, find_known_defects, find_noise
+from rawdenoise.pipeline import _ask_for_less, denoise, denoise_planes, find_known_defects, find_noise
 from rawdenoise.recipe import Recipe
+from rawdenoise.refinement.removal import Removal, blend
 
 NOISE = NoiseModel((2e-3,) * 4, (1e-5,) * 4)
 
@@ -102,8 +103,8 @@ def test_tiles_change_nothing_measurable(name: str) -> None:
 def test_strength_mixes_what_was_and_what_came_out() -> None:
     rng = np.random.default_rng(0)
     planes, clean = rng.random((2, 4, 8, 8), np.float32)
-    np.testing.assert_allclose(blend(planes, clean, 0.25), 0.75 * planes + 0.25 * clean, atol=1e-6)
-    assert np.array_equal(blend(planes, clean, 1), clean)
+    np.testing.assert_allclose(blend(planes, clean, Removal(0.25)), 0.75 * planes + 0.25 * clean, atol=1e-6)
+    assert np.array_equal(blend(planes, clean, Removal()), clean)
 
 
 def test_the_noise_is_the_model_s_at_its_isos_and_the_capture_s_own_elsewhere() -> None:

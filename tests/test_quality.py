@@ -4,6 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from rawdenoise.quality.gain import ClaimedNoise, assess
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.quality.picture_quality import Flag, PictureQuality
 from rawdenoise.recipe import Recipe
+from rawdenoise.refinement.removal import Removal
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.simulation.simulated_camera import SIMULATED_IMX385, capture
 
@@ -70,7 +72,7 @@ def judged(
     valid: np.ndarray | None = None,
     variance_error: float = 0.01,
     doubted: bool = False,
-    **written: float,
+    **written: Any,
 ) -> PictureQuality:
     claimed = ClaimedNoise(noise, variance_error, doubted)
     valid = np.ones(planes.shape, bool) if valid is None else valid
@@ -125,7 +127,7 @@ def test_the_risk_of_a_linear_denoiser_is_estimated_without_bias(strength: float
     bias = float(np.mean((box(clean) - clean) ** 2))
     left = (1 - strength + strength / 9) ** 2 + 8 * (strength / 9) ** 2
     risk = left * 4e-4 + strength**2 * bias
-    found = [judged(with_noise(clean, FLAT, seed), FLAT, box, strength=strength) for seed in range(4)]
+    found = [judged(with_noise(clean, FLAT, seed), FLAT, box, removal=Removal(strength)) for seed in range(4)]
     before, after = (
         np.mean([getattr(each, name) for each in found]) for name in ("psnr_before", "psnr_after")
     )
@@ -350,7 +352,7 @@ def test_whatever_comes_there_is_a_number_or_none(
 
     quality = assess(
         planes, clean, ClaimedNoise(NoiseModel((noise,) * 4, (noise,) * 4), 0.1), local(denoiser),
-        valid=np.ones(planes.shape, bool), strength=strength, rounding=1e-4,
+        valid=np.ones(planes.shape, bool), removal=Removal(strength), rounding=1e-4,
     )  # fmt: skip
     assert is_sane(quality), quality
 
@@ -358,7 +360,7 @@ def test_whatever_comes_there_is_a_number_or_none(
 def test_a_denoiser_that_answers_backwards_is_judged_too() -> None:
     planes = with_noise(waves(), FLAT)
     backwards = local(lambda part: -3 * part)
-    quality = assess(planes, -3 * planes, ClaimedNoise(FLAT), backwards, valid=ALL, strength=0.1)
+    quality = assess(planes, -3 * planes, ClaimedNoise(FLAT), backwards, valid=ALL, removal=Removal(0.1))
     assert is_sane(quality)
 
 
@@ -366,7 +368,7 @@ def test_a_denoiser_that_answers_backwards_is_judged_too() -> None:
 
 
 def test_a_picture_that_would_lose_is_left_as_it_was() -> None:
-    raw, _, noise = simulated(1)
+    raw, _, noise = simulated(5)
     model = with_shares(a_model(noise, raw), 8)
     result = denoise(raw, model, CPU)
     assert result.quality is not None

@@ -34,6 +34,7 @@ from rawdenoise.quality.divergence import LocalDenoiser
 from rawdenoise.quality.gain import ClaimedNoise, assess
 from rawdenoise.quality.metrics import psnr
 from rawdenoise.quality.picture_quality import PictureQuality
+from rawdenoise.refinement.refine import refine
 from rawdenoise.simulation.scenes import make_scene
 from rawdenoise.training.drawn_scenes import paint_scenes
 from rawdenoise.training.loop import fit
@@ -168,7 +169,9 @@ def _judge(picture: Picture, net: StabilizedDenoiser, noise: NoiseModel, error: 
         )
 
     clean, claimed = run(sound.planes), ClaimedNoise(noise, error)
-    quality = assess(sound.planes, clean, claimed, LocalDenoiser(run, net.halo, net.multiple), valid=valid)
+    refinement = refine(sound.planes, clean, noise, valid=valid)
+    local = LocalDenoiser(run, net.halo, net.multiple)
+    quality = assess(sound.planes, clean, claimed, local, valid=valid, refinement=refinement)
     assert quality is not None  # simulated pictures are not clipped all over
     before, after = (psnr(planes[valid], shot.clean[valid]) for planes in (sound.planes, clean))
     return Judged(quality, before, after)

@@ -106,7 +106,7 @@ def make_steps(
         if signing is not None:
             signing.keep(path, raw.source_digest)
         notes = list_compromises(raw) if recipe.format == Format.DNG else ()
-        notes_of_levels = level_notes(raw, recipe.levels, strength=recipe.strength)
+        notes_of_levels = level_notes(raw, recipe.levels, strength=recipe.largest_strength)
         return replace(raw, notes=(*raw.notes, *notes, *notes_of_levels))
 
     def denoise_one(raw: RawImage, stop: Stop) -> Denoised:

@@ -68,19 +68,22 @@ def choose_denoisers(
     Raises:
         SetupError: the device or the method is absent. ModelError: the model asked for is missing or broken.
     """
-    if recipe.strength:
+    if not recipe.takes_nothing:
         pick_device(device)
-    if recipe.strength and recipe.method is not None:
+    if not recipe.takes_nothing and recipe.method is not None:
         method = load_method(recipe.method)
         return lambda camera: method
-    return choose_by_camera(models, id=recipe.model, bundled=recipe.bundled, strength=recipe.strength)
+    return choose_by_camera(models, id=recipe.model, bundled=recipe.bundled, strength=recipe.largest_strength)
 
 
 def plan_batch(request: DenoiseRequest, stores: Stores, digests: Digests) -> list[FileJob]:
     """Say which files are to be done and which output each one gets; nothing is written or decoded."""
     recipe, layout = request.recipe, request.layout
     current = list_current_models(
-        stores.models, id=recipe.model or recipe.method, bundled=recipe.bundled, strength=recipe.strength
+        stores.models,
+        id=recipe.model or recipe.method,
+        bundled=recipe.bundled,
+        strength=recipe.largest_strength,
     )
     mirror = mirror_of(request.inputs, request.root, is_list=request.is_list)
     return plan(
@@ -119,7 +122,7 @@ def denoise_batch(
     models = choose_denoisers(recipe, stores.models, device=request.device)
     _prepare_folders(request.output, jobs)
     planned = [job.source for job in jobs if job.status is Status.PLANNED]
-    is_cpu = not recipe.strength or pick_device(request.device).type == "cpu"
+    is_cpu = recipe.takes_nothing or pick_device(request.device).type == "cpu"
     expected = expect_seconds(recipe, is_cpu=is_cpu)
     meter = BatchMeter({path: _find_size(path) for path in planned}, len(jobs), expected, on_progress)
     steps = make_steps(

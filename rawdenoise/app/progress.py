@@ -59,7 +59,7 @@ def expect_seconds(recipe: Recipe, *, is_cpu: bool) -> StageSeconds:
 
     It shapes the way from 0 to 1 within a file; how long that takes is measured while it runs.
     """
-    if not recipe.strength:
+    if recipe.takes_nothing:
         return StageSeconds(1.0, 0.1, 0.0, 1.6)
     network = (20.0 if "best" in (recipe.bundled, recipe.model) else 8.7) if is_cpu else 1.5
     return StageSeconds(1.0, network, 0.16 if recipe.estimate else 0.0, 1.6)

@@ -193,6 +193,7 @@ class Metadata:
 class Provenance:
     """What was done to a picture, as its output says it (XMP, Software, NoiseReductionApplied).
 
+    `strength` is that for luminance, and for colour where `chroma_strength` is None.
     `noise_left` is the (shot, read_variance) pair per plane (R, G1, G2, B) that remains after denoising,
     on the packed scale, or None where it is not known. `gain_db` is the estimated gain in PSNR.
     `source_digest` (SHA-256 of the source's content), `source_name` (its file's) and `recipe` say of what it
@@ -209,6 +210,12 @@ class Provenance:
     source_digest: str = ""
     recipe: str = ""
     source_name: str = ""
+    chroma_strength: float | None = None
+
+    @property
+    def largest_strength(self) -> float:
+        """How much of any noise was taken away; 0 where nothing was done."""
+        return max(self.strength, self.chroma_strength or 0.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -144,6 +144,11 @@ def recipe_options(function: Command) -> Command:
         click.option("--keep-row-noise", is_flag=True, help="Leave the offsets of whole rows in the result."),
         click.option("--keep-hot-pixels", is_flag=True, help="Leave hot and dead pixels in the result."),
         click.option(
+            "--chroma-strength", type=click.FloatRange(0, 1),
+            help="How much of the colour noise to take away; --strength is then for the grain of luminance"
+            " alone. By default as much of both.",
+        ),
+        click.option(
             "--strength", type=click.FloatRange(0, 1), default=1.0, show_default=True,
             help="How much of the noise to take away; 0 leaves every pixel as it is and needs no model.",
         ),
@@ -173,6 +178,7 @@ def make_recipe(options: Mapping[str, Any], *, estimate: bool = True) -> Recipe:
         "model",
         "bundled",
         "strength",
+        "chroma_strength",
         "format",
         "keep_hot_pixels",
         "keep_row_noise",

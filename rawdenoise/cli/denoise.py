@@ -118,7 +118,9 @@ def command(ctx: click.Context, /, paths: tuple[Path, ...], **options: Any) -> N
     report = BatchReport(as_json=options["as_json"] or caller.wants_results, caller=caller)
     if options["dry_run"]:
         ctx.exit(report.show_plan(plan))
-    if request.recipe.min_gain is not None and not (request.recipe.estimate and request.recipe.strength):
+    if request.recipe.min_gain is not None and not (
+        request.recipe.estimate and request.recipe.largest_strength
+    ):
         raise click.UsageError("--min-gain needs an estimate: no --no-estimate, and a --strength above 0")
     resumes = options["if_exists"] == "skip"
     start = partial(

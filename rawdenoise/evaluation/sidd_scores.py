@@ -32,6 +32,7 @@ from rawdenoise.noise.model import NoiseModel
 from rawdenoise.noise.profiles.store import ProfileStore
 from rawdenoise.pipeline import denoise_planes, gather_evidence
 from rawdenoise.quality.metrics import psnr, ssim
+from rawdenoise.refinement.refine import refine
 from rawdenoise.training.crops import mosaic_rggb, pack_rggb
 
 MEGAPIXEL = 1024 * 1024  # as the benchmark's own code counts
@@ -130,9 +131,9 @@ def denoise_scene(
     judged = (time.perf_counter() - start) * len(clean) / len(blocks)
     start = time.perf_counter()
     for noisy, valid, out in zip(planes[:limit], unclipped[:limit], mirror(clean, scene.cfa), strict=True):
-        signal = denoise_planes(
-            remove_artefacts(noisy, noise, valid=valid).planes, noise, model, device=device
-        )
+        sound = remove_artefacts(noisy, noise, valid=valid)
+        signal = denoise_planes(sound.planes, noise, model, device=device)
+        refine(sound.planes, signal, noise, valid=valid & ~sound.defects)
         out[:] = mosaic_rggb(np.where(valid, signal, noisy).clip(0, 1))
     return DenoisedScene(clean, model.card.id, evidence.kind, judged + time.perf_counter() - start)
 

@@ -24,8 +24,11 @@ from rawdenoise.quality.block_sums import (
     sum_in_blocks,
     trim_to_blocks,
 )
+from rawdenoise.refinement.refine import Refinement
+from rawdenoise.refinement.removal import Removal
 
 PROBE_SEED = 20
+ALL_REMOVED = Removal()
 PROBE_SIGMAS = 0.05  # by which a capture is moved
 LARGEST_SIGNAL = 1e9  # whose squares are numbers still; what is beyond is no signal
 
@@ -56,14 +59,33 @@ class LocalDenoiser:
     multiple: int
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What a removal leaves: of the noise's variance, of its product with the answer's error, and of this.
+
+    With A what takes away, n the noise and e the answer's error, that of the written picture is
+    (1 - A) n + A e. These are tr((1 - A)'(1 - A) V) in units of tr V, and tr((1 - A)'A V J) and tr(A'A V J)
+    in units of tr(V J): of an even removal by s they are (1 - s)^2, s (1 - s) and s^2. The last takes the
+    error to be spread over luminance and colour as V J is, which for the posterior mean is its covariance.
+    """
+
+    noise: float
+    product: float
+    error: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ProbedBlocks:
-    """Blocks that were probed: where, in which group of neighbours, and the sums of V dg/dy and of V."""
+    """Blocks that were probed: where, in which group of neighbours, and the sums of V dg/dy and of V.
+
+    `left` is what the removal leaves.
+    """
 
     block: Int[np.ndarray, "n 2"]
     group: Int[np.ndarray, " n"]
     divergence: Float64[np.ndarray, " n"]
     variance: Float64[np.ndarray, " n"]
+    left: Left
 
 
 def probe_blocks(
@@ -72,28 +94,39 @@ def probe_blocks(
     noise: NoiseModel,
     denoiser: LocalDenoiser,
     valid: Bool[np.ndarray, "4 h w"],
+    *,
+    refinement: Refinement | None = None,
+    removal: Removal = ALL_REMOVED,
     on_share: OnShare = unheard,
 ) -> ProbedBlocks:
-    """Ask how the answer changes with the capture: in tiles all over it, or everywhere where that is less."""
+    """Ask how the answer changes with the capture: in tiles all over it, or everywhere where that is less.
+
+    `clean` is the answer of `denoiser`, to which `refinement` has given back some.
+    """
     rng = np.random.default_rng(PROBE_SEED)
-    parts, tiles = [], list(_choose_tiles(planes.shape, denoiser))
+    parts, products, tiles = [], np.zeros(5), list(_choose_tiles(planes.shape, denoiser))
     for group, (rows, columns) in enumerate(tiles):
         window = tuple(_add_halo(span, length, denoiser)
                        for span, length in zip((rows, columns), planes.shape[1:], strict=True))  # fmt: skip
         part = planes[:, *window]
         signs = rng.integers(0, 2, part.shape, np.int8).astype(np.float32) * 2 - 1
-        disturbed = denoiser.denoise(part + np.float32(PROBE_SIGMAS) * signs * np.sqrt(noise.variance(part)))
+        disturbance = np.float32(PROBE_SIGMAS) * signs * np.sqrt(noise.variance(part))
+        disturbed = denoiser.denoise(part + disturbance)
+        answer = clean[:, *window] if refinement is None else refinement.find_answer(clean, *window)
+        answered = find_signals(disturbed)
+        moved = np.where(answered, disturbed, answer) - answer
+        if refinement is not None:
+            moved = refinement.follow(disturbance, moved, valid[:, *window] & answered, *window)
         inside = np.s_[
             :,
             rows.start - window[0].start : rows.stop - window[0].start,
             columns.start - window[1].start : columns.stop - window[1].start,
         ]
-        here = clean[:, rows, columns]
-        variance = noise.variance(here)
-        answered = find_signals(disturbed[inside])
-        moved = np.where(answered, disturbed[inside], here) - here
-        change = np.sqrt(variance) * signs[inside] * moved / np.float32(PROBE_SIGMAS)
-        sound = valid[:, rows, columns] & answered
+        variance = noise.variance(clean[:, rows, columns])
+        change = np.sqrt(variance) * signs[inside] * moved[inside] / np.float32(PROBE_SIGMAS)
+        sound = valid[:, rows, columns] & answered[inside]
+        if not removal.is_even:
+            products += _multiply(disturbance, moved, removal, inside, sound)
         sums = [sum(sum_in_blocks(plane) for plane in term * sound) for term in (change, variance)]
         down, across = np.mgrid[rows.start // BLOCK_SIDE : rows.stop // BLOCK_SIDE,
                                 columns.start // BLOCK_SIDE : columns.stop // BLOCK_SIDE]  # fmt: skip
@@ -103,7 +136,35 @@ def probe_blocks(
     place, group_of, divergence, variance_sum = (np.concatenate(part) for part in zip(*parts, strict=True))
     if len(parts) == 1:
         group_of = np.arange(len(place))
-    return ProbedBlocks(place, group_of, divergence, variance_sum)
+    return ProbedBlocks(place, group_of, divergence, variance_sum, _find_left(removal, products))
+
+
+def _multiply(
+    disturbance: Planes,
+    moved: Planes,
+    removal: Removal,
+    inside: tuple[slice, slice, slice],
+    sound: Bool[np.ndarray, "4 h w"],
+) -> Float64[np.ndarray, "5"]:
+    """Sum u u', l l', u d, l Ad and Au Ad, u being the disturbance, d what it moves, l what is left of u."""
+    taken, moved_taken = removal.take(disturbance)[inside], removal.take(moved)[inside]
+    own = disturbance[inside]
+    left = own - taken
+    pairs = ((own, own), (left, left), (own, moved[inside]), (left, moved_taken), (taken, moved_taken))
+    return np.array([float((one * other).sum(where=sound, dtype=np.float64)) for one, other in pairs])
+
+
+def _find_left(removal: Removal, products: Float64[np.ndarray, "5"]) -> Left:
+    """What a removal leaves; where the answer follows hardly anything, no less than either part does."""
+    luminance = removal.luminance
+    chroma = luminance if removal.chroma is None else removal.chroma
+    if removal.is_even:
+        return Left((1 - luminance) ** 2, luminance * (1 - luminance), luminance**2)
+    noise, left, followed, product, error = products.tolist()
+    if not followed > 1e-3 * noise > 0:
+        least, most = sorted((luminance, chroma))
+        return Left((1 - least) ** 2, most * (1 - least), most**2)
+    return Left(left / noise, product / followed, error / followed)
 
 
 def find_signals(planes: Planes) -> Bool[np.ndarray, "4 h w"]:

@@ -25,9 +25,18 @@ from jaxtyping import Bool
 from rawdenoise.inference.stages import OnShare, unheard
 from rawdenoise.noise.model import NoiseModel
 from rawdenoise.quality.block_sums import BlockSums, Planes, sum_blocks, trim_to_blocks
-from rawdenoise.quality.divergence import LocalDenoiser, find_signals, probe_blocks, spread_divergence
+from rawdenoise.quality.divergence import (
+    ALL_REMOVED,
+    Left,
+    LocalDenoiser,
+    find_signals,
+    probe_blocks,
+    spread_divergence,
+)
 from rawdenoise.quality.flags import ResidualFit, fit_residual, raise_flags
 from rawdenoise.quality.picture_quality import Flag, PictureQuality
+from rawdenoise.refinement.refine import Refinement
+from rawdenoise.refinement.removal import Removal
 
 MINIMUM_PIXELS = 1024  # sound ones, below which nothing is said
 DIVERGENCE_ERROR = 0.2  # relative standard error of D as an estimate; 0.11 on pictures like those learnt from
@@ -51,15 +60,17 @@ def assess(
     denoiser: LocalDenoiser,
     *,
     valid: Bool[np.ndarray, "4 h w"],
-    strength: float = 1.0,
+    refinement: Refinement | None = None,
+    removal: Removal = ALL_REMOVED,
     rounding: float = 0.0,
     on_share: OnShare = unheard,
 ) -> PictureQuality | None:
     """Estimate the PSNR of a denoised capture; None where it has too few sound pixels to tell.
 
-    `clean` is the full answer of `denoiser` to `planes`, of which `strength` is written, in whole steps of
-    `rounding`. Pixels outside `valid` (clipped, repaired), and those that are no numbers, are left out. A
-    noise model that is doubted is flagged, and nothing told in dB. The same picture has the same estimate.
+    `clean` is the answer of `denoiser` to `planes`, with what `refinement` gave back to it. Of what it took
+    away `removal` says how much is, and the result is written in whole steps of `rounding`. Pixels outside
+    `valid` (clipped, repaired), and those that are no numbers, are left out. A noise model that is doubted is
+    flagged, and nothing told in dB. The same picture has the same estimate.
     """
     model = noise.model
     if not all(0 < value < math.inf for value in (*model.shot, *model.read_variance)):
@@ -73,13 +84,15 @@ def assess(
         return None
     sums = sum_blocks(planes, clean, model, valid)
     strata = sums.rank_by_structure()
-    probed = probe_blocks(planes, clean, model, denoiser, valid, on_share)
+    probed = probe_blocks(
+        planes, clean, model, denoiser, valid, refinement=refinement, removal=removal, on_share=on_share
+    )
     shares, divergence_error = spread_divergence(sums, strata, probed)
     divergence = float((sums.variance * shares[strata]).sum())
     residual_fit = fit_residual(sums, strata, shares)
     quality = _estimate(
         sums, divergence, divergence_error, residual_fit,
-        strength=strength, variance_error=residual_fit.confirm(noise.variance_error), rounding=rounding,
+        left=probed.left, variance_error=residual_fit.confirm(noise.variance_error), rounding=rounding,
     )  # fmt: skip
     return _distrust(quality) if noise.doubted else quality
 
@@ -90,7 +103,7 @@ def _estimate(
     divergence_error: float,
     residual_fit: ResidualFit,
     *,
-    strength: float,
+    left: Left,
     variance_error: float,
     rounding: float,
 ) -> PictureQuality:
@@ -109,10 +122,9 @@ def _estimate(
     error = max(weight * stein + (1 - weight) * own, own / 4)
     error_error = math.sqrt(weight) * unsure
 
-    left = 1 - strength  # of the noise, beside what the network leaves
-    known = max(left**2 * before + 2 * strength * left * divergence, 0.0)
-    after = known + strength**2 * error + sums.pixels * rounding**2 / 12
-    after_error = math.hypot(strength**2 * error_error, known * variance_error)
+    known = max(left.noise * before + 2 * left.product * divergence, 0.0)
+    after = known + left.error * error + sums.pixels * rounding**2 / 12
+    after_error = math.hypot(left.error * error_error, known * variance_error)
     gain = DECIBELS * math.log(before / after)
     reach = 1.96 * DECIBELS * (after_error / after + variance_error)
     quality = PictureQuality(

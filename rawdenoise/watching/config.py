@@ -158,6 +158,7 @@ def _at_least(least: float) -> Meta:
 
 Folder = Annotated[str, Meta(min_length=1, pattern=r"\A[^\0]*\Z", description="a path")]
 Flag = Annotated[bool, Meta(description="true or false")]
+Share = Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
 Count = Annotated[int, Meta(ge=1, description="a whole number of at least 1")]
 
 
@@ -165,7 +166,8 @@ class _Recipe(TypedDict, total=False):
     method: Text
     model: Text
     bundled: Literal["fast", "best"]
-    strength: Annotated[float, Meta(ge=0, le=1, description="a number from 0 to 1")]
+    strength: Share
+    chroma_strength: Share
     format: Text
     levels: Annotated[OutputLevels, Meta(description=f"one of {', '.join(OutputLevels)}")]
     keep_hot_pixels: Flag

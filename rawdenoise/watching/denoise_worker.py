@@ -110,7 +110,7 @@ class Worker:
         base = {load_bundled(recipe.bundled).card.id}
 
         def is_current(job: QueuedJob) -> bool:
-            is_any_right = bool(recipe.model or recipe.method) or not recipe.strength
+            is_any_right = bool(recipe.model or recipe.method) or recipe.takes_nothing
             return is_any_right or job.model_id in own.get(job.camera, base)
 
         return self._ledger.requests.redo(root.output, recipe.digest, self._clock(), is_current)

@@ -86,7 +86,7 @@ class Trainer:
                 root.train == "never"
                 or recipe.model
                 or recipe.method
-                or not recipe.strength
+                or recipe.takes_nothing
                 or (root.train == "idle" and not rested)
             ):
                 continue

@@ -294,7 +294,7 @@ def _raw_tags(image: RawImage, provenance: Provenance) -> Ifd:
     source = image.metadata
     gone = PIXEL_CODES | STALE_CODES | POINTER_CODES | EXIF_CODES | NOISE_CODES
     gone |= _codes_said_by_neutral(image)
-    if provenance.strength > 0:
+    if provenance.largest_strength > 0:
         gone |= {Code.ImageStats}  # of the former pixels
     kept = {code: tag for code, tag in source.raw.items() if source.is_dng and code not in gone}
     if source.raw == source.root:

@@ -20,7 +20,7 @@ def noise_tags(image: RawImage, provenance: Provenance) -> tuple[Ifd, Ifd]:
     source = image.metadata
     root, raw = (source.root, source.raw) if source.is_dng else (NO_TAGS, NO_TAGS)
     applied = _applied_tags(provenance, root, raw, stated=not source.is_dng)
-    if provenance.strength == 0:
+    if provenance.largest_strength == 0:
         return ({**_profile_in(root), **applied}, {**_profile_in(raw), **applied})
     left = _noise_left(image, provenance)
     both = applied if left is None else {**applied, Code.NoiseProfile: left}
@@ -35,11 +35,11 @@ def _applied_tags(provenance: Provenance, root: Ifd, raw: Ifd, *, stated: bool) 
     """NoiseReductionApplied, never lowered; `stated` where the output says that nothing was applied, too."""
     tags = [tags[Code.NoiseReductionApplied] for tags in (root, raw) if Code.NoiseReductionApplied in tags]
     former = max(tags, key=_amount, default=None)
-    if former is not None and _amount(former) >= provenance.strength:
+    if former is not None and _amount(former) >= provenance.largest_strength:
         return {Code.NoiseReductionApplied: former}
-    if former is None and not stated and provenance.strength == 0:
+    if former is None and not stated and provenance.largest_strength == 0:
         return {}
-    return {Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength)}
+    return {Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.largest_strength)}
 
 
 def _amount(tag: Tag) -> float:
@@ -57,7 +57,7 @@ def _noise_left(image: RawImage, provenance: Provenance) -> Tag | None:
     if provenance.noise_left is not None:
         red, green1, green2, blue = (np.array(pair, float) for pair in provenance.noise_left)
         left = np.concatenate([red, (green1 + green2) / 2, blue])
-    elif provenance.strength == 1:
+    elif provenance.strength == 1 and provenance.chroma_strength in (None, 1):
         left = np.zeros(6)
     else:
         return None

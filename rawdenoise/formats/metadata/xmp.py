@@ -59,7 +59,7 @@ def add_provenance(
     sequence.extend(entries)
     if identity is not None:
         _identify(read.rdf, home, identity)
-    if provenance.strength > 0:
+    if provenance.largest_strength > 0:
         _forestall_smoothing(read.rdf, home)
     return write_packet(read)
 
@@ -99,6 +99,7 @@ def _make_entry(provenance: Provenance, former_software: str) -> Element:
         "Version": provenance.version,
         "Method": provenance.method,
         "Strength": f"{provenance.strength:g}",
+        "ChromaStrength": "" if provenance.chroma_strength is None else f"{provenance.chroma_strength:g}",
         "ModelId": provenance.model_id,
         "ModelDigest": provenance.model_digest,
         "EstimatedGain": "" if provenance.gain_db is None else f"{provenance.gain_db:+.2f} dB",

@@ -142,5 +142,5 @@ def _stated_metadata(provenance: Provenance | None) -> Metadata:
             Code.Software: ascii_tag(f"rawdenoise {provenance.version}"),
             Code.XMP: bytes_tag(add_provenance(b"", provenance) or b""),
         },
-        raw={Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.strength)},
+        raw={Code.NoiseReductionApplied: numbers_tag(RATIONAL, provenance.largest_strength)},
     )

@@ -1,0 +1,1 @@
+"""What follows the network: levels and points that it lost are given back, luminance and colour weighed."""
