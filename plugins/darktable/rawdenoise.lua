@@ -19,6 +19,7 @@
 local dt = require "darktable"
 
 local MODULE = "rawdenoise"
+local LABEL = "rawdenoise (plug-in)" -- darktable would call a mere "rawdenoise" by the name of its own raw denoise
 local RESULT_TAG = "darktable|rawdenoise|denoised" -- tags below "darktable" are not exported
 local MINIMUM_API = {9, 0, 0} -- darktable 4.2
 local POLL_MS = 200
@@ -478,7 +479,9 @@ local function run_command(words, paths, on_record, on_progress, stop)
     local all = command_words()
     table.move(words, 1, #words, #all + 1, all)
     if paths then
-      write_file(files.list, table.concat(paths, "\0") .. "\0")
+      if not write_file(files.list, table.concat(paths, "\0") .. "\0") then
+        error({told = string.format(_("cannot write into %s"), files.list)}, 0)
+      end
       local with_list = {"--files-from", files.list, "--null", "--progress", "json", "--cancel-file", files.cancel}
       table.move(with_list, 1, #with_list, #all + 1, all)
     end
@@ -1117,7 +1120,7 @@ local function add_panel()
   end
   panel_is_there = true
   local place = {[dt.gui.views.lighttable] = {"DT_UI_CONTAINER_PANEL_RIGHT_CENTER", 105}}
-  dt.register_lib(MODULE, MODULE, true, true, place, make_panel(), nil, nil)
+  dt.register_lib(MODULE, LABEL, true, true, place, make_panel(), nil, nil)
   refresh_models_later()
 end
 

@@ -194,9 +194,9 @@ def _list_site(host: Host, site: Site, places: Places) -> PluginListing:
 
 def _list_napari(host: Host) -> PluginListing:
     """A host that a Python package serves: the plug-in is there where the manifest is."""
-    checks = list(check_napari())
-    state = PluginState.CURRENT if checks[-1].ok else PluginState.ABSENT
-    return PluginListing(host.name, host.title, is_napari_here(), Packaging.NATIVE, None, state, None)
+    checks, here = list(check_napari()), is_napari_here()
+    state = PluginState.CURRENT if here and checks[-1].ok else PluginState.ABSENT
+    return PluginListing(host.name, host.title, here, Packaging.NATIVE, None, state, None)
 
 
 def _is_installed(host: Host, site: Site, places: Places) -> bool:

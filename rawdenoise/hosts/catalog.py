@@ -98,7 +98,7 @@ DARKTABLE = Host(
         CommandFile("lua/rawdenoise/command.lua"),
     ),
     next_steps=lambda system: (
-        "start darktable anew: in the lighttable, the module 'rawdenoise' is on the right",
+        "start darktable anew: in the lighttable, the module 'rawdenoise (plug-in)' is on the right",
     ),
     line=LUARC_LINE,
     version_option="--version",
