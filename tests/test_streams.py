@@ -111,7 +111,12 @@ def test_a_closed_terminal_asks_to_stop_as_sigterm_does() -> None:
 def test_a_signal_waits_for_an_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends_by: type[BaseException]
 ) -> None:
-    code = f"import signal\nsignal.raise_signal(signal.{name})\nis_whole = True\n"
+    code = f"""
+import signal
+for number in (signal.{name}, signal.SIGINT, signal.SIGTERM):
+    signal.raise_signal(number)
+is_whole = True
+"""
     (tmp_path / f"interrupted_by_{name}.py").write_text(code)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ends_by), end_on_signal():

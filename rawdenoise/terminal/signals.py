@@ -108,20 +108,22 @@ def end_on_signal() -> Iterator[None]:
         return
     around = _find_import(sys._getframe())  # of whoever calls us while it is imported itself
     waiting: list[threading.Timer] = []
-    is_told = False
+    first, is_told = 0, False
 
     def handle(number: int, frame: FrameType | None) -> None:
-        nonlocal is_told
+        nonlocal first, is_told
+        first = first or number  # which stays the reason
         if _find_import(frame) is not around:
-            timer = threading.Timer(AGAIN_S, _signal_main_thread, [number])
-            timer.daemon = True
-            waiting[:] = [timer]
-            timer.start()
+            for timer in waiting:
+                timer.cancel()
+            waiting[:] = [threading.Timer(AGAIN_S, _signal_main_thread, [first])]
+            waiting[0].daemon = True
+            waiting[0].start()
             return
         if is_told:
-            _end_unheard(number)
+            _end_unheard(first)
         is_told = True
-        raise KeyboardInterrupt if number == signal.SIGINT else Ended(number)
+        raise KeyboardInterrupt if first == signal.SIGINT else Ended(first)
 
     is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     with _handling(handle, (*ENDING_SIGNALS, *([signal.SIGINT] if is_usual else []))):
