@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -135,6 +136,8 @@ def _name_variables(command: click.Command, names: Sequence[str]) -> None:
 def _line(error: Exception) -> str:
     if isinstance(error, RawDenoiseError):
         return to_one_line(name_options(error))
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename is not None:
+        return to_one_line(f"{error.filename}: no file or folder can have so long a name")
     what = to_one_line(f"{type(error).__name__}: {error}")
     return f"unexpected {what} (a bug; `rawdenoise --debug ...` shows where)"
 
