@@ -218,7 +218,9 @@ def refusals(folder: Path) -> Iterator[tuple[object, Path, int, str]]:
     (folder / "there.onnx").write_bytes(b"mine")
     (folder / "folder.onnx").mkdir()
     (folder / "folder.onnx" / f"{load_bundled('fast').card.id}.onnx").write_bytes(b"mine")
+    (folder / "link.onnx").symlink_to(folder / "nowhere.onnx")
     yield "fast", folder / "there.onnx", 1, "is there already"
+    yield "fast", folder / "link.onnx", 1, "is there already"
     yield "fast", folder / "folder.onnx", 1, "is there already"
     yield "fast", folder / "absent", 1, "no such folder"
     yield "fast", folder / "model.rawdenoise", 1, "ends in .onnx"
