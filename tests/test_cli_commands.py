@@ -167,6 +167,19 @@ def test_errors_are_one_line(
     assert (result.exit_code, result.stdout, result.stderr) == (exit_code, "", line + "\n")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there a name that is too long is of nothing that is there")
+@pytest.mark.parametrize(
+    "words",
+    [["denoise", "{long}.dng", "--beside"], ["denoise", "a.dng", "-o", "{long}"], ["train", "{long}"]],
+)
+def test_a_name_that_is_too_long_is_no_bug(words: list[str]) -> None:
+    long = "n" * 300
+    result = CliRunner().invoke(main, [word.format(long=long) for word in words])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {long}")
+    assert "bug" not in result.stderr
+
+
 def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rawdenoise.app.doctor.check_installation", _Failing(ZeroDivisionError("oh")))
     with pytest.raises(ZeroDivisionError):

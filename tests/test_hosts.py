@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from rawdenoise.hosts.places import (
     system_of,
 )
 from rawdenoise.hosts.plan import plan_files
+from rawdenoise.hosts.receipts import digest
 from rawdenoise.hosts.spelling import Spelling, spell_command
 
 LINE = 'require "rawdenoise/rawdenoise"'
@@ -307,6 +310,34 @@ def test_removing_leaves_what_was_there_before(places: Places) -> None:
     assert (len(removal.removed), removal.left) == (3, ())
     left = {name: data for name, data in snapshot(places.home).items() if not name.startswith("own")}
     assert left == before
+
+
+def test_what_installs_and_removes_at_once_is_done_one_after_the_other(places: Places) -> None:
+    site = site_of(DARKTABLE, places)
+    for _ in range(10):
+        with ThreadPoolExecutor(6) as threads:
+            done = [
+                threads.submit(install_plugin if number % 2 else remove_plugin, DARKTABLE, site, places)
+                for number in range(12)
+            ]
+        assert [task.exception() for task in done] == [None] * 12
+        survey = survey_plugin(DARKTABLE, site, places)
+        is_whole = survey.state is PluginState.CURRENT and survey.has_line
+        assert is_whole or (survey.state is PluginState.ABSENT and not survey.has_line)
+    assert not (places.own / "lock").exists()
+
+
+def test_a_receipt_of_another_folder_is_none(places: Places) -> None:
+    site = site_of(DARKTABLE, places)
+    install_plugin(DARKTABLE, site, places)
+    (receipt,) = (places.own / "receipts").iterdir()
+    mine = places.home / "mine"
+    mine.write_bytes(b"mine")
+    other = {**json.loads(receipt.read_bytes()), "folder": "/other", "files": {str(mine): digest(b"mine")}}
+    receipt.write_text(json.dumps(other))
+    install_plugin(DARKTABLE, site, places)
+    remove_plugin(DARKTABLE, site, places)
+    assert mine.exists()
 
 
 def test_files_of_others_are_left_alone(places: Places) -> None:

@@ -54,6 +54,18 @@ def test_long_names_are_cut_and_stay_apart() -> None:
     assert len(set(names)) == 2
 
 
+@pytest.mark.parametrize("stem", ["a" * 251, "写" * 83, "a" * 247])
+@pytest.mark.parametrize("text", ["{stem}_dn", "dn_{name}", "{stem}_{suffix}_{stem}"])
+def test_what_a_pattern_adds_to_a_long_name_stays(text: str, stem: str) -> None:
+    pattern = parse_pattern(text, ".dng")
+    for number in (1, 12):
+        name = pattern.name_output(Path(f"{stem}.dng"), ".dng", number=number).name
+        assert len(name.encode()) <= 255
+        assert any(part in name for part in ("_dn", "dn_", "_dng_"))
+        assert name.endswith(".dng" if number == 1 else "-12.dng")
+        assert name != f"{stem}.dng"
+
+
 def test_a_source_that_has_its_output_keeps_it() -> None:
     sources = [Path("IMG.DNG"), Path("IMG.NEF"), Path("other.NEF")]
     assert name_outputs(sources, ".dng", kept={1: Path("IMG.dng")}) == [

@@ -19,7 +19,7 @@ from test_pipeline import a_model
 import rawdenoise
 from rawdenoise.app import models as models_app
 from rawdenoise.app.models import export_onnx
-from rawdenoise.capture.packing import find_clipped, pack
+from rawdenoise.capture.packing import find_clipped, pack, unpack
 from rawdenoise.capture.raw import Cfa, Provenance
 from rawdenoise.cli import main
 from rawdenoise.errors import DiskFullError, VerificationError
@@ -218,7 +218,9 @@ def refusals(folder: Path) -> Iterator[tuple[object, Path, int, str]]:
     (folder / "there.onnx").write_bytes(b"mine")
     (folder / "folder.onnx").mkdir()
     (folder / "folder.onnx" / f"{load_bundled('fast').card.id}.onnx").write_bytes(b"mine")
+    (folder / "link.onnx").symlink_to(folder / "nowhere.onnx")
     yield "fast", folder / "there.onnx", 1, "is there already"
+    yield "fast", folder / "link.onnx", 1, "is there already"
     yield "fast", folder / "folder.onnx", 1, "is there already"
     yield "fast", folder / "absent", 1, "no such folder"
     yield "fast", folder / "model.rawdenoise", 1, "ends in .onnx"
@@ -307,11 +309,14 @@ def test_the_example_of_the_docs_denoises_as_rawdenoise_does(
     whole = denoise_planes(pack(again), noise, load_bundled("fast"), device="cpu")
     assert np.abs(found["clean"] - whole).max() < TOLERANCE
 
+    mosaic = unpack(whole, again).mosaic[again.active.slices].astype(int)
+    assert (np.abs(found["denoised"] - mosaic) > 1).mean() < 0.002  # where the rounding differs
+
     result = rawdenoise.denoise(again, "fast", rawdenoise.Recipe(levels=rawdenoise.OutputLevels.SENSOR))
     expected = result.image.mosaic[result.image.active.slices].astype(int)
     assert not result.left
-    differs = np.abs(found["denoised"] - expected) > 1  # where a hot pixel was seen, or the rounding differs
-    assert differs.mean() < 0.002
+    taken = raw.mosaic[raw.active.slices] - expected  # beside which levels and points given back are little
+    assert (found["denoised"] - expected).std() < 0.1 * taken.std()
     assert find_clipped(again).mean() < 0.5
 
 

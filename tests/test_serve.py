@@ -202,6 +202,7 @@ def test_lines_are_whole_however_they_come(lines: list[bytes], data: st.DataObje
         (b'{"id": "1", "arguments": ["denoise"]}', Request("1", ("denoise",))),
         (b'{"id": 7, "arguments": ["\\udcff"], "more": {}}', Request(7, ("\udcff",))),
         (b'{"id": 7, "arguments": ["\xff"]}', Request(7, ("\udcff",))),
+        (b'\xef\xbb\xbf{"id": 8, "arguments": []}\r', Request(8, ())),  # as .NET begins its streams
         (b'{"cancel": "1", "id": "2"}', "1"),
     ],
 )
@@ -216,9 +217,11 @@ def test_what_is_asked_for(line: bytes, asked: object) -> None:
         b"",
         b"1",
         b"{",
+        b"[" * 100_000,
         b'{"cancel": null}',
         b'{"id": 1.5, "arguments": []}',
         b'{"id": 1, "arguments": ["denoise", "a\\u0000b"]}',
+        b'{"id": 1, "arguments": ["denoise", "\\ud800"]}',
     ],
 )
 def test_what_is_no_request(line: bytes | None) -> None:

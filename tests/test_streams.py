@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import click
@@ -15,7 +17,7 @@ from conftest import PATIENCE_S
 from rawdenoise.atomic import atomic_output
 from rawdenoise.cli.arguments import gather_paths
 from rawdenoise.terminal import streams
-from rawdenoise.terminal.signals import Ended, end_on_signal, stop_on_signal
+from rawdenoise.terminal.signals import Ended, end_on_signal, stop_on_signal, too_late_for_signals
 
 posix = pytest.mark.skipif(os.name == "nt", reason="streams and signals of POSIX")
 INSIDE = (
@@ -103,6 +105,69 @@ def test_a_closed_terminal_asks_to_stop_as_sigterm_does() -> None:
     with stop_on_signal(lambda: None) as stop:
         signal.raise_signal(signal.SIGHUP)
         assert (stop(), stop.exit_code) == (True, 129)
+
+
+@pytest.mark.parametrize(("name", "ends_by"), [("SIGINT", KeyboardInterrupt), ("SIGTERM", Ended)])
+def test_a_signal_waits_for_an_import(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends_by: type[BaseException]
+) -> None:
+    code = f"""
+import signal
+for number in (signal.{name}, signal.SIGINT, signal.SIGTERM):
+    signal.raise_signal(number)
+is_whole = True
+"""
+    (tmp_path / f"interrupted_by_{name}.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ends_by), end_on_signal():
+        module = importlib.import_module(f"interrupted_by_{name}")
+        assert module.is_whole
+        until = time.monotonic() + PATIENCE_S
+        while time.monotonic() < until:
+            time.sleep(0.05)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@posix
+@pytest.mark.parametrize(
+    "signals", ["end_on_signal()", "stop_on_signal(lambda: None)", "too_late_for_signals()"]
+)
+def test_a_process_that_nobody_hears_can_be_ended(signals: str) -> None:
+    code = f"""
+import os, sys
+from rawdenoise.terminal.signals import *
+os.set_blocking(2, False)
+try:
+    while True:
+        os.write(2, b"." * 4096)
+except BlockingIOError:
+    os.set_blocking(2, True)
+with {signals}:
+    while True:
+        try:
+            print("full", flush=True)
+            os.write(2, b"a line")
+        except BaseException:
+            pass
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stdout.readline() == b"full\n"
+        run.send_signal(signal.SIGTERM)
+        until = time.monotonic() + PATIENCE_S
+        while run.poll() is None and time.monotonic() < until:
+            run.send_signal(signal.SIGTERM)
+            time.sleep(0.05)
+        run.kill()
+    assert run.returncode == 143
+
+
+@posix
+def test_a_signal_does_not_cut_the_end_short() -> None:
+    with too_late_for_signals():
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
 
 
 @posix

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -93,7 +94,7 @@ def export_onnx(id: str, store: ModelStore, target: Path) -> Path:
     output = target / f"{model.card.id}{ONNX_SUFFIX}" if target.is_dir() else target
     if output.suffix != ONNX_SUFFIX:
         raise OutputError(output, f"no such folder, and not the name of a file that ends in {ONNX_SUFFIX}")
-    if output.exists():
+    if os.path.lexists(output):  # a link to nothing, too, is somebody's
         raise OutputExistsError(output, "is there already, and was left alone")
     check_output(output)
 

@@ -16,7 +16,7 @@ def user_places() -> Places:
     system = system_of(sys.platform)
     return find_places(
         system,
-        Path.home(),
+        Path.home().absolute(),
         os.environ,
         own=platformdirs.user_data_path("rawdenoise") / "plugins",
         content=content_folder(),

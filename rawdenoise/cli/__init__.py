@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
@@ -16,7 +17,7 @@ from rawdenoise import __version__
 from rawdenoise.cli.caller import Caller, JsonCaller, wants_json
 from rawdenoise.cli.wording import name_options
 from rawdenoise.errors import RawDenoiseError, Stopped, exit_code_of
-from rawdenoise.terminal.signals import Ended, end_on_signal
+from rawdenoise.terminal.signals import Ended, end_on_signal, too_late_for_signals
 from rawdenoise.terminal.streams import BROKEN_PIPE_EXIT_CODE, discard, standard_streams
 from rawdenoise.terminal.text import to_one_line
 
@@ -70,28 +71,34 @@ class Commands(click.Group):
         words = sys.argv[1:] if args is None else list(args)
         with standard_streams(), end_on_signal():
             if wants_json(words, os.environ):
-                raise SystemExit(self.answer(words, JsonCaller(), **options))
+                caller = JsonCaller()
+                code = self._run(words, caller, **options)
+                with too_late_for_signals():
+                    raise SystemExit(caller.end(code))
             return super().main(words, **{"obj": Caller(), **options})
 
     def answer(self, args: Sequence[str], caller: JsonCaller, **options: Any) -> int:
         """Run the program for a caller that reads JSON and tell it how that ended; returns the exit code."""
+        return caller.end(self._run(args, caller, **options))
+
+    def _run(self, args: Sequence[str], caller: JsonCaller, **options: Any) -> int:
+        """Run the program for a caller and tell it all but the end; returns the exit code."""
         try:
-            code = super().main(args, **{**options, "obj": caller, "standalone_mode": False}) or 0
+            return super().main(args, **{**options, "obj": caller, "standalone_mode": False}) or 0
         except click.ClickException as error:
             caller.fail(error.format_message())
-            code = error.exit_code
+            return error.exit_code
         except (click.Abort, KeyboardInterrupt):
             caller.say("interrupted")
-            code = INTERRUPTED_EXIT_CODE
+            return INTERRUPTED_EXIT_CODE
         except Ended as ended:
             caller.say("interrupted")
-            code = ended.exit_code
+            return ended.exit_code
         except SystemExit as ending:
-            code = ending.code if isinstance(ending.code, int) else 1
+            return ending.code if isinstance(ending.code, int) else 1
         except Exception:  # with --debug
             traceback.print_exc()
-            code = 1
-        return caller.end(code)
+            return 1
 
     def invoke(self, ctx: click.Context) -> object:
         """Run a command and turn what it raises into the process's one answer."""
@@ -129,6 +136,8 @@ def _name_variables(command: click.Command, names: Sequence[str]) -> None:
 def _line(error: Exception) -> str:
     if isinstance(error, RawDenoiseError):
         return to_one_line(name_options(error))
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG and error.filename is not None:
+        return to_one_line(f"{error.filename}: no file or folder can have so long a name")
     what = to_one_line(f"{type(error).__name__}: {error}")
     return f"unexpected {what} (a bug; `rawdenoise --debug ...` shows where)"
 

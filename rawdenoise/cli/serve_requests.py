@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -36,7 +38,7 @@ def parse_request(line: bytes | None) -> Request | Id:
     if line is None:
         raise RequestError(f"a line of more than {LONGEST_LINE} bytes was left out")
     try:
-        fields = json.loads(line.decode("utf-8", "surrogateescape"))
+        fields = json.loads(line.removeprefix(codecs.BOM_UTF8).decode("utf-8", "surrogateescape"))
     except (ValueError, RecursionError) as error:
         raise RequestError(f"a line is no JSON ({error})") from None
     if not isinstance(fields, dict):
@@ -49,9 +51,17 @@ def parse_request(line: bytes | None) -> Request | Id:
     arguments = fields.get("arguments")
     if not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
         raise RequestError('"arguments" is no list of strings', id)
-    if any("\0" in word for word in arguments):  # which no command line can hold
-        raise RequestError('"arguments" hold NUL', id)
+    if not all(map(_is_word, arguments)):
+        raise RequestError('"arguments" have what no command line can hold: a NUL, or half a character', id)
     return Request(id, tuple(arguments))
+
+
+def _is_word(text: str) -> bool:
+    """Whether a system could hand a text on to a program."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def read_lines(read: Callable[[], bytes], longest: int) -> Iterator[bytes | None]:

@@ -28,12 +28,24 @@ class NamePattern:
     def name_output(self, source: Path, suffix: str, *, whole: bool = False, number: int = 1) -> Path:
         """Name the output of a source, in its folder; `whole` keeps the source's suffix in any case.
 
-        What would be too long for a file system is cut before the number and the suffix.
+        Of a name that would be too long for a file system the source's part is cut: what the pattern adds
+        tells an output from its source.
         """
         pattern = self.text.replace("{stem}", "{name}") if whole else self.text
-        name = pattern.format(stem=source.stem, name=source.name, suffix=source.suffix.removeprefix("."))
+        fields = {"stem": source.stem, "name": source.name, "suffix": source.suffix.removeprefix(".")}
         end = suffix if number == 1 else f"-{number}{suffix}"
-        return source.with_name(shorten(name, LONGEST_NAME - len(os.fsencode(end))) + end)
+        room = LONGEST_NAME - _size(end)
+        surplus = _size(pattern.format(**fields)) - room
+        if surplus > 0:
+            each = -(-surplus // max(1, pattern.count("{stem}") + pattern.count("{name}")))
+            cut = {key: shorten(fields[key], max(_size(fields[key]) - each, 0)) for key in ("stem", "name")}
+            fields |= {key: part for key, part in cut.items() if part}
+        return source.with_name(shorten(pattern.format(**fields), room) + end)
+
+
+def _size(text: str) -> int:
+    """How many bytes of a file's name a text takes."""
+    return len(os.fsencode(text))
 
 
 def parse_pattern(text: str, suffix: str) -> NamePattern:

@@ -98,7 +98,8 @@ DARKTABLE = Host(
         CommandFile("lua/rawdenoise/command.lua"),
     ),
     next_steps=lambda system: (
-        "start darktable anew: in the lighttable, the module 'rawdenoise (plug-in)' is on the right",
+        "start darktable anew; in the lighttable select raws, open the module 'rawdenoise (plug-in)' on the "
+        "right, and press 'denoise raw'",
     ),
     line=LUARC_LINE,
     version_option="--version",

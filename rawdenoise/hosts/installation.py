@@ -14,6 +14,7 @@ from rawdenoise.atomic import atomic_output, remove_abandoned
 from rawdenoise.errors import AlteredPluginError, HostFileError
 from rawdenoise.hosts.host import Host, Site
 from rawdenoise.hosts.lines import add_line, check_line, has_line, remove_line
+from rawdenoise.hosts.lock import one_at_a_time
 from rawdenoise.hosts.places import Places
 from rawdenoise.hosts.plan import PlannedFile, plan_files
 from rawdenoise.hosts.receipts import (
@@ -90,15 +91,10 @@ def install_plugin(host: Host, site: Site, places: Places, *, replace: bool = Fa
         AlteredPluginError: a file was changed by someone, and `replace` is false; nothing was written.
         HostFileError: the line cannot be added; nothing was written. OutputError: the file system refuses.
     """
-    before = survey_plugin(host, site, places)
-    altered = before.list_files(FileState.ALTERED)
-    if altered and not replace:
-        others = f" (and {len(altered) - 1} more)" if len(altered) > 1 else ""
-        reason = f"was not put there by rawdenoise, or was changed since{others}: keep a copy, and replace it"
-        raise AlteredPluginError(altered[0], reason)
-    if host.line is not None:
-        check_line(site.folder / host.line.target, host.line)
-    _write_plugin(host, site, places, plan_files(host, site, places))
+    _check_before(host, site, places, replace=replace)  # nothing, not even a lock, is left by what is refused
+    with one_at_a_time(places.own):
+        before = _check_before(host, site, places, replace=replace)
+        _write_plugin(host, site, places, plan_files(host, site, places))
     return before
 
 
@@ -109,6 +105,23 @@ def remove_plugin(host: Host, site: Site, places: Places) -> Removal:
         HostFileError: the line cannot be taken away; nothing was removed.
         OutputError: the file system refuses.
     """
+    with one_at_a_time(places.own):
+        return _remove(host, site, places)
+
+
+def _check_before(host: Host, site: Site, places: Places, *, replace: bool) -> Survey:
+    before = survey_plugin(host, site, places)
+    altered = before.list_files(FileState.ALTERED)
+    if altered and not replace:
+        others = f" (and {len(altered) - 1} more)" if len(altered) > 1 else ""
+        reason = f"was not put there by rawdenoise, or was changed since{others}: keep a copy, and replace it"
+        raise AlteredPluginError(altered[0], reason)
+    if host.line is not None:
+        check_line(site.folder / host.line.target, host.line)
+    return before
+
+
+def _remove(host: Host, site: Site, places: Places) -> Removal:
     receipt = read_receipt(places.own, host.name, site.folder)
     if host.line is not None:
         foreign = site.folder / host.line.target

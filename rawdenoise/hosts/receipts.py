@@ -34,8 +34,9 @@ def digest(data: bytes) -> str:
 
 
 def read_receipt(own: Path, host: str, folder: Path) -> Receipt | None:
-    """The receipt of an installation; None where there is none that can be read."""
-    return _read(_find_receipt(own, host, folder))
+    """The receipt of an installation; None where there is none that can be read, or it is of another."""
+    receipt = _read(_find_receipt(own, host, folder))
+    return receipt if receipt and (receipt.host, receipt.folder) == (host, str(folder)) else None
 
 
 def read_other_receipts(own: Path, host: str, folder: Path) -> list[Receipt]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import os
+import select
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ from types import FrameType
 ENDING_SIGNALS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 INTERRUPTED_LINE = b"interrupted\n"
 SHOW_CURSOR = b"\r\x1b[2K\x1b[?25h"  # where a progress bar has hidden it
+AGAIN_S = 0.02  # after which a signal that came while a module was being imported comes again
 
 
 class Stop:
@@ -60,8 +62,9 @@ def stop_on_signal(
             return
         clean_up()
         # Written past Python's streams, which the signal may have found half-way through a write.
-        with suppress(OSError):
-            os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + last_words(stop.exit_code))
+        if _is_heard():
+            with suppress(OSError):
+                os.write(2, (SHOW_CURSOR if os.isatty(2) else b"") + last_words(stop.exit_code))
         os._exit(stop.exit_code)
 
     if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
@@ -73,12 +76,15 @@ def stop_on_signal(
 
 def interrupt_main_thread() -> None:
     """Do to the main thread what Ctrl-C does, from any other; nothing where SIGINT is ignored."""
-    if sys.platform == "win32":
-        _thread.interrupt_main()
-        return
+    _signal_main_thread(signal.SIGINT)
+
+
+def _signal_main_thread(number: int) -> None:
     main = threading.main_thread().ident
-    if main is not None:
-        signal.pthread_kill(main, signal.SIGINT)  # which also wakes it, where it waits
+    if sys.platform == "win32":
+        _thread.interrupt_main(number)
+    elif main is not None:
+        signal.pthread_kill(main, number)  # which also wakes it, where it waits
 
 
 class Ended(BaseException):
@@ -91,16 +97,74 @@ class Ended(BaseException):
 
 @contextmanager
 def end_on_signal() -> Iterator[None]:
-    """Have SIGTERM and a closed terminal raise `Ended`, as Ctrl-C raises KeyboardInterrupt."""
+    """Have SIGTERM and a closed terminal raise `Ended`, as Ctrl-C raises KeyboardInterrupt.
 
-    def handle(number: int, frame: FrameType | None) -> None:
-        raise Ended(number)
-
+    Those that come while a module is being imported wait for it: libraries in C++ that import from Python, as
+    torch does, abort the process where an exception comes of that. Where nobody takes what is said of the
+    first, the second ends the process.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _handling(handle, ENDING_SIGNALS):
+    around = _find_import(sys._getframe())  # of whoever calls us while it is imported itself
+    waiting: list[threading.Timer] = []
+    first, is_told = 0, False
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal first, is_told
+        first = first or number  # which stays the reason
+        if _find_import(frame) is not around:
+            for timer in waiting:
+                timer.cancel()
+            waiting[:] = [threading.Timer(AGAIN_S, _signal_main_thread, [first])]
+            waiting[0].daemon = True
+            waiting[0].start()
+            return
+        if is_told:
+            _end_unheard(first)
+        is_told = True
+        raise KeyboardInterrupt if first == signal.SIGINT else Ended(first)
+
+    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with _handling(handle, (*ENDING_SIGNALS, *([signal.SIGINT] if is_usual else []))):
+        try:
+            yield
+        finally:
+            for timer in waiting:
+                timer.cancel()
+
+
+@contextmanager
+def too_late_for_signals() -> Iterator[None]:
+    """Let signals that ask to end do nothing: what is still to be said is the end, if somebody hears it."""
+    if threading.current_thread() is not threading.main_thread():
         yield
+        return
+    with _handling(lambda number, frame: _end_unheard(number), (signal.SIGINT, *ENDING_SIGNALS)):
+        yield
+
+
+def _end_unheard(number: int) -> None:
+    """End the process at once if it may wait for ever to say something."""
+    if not _is_heard():
+        os._exit(128 + number)
+
+
+def _is_heard() -> bool:
+    """Whether standard error takes a line at once; a pipe that nobody empties may never."""
+    if sys.platform == "win32":
+        return True
+    try:
+        return bool(select.select([], [2], [], 0)[1])
+    except (OSError, ValueError):
+        return False
+
+
+def _find_import(frame: FrameType | None) -> FrameType | None:
+    """The innermost frame of an import that is under way; None where there is none."""
+    while frame is not None and not frame.f_code.co_filename.startswith("<frozen importlib"):
+        frame = frame.f_back
+    return frame
 
 
 @contextmanager
