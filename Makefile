@@ -18,7 +18,7 @@ demo: $(VENV)/installed
 	$(BIN)/rawdenoise demo -o demo-out
 
 test: $(VENV)/installed
-	$(BIN)/python $(PYTEST)
+	$(BIN)/python $(PYTEST) --ignore=tests/hosts
 
 # The plug-ins in the programs that they are for. Those of Debian are installed where that can be done without asking.
 HOST_PROGRAMS := darktable xvfb-run Xvfb xauth lua5.1 lua5.4 luacheck busted msgfmt localedef convert
@@ -30,7 +30,7 @@ test-hosts: $(VENV)/installed
 	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(HOST_PACKAGES) \
 	        || echo "They could not be installed: some tests will be skipped"; \
 	elif [ -n "$$missing" ]; then echo "Some tests will be skipped, for want of$$missing"; fi
-	$(BIN)/python -m pytest tests/hosts
+	$(BIN)/python $(PYTEST) tests/hosts
 
 test-napari: $(NAPARI)/installed
 	QT_QPA_PLATFORM=offscreen $(NAPARI)/bin/python -m pytest -o addopts="-ra -p no:napari -p no:npe2 -p no:napari-plugin-engine" tests/hosts/test_napari.py

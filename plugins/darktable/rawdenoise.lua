@@ -1066,9 +1066,14 @@ end
 local function make_settings()
   widgets.strength = dt.new_widget("slider") {
     label = _("strength"), tooltip = _("how much of the noise to take away, in per cent"),
-    soft_min = 0, soft_max = 100, hard_min = 0, hard_max = 100, step = 5, digits = 0,
-    value = tonumber(remembered("strength", "100")) or 100,
   }
+  -- One after the other: what stands in a table is set in any order, and a value within whatever limits there are then.
+  for _index, setting in ipairs({
+    {"hard_min", 0}, {"hard_max", 100}, {"soft_min", 0}, {"soft_max", 100}, {"step", 5}, {"digits", 0},
+    {"value", tonumber(remembered("strength", "100")) or 100},
+  }) do
+    widgets.strength[setting[1]] = setting[2]
+  end
   widgets.bundled = dt.new_widget("combobox") {
     label = _("quality"), tooltip = _("which bundled model serves cameras without a model of their own"),
     changed_callback = function(box)
