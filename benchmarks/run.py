@@ -24,7 +24,7 @@ MODULES: Mapping[str, str] = MappingProxyType(
         "table1": "papers", "table2": "phones", "sidd-standin": "phones", "table3": "papers",
         "imx296": "imx296", "networks": "networks",
         "captures": "noise", "transfer": "noise", "doubted": "noise", "stabilisation": "stabilisation",
-        "risk": "risk", "levels": "levels",
+        "risk": "risk", "levels": "levels", "blind": "blind",
         "throughput": "speed", "startup": "startup", "isolation": "speed", "read-back": "speed",
         "onnx": "onnx",
         "fuzz": "fuzz", "kills": "kills", "soak": "soak", "pairs": "pairs", "idle": "idle",

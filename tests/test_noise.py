@@ -212,6 +212,20 @@ def test_texture_widens_the_interval() -> None:
     assert np.mean(wide.noise.shot) < 2e-4  # of a variance that the texture raises far above
 
 
+def test_the_least_noise_is_that_of_plain_captures_and_less_of_textured_ones() -> None:
+    rng = np.random.default_rng(3)
+    grain = 0.02 * rng.standard_normal((1, 160, 224)).repeat(2, axis=1).repeat(2, axis=2)
+    shares = []
+    for clean in (ramps(), ramps() * (1 + grain), textured(3, 0.02, 0)):
+        samples = [sample_noise(noisy(clean, 1e-3, 1e-5))]
+        likely, least = (estimate_with_interval(samples, least=of) for of in (False, True))
+        shares.append(float(variances(least.noise, 0.2).mean() / variances(likely.noise, 0.2).mean()))
+        assert likely.shot_interval[0] <= shares[-1] < 1.01
+    plain, *of_textured = shares
+    assert plain > 0.99
+    assert max(of_textured) < 0.985 < plain
+
+
 def test_captures_that_show_nothing_are_sure_of_nothing() -> None:
     planes = np.zeros((4, 64, 64), np.float32)
     found = estimate_with_interval([sample_noise(planes, valid=np.zeros(planes.shape, bool))])

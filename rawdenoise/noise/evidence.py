@@ -256,7 +256,7 @@ def _from_tag(raw: RawImage, samples: Callable[[], Sequence[NoiseSamples]]) -> _
 
 
 def _from_pixels(samples: Sequence[NoiseSamples]) -> _Answer:
-    estimate = estimate_with_interval([samples])
+    estimate = estimate_with_interval([samples], least=True)
     if estimate.failed:
         why = "the flattest parts of this capture, where texture may be taken for noise"
         return _Answer(estimate.noise, why, MAXIMUM_ERROR, TEXTURE_DOUBT)

@@ -45,11 +45,14 @@ def fit_noise(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseModel:
     return estimate_with_interval(captures).noise
 
 
-def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseEstimate:
+def estimate_with_interval(
+    captures: Iterable[Sequence[NoiseSamples]], *, least: bool = False
+) -> NoiseEstimate:
     """Fit one noise model to the samples of captures that share camera and ISO, and say how sure it is.
 
     One line for all planes, which read out of one sensor, and one digital gain per plane beside it: a plane
-    that is dark all over has no slope of its own to show.
+    that is dark all over has no slope of its own to show. With `least` it is the least noise that there may
+    be beside the texture, by which one capture is better denoised.
     """
     listed = list(captures)
     per_plane = [join_samples(samples) for samples in zip(*listed, strict=True)]
@@ -61,9 +64,10 @@ def estimate_with_interval(captures: Iterable[Sequence[NoiseSamples]]) -> NoiseE
         return NoiseEstimate(nothing, (0.0, math.inf), (0.0, math.inf), 0, failed=True)
     line = fit_line(both, learn_leakage=False)  # a gain looks like texture: more of fine and of coarse
     gains = [plane_gain(samples, line) for samples in per_plane]
-    line = fit_line(
-        join_samples(remove_gain(*plane_and_gain) for plane_and_gain in zip(per_plane, gains, strict=True))
+    leveled = join_samples(
+        remove_gain(*plane_and_gain) for plane_and_gain in zip(per_plane, gains, strict=True)
     )
+    line = fit_line(leveled, least=least)
     share = measure_least_shown(line, gains, per_plane)
     if failed := share > MAXIMUM_SHOWN_NOISE and is_of_no_sensor(line, both):
         line, gains = fit_flattest_line(both), [1.0] * 4

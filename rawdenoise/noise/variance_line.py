@@ -64,10 +64,12 @@ class Line:
         return Line(self.shot * share, self.read * share, self.leakage, *errors)
 
 
-def fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> Line:
+def fit_line(samples: NoiseSamples, *, learn_leakage: bool = True, least: bool = False) -> Line:
     """Fit the line and the leakage by reweighted least squares, from below: texture only ever adds.
 
-    One more sample, of hardly any weight, says that sensors read out with a few electrons of noise.
+    One more sample, of hardly any weight, says that sensors read out with a few electrons of noise. With
+    `least` as much texture is taken off as may well have leaked: of one textured capture what is left is more
+    often too much noise than too little, and too much costs detail.
     """
     x, floor = np.maximum(samples.level, 0), samples.floor
     y = np.maximum(samples.variance, floor)
@@ -87,7 +89,8 @@ def fit_line(samples: NoiseSamples, *, learn_leakage: bool = True) -> Line:
         )
         if learn_leakage:
             leakage = _fit_leakage(samples, expected, weight)
-    return _estimate_errors(samples, max(shot, MINIMUM_VARIANCE), max(read, floor), leakage)
+    likely_line, least_line = _find_ends(samples, max(shot, MINIMUM_VARIANCE), max(read, floor), leakage)
+    return least_line if least else likely_line
 
 
 def is_of_no_sensor(line: Line, samples: NoiseSamples) -> bool:
@@ -157,8 +160,11 @@ def _weights(
     return 1 / (error**2 + (excess / 2) ** 2)
 
 
-def _estimate_errors(samples: NoiseSamples, shot: float, read: float, leakage: float) -> Line:
-    """Tell how far shot and read noise may be off: by chance, and by a leakage that is another."""
+def _find_ends(samples: NoiseSamples, shot: float, read: float, leakage: float) -> tuple[Line, Line]:
+    """Tell how far shot and read noise may be off, by chance and by a leakage that is another.
+
+    Gives the likely line and the one of the least noise, which of plain captures is the same.
+    """
     x, floor = np.maximum(samples.level, 0), samples.floor
     expected = shot * x + read
     weight = _weights(samples, expected, leakage)
@@ -167,10 +173,13 @@ def _estimate_errors(samples: NoiseSamples, shot: float, read: float, leakage: f
     chance = np.sqrt(np.diag(covariance)) * CHANCE_FACTOR
     texture = float(np.average(np.maximum(samples.coarse / expected - 1, 0), weights=weight))
     less = subtract_texture(samples, leakage + LEAKAGE_ERROR * (1 + texture))
-    other = _fit_nonnegative_line(x, less, weight / expected**2, floor)
-    shift = np.abs(np.array(other) / (shot, read) - 1)
+    least = _fit_nonnegative_line(x, less, weight / expected**2, floor)
+    shift = np.abs(np.array(least) / (shot, read) - 1)
     shot_error, read_error = (float(error) for error in np.sqrt(chance**2 + shift**2 + CAMERA_ERROR**2))
-    return Line(shot, read, leakage, shot_error, read_error)
+    return (
+        Line(shot, read, leakage, shot_error, read_error),
+        Line(max(least[0], MINIMUM_VARIANCE), max(least[1], floor), leakage, shot_error, read_error),
+    )
 
 
 def _fit_nonnegative_line(
