@@ -103,10 +103,12 @@ def denoise(
     evidence = gather_evidence(raw, planes, model, profiles)
     run = partial(denoise_planes, noise=evidence.noise, model=model, device=device, tile=tile, stop=stop)
     known = find_known_defects(name_camera_after(raw, model), profiles)
-    clean, quality, network_s = _clean_and_judge(
+    clean, quality, removal, network_s = _clean_and_judge(
         raw, planes, evidence, recipe, run, find_reach(model), known, on_stage
     )
     notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
+    if removal.luminance < recipe.strength:
+        notes = (*notes, f"done at strength {removal.luminance:.2f}: at 1 it might have become worse")
     if left := explain_why_left(evidence, quality) if recipe.estimate else "":
         like = scale_levels(raw, find_output_scale(raw, recipe.levels, strength=0))
         id, digest = _identify(model)
@@ -117,7 +119,7 @@ def denoise(
     # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
     named = find_named_bad_pixels(raw)
     image = unpack(clean, like, saturation=saturation, keep=named)
-    provenance = _describe_provenance(model, evidence.noise, find_removal(raw, recipe), quality)
+    provenance = _describe_provenance(model, evidence.noise, removal, quality)
     return Denoised(image, evidence.noise, provenance, network_s, quality, notes=notes)
 
 
@@ -155,10 +157,11 @@ def _clean_and_judge(
     reach: tuple[int, int],
     known: Bool[np.ndarray, "4 h w"] | None,
     on_stage: OnStage,
-) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, float]:
+) -> tuple[Float32[np.ndarray, "4 h w"], PictureQuality | None, Removal, float]:
     """Clear a capture of its artefacts, denoise it and judge the result; put back what is to be kept.
 
-    What comes out is what is to be written, of the strengths that were asked for.
+    What comes out is what is to be written, of the strengths that were asked for, or of less where the
+    picture might otherwise become worse.
     """
     scale = find_output_scale(raw, recipe.levels, strength=recipe.largest_strength)
     unclipped = ~find_clipped(raw)
@@ -169,23 +172,27 @@ def _clean_and_judge(
     refinement = refine(sound.planes, clean, evidence.noise, valid=valid)
     quality = None
     if recipe.estimate:
-        quality = assess(
+        judge = partial(
+            assess,
             sound.planes,
             clean,
             ClaimedNoise(evidence.noise, evidence.error, doubted=bool(evidence.doubt)),
             LocalDenoiser(run, *reach),
             valid=valid,
             refinement=refinement,
-            removal=removal,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
             on_share=partial(on_stage, Stage.JUDGE),
         )
+        quality = judge(removal=removal)
+        if quality is not None and not removal.leaves_any and not quality.loses and quality.safe_strength < 1:
+            removal = removal.scale(quality.safe_strength)
+            quality = judge(removal=removal)
     network_s = time.perf_counter() - start
     if recipe.keep_row_noise:
         clean = add_rows(clean, sound.offsets)
     if recipe.keep_hot_pixels:
         np.copyto(clean, planes, where=sound.defects)
-    return blend(planes, clean, removal, sound=valid), quality, network_s
+    return blend(planes, clean, removal, sound=valid), quality, removal, network_s
 
 
 def find_removal(raw: RawImage, recipe: Recipe) -> Removal:

@@ -396,3 +396,30 @@ def test_a_picture_whose_noise_cannot_be_told_from_texture_is_left_as_it_was() -
     assert Flag.NOISE in result.quality.flags
     assert np.array_equal(result.image.mosaic, raw.mosaic)
     assert denoise(raw, load_bundled("fast"), replace(CPU, estimate=False)).notes == (result.left,)
+
+
+@given(st.floats(0.0, 0.99), st.floats(-9.0, -0.01))
+def test_the_safe_strength_is_the_best_for_the_worst_that_may_be(common: float, lowest: float) -> None:
+    quality = PictureQuality(40.0, 41.0, (lowest, 3.0), (), 0.5, common, 1.0, 1.0, 1.0, 0.0)
+    worst = 10 ** (-lowest / 10)
+
+    def left(strength: float) -> float:
+        return (1 - strength) ** 2 + 2 * strength * (1 - strength) * common + strength**2 * worst
+
+    safe = quality.safe_strength
+    assert 0 < safe < 1
+    assert left(safe) < 1
+    assert all(left(safe) <= left(other) + 1e-9 for other in np.linspace(0, 1, 21))
+    assert replace(quality, interval=(0.0, 3.0)).safe_strength == 1
+
+
+def test_what_might_become_worse_is_done_at_a_safe_strength_and_that_is_said() -> None:
+    raw, _, noise = simulated()
+    result = denoise(raw, a_model(noise, raw), CPU)
+    unjudged = denoise(raw, a_model(noise, raw), replace(CPU, estimate=False))
+    assert unjudged.provenance.strength == 1
+    assert 0 < result.provenance.strength < 1
+    (note,) = (note for note in result.notes if "strength" in note)
+    assert f"{result.provenance.strength:.2f}" in note
+    asked = denoise(raw, a_model(noise, raw), replace(CPU, strength=0.5))  # who asks for less, gets that
+    assert asked.provenance.strength == 0.5

@@ -55,6 +55,19 @@ class PictureQuality:
         return self.told and self.gain_db < 0
 
     @property
+    def safe_strength(self) -> float:
+        """The strength at which the worst of the interval is best; 1 where even that is a gain.
+
+        Of a picture that was judged at full strength. With a divergence of d, a strength s leaves an error of
+        (1 - s)^2 V + 2 s (1 - s) d V + s^2 E, V being the noise's variance and E the error at full strength.
+        """
+        if not self.told or self.interval[0] >= 0:
+            return 1.0
+        common = min(max(self.divergence, 0.0), 1.0)
+        worst = 10 ** (-self.interval[0] / 10)
+        return min((1 - common) / (1 - 2 * common + worst), 1.0)
+
+    @property
     def gain_db(self) -> float:
         """PSNR won."""
         return self.psnr_after - self.psnr_before

@@ -41,6 +41,11 @@ class Removal:
         """Whether any of what was found to be noise stays."""
         return self.luminance < 1 or not self.is_even
 
+    def scale(self, share: float) -> Removal:
+        """Take away a share of it, of luminance and of colour alike."""
+        chroma = None if self.chroma is None else share * self.chroma
+        return Removal(share * self.luminance, chroma, self.neutral)
+
     def take(self, residual: Planes, *, sound: Bool[np.ndarray, "4 h w"] | None = None) -> Planes:
         """Say what of a residual is taken away; luminance follows greens that are `sound` alone."""
         if self.is_even:
