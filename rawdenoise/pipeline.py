@@ -172,21 +172,20 @@ def _clean_and_judge(
     refinement = refine(sound.planes, clean, evidence.noise, valid=valid)
     quality = None
     if recipe.estimate:
-        judge = partial(
-            assess,
+        quality = assess(
             sound.planes,
             clean,
             ClaimedNoise(evidence.noise, evidence.error, doubted=bool(evidence.doubt)),
             LocalDenoiser(run, *reach),
             valid=valid,
             refinement=refinement,
+            removal=removal,
             rounding=1 / (scale * (raw.levels.white - max(raw.levels.black))),
+            safely=True,
             on_share=partial(on_stage, Stage.JUDGE),
         )
-        quality = judge(removal=removal)
-        if quality is not None and not removal.leaves_any and not quality.loses and quality.safe_strength < 1:
-            removal = removal.scale(quality.safe_strength)
-            quality = judge(removal=removal)
+    if quality is not None:
+        removal = removal.scale(quality.share)
     network_s = time.perf_counter() - start
     if recipe.keep_row_noise:
         clean = add_rows(clean, sound.offsets)

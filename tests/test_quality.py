@@ -19,6 +19,7 @@ from torch import nn
 from rawdenoise.capture.packing import find_clipped, pack, unpack
 from rawdenoise.capture.raw import Camera, Exposure, RawImage
 from rawdenoise.formats.output_levels import OutputLevels
+from rawdenoise.inference.stages import Stage
 from rawdenoise.models.bundled import load_bundled
 from rawdenoise.models.card import ModelCard
 from rawdenoise.models.model import Model, new_model
@@ -415,7 +416,13 @@ def test_the_safe_strength_is_the_best_for_the_worst_that_may_be(common: float, 
 
 def test_what_might_become_worse_is_done_at_a_safe_strength_and_that_is_said() -> None:
     raw, _, noise = simulated()
-    result = denoise(raw, a_model(noise, raw), CPU)
+    judged: list[float] = []
+
+    def hear(stage: Stage, share: float) -> None:
+        judged.extend([share] if stage is Stage.JUDGE else [])
+
+    result = denoise(raw, a_model(noise, raw), CPU, on_stage=hear)
+    assert judged == sorted(set(judged))  # it is looked at once, whatever comes of it
     unjudged = denoise(raw, a_model(noise, raw), replace(CPU, estimate=False))
     assert unjudged.provenance.strength == 1
     assert 0 < result.provenance.strength < 1

@@ -159,12 +159,17 @@ def _find_left(removal: Removal, products: Float64[np.ndarray, "5"]) -> Left:
     luminance = removal.luminance
     chroma = luminance if removal.chroma is None else removal.chroma
     if removal.is_even:
-        return Left((1 - luminance) ** 2, luminance * (1 - luminance), luminance**2)
+        return find_even_left(luminance)
     noise, left, followed, product, error = products.tolist()
     if not followed > 1e-3 * noise > 0:
         least, most = sorted((luminance, chroma))
         return Left((1 - least) ** 2, most * (1 - least), most**2)
     return Left(left / noise, product / followed, error / followed)
+
+
+def find_even_left(strength: float) -> Left:
+    """What an even removal leaves."""
+    return Left((1 - strength) ** 2, strength * (1 - strength), strength**2)
 
 
 def find_signals(planes: Planes) -> Bool[np.ndarray, "4 h w"]:

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from jaxtyping import Bool
@@ -29,6 +30,7 @@ from rawdenoise.quality.divergence import (
     ALL_REMOVED,
     Left,
     LocalDenoiser,
+    find_even_left,
     find_signals,
     probe_blocks,
     spread_divergence,
@@ -63,6 +65,7 @@ def assess(
     refinement: Refinement | None = None,
     removal: Removal = ALL_REMOVED,
     rounding: float = 0.0,
+    safely: bool = False,
     on_share: OnShare = unheard,
 ) -> PictureQuality | None:
     """Estimate the PSNR of a denoised capture; None where it has too few sound pixels to tell.
@@ -70,7 +73,8 @@ def assess(
     `clean` is the answer of `denoiser` to `planes`, with what `refinement` gave back to it. Of what it took
     away `removal` says how much is, and the result is written in whole steps of `rounding`. Pixels outside
     `valid` (clipped, repaired), and those that are no numbers, are left out. A noise model that is doubted is
-    flagged, and nothing told in dB. The same picture has the same estimate.
+    flagged, and nothing told in dB. The same picture has the same estimate. With `safely`, where all that is
+    to be taken away is, but might be a loss, the estimate is of the share that is best in the worst case.
     """
     model = noise.model
     if not all(0 < value < math.inf for value in (*model.shot, *model.read_variance)):
@@ -90,11 +94,17 @@ def assess(
     shares, divergence_error = spread_divergence(sums, strata, probed)
     divergence = float((sums.variance * shares[strata]).sum())
     residual_fit = fit_residual(sums, strata, shares)
-    quality = _estimate(
-        sums, divergence, divergence_error, residual_fit,
-        left=probed.left, variance_error=residual_fit.confirm(noise.variance_error), rounding=rounding,
+    estimate = partial(
+        _estimate, sums, divergence, divergence_error, residual_fit,
+        variance_error=residual_fit.confirm(noise.variance_error), rounding=rounding,
     )  # fmt: skip
-    return _distrust(quality) if noise.doubted else quality
+    quality = estimate(left=probed.left)
+    if noise.doubted:
+        return _distrust(quality)
+    share = quality.safe_strength
+    if not safely or removal.leaves_any or quality.loses or share == 1:
+        return quality
+    return replace(estimate(left=find_even_left(share)), share=share)
 
 
 def _estimate(

@@ -35,6 +35,7 @@ class PictureQuality:
     network are right: `fit` is that of flat parts, `level_fit` of the level where it is farthest from 1, and
     `structure` is how much more it is in structured parts. `correlation` is that of neighbouring residuals.
     Where the noise is not known, `told` is false: what is in dB then means nothing, and is for nobody.
+    `share` is how much of what was to be taken away it is of: less than 1 where all of it might be a loss.
     """
 
     psnr_before: float
@@ -48,6 +49,7 @@ class PictureQuality:
     structure: float
     correlation: float
     told: bool = True
+    share: float = 1.0
 
     @property
     def loses(self) -> bool:
