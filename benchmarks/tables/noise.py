@@ -142,9 +142,9 @@ def _estimate(folder: Path, camera: SimulatedCamera, iso: int, pools: int, count
     return [
         [
             compare(one.noise, one.shot_interval, one.read_interval, truth, mean=True)
-            for one in map(estimate_with_interval, several)
+            for one in (estimate_with_interval(group, least=is_alone) for group in several)
         ]
-        for several in ([[shown] for shown in samples], pooled)
+        for is_alone, several in ((True, [[shown] for shown in samples]), (False, pooled))
     ]
 
 
@@ -291,7 +291,7 @@ def _doubt(taken: Iterable[tuple[RawImage, np.ndarray]], iso: int) -> list[str]:
     ratios, left, written = [], [], []
     for raw, clean in taken:
         planes, sound = pack(raw), ~find_clipped(raw)
-        estimate = estimate_with_interval([sample_noise(planes, valid=sound)])
+        estimate = estimate_with_interval([sample_noise(planes, valid=sound)], least=True)
         light = np.clip(planes, 0, 1)
         ratio = float(estimate.noise.variance(light).mean() / truth.variance(light).mean())
         ratios.append((estimate.failed, ratio))

@@ -675,13 +675,18 @@ local function choose_sources(images, pattern)
   return order, chosen, left_out
 end
 
-local function tell_left_out(left_out)
+-- A list of what there is any of, and what adds to it.
+local function new_counts()
   local parts = {}
-  local function add(number, singular, plural)
+  return parts, function(number, singular, plural)
     if number > 0 then
       parts[#parts + 1] = count(singular, plural, number)
     end
   end
+end
+
+local function tell_left_out(left_out)
+  local parts, add = new_counts()
   add(left_out.not_raw, "%d picture is not raw", "%d pictures are not raw")
   add(left_out.result, "%d picture is denoised already", "%d pictures are denoised already")
   add(left_out.replaced, "%d denoised picture stands for its source", "%d denoised pictures stand for their sources")
@@ -859,12 +864,7 @@ local function note_result(tally, chosen, record)
 end
 
 local function tell_tally(tally, outcome)
-  local parts = {}
-  local function add(number, singular, plural)
-    if number > 0 then
-      parts[#parts + 1] = count(singular, plural, number)
-    end
-  end
+  local parts, add = new_counts()
   add(tally.done, "%d picture denoised", "%d pictures denoised")
   add(tally.skipped, "%d skipped", "%d skipped")
   add(tally.other_settings, "%d of them made with other settings", "%d of them made with other settings")

@@ -118,13 +118,7 @@ local function report(batch, originals, left, outcome)
   end
   local summary, failed = summarize(batch, #unanswered, outcome)
   local lines = Reports.group(batch.entries)
-  for _, line in ipairs(Reports.group(left)) do
-    table.insert(lines, LOC("$$$/rawdenoise/Denoise/LeftOut=Left out: ^1", line))
-  end
-  if not outcome.is_whole and not outcome.is_cancelled then
-    table.insert(lines, LOC "$$$/rawdenoise/Run/Hint=Settings... tells which command is run, and can check it.")
-  end
-  Reports.show(summary, lines, failed > 0 and "warning" or "info")
+  Reports.close(summary, lines, left, outcome, failed > 0 and "warning" or "info")
 end
 
 local function make_progress(context, count)

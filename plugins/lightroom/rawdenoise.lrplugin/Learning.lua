@@ -46,13 +46,7 @@ local function report(kind, records, left, outcome)
   for _, line in ipairs(group_file_errors(outcome.file_errors)) do
     table.insert(lines, line)
   end
-  for _, line in ipairs(Reports.group(left)) do
-    table.insert(lines, LOC("$$$/rawdenoise/Denoise/LeftOut=Left out: ^1", line))
-  end
-  if not outcome.is_whole and not outcome.is_cancelled then
-    table.insert(lines, LOC "$$$/rawdenoise/Run/Hint=Settings... tells which command is run, and can check it.")
-  end
-  Reports.show(summary, lines, summary == kind.failed and "warning" or "info")
+  Reports.close(summary, lines, left, outcome, summary == kind.failed and "warning" or "info")
 end
 
 -- Run `kind.command` on the selected photos.

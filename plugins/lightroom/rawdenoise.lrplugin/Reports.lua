@@ -68,4 +68,15 @@ function Reports.show(summary, lines, style)
   end
 end
 
+-- Show how a run ended: its summary and lines, what was left out, and what helps where the command could not run.
+function Reports.close(summary, lines, left, outcome, style)
+  for _, line in ipairs(Reports.group(left)) do
+    table.insert(lines, LOC("$$$/rawdenoise/Denoise/LeftOut=Left out: ^1", line))
+  end
+  if not outcome.is_whole and not outcome.is_cancelled then
+    table.insert(lines, LOC "$$$/rawdenoise/Run/Hint=Settings... tells which command is run, and can check it.")
+  end
+  Reports.show(summary, lines, style)
+end
+
 return Reports
