@@ -107,13 +107,13 @@ def denoise(
         raw, planes, evidence, recipe, run, find_reach(model), known, on_stage
     )
     notes = evidence.notes if recipe.estimate or not evidence.doubt else (*evidence.notes, evidence.doubt)
-    if removal.luminance < recipe.strength:
-        notes = (*notes, f"done at strength {removal.luminance:.2f}: at 1 it might have become worse")
     if left := explain_why_left(evidence, quality) if recipe.estimate else "":
         like = scale_levels(raw, find_output_scale(raw, recipe.levels, strength=0))
         id, digest = _identify(model)
         provenance = Provenance(__version__, LEFT_METHOD, 0.0, id, digest)
         return Denoised(like, evidence.noise, provenance, network_s, quality, left, notes)
+    if removal.luminance < recipe.strength:
+        notes = (*notes, f"done at strength {removal.luminance:.2f}: at 1 it might have become worse")
     # Saturation is looked for in the sensor's scale: fine levels have gaps, which would look like it.
     saturation = scale * saturation_level(raw)
     # Pixels that the file's own opcodes name stay as they are, or its opcodes would no longer find them.
