@@ -1,4 +1,4 @@
-"""Where a user's models, noise profiles and caches lie; the only place that looks it up."""
+"""Where a user's models, noise profiles and caches lie; nothing else looks that up."""
 
 from __future__ import annotations
 
